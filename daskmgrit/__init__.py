@@ -1,0 +1,29 @@
+"""daskmgrit: train neural networks in parallel over the training steps, by multigrid reduction in time on Dask."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from daskmgrit.config import set_defaults
+from daskmgrit.errors import ClusterError, Diverged, PropagatorError
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.propagators import check_propagator, vectorize
+from daskmgrit.result import Result
+from daskmgrit.serial import train_serially
+
+try:
+    __version__ = version("daskmgrit")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0+unknown"
+
+set_defaults()
+
+__all__ = [
+    "MGRIT",
+    "ClusterError",
+    "Diverged",
+    "PropagatorError",
+    "Result",
+    "__version__",
+    "check_propagator",
+    "train_serially",
+    "vectorize",
+]

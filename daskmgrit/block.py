@@ -1,0 +1,141 @@
+"""What a task of the graph hands to the next: the state of one chunk of a level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from daskmgrit.relaxation import Array
+
+__all__ = ["Block", "Edge", "Part", "Record", "Settled", "place_counts", "spread"]
+
+
+class Record(NamedTuple):
+    """One stage of a cycle on one chunk, as it ran."""
+
+    kind: str
+    level: int
+    cycle: int
+    first: int  # first F-interval (coarsest level: first point) of the chunk
+    start: float  # seconds since the epoch
+    seconds: float
+    phi_seconds: float
+    calls: int  # batched calls of Phi, one after another
+    evaluations: int  # state updates
+    process: int
+
+
+class Settled(NamedTuple):
+    """What a chunk reports when a cycle's residual is known."""
+
+    norms: Array  # squared residual norm of each row
+    depth: int
+    records: tuple[Record, ...]
+
+
+class Edge(NamedTuple):
+    """The two rows that the right neighbour needs, and how many Phi lie behind them."""
+
+    last_f: Array
+    last_c: Array
+    depth: int
+
+    def edge(self) -> Edge:
+        """Return itself, so that a neighbour may be given as an edge or as a whole block."""
+        return self
+
+
+class Part(NamedTuple):
+    """Rows ``first …`` of a level, without their structure."""
+
+    first: int
+    values: Array
+    depth: int
+    records: tuple[Record, ...]
+
+    def rows(self, lo: int, hi: int) -> Array:
+        """Return the points ``lo … hi-1`` of the level."""
+        return self.values[lo - self.first : hi - self.first]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The F-intervals ``first …`` of a level.
+
+    Attributes
+    ----------
+    level : int
+        The level.
+    first : int
+        Number of the first F-interval.
+    points, rhs : tuple of ndarray
+        States and right-hand sides by place in the F-interval (see :mod:`daskmgrit.relaxation`).
+        On the coarsest level there is one place: every point.
+    depth : int
+        Longest chain of Phi behind any of its points.
+    records : tuple of Record
+        What was done in this cycle to get here.
+    arrived : ndarray or None
+        What the next C-relaxation will find (``Phi + g``), where it has been computed already.
+    settled : Settled or None
+        The report on the cycle before, once its residual is known.
+    """
+
+    level: int
+    first: int
+    points: tuple[Array, ...]
+    rhs: tuple[Array, ...] | None
+    depth: int = 0
+    records: tuple[Record, ...] = ()
+    arrived: Array | None = None
+    settled: Settled | None = None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Rows at each place of the F-interval."""
+        return tuple(len(rows) for rows in self.points)
+
+    def edge(self) -> Edge:
+        """Return what the block to the right needs of this one."""
+        return Edge(self.points[-1][-1:].copy(), self.points[0][-1:].copy(), self.depth)
+
+    def rows(self, lo: int | None = None, hi: int | None = None) -> Array:
+        """Return the points ``lo … hi-1`` of the level (by default all of the block) as an (n, s) array."""
+        m = len(self.points)
+        offset = self.first * m
+        lo = offset if lo is None else lo
+        hi = offset + sum(self.counts) if hi is None else hi
+        if m == 1:
+            return self.points[0][lo - offset : hi - offset]
+        a, b = lo // m - self.first, (hi - 1) // m + 1 - self.first
+        cut = [rows[a:b] for rows in self.points]
+        whole = np.empty((sum(map(len, cut)), *self.points[0].shape[1:]), self.points[0].dtype)
+        for j, rows in enumerate(cut):
+            whole[j::m] = rows
+        start = lo - (a + self.first) * m
+        return whole[start : start + hi - lo]
+
+    def __sizeof__(self) -> int:
+        """Bytes held, so that Dask weighs transfers and spilling rightly."""
+        arrays = [*self.points, *(self.rhs or ())]
+        arrays += [array for array in (self.arrived, self.settled and self.settled.norms) if array is not None]
+        return 200 + sum(array.nbytes for array in arrays)
+
+
+def spread(rows: Array, m: int) -> tuple[Array, ...]:
+    """Split consecutive points, the first a C-point, by their place in the F-interval."""
+    return tuple(np.ascontiguousarray(rows[j::m]) for j in range(m))
+
+
+def place_counts(points: int, m: int) -> Sequence[int]:
+    """Rows at each place, for a block of so many consecutive points.
+
+    Examples
+    --------
+    >>> place_counts(8, 3)
+    [3, 3, 2]
+    """
+    return [len(range(j, points, m)) for j in range(m)]

@@ -1,0 +1,78 @@
+"""Checks of a cluster before anything is submitted: can it run the solve at all?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+from daskmgrit.errors import ClusterError, PropagatorError
+
+__all__ = ["check_cluster", "check_picklable"]
+
+
+def check_picklable(phi: Any) -> int:
+    """Return the size of the pickled propagator in bytes.
+
+    Raises
+    ------
+    PropagatorError
+        If it cannot be pickled.
+    """
+    try:
+        return len(cloudpickle.dumps(phi))
+    except Exception as error:
+        raise PropagatorError(
+            f"phi={phi!r} cannot be pickled, so it cannot be sent to workers: {type(error).__name__}: {error}. Open "
+            "files, locks and connections inside phi when it is first called, not before"
+        ) from error
+
+
+def _version_probe() -> Callable[[], str | None]:
+    # A nested function travels by value, so it runs also where the package is missing.
+    def probe() -> str | None:
+        import importlib
+
+        try:
+            return str(importlib.import_module("daskmgrit").__version__)
+        except ModuleNotFoundError:
+            return None
+
+    return probe
+
+
+def check_cluster(client: Any, phi: Any) -> None:
+    """Check that phi can be sent, and that every process has this version of the package.
+
+    Raises
+    ------
+    PropagatorError
+        If phi cannot be pickled.
+    ClusterError
+        If a worker or the scheduler lacks the package or has another version.
+    """
+    from daskmgrit import __version__
+
+    check_picklable(phi)
+    versions = dict(client.run(_version_probe(), on_error="return"))
+    versions["scheduler"] = client.run_on_scheduler(_version_probe())
+    missing = sorted(str(where) for where, version in versions.items() if version is None)
+    if missing:
+        raise ClusterError(
+            f"daskmgrit is not installed on {_some(missing)}: install it in their environment, or run "
+            f'client.register_plugin(distributed.PipInstall(["daskmgrit=={__version__}"]))'
+        )
+    broken = sorted(f"{where} ({error!r})" for where, error in versions.items() if isinstance(error, BaseException))
+    if broken:
+        raise ClusterError(f"daskmgrit cannot be imported on {_some(broken)}")
+    other = sorted(f"{where} ({version})" for where, version in versions.items() if version != __version__)
+    if other:
+        raise ClusterError(
+            f"daskmgrit is {__version__} here but another version on {_some(other)}: install the same everywhere"
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,35 @@
+"""The errors that a user of daskmgrit may meet."""
+
+from __future__ import annotations
+
+__all__ = ["ClusterError", "Diverged", "PropagatorError"]
+
+
+class PropagatorError(ValueError):
+    """A propagator broke its contract: wrong shape or dtype, or it wrote to its input."""
+
+
+class ClusterError(RuntimeError):
+    """The Dask cluster cannot run the solve: no workers, no package on them, or another version."""
+
+
+class Diverged(ArithmeticError):
+    """A propagator returned nan or inf.
+
+    Parameters
+    ----------
+    level : int
+        The level on which it happened.
+    step : int
+        The first source step (on that level) whose result is not finite.
+    cycle : int
+        The cycle during which it happened; 0 is the evaluation of the initial guess.
+    """
+
+    def __init__(self, level: int, step: int, cycle: int) -> None:
+        super().__init__(level, step, cycle)
+        self.level, self.step, self.cycle = level, step, cycle
+
+    def __str__(self) -> str:
+        when = f"cycle {self.cycle}" if self.cycle else "the evaluation of the initial guess"
+        return f"phi returned nan or inf on level {self.level}, step {self.step}, during {when}"

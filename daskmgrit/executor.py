@@ -1,0 +1,203 @@
+"""Running a graph on a Dask scheduler: a local one, or a cluster through a client.
+
+Both take a :class:`~daskmgrit.graph.TaskBook` and the tasks whose results are wanted, and return stand-ins for those
+results that later graphs may build on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+import numpy as np
+from dask.base import get_scheduler
+from dask.delayed import Delayed, delayed
+from dask.highlevelgraph import HighLevelGraph
+from dask.utils import parse_timedelta
+from threadpoolctl import threadpool_limits
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.graph import TaskBook
+
+__all__ = ["ClusterExecutor", "LocalExecutor", "choose_executor"]
+
+
+class LocalExecutor:
+    """A scheduler of this process: results are computed when they are asked for.
+
+    Parameters
+    ----------
+    name : str
+        ``"sync"``, ``"threads"`` or ``"processes"``.
+    get : callable
+        The scheduler's ``get(graph, keys)``.
+    """
+
+    ahead = False
+    workers: list[str] | None = None
+
+    def __init__(self, name: str, get: Callable[..., Any]) -> None:
+        self.name, self._get = name, get
+        count = 1 if name == "sync" else int(dask.config.get("num_workers", None) or len(os.sched_getaffinity(0)))
+        self.threads = [count]
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Hold BLAS to its share of the cores."""
+        with threadpool_limits(dask.config.get("daskmgrit.blas-threads"), user_api="blas"):
+            yield
+
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        """Return a stand-in for a value of this process."""
+        return delayed(value, name=key, traverse=False)
+
+    def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
+        """Compute the wanted tasks."""
+        values = self._get(dict(book.graph()), [task.key for task in wanted])
+        return [self.put(value, task.key) for task, value in zip(wanted, values, strict=True)]
+
+    def fetch(self, handle: Delayed) -> Any:
+        """Return a result's value."""
+        return self._get(dict(handle.dask), handle.key)
+
+    def keep(self, array: Any) -> Any:
+        """Return the array itself: its blocks are held by its graph."""
+        return array
+
+
+class ClusterExecutor:
+    """A Dask cluster: results stay on its workers.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+    """
+
+    ahead = True
+    name = "distributed"
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout"))
+        threads = self._wait_for_workers()
+        self.workers: list[str] | None = sorted(threads)
+        self.threads = [threads[worker] for worker in self.workers]
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Nothing to hold: workers come with BLAS set to one thread."""
+        yield
+
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        """Send a value to a worker."""
+        assert self.workers is not None
+        if isinstance(value, np.ndarray):
+            address = self.workers[owner % len(self.workers)]
+            future = self.client.scatter({key: value}, workers=[address], hash=False)[key]
+            return _handle(key, future)
+        book = TaskBook(self.workers)
+        stub = delayed(value, name=key, traverse=False)
+        book.layers, book.dependencies = dict(stub.dask.layers), {key: set()}
+        return self.submit(book, [stub])[0]
+
+    def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
+        """Send the tasks to the scheduler; returns at once."""
+        keys = [task.key for task in wanted]
+        futures = self.client.get(book.graph(), keys, sync=False)
+        return [_handle(key, future) for key, future in zip(keys, futures, strict=True)]
+
+    def fetch(self, handle: Delayed) -> Any:
+        """Wait for a result; the wait ends also when the scheduler or, for too long, every worker is gone."""
+        from distributed import wait
+
+        future = handle.dask.layers[handle.key][handle.key]
+        lonely: float | None = None
+        while True:
+            try:
+                wait([future], timeout=1)
+                break
+            except TimeoutError:
+                if self.client.status != "running":
+                    raise ClusterError(
+                        f"the connection to the scheduler was lost (client status {self.client.status!r}) "
+                        f"while waiting for {handle.key}"
+                    ) from None
+                if self.client.nthreads():
+                    lonely = None
+                elif lonely is None:
+                    lonely = time.monotonic()
+                elif time.monotonic() - lonely > self._patience:
+                    raise ClusterError(
+                        f"all workers were lost and none came within {self._patience:g} s while waiting for "
+                        f"{handle.key}; start workers, or raise daskmgrit.worker-timeout in dask.config"
+                    ) from None
+        return future.result()
+
+    def keep(self, array: Any) -> Any:
+        """Have the array's chunks made on the workers and held there."""
+        return self.client.persist(array)
+
+    def _wait_for_workers(self) -> dict[str, int]:
+        if not self.client.nthreads():
+            try:
+                self.client.wait_for_workers(1, timeout=self._patience)
+            except TimeoutError:
+                raise ClusterError(
+                    f"the cluster has no workers and none came within {self._patience:g} s: start one with "
+                    "`dask worker ADDRESS`, or raise daskmgrit.worker-timeout in dask.config"
+                ) from None
+        return self.client.nthreads()
+
+
+def _handle(key: str, future: Any) -> Delayed:
+    return Delayed(key, HighLevelGraph({key: {key: future}}, {key: set()}))
+
+
+def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
+    """Return the executor for `client`, else the current client, else the scheduler set in ``dask.config``.
+
+    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client; with neither there is the threaded
+    scheduler.
+
+    Raises
+    ------
+    TypeError
+        If `client` is not a client, or an asynchronous one.
+    """
+    if client is None:
+        configured = dask.config.get("scheduler", None)
+        if configured is None or configured in ("dask.distributed", "distributed"):
+            client = _current_client()
+        else:
+            get = get_scheduler(scheduler=configured)
+            module = getattr(get, "__module__", "")
+            name = {"dask.local": "sync", "dask.threaded": "threads", "dask.multiprocessing": "processes"}.get(module)
+            return LocalExecutor(name or "threads", get)
+    if client is None:
+        return LocalExecutor("threads", get_scheduler(scheduler="threads"))
+    if not all(hasattr(client, name) for name in ("get", "scatter", "nthreads")):
+        raise TypeError(
+            f"client={client!r} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
+            "one or the threaded scheduler"
+        )
+    if getattr(client, "asynchronous", False):
+        raise TypeError("client is asynchronous: solve() blocks, so give it a Client(asynchronous=False)")
+    return ClusterExecutor(client)
+
+
+def _current_client() -> Any:
+    """Return the current client, without importing distributed where nobody has."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None

@@ -1,0 +1,419 @@
+"""One cycle as ``dask.delayed`` tasks on chunks: keys, rows passed on, placement, agglomeration.
+
+The graph knows levels and chunks, nothing of networks. It is the same for the synchronous, the threaded and the
+distributed scheduler. A chunk needs one row of its left neighbour: where that is planned on the same worker the task
+takes the neighbour's block by reference, elsewhere a task of its own cuts the row out and only that travels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+from dask.delayed import Delayed, delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from daskmgrit import stages
+from daskmgrit.cycle import nested_iteration, run_cycle
+from daskmgrit.hierarchy import Hierarchy
+from daskmgrit.layout import Layout
+
+__all__ = ["GraphBuilder", "TaskBook"]
+
+_TASKS: dict[Callable[..., Any], Any] = {}
+
+
+class TaskBook:
+    """The tasks of one submission.
+
+    Parameters
+    ----------
+    workers : sequence of str or None
+        Address of each worker; None where the scheduler has no workers to choose from.
+    """
+
+    def __init__(self, workers: Sequence[str] | None = None) -> None:
+        self.workers = workers
+        self.layers: dict[str, Any] = {}
+        self.dependencies: dict[str, set[str]] = {}
+        self.tasks = 0
+
+    def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int) -> Delayed:
+        """Add a task; returns a stand-in for its result that carries no graph but its own.
+
+        (Each ``Delayed`` otherwise holds all that came before it, which makes long graphs quadratic.)
+        """
+        task = _TASKS.get(function)
+        if task is None:
+            task = _TASKS[function] = delayed(function, pure=False, traverse=False)
+        place = (
+            dask.annotate(workers=[self.workers[owner % len(self.workers)]], allow_other_workers=True)
+            if self.workers
+            else nullcontext()
+        )
+        with place:
+            made = task(*args, dask_key_name=key)
+        self.tasks += 1
+        for name, layer in made.dask.layers.items():
+            self.layers.setdefault(name, layer)
+            self.dependencies.setdefault(name, made.dask.dependencies[name])
+        return Delayed(key, HighLevelGraph({key: made.dask.layers[key]}, {key: set()}))
+
+    def graph(self) -> HighLevelGraph:
+        """Return all tasks as one graph."""
+        known = {name: parents & self.layers.keys() for name, parents in self.dependencies.items()}
+        return HighLevelGraph(self.layers, known)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """State of a level that one task computes: its result, and the parts that were cut for other workers."""
+
+    whole: Delayed
+    owner: int
+    parts: dict[int, Delayed]
+
+
+class GraphBuilder:
+    """Builds the tasks of a cycle: the operations of :func:`daskmgrit.cycle.run_cycle` on chunks.
+
+    A level's state is a list with the ``Delayed`` block of each chunk.
+
+    Parameters
+    ----------
+    book : TaskBook
+        Where tasks go.
+    hierarchy, layout
+        The levels, and how they are cut.
+    phi, w0 : Delayed
+        The propagator and the initial value.
+    run : str
+        Token that sets this solve's keys apart.
+    cycle : int
+        Number of the cycle; 0 for the initial guess.
+    beside : bool
+        Whether ``Phi_c(v)`` gets a task of its own, beside the fine residual: worth it where Phi costs far more than
+        a task.
+    """
+
+    def __init__(
+        self,
+        book: TaskBook,
+        hierarchy: Hierarchy,
+        layout: Layout,
+        phi: Delayed,
+        w0: Delayed,
+        run: str,
+        cycle: int,
+        beside: bool = False,
+    ) -> None:
+        self.book, self.hierarchy, self.layout = book, hierarchy, layout
+        self.phi, self.w0, self.run, self.cycle, self.beside = phi, w0, run, cycle, beside
+        self._count = 0
+        self._edges: dict[tuple[str, int], Delayed] = {}
+        self._settle = False
+        self.relaxed: list[Delayed] = []
+
+    # -- tasks ---------------------------------------------------------------------------------------------------
+
+    def _add(self, name: str, level: int, chunk: int, owner: int, function: Any, *args: Any) -> Delayed:
+        key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._count}-{chunk}"
+        return self.book.add(key, function, *args, owner=owner)
+
+    def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
+        """What chunk needs of its left neighbour: its block on the same worker, else only the edge."""
+        if chunk == 0:
+            return None
+        owners, block = self.layout.levels[level].owners, blocks[chunk - 1]
+        if owners[chunk] == owners[chunk - 1]:
+            return block
+        name = (block.key, owners[chunk])
+        if name not in self._edges:
+            self._edges[name] = self._add("edge", level, chunk - 1, owners[chunk - 1], _edge, block)
+        return self._edges[name]
+
+    # -- operations of a cycle -----------------------------------------------------------------------------------
+
+    def relax(self, level: int, state: list[Delayed]) -> list[Delayed]:
+        """(CF)^nu: one task per chunk and sweep."""
+        size, chunks = self.hierarchy[level], self.layout.levels[level]
+        for _ in range(size.nu):
+            self._count += 1
+            state = [
+                self._add(
+                    "relax",
+                    level,
+                    j,
+                    chunks.owners[j],
+                    stages.relax,
+                    self.phi,
+                    state[j],
+                    self._left(level, state, j),
+                    size.weight,
+                    self.cycle,
+                    self._settle,
+                )
+                for j in range(len(chunks))
+            ]
+            if self._settle:
+                self._settle, self.relaxed = False, state
+        return state
+
+    def restrict(self, level: int, state: list[Delayed]) -> Any:
+        """Restrict every chunk; where a coarse chunk has one finer chunk, in one task with its first relaxation."""
+        self._count += 1
+        chunks = self.layout.levels[level]
+        coarse_level = level + 1
+        gathered = coarse_level == self.layout.gathered
+        size = self.hierarchy[coarse_level]
+        m = size.coarsening if coarse_level < self.hierarchy.last else size.steps + 1
+        if not gathered and not self.beside and len(self.layout.levels[coarse_level]) == len(chunks):
+            return [
+                self._add(
+                    "restrict",
+                    level,
+                    j,
+                    chunks.owners[j],
+                    _restrict_and_enter,
+                    self.phi,
+                    state[j],
+                    self._left(level, state, j),
+                    coarse_level,
+                    m,
+                    self.cycle,
+                )
+                for j in range(len(chunks))
+            ]
+        pairs = []
+        for j in range(len(chunks)):
+            args = (self.phi, state[j], self._left(level, state, j))
+            owner = chunks.owners[j]
+            if self.beside:
+                piece = self._add("restrict", level, j, owner, stages.restrict, *args, m, self.cycle)
+                step = self._add("coarse_step", coarse_level, j, owner, stages.coarse_step, *args, self.cycle)
+                pairs.append([piece, step])
+            else:
+                pairs.append([self._add("restrict", level, j, owner, _restrict, *args, m, self.cycle)])
+        if gathered:
+            return pairs
+        coarse = self.layout.levels[coarse_level]
+        return [
+            self._add(
+                "enter",
+                coarse_level,
+                j,
+                coarse.owners[j],
+                _enter,
+                self.phi,
+                pairs[children.start : children.stop],
+                coarse_level,
+                m,
+                self.cycle,
+            )
+            for j, children in enumerate(coarse.children)
+        ]
+
+    def ends_at(self, level: int) -> bool:
+        """Whether the rest of the cycle runs within one task."""
+        return level == self.layout.gathered
+
+    def solve(self, level: int, state: Any, kind: str) -> _Gathered:
+        """Run the rest of the cycle within one task."""
+        self._count += 1
+        owners = self.layout.levels[level - 1].owners
+        owner = owners[len(owners) // 2]
+        name = "coarse_solve" if level == self.hierarchy.last else f"{kind}_cycle"
+        whole = self._add(
+            name, level, 0, owner, _solve, self.phi, state, self.hierarchy, level, kind, self.cycle
+        )
+        return _Gathered(whole, owner, {})
+
+    def _coarse(self, level: int, coarse: Any, chunk: int) -> tuple[Delayed, bool]:
+        """The coarse state that a chunk needs, and whether it is the one to carry its records on."""
+        chunks = self.layout.levels[level]
+        owner = chunks.owners[chunk]
+        if isinstance(coarse, _Gathered):
+            if owner == coarse.owner:
+                return coarse.whole, chunk == 0
+            if owner not in coarse.parts:
+                mine = [j for j in range(len(chunks)) if chunks.owners[j] == owner]
+                lo, hi = chunks.bounds[mine[0]], chunks.bounds[mine[-1] + 1]
+                coarse.parts[owner] = self._add(
+                    "part", level + 1, chunk, coarse.owner, stages.take, coarse.whole, lo, hi, mine[0] == 0
+                )
+            return coarse.parts[owner], chunk == 0
+        above = self.layout.levels[level + 1]
+        parent = next(j for j, children in enumerate(above.children) if chunk in children)
+        first = chunk == above.children[parent].start
+        if owner == above.owners[parent]:
+            return coarse[parent], first
+        part = self._add(
+            "part",
+            level + 1,
+            chunk,
+            above.owners[parent],
+            stages.take,
+            coarse[parent],
+            chunks.bounds[chunk],
+            chunks.bounds[chunk + 1],
+            first,
+        )
+        return part, first
+
+    def correct(self, level: int, state: list[Delayed], coarse: Any) -> list[Delayed]:
+        """Coarse correction and F-relaxation."""
+        self._count += 1
+        chunks = self.layout.levels[level]
+        corrected = []
+        for j in range(len(chunks)):
+            rows, carry = self._coarse(level, coarse, j)
+            corrected.append(
+                self._add(
+                    "correct",
+                    level,
+                    j,
+                    chunks.owners[j],
+                    stages.correct,
+                    self.phi,
+                    state[j],
+                    rows,
+                    self.cycle,
+                    carry,
+                )
+            )
+        return corrected
+
+    def solve_coarsest(self) -> tuple[int, _Gathered]:
+        """Nested iteration on the gathered levels, within one task."""
+        self._count += 1
+        level = self.layout.gathered
+        owners = self.layout.levels[level - 1].owners
+        owner = owners[len(owners) // 2]
+        whole = self._add("nested", level, 0, owner, stages.nested, self.phi, self.w0, self.hierarchy, level)
+        return level, _Gathered(whole, owner, {})
+
+    def interpolate(self, level: int, coarse: Any) -> list[Delayed]:
+        """Inject a coarse guess and F-relax."""
+        self._count += 1
+        chunks, size = self.layout.levels[level], self.hierarchy[level]
+        made = []
+        for j in range(len(chunks)):
+            rows, carry = self._coarse(level, coarse, j)
+            first, points = chunk_points(size.coarsening, size.steps, chunks.bounds, j)
+            made.append(
+                self._add(
+                    "interpolate",
+                    level,
+                    j,
+                    chunks.owners[j],
+                    stages.interpolate,
+                    self.phi,
+                    rows,
+                    level,
+                    first,
+                    points,
+                    size.coarsening,
+                    carry,
+                )
+            )
+        return made
+
+    # -- what the driver asks for --------------------------------------------------------------------------------
+
+    def cycle_tasks(self, state: list[Delayed], settle: bool) -> list[Delayed]:
+        """Add one cycle; with `settle` its first C-relaxation settles the residual of the cycle before."""
+        if self.layout.gathered == 0:
+            return [
+                self._add(
+                    "whole_cycle", 0, 0, 0, stages.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle
+                )
+            ]
+        self._settle = settle
+        return run_cycle(self, 0, self.hierarchy.cycle, state)
+
+    def probe(self, state: list[Delayed]) -> list[Delayed]:
+        """Add what settles this cycle's residual: the next C-relaxation's Phi."""
+        if self.layout.gathered == 0:
+            return state
+        self._count += 1
+        return self._chunkwise("probe", state, stages.probe, self.cycle)
+
+    def initial(self, state: list[Delayed]) -> list[Delayed]:
+        """Add the evaluation of an initial guess."""
+        self._count += 1
+        return self._chunkwise("initial", state, stages.initial)
+
+    def nested_guess(self) -> list[Delayed]:
+        """Add the nested initial guess, and what settles its residual."""
+        return self.probe(nested_iteration(self))
+
+    def guess(self, chunk: int, function: Any, *args: Any) -> Delayed:
+        """Add what makes one chunk of the initial guess."""
+        return self._add("guess", 0, chunk, self.layout.levels[0].owners[chunk], function, *args)
+
+    def regroup(self, state: list[Delayed], bounds: Sequence[int]) -> list[Delayed]:
+        """Add what brings level 0 from other chunk bounds to those of the layout."""
+        wanted = self.layout.bounds(self.hierarchy)
+        owners = self.layout.levels[0].owners if self.layout.levels else (0,)
+        made = []
+        for j, (lo, hi) in enumerate(itertools.pairwise(wanted)):
+            pieces = [
+                block for block, (a, b) in zip(state, itertools.pairwise(bounds), strict=True) if a < hi and b > lo
+            ]
+            made.append(self._add("regroup", 0, j, owners[j], stages.regroup, pieces, lo, hi))
+        return made
+
+    def _chunkwise(self, name: str, state: list[Delayed], function: Any, *args: Any) -> list[Delayed]:
+        return [
+            self._add(name, 0, j, owner, function, self.phi, state[j], self._left(0, state, j), *args)
+            for j, owner in enumerate(self.layout.levels[0].owners)
+        ]
+
+    def report(self, blocks: list[Delayed]) -> Delayed:
+        """Add the report on the residual: norms travel from each worker, blocks stay."""
+        self._count += 1
+        if self.layout.gathered == 0:
+            return self._add("residual", 0, 0, 0, stages.report, blocks)
+        owners = self.layout.levels[0].owners
+        runs = [(owner, [b for b, o in zip(blocks, owners, strict=True) if o == owner]) for owner in dict.fromkeys(owners)]
+        if len(runs) == 1:
+            return self._add("residual", 0, 0, runs[0][0], stages.report, blocks)
+        parts = [self._add("report", 0, owner, owner, stages.report, run) for owner, run in runs]
+        return self._add("residual", 0, 0, runs[0][0], stages.join, parts)
+
+
+def chunk_points(m: int, steps: int, bounds: Sequence[int], chunk: int) -> tuple[int, int]:
+    """Return a chunk's first F-interval and its number of points."""
+    first = bounds[chunk]
+    return first, min(bounds[chunk + 1] * m, steps + 1) - first * m
+
+
+def _edge(block: Any) -> Any:
+    return block.edge()
+
+
+def _restrict(phi: Any, block: Any, left: Any, m: int, cycle: int) -> Any:
+    return stages.restrict(phi, block, left, m, cycle), stages.coarse_step(phi, block, left, cycle)
+
+
+def _flatten(pairs: Any) -> tuple[list[Any], list[Any]]:
+    """Split chunks' (restricted, coarse step), whether they came from one task or from two."""
+    flat = [pair[0] if len(pair) == 1 else pair for pair in pairs]
+    return [piece for piece, _ in flat], [step for _, step in flat]
+
+
+def _enter(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
+    return stages.enter(phi, *_flatten(pairs), level, m, cycle)
+
+
+def _restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int) -> Any:
+    piece, step = _restrict(phi, block, left, m, cycle)
+    return stages.enter(phi, [piece], [step], level, m, cycle)
+
+
+def _solve(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:
+    return stages.solve(phi, *_flatten(pairs), hierarchy, level, kind, cycle)

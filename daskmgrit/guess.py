@@ -1,0 +1,75 @@
+"""The initial guess: what kinds there are, and how its chunks are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.delayed import Delayed
+
+from daskmgrit import stages
+from daskmgrit.executor import ClusterExecutor, LocalExecutor
+from daskmgrit.graph import GraphBuilder, chunk_points
+from daskmgrit.relaxation import Array
+
+__all__ = ["Guess", "check_guess"]
+
+KINDS = ("zero", "constant", "nested")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """An initial guess: one of the kinds, or ``"given"`` with its values, shape (N+1, s)."""
+
+    kind: str
+    values: Any = None
+
+    def chunks(self, builder: GraphBuilder, executor: LocalExecutor | ClusterExecutor) -> list[Delayed]:
+        """Add what makes each chunk of level 0."""
+        layout, size = builder.layout.levels[0], builder.hierarchy[0]
+        spans = [chunk_points(size.coarsening, size.steps, layout.bounds, j) for j in range(len(layout))]
+        if self.kind != "given":
+            return [
+                builder.guess(j, stages.guess, self.kind, builder.w0, first, points, size.coarsening)
+                for j, (first, points) in enumerate(spans)
+            ]
+        if isinstance(self.values, da.Array):
+            lengths = tuple(points for _, points in spans)
+            pieces = list(self.values.rechunk((lengths, -1)).to_delayed().ravel())
+        else:
+            pieces = []
+            for j, (first, points) in enumerate(spans):
+                rows = self.values[first * size.coarsening : first * size.coarsening + points]
+                pieces.append(executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j]))
+        return [
+            builder.guess(j, stages.given, piece, builder.w0, first, size.coarsening)
+            for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
+        ]
+
+
+def check_guess(guess: Any, steps: int, w0: Array) -> Guess:
+    """Return the guess that the user's `initial_guess` means.
+
+    Raises
+    ------
+    ValueError
+        If its name is unknown or its shape is not (steps+1, s).
+    """
+    if isinstance(guess, str):
+        if guess not in KINDS:
+            raise ValueError(
+                f'initial_guess={guess!r} is not known: give "zero", "constant" (w0 everywhere), "nested", an array of '
+                f"shape ({steps + 1}, {w0.size}), or an earlier Result"
+            )
+        return Guess(guess)
+    values = getattr(guess, "weights", guess)
+    if not isinstance(values, da.Array):
+        values = np.asarray(values)
+    if values.shape != (steps + 1, w0.size):
+        raise ValueError(
+            f"initial_guess has shape {values.shape}, but steps={steps} and w0 of length {w0.size} need "
+            f"({steps + 1}, {w0.size}): a row of weights for each of the points 0 … {steps}"
+        )
+    return Guess("given", values)

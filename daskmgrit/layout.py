@@ -1,0 +1,126 @@
+"""How the levels are cut into chunks along the step axis, and which worker each chunk is planned on."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from daskmgrit.hierarchy import Hierarchy
+
+__all__ = ["ChunkedLevel", "Layout", "cut", "most_chunks"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedLevel:
+    """The chunks of one level.
+
+    Attributes
+    ----------
+    bounds : tuple of int
+        Chunk j holds the F-intervals ``bounds[j] … bounds[j+1]-1``.
+    children : tuple of range
+        Chunks of the next finer level that chunk j takes its points from (empty on level 0).
+    owners : tuple of int
+        Number of the worker that chunk j is planned on.
+    """
+
+    bounds: tuple[int, ...]
+    children: tuple[range, ...]
+    owners: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The chunked levels; from level ``len(levels)`` down a cycle runs within one task (agglomeration).
+
+    With no chunked level the whole cycle is one task, on one chunk.
+    """
+
+    levels: tuple[ChunkedLevel, ...]
+
+    @property
+    def gathered(self) -> int:
+        """First level that is not chunked."""
+        return len(self.levels)
+
+    def bounds(self, hierarchy: Hierarchy) -> tuple[int, ...]:
+        """Chunk bounds of level 0, in F-intervals."""
+        return self.levels[0].bounds if self.levels else (0, hierarchy[0].intervals)
+
+
+def most_chunks(hierarchy: Hierarchy) -> int:
+    """One F-interval per chunk: the most chunks that level 0 can have."""
+    return hierarchy[0].intervals
+
+
+def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int | None = None) -> Layout:
+    """Cut the levels into chunks.
+
+    Level 0 gets `chunks` chunks of nearly equal size, their bounds chosen so that coarse levels share them as far
+    down as possible: then a chunk of a coarse level needs points of one finer chunk only. Where they cannot,
+    neighbouring chunks merge.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    chunks : int
+        Number of chunks on level 0, at most :func:`most_chunks`.
+    threads : sequence of int
+        Threads of each worker; chunks are dealt out in runs in proportion.
+    gathered : int, optional
+        First level to be run within one task. By default the first that is left with one chunk, or the
+        coarsest.
+
+    Examples
+    --------
+    >>> from daskmgrit.hierarchy import build_hierarchy
+    >>> layout = cut(build_hierarchy(100), 3, [1, 1])
+    >>> [(level.bounds, level.owners) for level in layout.levels]
+    [((0, 16, 32, 51), (0, 0, 1)), ((0, 8, 16, 26), (0, 0, 1)), ((0, 4, 8, 13), (0, 0, 1)), ((0, 2, 4, 7), (0, 0, 1))]
+    """
+    intervals = hierarchy[0].intervals
+    unit = 1
+    for level in range(1, hierarchy.last):
+        wider = unit * hierarchy[level].coarsening
+        if math.ceil(intervals / wider) < chunks:
+            break
+        unit = wider
+    units = math.ceil(intervals / unit)
+    bounds = [unit * (j * units // chunks) for j in range(chunks)] + [intervals]
+    owners = _deal(chunks, threads)
+    levels = [ChunkedLevel(tuple(bounds), tuple(range(0) for _ in owners), tuple(owners))]
+    last = hierarchy.last if gathered is None else min(gathered, hierarchy.last)
+    if gathered == 0:
+        if chunks != 1:
+            raise ValueError(f"a cycle within one task needs one chunk, not {chunks}")
+        return Layout(())
+    for level in range(1, last):
+        m, finer = hierarchy[level].coarsening, levels[-1]
+        # A bound of the finer level's intervals is a point of this one: it must be a C-point.
+        kept = [j for j in range(len(finer)) if finer.bounds[j] % m == 0]
+        children = [range(a, b) for a, b in zip(kept, [*kept[1:], len(finer)], strict=True)]
+        if len(kept) == 1 and gathered is None:
+            break
+        levels.append(
+            ChunkedLevel(
+                (*(finer.bounds[j] // m for j in kept), hierarchy[level].intervals),
+                tuple(children),
+                tuple(finer.owners[j] for j in kept),
+            )
+        )
+    return Layout(tuple(levels))
+
+
+def _deal(chunks: int, threads: Sequence[int]) -> list[int]:
+    """Deal chunks out to workers in runs, in proportion to their threads."""
+    total, ends, count = sum(threads), [], 0
+    for number in threads:
+        count += number
+        ends.append(count)
+    return [bisect.bisect_right(ends, j * total // chunks) for j in range(chunks)]

@@ -1,0 +1,120 @@
+"""How many chunks are worth having, and from which level down a cycle is one task, from the cost of Phi."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dask
+from dask.utils import parse_timedelta
+
+from daskmgrit.block import Record
+from daskmgrit.hierarchy import Hierarchy
+from daskmgrit.layout import Layout, cut, most_chunks
+
+__all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "task_overhead"]
+
+
+def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
+    """Return the number of chunks asked for, None for "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is no integer between 1 and the number of F-intervals.
+    """
+    if isinstance(chunks, str) and chunks == "auto":
+        return None
+    most = most_chunks(hierarchy)
+    if not isinstance(chunks, numbers.Integral) or isinstance(chunks, bool) or not 1 <= chunks <= most:
+        raise ValueError(
+            f'chunks={chunks!r}: give "auto" or the number of chunks of level 0, 1 to {most} (one F-interval per '
+            f"chunk with steps={hierarchy[0].steps}, coarsening={hierarchy[0].coarsening})"
+        )
+    return int(chunks)
+
+
+def task_overhead(scheduler: str) -> float:
+    """Return the wall time that one task costs beyond its work, in seconds."""
+    return float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
+
+
+def phi_cost(records: Iterable[Record]) -> float:
+    """Return the seconds per state update that these records show."""
+    seconds = evaluations = 0.0
+    for record in records:
+        seconds += record.phi_seconds
+        evaluations += record.evaluations
+    return seconds / evaluations if evaluations else 0.0
+
+
+def first_chunks(chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int]) -> int:
+    """Return the number of chunks for the initial guess, whose evaluation shows the cost of Phi."""
+    return chunks if chunks is not None else min(sum(threads), most_chunks(hierarchy))
+
+
+def plan_layout(
+    hierarchy: Hierarchy, chunks: int | None, threads: Sequence[int], scheduler: str, cost: float
+) -> tuple[Layout, bool]:
+    """Choose the layout.
+
+    Splitting a stage of n F-intervals into P chunks turns its wall time from n*cost into n*cost/P + P*overhead, so
+    P = sqrt(n*cost/overhead) chunks are best, one per thread at most; and a level is worth splitting
+    while that is less than the whole.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    chunks : int or None
+        Chunks of level 0; None to choose.
+    threads : sequence of int
+        Threads of each worker.
+    scheduler : str
+        Its name, for :func:`task_overhead`.
+    cost : float
+        Seconds of Phi per state update.
+
+    Returns
+    -------
+    layout : Layout
+    beside : bool
+        Whether ``Phi_c(v)`` gets tasks of its own.
+
+    Examples
+    --------
+    >>> from daskmgrit.hierarchy import build_hierarchy
+    >>> h = build_hierarchy(1600)
+    >>> for cost in (1e-6, 1e-4, 1e-2):
+    ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
+    ...     print([len(level) for level in layout.levels])
+    []
+    [4]
+    [8, 8, 8, 8]
+    """
+    overhead = task_overhead(scheduler)
+    if chunks is None:
+        best = math.sqrt(hierarchy[0].intervals * cost / overhead)
+        chunks = max(1, min(sum(threads), int(best), most_chunks(hierarchy)))
+    wanted = dask.config.get("daskmgrit.agglomerate")
+    if wanted == "auto":
+        gathered = 0 if chunks == 1 else _gathered(hierarchy, cut(hierarchy, chunks, threads), overhead, cost)
+    else:
+        gathered = max(int(wanted), 1 if chunks > 1 else 0)
+    layout = cut(hierarchy, chunks, threads, gathered)
+    beside = dask.config.get("daskmgrit.beside")
+    if beside == "auto":
+        per_chunk = hierarchy[0].intervals / chunks * cost
+        beside = bool(layout.levels) and chunks < sum(threads) and per_chunk > 10 * overhead
+    return layout, bool(beside)
+
+
+def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float) -> int:
+    """First level at which splitting a stage costs more than it saves."""
+    for number, level in enumerate(layout.levels):
+        stage = hierarchy[number].intervals * cost
+        if number and stage <= stage / len(level) + len(level) * overhead:
+            return number
+    return layout.gathered

@@ -1,0 +1,148 @@
+"""The check of a user's Phi: says in words what is wrong with it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.cluster import check_picklable
+from daskmgrit.errors import PropagatorError
+from daskmgrit.propagators.contract import apply_phi
+from daskmgrit.relaxation import Array, Phi
+
+__all__ = ["CheckReport", "check_propagator"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What :func:`check_propagator` found.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether there are no problems.
+    problems : list of str
+        What must be mended, in words.
+    remarks : list of str
+        What is allowed but worth knowing.
+    """
+
+    problems: list[str]
+    remarks: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no problems."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        lines = [f"problem: {text}" for text in self.problems] + [f"remark: {text}" for text in self.remarks]
+        return "\n".join(lines) if lines else "the propagator keeps its contract"
+
+
+def check_propagator(
+    phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises: bool = True
+) -> CheckReport:
+    """Test a propagator: shape, dtype, finiteness, purity, determinism, batch == loop, picklability.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : array_like, shape (s,)
+        A state to start from.
+    steps : int, default 8
+        Source steps 0 … steps-1 are tried.
+    levels : int, default 2
+        Levels 0 … levels-1 are tried.
+    raises : bool, default True
+        Whether to raise on a problem; else only the report says so.
+
+    Returns
+    -------
+    CheckReport
+
+    Raises
+    ------
+    PropagatorError
+        If there is a problem and `raises` is true.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def wrong(weights, index, level):
+    ...     weights *= 0.9
+    ...     return weights
+    >>> print(check_propagator(wrong, np.ones(2), raises=False))  # doctest: +ELLIPSIS
+    problem: phi wrote to its input (level 0): ...
+    """
+    from daskmgrit.mgrit import check_w0
+
+    start = check_w0(w0)
+    problems: list[str] = []
+    remarks: list[str] = []
+    if not callable(phi):
+        problems.append(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+    else:
+        for level in range(levels):
+            _check_level(phi, start, steps, level, problems, remarks)
+            if problems:
+                break
+        try:
+            check_picklable(phi)
+        except PropagatorError as error:
+            problems.append(str(error))
+    report = CheckReport(problems, remarks)
+    if raises and problems:
+        raise PropagatorError(str(report))
+    return report
+
+
+def _check_level(
+    phi: Phi, start: Array, steps: int, level: int, problems: list[str], remarks: list[str]
+) -> None:
+    """Try one level; stop at the first problem, for what follows would repeat it."""
+    # States that differ, near the user's own, so that a phi that mixes rows is found out.
+    spread = 1 + 0.01 * np.arange(steps)[:, None] / max(steps, 1)
+    states = (start * spread).astype(start.dtype)
+    index = np.arange(steps)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            batch = np.array(apply_phi(phi, states, index, level))
+            kept = states.copy()
+            again = apply_phi(phi, states, index, level)
+            loop = np.concatenate([apply_phi(phi, states[i : i + 1], index[i : i + 1], level) for i in range(steps)])
+    except PropagatorError as error:
+        problems.append(str(error))
+        return
+    except Exception as error:
+        problems.append(f"phi raised {type(error).__name__} on level {level} for {steps} states: {error}")
+        return
+    if not np.array_equal(kept, states):
+        problems.append(f"phi changed the weights it was given (level {level}): it must return new ones")
+    if not np.isfinite(batch).all():
+        row = int(np.argmin(np.isfinite(batch).all(axis=1)))
+        problems.append(f"phi returned nan or inf on level {level}, step {row}: lower the learning rate there")
+        return
+    if not np.array_equal(batch, again):
+        problems.append(
+            f"phi gives different results for the same input on level {level}: draw random numbers from a generator "
+            "seeded with the step index, and keep no state between calls"
+        )
+        return
+    scale = max(float(np.abs(batch).max()), np.finfo(start.dtype).tiny)
+    worst = float(np.abs(batch - loop).max())
+    if worst > 1e3 * np.finfo(start.dtype).eps * scale:
+        problems.append(
+            f"phi treats a block of {steps} states differently from one state at a time on level {level} (difference "
+            f"{worst:.1e}): each row must depend on its own weights and index only"
+        )
+    elif worst > 0:
+        remarks.append(
+            f"a block and single states differ by rounding on level {level} ({worst:.1e}): results will depend on the "
+            "number of chunks in their last bits"
+        )

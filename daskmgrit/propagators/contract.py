@@ -1,0 +1,141 @@
+"""The Phi contract, held at every call (DESIGN: batched, pure, finite), with its calls counted and timed.
+
+``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states, `index` (k,) the integer
+source step of each on `level`. Phi must not write to its input, so it is given a read-only view.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.block import Record
+from daskmgrit.errors import Diverged, PropagatorError
+from daskmgrit.relaxation import Array, Phi
+
+__all__ = ["Meter", "apply_phi"]
+
+
+def read_only(array: Array) -> Array:
+    """Return a view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
+    """Call `phi` on a block and hold it to its contract, all but finiteness.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    weights : ndarray, shape (k, s)
+        k independent states.
+    index : ndarray of int, shape (k,)
+        Source step of each, on `level`.
+    level : int
+        The level.
+
+    Raises
+    ------
+    PropagatorError
+        If `phi` wrote to its input or returned something of another shape or dtype.
+    """
+    try:
+        new = phi(read_only(weights), read_only(index), level)
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise PropagatorError(
+            f"phi wrote to its input (level {level}): {error}. Return a new array: begin with weights.copy(), "
+            "and write a += b as a = a + b"
+        ) from error
+    if not isinstance(new, np.ndarray):
+        raise PropagatorError(
+            f"phi returned {type(new).__name__} (level {level}): return an ndarray of shape {weights.shape}"
+        )
+    if new.shape != weights.shape:
+        raise PropagatorError(
+            f"phi returned shape {new.shape} for weights of shape {weights.shape} (level {level}): it is given "
+            "k states as rows and must return as many; wrap a phi for one state in daskmgrit.vectorize"
+        )
+    if new.dtype != weights.dtype:
+        raise PropagatorError(
+            f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): give w0 the "
+            f"dtype that phi works in, or return new.astype(weights.dtype)"
+        )
+    return new
+
+
+class Meter:
+    """A propagator under observation: holds it to its contract, counts its calls, keeps records by stage.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    cycle : int
+        The cycle that the records belong to.
+    """
+
+    def __init__(self, phi: Phi, cycle: int) -> None:
+        self.phi, self.cycle = phi, cycle
+        self.records: list[Record] = []
+        self.calls = 0
+        self._evaluations = 0
+        self._seconds = 0.0
+
+    @contextmanager
+    def stage(self, kind: str, level: int, first: int) -> Iterator[None]:
+        """Count and time from here under the name `kind`; `calls` stays readable afterwards."""
+        self.calls, self._evaluations, self._seconds = 0, 0, 0.0
+        start, clock = time.time(), time.perf_counter()
+        yield
+        self.records.append(
+            Record(
+                kind,
+                level,
+                self.cycle,
+                first,
+                start,
+                time.perf_counter() - clock,
+                self._seconds,
+                self.calls,
+                self._evaluations,
+                os.getpid(),
+            )
+        )
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        """Apply the propagator to a block of states; an empty block needs no call."""
+        if not len(weights):
+            return weights
+        clock = time.perf_counter()
+        try:
+            new = apply_phi(self.phi, weights, index, level)
+        except Exception as error:
+            _annotate(error, index, level, self.cycle)
+            raise
+        self._seconds += time.perf_counter() - clock
+        self.calls += 1
+        self._evaluations += len(weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = new.sum()
+        # A sum may overflow where no entry does: only then look at each.
+        if not np.isfinite(total):
+            finite = np.isfinite(new).all(axis=1)
+            if not finite.all():
+                raise Diverged(level, int(index[np.argmin(finite)]), self.cycle)
+        return new
+
+
+def _annotate(error: Exception, index: Any, level: int, cycle: int) -> None:
+    """Say where in the solve a propagator's own exception came from."""
+    steps = f"step {index[0]}" if len(index) == 1 else f"{len(index)} steps from {index[0]} to {index[-1]}"
+    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {cycle}")

@@ -1,0 +1,144 @@
+"""What a solve returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.block import Record
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of :meth:`daskmgrit.MGRIT.solve`.
+
+    Attributes
+    ----------
+    weights : dask.array.Array, shape (N+1, s)
+        The state at every training step; on a cluster it lives there.
+    final : ndarray, shape (s,)
+        The state after the last step: the trained weights.
+    residuals : list of float
+        ``residuals[0]`` is the 2-norm of the initial guess's residual over all points, ``residuals[k]`` that over
+        the C-points of level 0 after k cycles (F-points have none then).
+    iterations : int
+        Cycles done.
+    converged : bool
+        Whether the tolerance was reached.
+    reason : str
+        ``"tol"``, ``"maxiter"``, ``"callback"`` or ``"diverged"``. After ``"diverged"``, `weights` are the last
+        state whose residual is finite.
+    message : str
+        For ``"diverged"``: what became nan or inf, on which level, in which cycle.
+    tol : float
+        The absolute tolerance.
+    levels : list of int
+        N_l of every level.
+    cycle : str
+        ``"V"`` or ``"F"``.
+    phi_evaluations : list of int
+        State updates done on each level: evaluation of the guess, `iterations` cycles, and the C-relaxation that
+        found the last residual. What a cluster did ahead in vain is not in it.
+    critical_path : int
+        Longest chain of Phi applications in the task graph, at one F-interval per task.
+    tasks : int
+        Tasks submitted.
+    timings : dict
+        Seconds: ``total``, ``setup`` (up to the first cycle), ``cycles`` (list), and ``phi`` (list by level, summed
+        over workers).
+    records : list of Record
+        Every stage as it ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
+    """
+
+    weights: Any = field(repr=False)
+    final: np.ndarray = field(repr=False)
+    residuals: list[float]
+    iterations: int
+    converged: bool
+    reason: str
+    message: str
+    tol: float
+    levels: list[int]
+    cycle: str
+    phi_evaluations: list[int]
+    critical_path: int
+    tasks: int
+    timings: dict[str, Any] = field(repr=False)
+    records: list[Record] = field(repr=False)
+
+    @property
+    def convergence_factor(self) -> float:
+        """The paper's rho, ``(r_k/r_1)**(1/k)``: its r_0 is the residual after the first cycle. nan before cycle 1."""
+        return self._factor(1)
+
+    @property
+    def mean_factor(self) -> float:
+        """Geometric mean of the reduction per cycle from the initial guess, ``(r_k/r_0)**(1/k)``."""
+        return self._factor(0)
+
+    def _factor(self, start: int) -> float:
+        k = self.iterations
+        if k < 1 or not self.residuals[start] > 0:
+            return math.nan
+        return float((self.residuals[k] / self.residuals[start]) ** (1 / k))
+
+    def __str__(self) -> str:
+        steps = self.levels[0]
+        ends = {
+            "tol": "converged",
+            "maxiter": "NOT converged: maxiter reached",
+            "callback": "stopped by the callback",
+            "diverged": f"DIVERGED: {self.message}",
+        }
+        phi = sum(self.phi_evaluations)
+        rows = [
+            ("outcome", ends[self.reason]),
+            ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
+            ("residual", f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})"),
+            ("convergence factor", f"{self.convergence_factor:.3f}"),
+            ("Phi evaluations", f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi"),
+            ("critical path", f"{self.critical_path} Phi: potential speedup {steps / max(self.critical_path, 1):.2f}"),
+            ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
+        ]
+        return "\n".join(f"{name:19s} {value}" for name, value in rows)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Plot the residual against the cycle, with the tolerance.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError(
+                "plots need matplotlib, which is not installed: pip install 'daskmgrit[plot]'"
+            ) from None
+        if ax is None:
+            ax = Figure(figsize=(6, 4), layout="constrained").subplots()
+        shown = [(k, value) for k, value in enumerate(self.residuals) if math.isfinite(value) and value > 0]
+        ax.semilogy([k for k, _ in shown], [value for _, value in shown], "o-", color="black", label="residual")
+        if self.tol > 0:
+            ax.axhline(self.tol, linestyle="--", color="0.4", label=f"tolerance {self.tol:.1e}")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlabel("iteration")
+        ax.set_ylabel("residual, 2-norm")
+        ax.set_title(f"N = {self.levels[0]}, {self.cycle}-cycle, convergence factor {self.convergence_factor:.2f}")
+        ax.legend()
+        return ax
