@@ -1,0 +1,265 @@
+"""The command line: ``daskmgrit solve …``, also ``dask mgrit solve …``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import daskmgrit
+from daskmgrit.errors import ClusterError, PropagatorError
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.problems import PROBLEMS, SOLVERS, Problem
+from daskmgrit.result import Result
+from daskmgrit.serial import train_serially
+
+__all__ = ["main"]
+
+
+def _per_level(convert: Callable[[str], Any]) -> Callable[[Any, Any, str], Any]:
+    """Read an option that is one value or a comma-separated list with one per level."""
+
+    def read(context: Any, parameter: Any, value: str) -> Any:
+        try:
+            values = [convert(part.strip()) for part in value.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: give one value, or several with commas, one per level") from None
+        return values[0] if len(values) == 1 else values
+
+    return read
+
+
+def _relaxation(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
+
+
+def _chunks(context: Any, parameter: Any, value: str) -> int | str:
+    if value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f'{value!r}: give "auto" or a number of chunks') from None
+
+
+@click.group("mgrit", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(daskmgrit.__version__, package_name="daskmgrit", prog_name="daskmgrit")
+def main() -> None:
+    """Train neural networks in parallel over the training steps: multigrid reduction in time (MGRIT) on Dask."""
+
+
+@main.command()
+@click.argument("problem", type=click.Choice(list(PROBLEMS)))
+@click.option("--steps", type=int, help="N, the number of training steps; by default what suits the problem.")
+@click.option(
+    "--solver",
+    type=click.Choice(list(SOLVERS)),
+    help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default what suits the problem.",
+)
+@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
+@click.option("--max-levels", type=int, help="At most so many levels; 2 is the two-level method.")
+@click.option(
+    "--coarsening", default="2", show_default=True, callback=_per_level(int), help="Factor m; a comma list: per level."
+)
+@click.option(
+    "--relaxation",
+    default="FCF",
+    show_default=True,
+    callback=_per_level(_relaxation),
+    help="F, FCF, FCFCF … or nu of F(CF)^nu; a comma list: per level.",
+)
+@click.option(
+    "--weight",
+    default="1.0",
+    show_default=True,
+    callback=_per_level(float),
+    help="Weight of the C-relaxation; a comma list: per level.",
+)
+@click.option("--learning-rate", type=float, help="alpha_b, the rate of level 0.")
+@click.option("--max-learning-rate", type=float, help="alpha_max, the cap on coarse levels (Solvers 1-3).")
+@click.option("--batch", type=int, help="Examples per step of Solvers 2 and 3.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the initial weights (and the data's order).")
+@click.option("--initial-guess", type=click.Choice(["zero", "constant", "nested"]), help="Default: what suits the problem.")
+@click.option("--tol", type=float, help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.")
+@click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
+@click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
+@click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
+@click.option("--workers", type=click.IntRange(min=1), help="Start so many worker processes on this machine.")
+@click.option("--check", is_flag=True, help="Compare with serial training.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Plot the residuals.")
+def solve(
+    problem: str,
+    solver: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    check: bool,
+    as_json: bool,
+    plot: Path | None,
+    **options: Any,
+) -> None:
+    """Train PROBLEM with MGRIT.
+
+    Exit status: 0 converged, 1 not converged or diverged, 2 bad usage.
+    """
+    if scheduler and workers:
+        raise click.UsageError("--scheduler and --workers exclude each other: connect to a cluster, or start one")
+    if plot:
+        _check_plot(plot)
+    try:
+        task = PROBLEMS[problem](seed=options["seed"])
+        phi = task.propagator(
+            solver,
+            options["learning_rate"],
+            options["max_learning_rate"],
+            factor=options["coarsening"] if isinstance(options["coarsening"], int) else options["coarsening"][0],
+            batch=options["batch"],
+        )
+        mgrit = MGRIT(
+            phi,
+            task.steps if options["steps"] is None else options["steps"],
+            **{name: options[name] for name in ("coarsening", "max_levels", "cycle", "relaxation", "weight")},
+        )
+        click.echo(mgrit, err=True)
+        with _client(scheduler, workers) as client:
+            result = mgrit.solve(
+                task.w0,
+                initial_guess=options["initial_guess"] or task.initial_guess,
+                tol=options["tol"],
+                maxiter=options["maxiter"],
+                chunks=options["chunks"],
+                client=client,
+                progress=True,
+            )
+            checked = _check(mgrit, task, result) if check else {}
+    except (ValueError, TypeError) as error:
+        if isinstance(error, PropagatorError):
+            raise
+        raise click.UsageError(str(error)) from error
+    except (ClusterError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    metrics = task.metrics(result.final) if np.isfinite(result.final).all() else {}
+    if plot:
+        _save_plot(result, plot)
+    if as_json:
+        click.echo(json.dumps(_clean(_summary(task, solver or task.solver, result) | checked | {"metrics": metrics})))
+    else:
+        click.echo(result)
+        for name, value in metrics.items():
+            click.echo(f"{name.replace('_', ' '):19s} {value:.4g}")
+        if checked:
+            click.echo(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, all steps and weights")
+            ratio = checked["serial_seconds"] / result.timings["total"]
+            click.echo(
+                f"{'serial training':19s} {checked['serial_seconds']:.3g} s: this solve was "
+                + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
+            )
+    sys.exit(0 if result.converged else 1)
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+    """Connect to a cluster, or start one on loopback; None where neither is asked for."""
+    if scheduler:
+        from distributed import Client
+
+        try:
+            client = Client(scheduler, timeout="10s")
+        except (OSError, TimeoutError) as error:
+            raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error}") from error
+        with client:
+            click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
+            yield client
+    elif workers:
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            click.echo(f"{workers} worker processes, dashboard {client.dashboard_link}", err=True)
+            yield client
+    else:
+        yield None
+
+
+def _check(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:
+    """Train serially and compare all states, chunk by chunk."""
+    clock = time.perf_counter()
+    serial = train_serially(mgrit.phi, task.w0, mgrit.steps)
+    seconds = time.perf_counter() - clock
+    worst, start = 0.0, 0
+    for number in range(result.weights.numblocks[0]):
+        rows = result.weights.blocks[number].compute()
+        worst = max(worst, float(np.abs(rows - serial[start : start + len(rows)]).max()))
+        start += len(rows)
+    return {"max_error": worst, "serial_seconds": seconds}
+
+
+def _summary(task: Problem, solver: str, result: Result) -> dict[str, Any]:
+    return {
+        "problem": task.name,
+        "solver": solver,
+        "steps": result.levels[0],
+        "levels": result.levels,
+        "cycle": result.cycle,
+        "iterations": result.iterations,
+        "residuals": result.residuals,
+        "converged": result.converged,
+        "reason": result.reason,
+        "message": result.message,
+        "convergence_factor": result.convergence_factor,
+        "phi_evaluations": result.phi_evaluations,
+        "critical_path": result.critical_path,
+        "tasks": result.tasks,
+        "seconds": result.timings["total"],
+    }
+
+
+def _clean(value: Any) -> Any:
+    """Return the value with nan and inf, which JSON lacks, as null."""
+    if isinstance(value, dict):
+        return {name: _clean(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_clean(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_plot(path: Path) -> None:
+    """Find out before the solve what would keep the plot from being written."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError:
+        raise click.ClickException("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise click.BadParameter(f"{path}: the name must end in one of {', '.join('.' + kind for kind in known)}")
+    if not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"{path}: the folder {path.parent} does not exist")
+
+
+def _save_plot(result: Result, path: Path) -> None:
+    """Write the plot whole or not at all."""
+    figure = result.plot().figure
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, suffix=path.suffix)
+    os.close(handle)
+    try:
+        figure.savefig(name, dpi=150)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    click.echo(f"plot written to {path}", err=True)

@@ -1,0 +1,91 @@
+"""Training-data rules: which examples step i of a level sees (paper, equations 11, 15 and 16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["AllExamples", "DataRule", "Repeat", "Serial"]
+
+Index = NDArray[np.integer]
+
+
+class DataRule(Protocol):
+    """A rule gives the numbers of the examples of each step."""
+
+    def __call__(self, index: Index, level: int) -> Index | None:
+        """Return example numbers, shape (k, B), of source steps (k,) on `level`; None for all examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllExamples:
+    """Every step sees all examples (equation 11)."""
+
+    def __call__(self, index: Index, level: int) -> Index | None:
+        """Return None: all examples."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """Step i sees example, or batch, ``(i + offset) mod K`` (equation 15).
+
+    Parameters
+    ----------
+    examples : int
+        Number of examples.
+    batch : int, default 1
+        Examples per step; ``K = examples // batch``, and a last incomplete batch is left out.
+    offset : int or tuple of int, default 0
+        Added to the source step; one value, or one per level, the last repeating. 1 gives a step the data of the point
+        that it produces.
+
+    Examples
+    --------
+    >>> Serial(4)(np.array([0, 1, 4]), level=0).ravel().tolist()
+    [0, 1, 0]
+    """
+
+    examples: int
+    batch: int = 1
+    offset: int | tuple[int, ...] = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch <= self.examples:
+            raise ValueError(
+                f"batch={self.batch} with examples={self.examples}: a batch holds between 1 and all examples"
+            )
+
+    def _place(self, index: Index, level: int) -> Index:
+        offset = self.offset
+        if isinstance(offset, tuple):
+            offset = offset[min(level, len(offset) - 1)]
+        return index + offset
+
+    def _take(self, number: Index) -> Index:
+        batch = number % (self.examples // self.batch)
+        return batch[:, None] * self.batch + np.arange(self.batch)
+
+    def __call__(self, index: Index, level: int) -> Index:
+        """Return example numbers, shape (k, batch)."""
+        return self._take(self._place(index, level))
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Serial):
+    """Each example, or batch, is used for two steps in a row: ``((i + offset) // 2) mod K`` (equation 16).
+
+    Parameters are those of :class:`Serial`.
+
+    Examples
+    --------
+    >>> Repeat(4)(np.arange(6), level=0).ravel().tolist()
+    [0, 0, 1, 1, 2, 2]
+    """
+
+    def __call__(self, index: Index, level: int) -> Index:
+        """Return example numbers, shape (k, batch)."""
+        return self._take(self._place(index, level) // 2)

@@ -1,0 +1,79 @@
+"""Gradient descent as a Phi: ``w - alpha * gradient`` (paper, equation 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskmgrit.models.data import DataRule
+from daskmgrit.models.rates import RateRule
+from daskmgrit.models.workspace import scratch
+
+__all__ = ["GradientDescent"]
+
+Array = NDArray
+
+# States are taken in groups that a core's cache holds: blocks of 50 to 800 states of 12,032 or 2,410 weights ran
+# 1.3 to 1.5 times faster so than at once.
+GROUP_BYTES = 1 << 20
+
+
+class Model(Protocol):
+    """What gradient descent needs of a model."""
+
+    gradient: Callable[[Array, Array, Array, Array], Array]
+
+
+class GradientDescent:
+    """One step of gradient descent on a block of states.
+
+    Parameters
+    ----------
+    model : MLP or alike
+        Has ``gradient(weights (k, s), x, y, out (k, s))``, which puts the loss gradient into `out`.
+    x : ndarray, shape (K, n_in)
+        Inputs of the training examples.
+    y : ndarray, shape (K, n_out)
+        Their targets.
+    rate : RateRule
+        Learning rate of a level.
+    data : DataRule
+        Examples of a step.
+
+    Examples
+    --------
+    >>> from daskmgrit.models import MLP, AllExamples, ConstantRate
+    >>> phi = GradientDescent(MLP([2, 1]), np.eye(2), np.ones((2, 1)), ConstantRate(0.1), AllExamples())
+    >>> phi(np.zeros((3, 2)), np.arange(3), 0).shape
+    (3, 2)
+    """
+
+    def __init__(self, model: Model, x: Array, y: Array, rate: RateRule, data: DataRule) -> None:
+        self.model, self.x, self.y, self.rate, self.data = model, x, y, rate, data
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        """Return the states after one step."""
+        k = len(weights)
+        group = max(1, GROUP_BYTES // (weights.shape[1] * weights.itemsize))
+        new = np.empty(weights.shape, weights.dtype)
+        rate = weights.dtype.type(self.rate(level))
+        for start in range(0, k, group):
+            rows = slice(start, min(start + group, k))
+            chosen = self.data(index[rows], level)
+            x, y = (self.x, self.y) if chosen is None else (self._take(self.x, chosen), self._take(self.y, chosen))
+            self.model.gradient(weights[rows], x, y, new[rows])
+            new[rows] *= -rate
+            new[rows] += weights[rows]
+        return new
+
+    def _take(self, rows: Array, chosen: Array) -> Array:
+        """Gather the examples of each state, (k, B, n)."""
+        shape = (*chosen.shape, rows.shape[1])
+        name = "inputs" if rows is self.x else "targets"
+        return np.take(rows, chosen, axis=0, out=scratch(name, shape, rows.dtype), mode="clip")
+
+    def __repr__(self) -> str:
+        return f"GradientDescent({self.model!r}, rate={self.rate!r}, data={self.data!r})"

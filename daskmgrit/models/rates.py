@@ -1,0 +1,81 @@
+"""Learning-rate rules: the rate on each level (paper, equations 10 and 14)."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["CappedRate", "ConstantRate", "RateRule"]
+
+
+class RateRule(Protocol):
+    """A rule gives the learning rate of a level."""
+
+    def __call__(self, level: int) -> float:
+        """Return alpha of `level`."""
+
+
+def _positive(name: str, value: Any) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise ValueError(f"{name}={value!r} is not a positive number: it is a learning rate")
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantRate:
+    """The same rate on every level (equation 10).
+
+    Parameters
+    ----------
+    rate : float
+        alpha_b.
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        _positive("rate", self.rate)
+
+    def __call__(self, level: int) -> float:
+        """Return alpha of `level`."""
+        return self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class CappedRate:
+    """A rate that grows with the length of the coarse step, up to a stable maximum (equation 14).
+
+    ``min(factor**level * rate, maximum)``.
+
+    Parameters
+    ----------
+    rate : float
+        alpha_b.
+    maximum : float
+        alpha_max, the largest stable rate.
+    factor : float, default 2
+        Growth per level; the coarsening factor makes a coarse step as long as the fine steps it stands for.
+
+    Examples
+    --------
+    >>> [CappedRate(1.0, 8.0)(level) for level in range(5)]
+    [1.0, 2.0, 4.0, 8.0, 8.0]
+    """
+
+    rate: float
+    maximum: float
+    factor: float = 2
+
+    def __post_init__(self) -> None:
+        _positive("rate", self.rate)
+        _positive("maximum", self.maximum)
+        if self.maximum < self.rate:
+            raise ValueError(
+                f"maximum={self.maximum} is below rate={self.rate}: the cap applies to coarse levels, so it must be at "
+                "least the rate of level 0"
+            )
+
+    def __call__(self, level: int) -> float:
+        """Return alpha of `level`."""
+        return min(float(self.factor) ** level * self.rate, self.maximum)
