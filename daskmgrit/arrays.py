@@ -19,9 +19,7 @@ from daskmgrit.layout import Layout
 __all__ = ["as_array", "last_row"]
 
 
-def as_array(
-    state: Sequence[Delayed], layout: Layout, hierarchy: Hierarchy, like: np.ndarray, name: str
-) -> da.Array:
+def as_array(state: Sequence[Delayed], layout: Layout, hierarchy: Hierarchy, like: np.ndarray, name: str) -> da.Array:
     """Return the state as an (N+1, s) dask array, a chunk of rows per block; `like` is a state."""
     size, bounds = hierarchy[0], layout.bounds(hierarchy)
     lengths = tuple(chunk_points(size.coarsening, size.steps, bounds, j)[1] for j in range(len(state)))
@@ -34,10 +32,13 @@ def as_array(
     return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (like.size,)), dtype=like.dtype)
 
 
-def last_row(state: Sequence[Delayed], executor: LocalExecutor | ClusterExecutor, run: str) -> np.ndarray:
+def last_row(
+    state: Sequence[Delayed], layout: Layout, executor: LocalExecutor | ClusterExecutor, run: str
+) -> np.ndarray:
     """Fetch the state after the last step."""
     book = TaskBook(executor.workers)
-    task = book.add(f"final.L0-{run}", _last, state[-1], owner=-1)
+    owner = layout.levels[0].owners[-1] if layout.levels else 0
+    task = book.add(f"final.L0-{run}", _last, state[-1], owner=owner)
     return np.array(executor.fetch(executor.submit(book, [task])[0]))
 
 

@@ -69,7 +69,11 @@ def main() -> None:
 @click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
 @click.option("--max-levels", type=int, help="At most so many levels; 2 is the two-level method.")
 @click.option(
-    "--coarsening", default="2", show_default=True, callback=_per_level(int), help="Factor m; a comma list: per level."
+    "--coarsening",
+    default="2",
+    show_default=True,
+    callback=_per_level(int),
+    help="Factor m; a comma list: per level.",
 )
 @click.option(
     "--relaxation",
@@ -89,8 +93,16 @@ def main() -> None:
 @click.option("--max-learning-rate", type=float, help="alpha_max, the cap on coarse levels (Solvers 1-3).")
 @click.option("--batch", type=int, help="Examples per step of Solvers 2 and 3.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the initial weights (and the data's order).")
-@click.option("--initial-guess", type=click.Choice(["zero", "constant", "nested"]), help="Default: what suits the problem.")
-@click.option("--tol", type=float, help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.")
+@click.option(
+    "--initial-guess",
+    type=click.Choice(["zero", "constant", "nested"]),
+    help="Default: what suits the problem.",
+)
+@click.option(
+    "--tol",
+    type=float,
+    help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.",
+)
 @click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
 @click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
@@ -158,7 +170,9 @@ def solve(
         for name, value in metrics.items():
             click.echo(f"{name.replace('_', ' '):19s} {value:.4g}")
         if checked:
-            click.echo(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, all steps and weights")
+            click.echo(
+                f"{'largest error':19s} {checked['max_error']:.2e} against serial training, all steps and weights"
+            )
             ratio = checked["serial_seconds"] / result.timings["total"]
             click.echo(
                 f"{'serial training':19s} {checked['serial_seconds']:.3g} s: this solve was "

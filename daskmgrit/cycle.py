@@ -6,15 +6,16 @@ Nothing here computes: `ops` says what a stage is. The same recursion builds a t
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 __all__ = ["Operations", "nested_iteration", "run_cycle"]
 
-State = TypeVar("State")
+# Whatever stands for the state of a level: blocks, or tasks that will make them.
+State = Any
 
 
-class Operations(Protocol[State]):
-    """The stages of a cycle, on whatever stands for the state of a level."""
+class Operations(Protocol):
+    """The stages of a cycle."""
 
     def relax(self, level: int, state: State) -> State:
         """(CF)^nu on an F-relaxed state."""
@@ -38,7 +39,7 @@ class Operations(Protocol[State]):
         """Inject a coarse state to `level`, then F-relaxation."""
 
 
-def run_cycle(ops: Operations[State], level: int, kind: str, state: State) -> State:
+def run_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
     """Run one cycle from `level` down and back.
 
     A V-cycle recurses once. An F-cycle recurses as an F-cycle and then, on every level but 0, runs one
@@ -56,7 +57,7 @@ def run_cycle(ops: Operations[State], level: int, kind: str, state: State) -> St
     return state
 
 
-def nested_iteration(ops: Operations[State], down_to: int = 0) -> State:
+def nested_iteration(ops: Operations, down_to: int = 0) -> State:
     """Build an initial guess from the coarsest level up, with one V-cycle on each level in between."""
     solved, state = ops.solve_coarsest()
     for level in range(solved - 1, down_to - 1, -1):

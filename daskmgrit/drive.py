@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -43,6 +44,8 @@ class Drive:
         The levels and the cycle.
     phi, w0 : Delayed
         Stand-ins for the propagator and the initial value.
+    row_bytes : int
+        Bytes of a state.
     executor : LocalExecutor or ClusterExecutor
         Where the graphs run.
     run : str
@@ -61,15 +64,23 @@ class Drive:
     """
 
     def __init__(
-        self, hierarchy: Hierarchy, phi: Delayed, w0: Delayed, executor: LocalExecutor | ClusterExecutor, run: str
+        self,
+        hierarchy: Hierarchy,
+        phi: Delayed,
+        w0: Delayed,
+        row_bytes: int,
+        executor: LocalExecutor | ClusterExecutor,
+        run: str,
     ) -> None:
         self.hierarchy, self.phi, self.w0, self.executor, self.run = hierarchy, phi, w0, executor, run
+        self.row_bytes = row_bytes
         self.layout = Layout(())
         self.beside = False
         self.records: list[Record] = []
         self.depth = 0
         self.tasks = 0
         self.cycle_seconds: list[float] = []
+        self._numbers = itertools.count()
         self._states: dict[int, list[Delayed]] = {}
         self._reports: dict[int, Delayed] = {}
 
@@ -77,7 +88,9 @@ class Drive:
 
     def _builder(self, cycle: int) -> GraphBuilder:
         book = TaskBook(self.executor.workers)
-        return GraphBuilder(book, self.hierarchy, self.layout, self.phi, self.w0, self.run, cycle, self.beside)
+        return GraphBuilder(
+            book, self.hierarchy, self.layout, self.phi, self.w0, self.run, self._numbers, cycle, self.beside
+        )
 
     def _submit(
         self, builder: GraphBuilder, state: list[Delayed], report: Delayed | None
@@ -134,7 +147,9 @@ class Drive:
         self._states.pop(-1, None)
         bounds = self.layout.levels[0].bounds
         cost = planning.phi_cost(self.records)
-        self.layout, self.beside = planning.plan_layout(hierarchy, chunks, executor.threads, executor.name, cost)
+        self.layout, self.beside = planning.plan_layout(
+            hierarchy, chunks, executor.threads, executor.name, cost, self.row_bytes
+        )
         self._states[0] = state
         if self.layout.bounds(hierarchy) != bounds:
             builder = self._builder(0)
@@ -181,7 +196,9 @@ class Drive:
                 residual = residuals[-1]
                 if not math.isfinite(residual):
                     where = f"after cycle {cycle}" if cycle else "of the initial guess"
-                    return self._outcome(max(cycle - 1, 0), residuals, "diverged", f"the residual {where} is {residual}")
+                    return self._outcome(
+                        max(cycle - 1, 0), residuals, "diverged", f"the residual {where} is {residual}"
+                    )
                 stop = listener(cycle, residual, self._states[cycle])
                 if tol > 0 and residual <= tol:
                     return self._outcome(cycle, residuals, "tol", "")

@@ -177,7 +177,11 @@ def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
         else:
             get = get_scheduler(scheduler=configured)
             module = getattr(get, "__module__", "")
-            name = {"dask.local": "sync", "dask.threaded": "threads", "dask.multiprocessing": "processes"}.get(module)
+            name = {
+                "dask.local": "sync",
+                "dask.threaded": "threads",
+                "dask.multiprocessing": "processes",
+            }.get(module)
             return LocalExecutor(name or "threads", get)
     if client is None:
         return LocalExecutor("threads", get_scheduler(scheduler="threads"))

@@ -8,7 +8,7 @@ takes the neighbour's block by reference, elsewhere a task of its own cuts the r
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +93,8 @@ class GraphBuilder:
         The propagator and the initial value.
     run : str
         Token that sets this solve's keys apart.
+    numbers : iterator of int
+        Numbers the stages of the solve: with them its keys are unique.
     cycle : int
         Number of the cycle; 0 for the initial guess.
     beside : bool
@@ -108,12 +110,13 @@ class GraphBuilder:
         phi: Delayed,
         w0: Delayed,
         run: str,
+        numbers: Iterator[int],
         cycle: int,
         beside: bool = False,
     ) -> None:
         self.book, self.hierarchy, self.layout = book, hierarchy, layout
         self.phi, self.w0, self.run, self.cycle, self.beside = phi, w0, run, cycle, beside
-        self._count = 0
+        self._numbers, self._stage = numbers, next(numbers)
         self._edges: dict[tuple[str, int], Delayed] = {}
         self._settle = False
         self.relaxed: list[Delayed] = []
@@ -121,7 +124,7 @@ class GraphBuilder:
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def _add(self, name: str, level: int, chunk: int, owner: int, function: Any, *args: Any) -> Delayed:
-        key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._count}-{chunk}"
+        key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
         return self.book.add(key, function, *args, owner=owner)
 
     def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
@@ -142,7 +145,7 @@ class GraphBuilder:
         """(CF)^nu: one task per chunk and sweep."""
         size, chunks = self.hierarchy[level], self.layout.levels[level]
         for _ in range(size.nu):
-            self._count += 1
+            self._stage = next(self._numbers)
             state = [
                 self._add(
                     "relax",
@@ -165,7 +168,7 @@ class GraphBuilder:
 
     def restrict(self, level: int, state: list[Delayed]) -> Any:
         """Restrict every chunk; where a coarse chunk has one finer chunk, in one task with its first relaxation."""
-        self._count += 1
+        self._stage = next(self._numbers)
         chunks = self.layout.levels[level]
         coarse_level = level + 1
         gathered = coarse_level == self.layout.gathered
@@ -223,13 +226,11 @@ class GraphBuilder:
 
     def solve(self, level: int, state: Any, kind: str) -> _Gathered:
         """Run the rest of the cycle within one task."""
-        self._count += 1
+        self._stage = next(self._numbers)
         owners = self.layout.levels[level - 1].owners
         owner = owners[len(owners) // 2]
         name = "coarse_solve" if level == self.hierarchy.last else f"{kind}_cycle"
-        whole = self._add(
-            name, level, 0, owner, _solve, self.phi, state, self.hierarchy, level, kind, self.cycle
-        )
+        whole = self._add(name, level, 0, owner, _solve, self.phi, state, self.hierarchy, level, kind, self.cycle)
         return _Gathered(whole, owner, {})
 
     def _coarse(self, level: int, coarse: Any, chunk: int) -> tuple[Delayed, bool]:
@@ -266,7 +267,7 @@ class GraphBuilder:
 
     def correct(self, level: int, state: list[Delayed], coarse: Any) -> list[Delayed]:
         """Coarse correction and F-relaxation."""
-        self._count += 1
+        self._stage = next(self._numbers)
         chunks = self.layout.levels[level]
         corrected = []
         for j in range(len(chunks)):
@@ -289,7 +290,7 @@ class GraphBuilder:
 
     def solve_coarsest(self) -> tuple[int, _Gathered]:
         """Nested iteration on the gathered levels, within one task."""
-        self._count += 1
+        self._stage = next(self._numbers)
         level = self.layout.gathered
         owners = self.layout.levels[level - 1].owners
         owner = owners[len(owners) // 2]
@@ -298,7 +299,7 @@ class GraphBuilder:
 
     def interpolate(self, level: int, coarse: Any) -> list[Delayed]:
         """Inject a coarse guess and F-relax."""
-        self._count += 1
+        self._stage = next(self._numbers)
         chunks, size = self.layout.levels[level], self.hierarchy[level]
         made = []
         for j in range(len(chunks)):
@@ -328,9 +329,7 @@ class GraphBuilder:
         """Add one cycle; with `settle` its first C-relaxation settles the residual of the cycle before."""
         if self.layout.gathered == 0:
             return [
-                self._add(
-                    "whole_cycle", 0, 0, 0, stages.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle
-                )
+                self._add("whole_cycle", 0, 0, 0, stages.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle)
             ]
         self._settle = settle
         return run_cycle(self, 0, self.hierarchy.cycle, state)
@@ -339,12 +338,12 @@ class GraphBuilder:
         """Add what settles this cycle's residual: the next C-relaxation's Phi."""
         if self.layout.gathered == 0:
             return state
-        self._count += 1
+        self._stage = next(self._numbers)
         return self._chunkwise("probe", state, stages.probe, self.cycle)
 
     def initial(self, state: list[Delayed]) -> list[Delayed]:
         """Add the evaluation of an initial guess."""
-        self._count += 1
+        self._stage = next(self._numbers)
         return self._chunkwise("initial", state, stages.initial)
 
     def nested_guess(self) -> list[Delayed]:
@@ -375,11 +374,13 @@ class GraphBuilder:
 
     def report(self, blocks: list[Delayed]) -> Delayed:
         """Add the report on the residual: norms travel from each worker, blocks stay."""
-        self._count += 1
+        self._stage = next(self._numbers)
         if self.layout.gathered == 0:
             return self._add("residual", 0, 0, 0, stages.report, blocks)
         owners = self.layout.levels[0].owners
-        runs = [(owner, [b for b, o in zip(blocks, owners, strict=True) if o == owner]) for owner in dict.fromkeys(owners)]
+        runs = [
+            (owner, [b for b, o in zip(blocks, owners, strict=True) if o == owner]) for owner in dict.fromkeys(owners)
+        ]
         if len(runs) == 1:
             return self._add("residual", 0, 0, runs[0][0], stages.report, blocks)
         parts = [self._add("report", 0, owner, owner, stages.report, run) for owner, run in runs]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daskmgrit.options import integer_option
+
 __all__ = ["Hierarchy", "Level", "build_hierarchy", "parse_relaxation"]
 
 
@@ -76,8 +78,7 @@ class Hierarchy:
                 lines.append(f"  {number:5d}  {level.steps:8d}       serial")
             else:
                 lines.append(
-                    f"  {number:5d}  {level.steps:8d}  {level.coarsening:3d}"
-                    f"  {level.relaxation:10s}  {level.weight:6g}"
+                    f"  {number:5d}  {level.steps:8d}  {level.coarsening:3d}  {level.relaxation:10s}  {level.weight:6g}"
                 )
         return "\n".join(lines)
 
@@ -94,7 +95,7 @@ def parse_relaxation(value: Any) -> int:
         nu, rest = divmod(len(value) - 1, 2)
         if value and not rest and value.upper() == "F" + "CF" * nu:
             return nu
-    elif isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0:
+    elif isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0:
         return int(value)
     raise ValueError(
         f'relaxation={value!r} is not known: give "F", "FCF", "FCFCF" … or the integer nu >= 0 of F(CF)^nu, '
@@ -109,12 +110,6 @@ def _per_level(name: str, value: Any, count: int) -> list[Any]:
     if not value:
         raise ValueError(f"{name}=[] is empty: give one value, or a list with one entry per level")
     return [value[min(level, len(value) - 1)] for level in range(count)]
-
-
-def integer_option(name: str, value: Any, least: int, remedy: str) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not an integer of at least {least}: {remedy}")
-    return int(value)
 
 
 def build_hierarchy(
@@ -156,16 +151,16 @@ def build_hierarchy(
         )
     if not isinstance(cycle, str) or cycle.upper() not in ("V", "F"):
         raise ValueError(f'cycle={cycle!r} is not known: give "V" or "F" (two-level is max_levels=2)')
-    most = max_levels if max_levels is not None else steps.bit_length() + 1
+    most = min(max_levels or steps.bit_length() + 1, steps.bit_length() + 1)
     factors = [
         integer_option("coarsening", m, 2, "a C-point stands for this many steps")
         for m in _per_level("coarsening", coarsening, most)
     ]
     sweeps = [parse_relaxation(value) for value in _per_level("relaxation", relaxation, most)]
-    weights = _per_level("weight", weight, most)
-    for value in weights:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value < 2:
-            raise ValueError(f"weight={value!r} is out of range: a C-relaxation's weight is a number in (0, 2)")
+    weights = [
+        number_option("weight", value, "a C-relaxation's weight is a number in (0, 2)", above=0, below=2)
+        for value in _per_level("weight", weight, most)
+    ]
     if steps < factors[0]:
         raise ValueError(
             f"steps={steps} is below coarsening={factors[0]}: there is nothing to coarsen; "
@@ -178,8 +173,7 @@ def build_hierarchy(
             break
         sizes.append(sizes[-1] // m)
     levels = [
-        Level(size, m, nu, float(omega))
-        for size, m, nu, omega in zip(sizes[:-1], factors, sweeps, weights, strict=False)
+        Level(size, m, nu, omega) for size, m, nu, omega in zip(sizes[:-1], factors, sweeps, weights, strict=False)
     ]
     levels.append(Level(sizes[-1], 1, 0, 1.0))
     return Hierarchy(tuple(levels), cycle.upper())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from daskmgrit.drive import Drive
 from daskmgrit.executor import ClusterExecutor, choose_executor
 from daskmgrit.guess import check_guess
 from daskmgrit.hierarchy import Hierarchy, build_hierarchy
+from daskmgrit.options import integer_option, number_option
 from daskmgrit.planning import check_chunks
 from daskmgrit.progress import Progress
 from daskmgrit.relaxation import Phi
@@ -37,9 +37,9 @@ class MGRIT:
     Parameters
     ----------
     phi : callable
-        The propagator, ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states, `index`
-        (k,) the integer source step of each on `level`. It must not write to its input. A phi for one state is wrapped
-        by :func:`daskmgrit.vectorize`; :func:`daskmgrit.check_propagator` tests one.
+        The propagator, ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states,
+        `index` (k,) the integer source step of each on `level`. It must not write to its input. A phi for one state is
+        wrapped by :func:`daskmgrit.vectorize`; :func:`daskmgrit.check_propagator` tests one.
     steps : int
         N, the number of training steps.
     coarsening : int or list of int, default 2
@@ -164,9 +164,14 @@ class MGRIT:
         """
         begin = time.perf_counter()
         start = check_w0(w0)
-        tol = 1e-9 * math.sqrt(self.steps) if tol is None else _check_tol(tol)
-        if not isinstance(maxiter, numbers.Integral) or isinstance(maxiter, bool) or maxiter < 0:
-            raise ValueError(f"maxiter={maxiter!r} is not an integer >= 0: it is the largest number of cycles")
+        tol = (
+            1e-9 * math.sqrt(self.steps)
+            if tol is None
+            else number_option(
+                "tol", tol, "it is absolute and >= 0 (0 does exactly maxiter cycles); None is 1e-9*sqrt(N)", least=0
+            )
+        )
+        maxiter = integer_option("maxiter", maxiter, 0, "it is the largest number of cycles")
         wanted = check_chunks(chunks, self.hierarchy)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback={callback!r} is not callable: give callback(iteration, residual, weights)")
@@ -179,7 +184,7 @@ class MGRIT:
         with executor.session(), Progress(progress, tol, maxiter) as lines:
             phi = executor.put(self.phi, f"propagator-{run}")
             initial = executor.put(start, f"w0-{run}")
-            drive = Drive(self.hierarchy, phi, initial, executor, run)
+            drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run)
 
             def listener(cycle: int, residual: float, state: list[Delayed]) -> bool:
                 lines.line(cycle, residual)
@@ -188,11 +193,9 @@ class MGRIT:
                 name = f"weights-{run}-{cycle}"
                 return bool(callback(cycle, residual, as_array(state, drive.layout, self.hierarchy, start, name)))
 
-            outcome = drive.solve(guess, wanted, tol, int(maxiter), listener)
-            weights = executor.keep(
-                as_array(outcome.state, drive.layout, self.hierarchy, start, f"weights-{run}")
-            )
-            final = last_row(outcome.state, executor, run)
+            outcome = drive.solve(guess, wanted, tol, maxiter, listener)
+            weights = executor.keep(as_array(outcome.state, drive.layout, self.hierarchy, start, f"weights-{run}"))
+            final = last_row(outcome.state, drive.layout, executor, run)
         iterations = len(outcome.residuals) - 1
         phi_seconds = [0.0] * len(self.hierarchy)
         evaluations = [0] * len(self.hierarchy)
@@ -238,11 +241,3 @@ def check_w0(w0: Any) -> np.ndarray:
     if not np.isfinite(start).all():
         raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(start)))}: give finite weights")
     return start
-
-
-def _check_tol(tol: Any) -> float:
-    if not isinstance(tol, numbers.Real) or isinstance(tol, bool) or not 0 <= tol < math.inf:
-        raise ValueError(
-            f"tol={tol!r}: give an absolute tolerance >= 0 (0 does exactly maxiter cycles), or None for 1e-9*sqrt(N)"
-        )
-    return float(tol)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from dask.utils import parse_timedelta
 from daskmgrit.block import Record
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout, cut, most_chunks
+from daskmgrit.options import integer_option
 
 __all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "task_overhead"]
 
@@ -28,12 +28,11 @@ def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
     if isinstance(chunks, str) and chunks == "auto":
         return None
     most = most_chunks(hierarchy)
-    if not isinstance(chunks, numbers.Integral) or isinstance(chunks, bool) or not 1 <= chunks <= most:
-        raise ValueError(
-            f'chunks={chunks!r}: give "auto" or the number of chunks of level 0, 1 to {most} (one F-interval per '
-            f"chunk with steps={hierarchy[0].steps}, coarsening={hierarchy[0].coarsening})"
-        )
-    return int(chunks)
+    remedy = (
+        f'give "auto", or the number of chunks of level 0: at most one per F-interval (steps={hierarchy[0].steps}, '
+        f"coarsening={hierarchy[0].coarsening})"
+    )
+    return integer_option("chunks", chunks, 1, remedy, most)
 
 
 def task_overhead(scheduler: str) -> float:
@@ -56,13 +55,18 @@ def first_chunks(chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int
 
 
 def plan_layout(
-    hierarchy: Hierarchy, chunks: int | None, threads: Sequence[int], scheduler: str, cost: float
+    hierarchy: Hierarchy,
+    chunks: int | None,
+    threads: Sequence[int],
+    scheduler: str,
+    cost: float,
+    row_bytes: int = 0,
 ) -> tuple[Layout, bool]:
     """Choose the layout.
 
     Splitting a stage of n F-intervals into P chunks turns its wall time from n*cost into n*cost/P + P*overhead, so
-    P = sqrt(n*cost/overhead) chunks are best, one per thread at most; and a level is worth splitting
-    while that is less than the whole.
+    P = sqrt(n*cost/overhead) chunks are best, one per thread at most; and a level is worth splitting while
+    that saves time, or while bringing it to one worker would take longer than its tasks.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ def plan_layout(
         Its name, for :func:`task_overhead`.
     cost : float
         Seconds of Phi per state update.
+    row_bytes : int, default 0
+        Bytes of a state.
 
     Returns
     -------
@@ -91,8 +97,8 @@ def plan_layout(
     ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
     ...     print([len(level) for level in layout.levels])
     []
-    [4]
-    [8, 8, 8, 8]
+    [4, 4]
+    [8, 8, 8, 8, 8, 8]
     """
     overhead = task_overhead(scheduler)
     if chunks is None:
@@ -100,7 +106,11 @@ def plan_layout(
         chunks = max(1, min(sum(threads), int(best), most_chunks(hierarchy)))
     wanted = dask.config.get("daskmgrit.agglomerate")
     if wanted == "auto":
-        gathered = 0 if chunks == 1 else _gathered(hierarchy, cut(hierarchy, chunks, threads), overhead, cost)
+        # What leaves for the one worker and comes back, in seconds per coarse point: three states there, one back.
+        share = 1 - 1 / len(threads)
+        travel = 4 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
+        whole = cut(hierarchy, chunks, threads)
+        gathered = 0 if chunks == 1 else _gathered(hierarchy, whole, overhead, cost, travel)
     else:
         gathered = max(int(wanted), 1 if chunks > 1 else 0)
     layout = cut(hierarchy, chunks, threads, gathered)
@@ -111,10 +121,13 @@ def plan_layout(
     return layout, bool(beside)
 
 
-def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float) -> int:
-    """First level at which splitting a stage costs more than it saves."""
+def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float) -> int:
+    """First level that costs more to split than to bring together."""
     for number, level in enumerate(layout.levels):
-        stage = hierarchy[number].intervals * cost
-        if number and stage <= stage / len(level) + len(level) * overhead:
+        size, parts = hierarchy[number], len(level)
+        # Three stages (relax, restrict, correct), each of about half the level's points.
+        together = 3 * size.intervals * cost + (size.steps + 1) * travel
+        apart = 3 * (size.intervals * cost / parts + parts * overhead)
+        if number and together <= apart:
             return number
     return layout.gathered

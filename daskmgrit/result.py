@@ -99,10 +99,19 @@ class Result:
         rows = [
             ("outcome", ends[self.reason]),
             ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
-            ("residual", f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})"),
+            (
+                "residual",
+                f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})",
+            ),
             ("convergence factor", f"{self.convergence_factor:.3f}"),
-            ("Phi evaluations", f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi"),
-            ("critical path", f"{self.critical_path} Phi: potential speedup {steps / max(self.critical_path, 1):.2f}"),
+            (
+                "Phi evaluations",
+                f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
+            ),
+            (
+                "critical path",
+                f"{self.critical_path} Phi: potential speedup {steps / max(self.critical_path, 1):.2f}",
+            ),
             ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
         ]
         return "\n".join(f"{name:19s} {value}" for name, value in rows)
@@ -127,9 +136,7 @@ class Result:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise ImportError(
-                "plots need matplotlib, which is not installed: pip install 'daskmgrit[plot]'"
-            ) from None
+            raise ImportError("plots need matplotlib, which is not installed: pip install 'daskmgrit[plot]'") from None
         if ax is None:
             ax = Figure(figsize=(6, 4), layout="constrained").subplots()
         shown = [(k, value) for k, value in enumerate(self.residuals) if math.isfinite(value) and value > 0]

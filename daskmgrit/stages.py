@@ -82,9 +82,7 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, i
         return block.arrived, block.depth
     edge = _left(block, left)
     with meter.stage(kind, block.level, block.first):
-        arrived = arrivals(
-            meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level
-        )
+        arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
     return arrived, max(block.depth, edge.depth if edge else 0) + meter.calls
 
 
@@ -110,9 +108,7 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
     # One Phi lies behind every residual, and behind each F-point after the first another.
     depth = 1 + meter.calls
-    return replace(
-        block, points=points, depth=depth, settled=Settled(norms, depth, tuple(meter.records))
-    )
+    return replace(block, points=points, depth=depth, settled=Settled(norms, depth, tuple(meter.records)))
 
 
 def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
@@ -188,14 +184,12 @@ def _assemble(
         u = np.concatenate([piece.u for piece in pieces])
         v = np.concatenate([piece.v for piece in pieces])
         stepped = np.concatenate([step.values for step in steps])
-    parts = [*pieces, *steps]
+    parts: list[Restricted | CoarseStep] = [*pieces, *steps]
     records = tuple(record for part in parts for record in part.records)
     return u, v, restriction.coarse_rhs(u, stepped), max(part.depth for part in parts), records
 
 
-def enter(
-    phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, m: int, cycle: int
-) -> Block:
+def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, m: int, cycle: int) -> Block:
     """Make the coarse chunk of its pieces, with its first F-relaxation.
 
     The first F-point of an interval needs no Phi: ``Phi_c(v[i-1]) + g_c[i] = v[i] + r[i] = u[i]``.
@@ -308,7 +302,8 @@ class Inline:
 
     def solve(self, level: int, state: Any, kind: str) -> Block:
         """Solve the coarsest level serially."""
-        return solve_coarsest(self.phi, *state, level, self.cycle)
+        pieces, steps = state
+        return coarse_solve(self.phi, pieces, steps, level, self.cycle)
 
     def correct(self, level: int, state: Any, coarse: Any) -> Block:
         """Coarse correction and F-relaxation."""
@@ -323,9 +318,7 @@ class Inline:
         with meter.stage("coarse solve", last, 0):
             for i in range(self.hierarchy[last].steps):
                 states.append(meter(states[-1], np.arange(i, i + 1), last))
-        return last, Block(
-            last, 0, (np.concatenate(states),), None, meter.calls, tuple(meter.records)
-        )
+        return last, Block(last, 0, (np.concatenate(states),), None, meter.calls, tuple(meter.records))
 
     def interpolate(self, level: int, coarse: Any) -> Block:
         """Inject and F-relax."""
@@ -333,9 +326,7 @@ class Inline:
         return interpolate(self.phi, coarse, level, 0, size.steps + 1, size.coarsening)
 
 
-def solve_coarsest(
-    phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int
-) -> Block:
+def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int) -> Block:
     """Solve the coarsest level serially."""
     u, _, rhs, depth, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
@@ -355,7 +346,7 @@ def solve(
 ) -> Block:
     """Run the rest of the cycle from `level` down within this task (agglomeration)."""
     if level == hierarchy.last:
-        return solve_coarsest(phi, pieces, steps, level, cycle)
+        return coarse_solve(phi, pieces, steps, level, cycle)
     block = enter(phi, pieces, steps, level, hierarchy[level].coarsening, cycle)
     return run_cycle(Inline(phi, hierarchy, cycle), level, kind, block)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +23,8 @@ GROUP_BYTES = 1 << 20
 class Model(Protocol):
     """What gradient descent needs of a model."""
 
-    gradient: Callable[[Array, Array, Array, Array], Array]
+    def gradient(self, weights: Array, x: Array, y: Array, out: Array | None = None) -> Array:
+        """Return the loss gradient of each state."""
 
 
 class GradientDescent:

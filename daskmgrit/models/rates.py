@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from daskmgrit.options import number_option
 
 __all__ = ["CappedRate", "ConstantRate", "RateRule"]
 
@@ -15,11 +15,6 @@ class RateRule(Protocol):
 
     def __call__(self, level: int) -> float:
         """Return alpha of `level`."""
-
-
-def _positive(name: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value < math.inf:
-        raise ValueError(f"{name}={value!r} is not a positive number: it is a learning rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +30,7 @@ class ConstantRate:
     rate: float
 
     def __post_init__(self) -> None:
-        _positive("rate", self.rate)
+        number_option("rate", self.rate, "a learning rate is a positive number", above=0)
 
     def __call__(self, level: int) -> float:
         """Return alpha of `level`."""
@@ -68,8 +63,8 @@ class CappedRate:
     factor: float = 2
 
     def __post_init__(self) -> None:
-        _positive("rate", self.rate)
-        _positive("maximum", self.maximum)
+        number_option("rate", self.rate, "a learning rate is a positive number", above=0)
+        number_option("maximum", self.maximum, "a learning rate is a positive number", above=0)
         if self.maximum < self.rate:
             raise ValueError(
                 f"maximum={self.maximum} is below rate={self.rate}: the cap applies to coarse levels, so it must be at "

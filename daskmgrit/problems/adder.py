@@ -28,7 +28,7 @@ def adder(seed: int = 1, examples: int = 500) -> Problem:
     examples : int, default 500
         Number of pairs.
     """
-    random = np.random.RandomState(seed)  # noqa: NPY002 - the paper's generator
+    random = np.random.RandomState(seed)
     left, right = ((random.random_sample(examples) * 2 ** (BITS - 1)).astype(int) for _ in range(2))
     x, y = np.concatenate((_bits(left), _bits(right)), axis=1), _bits(left + right)
     model = MLP([2 * BITS, 128, 64, BITS])

@@ -26,7 +26,7 @@ def xor(seed: int = 1) -> Problem:
     x = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=float)
     y = np.array([[0], [1], [1], [0]], dtype=float)
     model = MLP([3, 4, 1])
-    w0 = 2 * np.random.RandomState(seed).random_sample(model.size) - 1  # noqa: NPY002 - the paper's generator
+    w0 = 2 * np.random.RandomState(seed).random_sample(model.size) - 1
 
     def metrics(final: NDArray) -> dict[str, float]:
         return {

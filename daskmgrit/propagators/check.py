@@ -43,9 +43,7 @@ class CheckReport:
         return "\n".join(lines) if lines else "the propagator keeps its contract"
 
 
-def check_propagator(
-    phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises: bool = True
-) -> CheckReport:
+def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises: bool = True) -> CheckReport:
     """Test a propagator: shape, dtype, finiteness, purity, determinism, batch == loop, picklability.
 
     Parameters
@@ -101,9 +99,7 @@ def check_propagator(
     return report
 
 
-def _check_level(
-    phi: Phi, start: Array, steps: int, level: int, problems: list[str], remarks: list[str]
-) -> None:
+def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
     """Try one level; stop at the first problem, for what follows would repeat it."""
     # States that differ, near the user's own, so that a phi that mixes rows is found out.
     spread = 1 + 0.01 * np.arange(steps)[:, None] / max(steps, 1)

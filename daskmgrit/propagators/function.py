@@ -12,7 +12,7 @@ from daskmgrit.relaxation import Array
 __all__ = ["vectorize"]
 
 
-class vectorize:  # noqa: N801 - used as a function, a class so that it pickles
+class vectorize:
     """Wrap ``phi(w, i, level) -> new w`` for one state w (s,) into a propagator for blocks (k, s).
 
     It loops, so it is as slow as the serial code; a phi that is batched in itself is worth writing.
