@@ -12,9 +12,10 @@ from dask.highlevelgraph import HighLevelGraph
 
 from daskmgrit.block import Block
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
-from daskmgrit.graph import TaskBook, chunk_points
+from daskmgrit.graph import chunk_points
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
+from daskmgrit.taskbook import TaskBook
 
 __all__ = ["as_array", "last_row"]
 

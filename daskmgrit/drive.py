@@ -14,10 +14,11 @@ from daskmgrit import planning
 from daskmgrit.block import Record, Settled
 from daskmgrit.errors import Diverged
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
-from daskmgrit.graph import GraphBuilder, TaskBook
+from daskmgrit.graph import GraphBuilder
 from daskmgrit.guess import Guess
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout, cut
+from daskmgrit.taskbook import TaskBook
 
 __all__ = ["Drive", "Outcome"]
 

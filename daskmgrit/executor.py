@@ -1,6 +1,6 @@
 """Running a graph on a Dask scheduler: a local one, or a cluster through a client.
 
-Both take a :class:`~daskmgrit.graph.TaskBook` and the tasks whose results are wanted, and return stand-ins for those
+Both take a :class:`~daskmgrit.taskbook.TaskBook` and the tasks whose results are wanted, and return stand-ins for those
 results that later graphs may build on.
 """
 
@@ -22,7 +22,7 @@ from dask.utils import parse_timedelta
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.errors import ClusterError
-from daskmgrit.graph import TaskBook
+from daskmgrit.taskbook import TaskBook
 
 __all__ = ["ClusterExecutor", "LocalExecutor", "choose_executor"]
 

@@ -8,65 +8,19 @@ takes the neighbour's block by reference, elsewhere a task of its own cuts the r
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dask
-from dask.delayed import Delayed, delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.delayed import Delayed
 
 from daskmgrit import stages
 from daskmgrit.cycle import nested_iteration, run_cycle
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
+from daskmgrit.taskbook import TaskBook
 
-__all__ = ["GraphBuilder", "TaskBook"]
-
-_TASKS: dict[Callable[..., Any], Any] = {}
-
-
-class TaskBook:
-    """The tasks of one submission.
-
-    Parameters
-    ----------
-    workers : sequence of str or None
-        Address of each worker; None where the scheduler has no workers to choose from.
-    """
-
-    def __init__(self, workers: Sequence[str] | None = None) -> None:
-        self.workers = workers
-        self.layers: dict[str, Any] = {}
-        self.dependencies: dict[str, set[str]] = {}
-        self.tasks = 0
-
-    def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int) -> Delayed:
-        """Add a task; returns a stand-in for its result that carries no graph but its own.
-
-        (Each ``Delayed`` otherwise holds all that came before it, which makes long graphs quadratic.)
-        """
-        task = _TASKS.get(function)
-        if task is None:
-            task = _TASKS[function] = delayed(function, pure=False, traverse=False)
-        place = (
-            dask.annotate(workers=[self.workers[owner % len(self.workers)]], allow_other_workers=True)
-            if self.workers
-            else nullcontext()
-        )
-        with place:
-            made = task(*args, dask_key_name=key)
-        self.tasks += 1
-        for name, layer in made.dask.layers.items():
-            self.layers.setdefault(name, layer)
-            self.dependencies.setdefault(name, made.dask.dependencies[name])
-        return Delayed(key, HighLevelGraph({key: made.dask.layers[key]}, {key: set()}))
-
-    def graph(self) -> HighLevelGraph:
-        """Return all tasks as one graph."""
-        known = {name: parents & self.layers.keys() for name, parents in self.dependencies.items()}
-        return HighLevelGraph(self.layers, known)
+__all__ = ["GraphBuilder", "chunk_points"]
 
 
 @dataclass(slots=True)

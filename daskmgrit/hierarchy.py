@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from daskmgrit.options import integer_option
+from daskmgrit.options import integer_option, number_option
 
 __all__ = ["Hierarchy", "Level", "build_hierarchy", "parse_relaxation"]
 

@@ -98,7 +98,7 @@ def plan_layout(
     ...     print([len(level) for level in layout.levels])
     []
     [4, 4]
-    [8, 8, 8, 8, 8, 8]
+    [8, 8, 8, 8, 8, 8, 8, 4]
     """
     overhead = task_overhead(scheduler)
     if chunks is None:

@@ -104,10 +104,10 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
         norms = np.empty(sum(counts))
         for j, rows in enumerate([arrived, *stepped]):
             norms[j::m] = row_norms(rows - block.points[j])
+    depth = meter.calls
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
-    # One Phi lies behind every residual, and behind each F-point after the first another.
-    depth = 1 + meter.calls
+    depth += meter.calls
     return replace(block, points=points, depth=depth, settled=Settled(norms, depth, tuple(meter.records)))
 
 

@@ -1,0 +1,66 @@
+import dask
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two worker processes with one thread each, on loopback."""
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "60s"}),
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+@pytest.fixture
+def synchronous():
+    with dask.config.set(scheduler="sync"):
+        yield
+
+
+class Decay:
+    """A mildly nonlinear, step-dependent recurrence that costs nothing; larger steps on coarse levels."""
+
+    def __init__(self, m=2):
+        self.m = m
+
+    def __call__(self, weights, index, level):
+        length = self.m**level
+        return weights / (1 + 0.05 * length) + 0.01 * length * np.sin(weights) * (index % 3)[:, None]
+
+
+class Counting:
+    """Counts the states that another phi is given, by level."""
+
+    def __init__(self, phi):
+        self.phi = phi
+        self.states = {}
+
+    def __call__(self, weights, index, level):
+        self.states[level] = self.states.get(level, 0) + len(weights)
+        return self.phi(weights, index, level)
+
+    def counts(self, levels):
+        return [self.states.get(level, 0) for level in range(levels)]
+
+
+@pytest.fixture
+def decay():
+    return Decay()
+
+
+@pytest.fixture
+def w0():
+    return np.linspace(1.0, 2.0, 5)

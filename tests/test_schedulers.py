@@ -1,0 +1,202 @@
+"""The same bits on every scheduler, for every chunking; and what travels between workers."""
+
+import os
+import signal
+import time
+
+import dask
+import numpy as np
+import pytest
+from conftest import Decay
+from distributed import Client, LocalCluster, futures_of
+
+import daskmgrit as dm
+from daskmgrit import drive
+from daskmgrit.problems import digits
+
+STEPS = 100
+
+
+FEW = {"tol": 0, "maxiter": 3}
+
+
+def reference(phi, w0, guess, how, **options):
+    with dask.config.set(scheduler="sync"):
+        result = dm.MGRIT(phi, STEPS, **options).solve(w0, initial_guess=guess, chunks=1, **how)
+    return result, result.weights.compute(scheduler="sync")
+
+
+def assert_same(result, expected, weights, **how):
+    assert result.residuals == expected.residuals
+    assert result.phi_evaluations == expected.phi_evaluations
+    assert result.critical_path == expected.critical_path
+    assert np.array_equal(result.weights.compute(**how), weights)
+    assert np.array_equal(result.final, weights[-1])
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Real minibatches through BLAS: the case in which bits are easily lost."""
+    problem = digits(hidden=8)
+    return problem.propagator(), problem.w0
+
+
+@pytest.mark.parametrize("cycle", ["V", "F"])
+@pytest.mark.parametrize("guess", ["zero", "nested"])
+@pytest.mark.parametrize("agglomerate", ["auto", 99])
+def test_same_bits(training, client, cycle, guess, agglomerate):
+    phi, w0 = training
+    expected, weights = reference(phi, w0, guess, FEW, cycle=cycle)
+    with dask.config.set({"daskmgrit.agglomerate": agglomerate}):
+        solver = dm.MGRIT(phi, STEPS, cycle=cycle)
+        for chunks in (1, 2, 7, STEPS // 2 + 1):
+            for scheduler in ("sync", "threads"):
+                with dask.config.set(scheduler=scheduler):
+                    result = solver.solve(w0, initial_guess=guess, chunks=chunks, **FEW)
+                    assert_same(result, expected, weights, scheduler=scheduler)
+        for chunks in (1, 2, 7) if agglomerate == 99 else (2, STEPS // 2 + 1):
+            result = solver.solve(w0, initial_guess=guess, chunks=chunks, client=client, **FEW)
+            assert_same(result, expected, weights)
+
+
+@pytest.mark.parametrize("relaxation", ["F", 2])
+@pytest.mark.parametrize("beside", [True, False])
+def test_same_bits_with_other_relaxation(client, w0, relaxation, beside):
+    phi = Decay(3)
+    expected, weights = reference(phi, w0, "constant", {}, coarsening=3, relaxation=relaxation, weight=1.2)
+    with dask.config.set({"daskmgrit.agglomerate": 99, "daskmgrit.beside": beside}):
+        solver = dm.MGRIT(phi, STEPS, coarsening=3, relaxation=relaxation, weight=1.2)
+        result = solver.solve(w0, initial_guess="constant", chunks=5, client=client)
+    assert_same(result, expected, weights)
+
+
+def test_processes_scheduler(w0):
+    expected, weights = reference(Decay(), w0, "zero", FEW)
+    with dask.config.set(scheduler="processes", num_workers=2):
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, **FEW)
+        assert_same(result, expected, weights)
+
+
+def test_no_client_needs_nothing_set_up(w0):
+    expected, weights = reference(Decay(), w0, "zero", {})
+    assert_same(dm.MGRIT(Decay(), STEPS).solve(w0), expected, weights)
+
+
+def test_current_client_is_used(client, w0):
+    result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2)
+    assert len(futures_of(result.weights)) == 2
+
+
+def test_earlier_result_and_arrays_as_guess(client, w0):
+    solver = dm.MGRIT(Decay(), STEPS)
+    for how in ({"client": client}, {}):
+        half = solver.solve(w0, maxiter=2, tol=0, chunks=2, **how)
+        straight = solver.solve(w0, maxiter=4, tol=0, chunks=2, **how)
+        for guess in (half, half.weights, half.weights.compute()):
+            again = solver.solve(w0, initial_guess=guess, maxiter=2, tol=0, chunks=3, **how)
+            # The guess is F-relaxed already, so the solve goes on as if it had not stopped.
+            assert again.residuals[1:] == straight.residuals[3:]
+            # The guess's own norm is summed over all points, the other over the C-points.
+            assert again.residuals[0] == pytest.approx(straight.residuals[2], rel=1e-14)
+            assert np.array_equal(again.weights.compute(), straight.weights.compute())
+
+
+def transfers(client):
+    """Bytes of every key that went from worker to worker since the last call."""
+
+    def collect(dask_worker):
+        log = list(dask_worker.transfer_incoming_log)
+        dask_worker.transfer_incoming_log.clear()
+        return [(str(key), size) for entry in log for key, size in entry["keys"].items()]
+
+    return [pair for pairs in client.run(collect).values() for pair in pairs]
+
+
+@pytest.mark.parametrize("steps", [128, 101])
+def test_only_rows_travel(client, steps):
+    w0 = np.linspace(1, 2, 20_000)
+    cycles = 4
+    solver = dm.MGRIT(Decay(), steps)
+    transfers(client)
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        result = solver.solve(w0, chunks=2, client=client, tol=0, maxiter=cycles)
+    moved = [(key, size / w0.nbytes) for key, size in transfers(client)]
+    levels = len(result.levels) - 1
+    # An edge is two rows, and each level needs two in a cycle; half the coarsest level goes to the other worker and
+    # comes back. That is all: a chunk of level 0 is 50 rows or more.
+    coarsest = 2 * (result.levels[-1] + 1)
+    assert sum(rows for _, rows in moved) <= (cycles + 1) * (2 * 2 * levels + coarsest) + 4
+    assert max(rows for _, rows in moved) <= coarsest
+    assert sum(key.startswith("edge.L0") for key, _ in moved) == 2 * cycles + 2
+
+
+def test_nothing_travels_with_one_chunk(client):
+    w0 = np.linspace(1, 2, 20_000)
+    transfers(client)
+    dm.MGRIT(Decay(), 64).solve(w0, chunks=1, client=client)
+    assert sum(size for _, size in transfers(client)) < w0.nbytes
+
+
+def test_next_cycle_is_submitted_before_the_residual_is_known(client, w0, monkeypatch):
+    events = []
+    submit, settle = drive.Drive._submit_cycle, drive.Drive._settle
+
+    def noted_submit(self, cycle):
+        events.append(f"submit {cycle}")
+        submit(self, cycle)
+
+    def noted_settle(self, report):
+        residual = settle(self, report)
+        events.append("residual")
+        return residual
+
+    monkeypatch.setattr(drive.Drive, "_submit_cycle", noted_submit)
+    monkeypatch.setattr(drive.Drive, "_settle", noted_settle)
+    dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, tol=0, maxiter=3)
+    assert events == ["residual", "submit 1", "submit 2", "residual", "submit 3", "residual", "residual"]
+
+
+def test_keys_are_unique_and_grouped(client, w0):
+    from dask.utils import key_split
+
+    seen = []
+    original = drive.GraphBuilder._add
+
+    def noted(self, *args):
+        made = original(self, *args)
+        seen.append(made.key)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch, dask.config.set({"daskmgrit.agglomerate": 99}):
+        patch.setattr(drive.GraphBuilder, "_add", noted)
+        dm.MGRIT(Decay(), STEPS, cycle="F").solve(w0, chunks=4, client=client, tol=0, maxiter=3)
+    assert len(seen) == len(set(seen))
+    assert {"relax.L0", "relax.L1", "restrict.L0", "correct.L0", "edge.L0"} <= {key_split(key) for key in seen}
+
+
+def test_cluster_is_left_clean(client, w0):
+    result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client)
+    kept = len(futures_of(result.weights))
+    assert kept == 2
+    del result
+    deadline = time.monotonic() + 30
+    while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
+        assert time.monotonic() < deadline, "tasks were left on the scheduler"
+        time.sleep(0.05)
+
+
+def test_lost_worker(w0):
+    """A worker that dies takes its chunks with it; they are computed again, to the same bits."""
+    expected, weights = reference(Decay(), w0, "zero", {})
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        victim = next(iter(client.run(os.getpid).values()))
+
+        def kill(iteration, residual, weights):
+            if iteration == 2:
+                os.kill(victim, signal.SIGKILL)
+
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, callback=kill)
+        assert_same(result, expected, weights)
