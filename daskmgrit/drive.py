@@ -198,7 +198,7 @@ class Drive:
                 if not math.isfinite(residual):
                     where = f"after cycle {cycle}" if cycle else "of the initial guess"
                     return self._outcome(
-                        max(cycle - 1, 0), residuals, "diverged", f"the residual {where} is {residual}"
+                        max(cycle - 1, 0), residuals, "diverged", f"the residual on level 0 {where} is {residual}"
                     )
                 stop = listener(cycle, residual, self._states[cycle])
                 if tol > 0 and residual <= tol:

@@ -103,6 +103,8 @@ def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
 
 def row_norms(rows: Array) -> Array:
     """Return the squared 2-norm of each row, in double precision; the same bits for any number of rows."""
-    wide = rows.astype(np.float64, copy=False)
     with np.errstate(over="ignore"):
+        if np.iscomplexobj(rows):
+            return row_norms(rows.real) + row_norms(rows.imag)
+        wide = rows.astype(np.float64, copy=False)
         return (wide * wide).sum(axis=1)

@@ -1,0 +1,147 @@
+"""The command line as a user calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import daskmgrit as dm
+from daskmgrit.cli import main
+
+FIELDS = {
+    "problem",
+    "solver",
+    "steps",
+    "levels",
+    "cycle",
+    "iterations",
+    "residuals",
+    "converged",
+    "reason",
+    "convergence_factor",
+    "phi_evaluations",
+    "critical_path",
+    "tasks",
+    "seconds",
+}
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["solve", *arguments])
+
+
+def test_json_is_one_object_on_standard_output():
+    out = call("xor", "--steps", "100", "--solver", "naive", "--max-levels", "2", "--json", "--check")
+    assert out.exit_code == 0
+    answer = json.loads(out.stdout)
+    assert set(answer) >= FIELDS | {"max_error", "serial_seconds", "metrics"}
+    assert answer["iterations"] == 14
+    assert answer["levels"] == [100, 50]
+    assert (answer["problem"], answer["solver"], answer["cycle"], answer["reason"]) == ("xor", "naive", "V", "tol")
+    assert answer["converged"] is True
+    assert len(answer["residuals"]) == 15
+    assert answer["max_error"] < 1e-6
+    assert "level" in out.stderr
+    assert "14  " in out.stderr
+
+
+def test_summary_for_a_person():
+    out = call("digits", "--steps", "100", "--check")
+    assert out.exit_code == 0
+    for words in ("converged", "convergence factor", "Phi evaluations", "test accuracy", "largest error", "serial"):
+        assert words in out.stdout
+
+
+def test_not_converged_is_status_1():
+    out = call("xor", "--steps", "100", "--maxiter", "2", "--json")
+    assert out.exit_code == 1
+    assert json.loads(out.stdout)["reason"] == "maxiter"
+
+
+def test_diverged_is_status_1_and_valid_json():
+    # A rate far beyond the stable one: the adder's summed gradients blow up.
+    out = call("digits", "--steps", "64", "--solver", "naive", "--learning-rate", "1e308", "--json")
+    assert out.exit_code == 1
+    answer = json.loads(out.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert answer["reason"] == "diverged"
+    assert "level" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "nonsense"),
+        (["xor", "--solver", "7"], "7"),
+        (["xor", "--steps", "3", "--coarsening", "4"], "steps=3 is below coarsening=4"),
+        (["xor", "--relaxation", "CF"], "relaxation='CF'"),
+        (["xor", "--coarsening", "2,x"], "2,x"),
+        (["xor", "--chunks", "many"], "many"),
+        (["xor", "--chunks", "1000"], "chunks=1000"),
+        (["xor", "--learning-rate", "-1"], "-1"),
+        (["xor", "--max-learning-rate", "0.5"], "maximum=0.5 is below rate=1.0"),
+        (["xor", "--tol", "-1"], "tol=-1"),
+        (["xor", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "exclude"),
+        (["xor", "--plot", "/nowhere/at/all.png"], "does not exist"),
+        (["xor", "--plot", "picture.xyz"], ".png"),
+        (["xor", "--batch", "9"], "batch=9"),
+    ],
+)
+def test_bad_usage_is_status_2(arguments, words):
+    if arguments[1:2] == ["--batch"]:
+        arguments = [*arguments, "--solver", "2"]
+    out = call(*arguments)
+    assert out.exit_code == 2
+    assert words in out.stderr
+    assert out.stdout == ""
+
+
+def test_no_scheduler_there():
+    out = call("xor", "--scheduler", "tcp://127.0.0.1:1")
+    assert out.exit_code == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in out.stderr
+
+
+def test_options_by_level():
+    out = call("xor", "--steps", "200", "--coarsening", "4,2", "--relaxation", "FCF,F", "--weight", "1.0,0.9", "--json")
+    answer = json.loads(out.stdout)
+    assert answer["levels"] == [200, 50, 25, 12, 6]
+
+
+def test_cycle_and_guess():
+    out = call("xor", "--steps", "100", "--cycle", "f", "--initial-guess", "nested", "--json")
+    answer = json.loads(out.stdout)
+    assert answer["cycle"] == "F"
+    assert answer["residuals"][0] < 1
+
+
+def test_plot(tmp_path):
+    file = tmp_path / "history.png"
+    assert call("xor", "--steps", "100", "--plot", str(file)).exit_code == 0
+    assert file.read_bytes()[:4] == b"\x89PNG"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_on_a_cluster(client):
+    out = call("xor", "--steps", "100", "--scheduler", client.scheduler.address, "--chunks", "2", "--json", "--check")
+    assert out.exit_code == 0
+    assert json.loads(out.stdout)["max_error"] < 1e-6
+
+
+def test_own_workers():
+    out = call("xor", "--steps", "100", "--workers", "2", "--json")
+    assert out.exit_code == 0
+    assert "2 worker processes, dashboard http://127.0.0.1" in out.stderr
+
+
+@pytest.mark.parametrize("command", [["daskmgrit"], ["dask", "mgrit"]])
+def test_installed_commands(command):
+    program = [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+    out = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert dm.__version__ in out.stdout
+    out = subprocess.run(
+        [*program, "solve", "xor", "--steps", "40", "--json"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(out.stdout)["converged"]

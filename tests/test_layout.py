@@ -1,0 +1,54 @@
+"""Chunks cover every level once, and their pieces fit together."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daskmgrit.graph import chunk_points
+from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.layout import cut, most_chunks
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    steps=st.integers(5, 3000),
+    coarsening=st.lists(st.integers(2, 5), min_size=1, max_size=3),
+    share=st.floats(0, 1),
+    threads=st.lists(st.integers(1, 5), min_size=1, max_size=6),
+    gathered=st.one_of(st.none(), st.integers(1, 9)),
+)
+def test_cut(steps, coarsening, share, threads, gathered):
+    hierarchy = build_hierarchy(steps, coarsening)
+    chunks = 1 + int(share * (most_chunks(hierarchy) - 1))
+    layout = cut(hierarchy, chunks, threads, gathered)
+    assert 1 <= layout.gathered <= hierarchy.last
+    if gathered is not None:
+        assert layout.gathered <= gathered
+    for number, level in enumerate(layout.levels):
+        size = hierarchy[number]
+        assert level.bounds[0] == 0
+        assert level.bounds[-1] == size.intervals
+        assert all(a < b for a, b in zip(level.bounds, level.bounds[1:], strict=False))
+        assert sum(
+            chunk_points(size.coarsening, size.steps, level.bounds, j)[1] for j in range(len(level))
+        ) == steps_of(hierarchy, number)
+        assert all(0 <= owner < len(threads) for owner in level.owners)
+        assert list(level.owners) == sorted(level.owners)
+        if number:
+            finer = layout.levels[number - 1]
+            assert [j for children in level.children for j in children] == list(range(len(finer)))
+            for j, children in enumerate(level.children):
+                # A coarse chunk begins at the point that its first finer chunk's first interval stands for.
+                assert level.bounds[j] * size.coarsening == finer.bounds[children.start]
+                assert level.owners[j] == finer.owners[children.start]
+    assert len(layout.levels[0]) == chunks
+
+
+def test_chunks_are_dealt_in_proportion_to_threads():
+    layout = cut(build_hierarchy(1600), 8, [1, 3])
+    assert layout.levels[0].owners == (0, 0, 1, 1, 1, 1, 1, 1)
+
+
+def test_equal_chunks_share_their_bounds_down_to_the_last_level():
+    layout = cut(build_hierarchy(1024), 4, [1, 1])
+    assert [len(level) for level in layout.levels] == [4] * len(layout.levels)
+    assert all(len(children) == 1 for level in layout.levels[1:] for children in level.children)

@@ -1,0 +1,194 @@
+"""The models against the paper's own code, finite differences and plain loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.models import MLP, AllExamples, CappedRate, ConstantRate, GradientDescent, Repeat, Serial
+from daskmgrit.problems import PROBLEMS, SOLVERS, adder, digits, xor
+
+
+def test_xor_is_the_papers_serial_code():
+    """Appendix A, its training loop written out (with its own order of operations)."""
+
+    def nonlin(x):
+        return 1 / (1 + np.exp(-x))
+
+    x = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    y = np.array([[0], [1], [1], [0]])
+    np.random.seed(1)  # noqa: NPY002
+    syn0 = 2 * np.random.random((3, 4)) - 1  # noqa: NPY002
+    syn1 = 2 * np.random.random((4, 1)) - 1  # noqa: NPY002
+    problem = xor(seed=1)
+    assert np.array_equal(problem.w0, np.concatenate((syn0.ravel(), syn1.ravel())))
+    for _ in range(200):
+        l1 = nonlin(x @ syn0)
+        l2 = nonlin(l1 @ syn1)
+        l2_delta = (y - l2) * l2 * (1 - l2)
+        l1_delta = l2_delta @ syn1.T * l1 * (1 - l1)
+        syn1 = syn1 + l1.T @ l2_delta
+        syn0 = syn0 + x.T @ l1_delta
+    serial = dm.train_serially(problem.propagator("naive"), problem.w0, 200)
+    np.testing.assert_allclose(serial[-1], np.concatenate((syn0.ravel(), syn1.ravel())), rtol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize(
+    ("loss", "output"),
+    [
+        ("squared_error", "sigmoid"),
+        ("squared_error", "tanh"),
+        ("squared_error", "linear"),
+        ("cross_entropy", "sigmoid"),
+    ],
+)
+@pytest.mark.parametrize("sizes", [[2, 3], [3, 4, 2], [2, 3, 4, 3]])
+def test_gradient_by_finite_differences(hidden, bias, reduction, loss, output, sizes):
+    rng = np.random.default_rng(3)
+    model = MLP(sizes, hidden, loss, output, bias, reduction)
+    weights = rng.standard_normal((2, model.size))
+    x = rng.standard_normal((5, sizes[0]))
+    y = np.eye(sizes[-1])[rng.integers(0, sizes[-1], 5)]
+    gradient = model.gradient(weights, x, y)
+    step = 1e-6
+    for j in range(model.size):
+        shift = np.zeros(model.size)
+        shift[j] = step
+        slope = (model.loss(weights + shift, x, y) - model.loss(weights - shift, x, y)) / (2 * step)
+        np.testing.assert_allclose(gradient[:, j], slope, rtol=1e-5, atol=1e-8)
+
+
+def test_own_examples_per_state():
+    rng = np.random.default_rng(4)
+    model = MLP([3, 4, 2], bias=True)
+    weights, x, y = rng.standard_normal((5, model.size)), rng.random((5, 7, 3)), rng.random((5, 7, 2))
+    together = model.gradient(weights, x, y)
+    alone = [model.gradient(weights[i : i + 1], x[i], y[i])[0] for i in range(5)]
+    assert np.array_equal(together, alone)
+    assert model.predict(weights[0], x[0]).shape == (7, 2)
+    assert model.predict(weights, x).shape == (5, 7, 2)
+
+
+@pytest.mark.parametrize("name", sorted(PROBLEMS))
+@pytest.mark.parametrize("solver", sorted(SOLVERS))
+def test_propagators_keep_their_contract_and_do_not_depend_on_the_block(name, solver):
+    problem = PROBLEMS[name]()
+    phi = problem.propagator(solver)
+    steps = 3 if name != "xor" and solver in ("naive", "1") else 40
+    report = dm.check_propagator(phi, problem.w0, steps=steps, levels=3)
+    assert report.ok
+    assert report.remarks == []
+
+
+def test_extreme_weights_stay_finite():
+    model = MLP([2, 2, 2], loss="cross_entropy")
+    weights = np.full((1, model.size), 1e4)
+    x, y = np.array([[1.0, -1.0], [5.0, 5.0]]), np.eye(2)
+    assert np.isfinite(model.gradient(weights, x, y)).all()
+    assert np.isfinite(model.loss(-weights, x, y)).all()
+
+
+def test_float32_stays_float32():
+    problem = xor()
+    phi = problem.propagator("2", dtype=np.float32)
+    w0 = problem.w0.astype(np.float32)
+    assert phi(w0[None], np.array([0]), 2).dtype == np.float32
+    result = dm.MGRIT(phi, 100).solve(w0, tol=1e-4)
+    assert result.converged
+    np.testing.assert_allclose(result.final, dm.train_serially(phi, w0, 100)[-1], atol=1e-3)
+
+
+def test_descent_takes_the_right_examples_and_rate():
+    class Recorder:
+        def gradient(self, weights, x, y, out):
+            out[:] = x.sum(axis=(-1, -2))[:, None] + 10 * y.sum(axis=(-1, -2))[:, None]
+            return out
+
+    x, y = np.arange(6.0)[:, None], np.arange(6.0)[:, None]
+    phi = GradientDescent(Recorder(), x, y, CappedRate(1.0, 3.0), Serial(6, batch=2, offset=1))
+    new = phi(np.zeros((4, 3)), np.arange(4), 1)
+    # Steps 0 … 3 see batches 1, 2, 0, 1: examples 2+3, 4+5, 0+1, 2+3.
+    assert new[:, 0].tolist() == [-2 * 11 * total for total in (5, 9, 1, 5)]
+    assert phi(np.zeros((1, 3)), np.array([0]), 2)[0, 0] == -3 * 11 * 5
+
+
+def test_rates():
+    assert [ConstantRate(0.1)(level) for level in range(3)] == [0.1] * 3
+    assert [CappedRate(1, 8)(level) for level in range(5)] == [1, 2, 4, 8, 8]
+    assert [CappedRate(0.5, 100, factor=4)(level) for level in range(4)] == [0.5, 2, 8, 32]
+    for make in (lambda: ConstantRate(0), lambda: CappedRate(1, np.inf), lambda: CappedRate("x", 1)):
+        with pytest.raises(ValueError, match="learning rate"):
+            make()
+    with pytest.raises(ValueError, match=r"maximum=1 is below rate=2"):
+        CappedRate(2, 1)
+
+
+def test_data_rules():
+    index = np.arange(10)
+    assert AllExamples()(index, 0) is None
+    assert Serial(4)(index, 0).ravel().tolist() == [i % 4 for i in range(10)]
+    assert Serial(4, offset=1)(index, 3).ravel().tolist() == [(i + 1) % 4 for i in range(10)]
+    assert Repeat(4)(index, 0).ravel().tolist() == [(i // 2) % 4 for i in range(10)]
+    by_level = Serial(4, offset=(1, 0))
+    assert [int(by_level(np.array([2]), level)[0, 0]) for level in range(3)] == [3, 2, 2]
+    # A last incomplete batch is left out.
+    assert Serial(7, batch=3)(np.arange(3), 0).tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
+    with pytest.raises(ValueError, match="batch=5 with examples=4"):
+        Serial(4, batch=5)
+
+
+def test_adder_data():
+    problem = adder()
+    assert problem.x.shape == (500, 24)
+    assert problem.y.shape == (500, 12)
+    value = 2 ** np.arange(11, -1, -1)
+    left, right = problem.x[:, :12] @ value, problem.x[:, 12:] @ value
+    assert np.array_equal(left + right, problem.y @ value)
+    assert max(left.max(), right.max()) < 2**11
+    assert problem.model.size == problem.w0.size == 12032
+
+
+def test_digits_data():
+    problem = digits()
+    assert len(problem.x) == 1438
+    assert problem.x.min() == 0
+    assert problem.x.max() == 1
+    assert np.array_equal(problem.y.sum(axis=1), np.ones(1438))
+    untrained = problem.metrics(problem.w0)
+    assert untrained["test_accuracy"] < 0.4
+    trained = problem.metrics(dm.train_serially(problem.propagator(), problem.w0, 400)[-1])
+    assert trained["test_accuracy"] > 0.9
+
+
+def test_digits_without_scikit_learn(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r"daskmgrit\[digits\]"):
+        digits()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"sizes": [3]}, {"sizes": [3, 0]}, {"hidden": "relu"}, {"loss": "hinge"}, {"output": "x"}, {"reduction": "max"}],
+)
+def test_bad_network(arguments):
+    name = next(iter(arguments))
+    with pytest.raises(ValueError, match=name):
+        MLP(**({"sizes": [2, 2]} | arguments))
+
+
+def test_unknown_solver():
+    with pytest.raises(ValueError, match="solver='9'"):
+        xor().propagator("9")
+
+
+@pytest.mark.parametrize(("solver", "cycle"), list(itertools.product(["2", "3"], ["F"])))
+def test_adder_iterations(solver, cycle):
+    problem = adder()
+    result = dm.MGRIT(problem.propagator(solver), 100, cycle=cycle).solve(problem.w0)
+    assert result.iterations == 6
