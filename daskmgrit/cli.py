@@ -19,6 +19,7 @@ import numpy as np
 import daskmgrit
 from daskmgrit.errors import ClusterError, PropagatorError
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.paper.command import paper
 from daskmgrit.problems import PROBLEMS, SOLVERS, Problem
 from daskmgrit.result import Result
 from daskmgrit.serial import train_serially
@@ -56,6 +57,9 @@ def _chunks(context: Any, parameter: Any, value: str) -> int | str:
 @click.version_option(daskmgrit.__version__, package_name="daskmgrit", prog_name="daskmgrit")
 def main() -> None:
     """Train neural networks in parallel over the training steps: multigrid reduction in time (MGRIT) on Dask."""
+
+
+main.add_command(paper)
 
 
 @main.command()

@@ -1,8 +1,8 @@
 """Models: networks, learning-rate rules, training-data rules, and the gradient-descent Phi they make up."""
 
-from daskmgrit.models.data import AllExamples, Repeat, Serial
+from daskmgrit.models.data import AllExamples, Averaged, Repeat, Serial
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate
 
-__all__ = ["MLP", "AllExamples", "CappedRate", "ConstantRate", "GradientDescent", "Repeat", "Serial"]
+__all__ = ["MLP", "AllExamples", "Averaged", "CappedRate", "ConstantRate", "GradientDescent", "Repeat", "Serial"]

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AllExamples", "DataRule", "Repeat", "Serial"]
+__all__ = ["AllExamples", "Averaged", "DataRule", "Repeat", "Serial"]
 
 Index = NDArray[np.integer]
 
@@ -42,6 +42,9 @@ class Serial:
     offset : int or tuple of int, default 0
         Added to the source step; one value, or one per level, the last repeating. 1 gives a step the data of the point
         that it produces.
+    injection : int, default 1
+        Step i of level l sees what step ``injection**l * i`` of level 0 sees. 1 goes by the step's own number; the
+        coarsening factor injects the training data of level 0 (Remark 1).
 
     Examples
     --------
@@ -52,8 +55,11 @@ class Serial:
     examples: int
     batch: int = 1
     offset: int | tuple[int, ...] = 0
+    injection: int = 1
 
     def __post_init__(self) -> None:
+        if self.injection < 1:
+            raise ValueError(f"injection={self.injection}: give 1 for none, or the coarsening factor")
         if not 1 <= self.batch <= self.examples:
             raise ValueError(
                 f"batch={self.batch} with examples={self.examples}: a batch holds between 1 and all examples"
@@ -63,7 +69,7 @@ class Serial:
         offset = self.offset
         if isinstance(offset, tuple):
             offset = offset[min(level, len(offset) - 1)]
-        return index + offset
+        return index * self.injection**level + offset
 
     def _take(self, number: Index) -> Index:
         batch = number % (self.examples // self.batch)
@@ -89,3 +95,33 @@ class Repeat(Serial):
     def __call__(self, index: Index, level: int) -> Index:
         """Return example numbers, shape (k, batch)."""
         return self._take(self._place(index, level) // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Averaged:
+    """A coarse step sees the average, input and target, of the examples of the fine steps it stands for (Remark 1).
+
+    Step i of level l sees the mean over the examples of steps ``factor**l * i …`` of level 0, ``factor**l`` of them.
+
+    Parameters
+    ----------
+    rule : Serial
+        The rule of level 0, with one example per step.
+    factor : int, default 2
+        The coarsening factor.
+
+    Examples
+    --------
+    >>> Averaged(Serial(4))(np.array([1]), level=1).tolist()
+    [[2, 3]]
+    """
+
+    rule: Serial
+    factor: int = 2
+    average = True
+
+    def __call__(self, index: Index, level: int) -> Index:
+        """Return the numbers of the examples to average, shape (k, factor**level)."""
+        width = self.factor**level
+        steps = (index[:, None] * width + np.arange(width)).ravel()
+        return self.rule(steps, 0).reshape(len(index), width)

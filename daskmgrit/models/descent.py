@@ -41,7 +41,9 @@ class GradientDescent:
     rate : RateRule
         Learning rate of a level.
     data : DataRule
-        Examples of a step.
+        Examples of a step. Where the rule has a true attribute ``average``, a step sees their average instead.
+    repeats : int, default 1
+        Descents per step, all with the step's data and rate.
 
     Examples
     --------
@@ -51,8 +53,9 @@ class GradientDescent:
     (3, 2)
     """
 
-    def __init__(self, model: Model, x: Array, y: Array, rate: RateRule, data: DataRule) -> None:
-        self.model, self.x, self.y, self.rate, self.data = model, x, y, rate, data
+    def __init__(self, model: Model, x: Array, y: Array, rate: RateRule, data: DataRule, repeats: int = 1) -> None:
+        self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
+        self._average = bool(getattr(data, "average", False))
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step."""
@@ -64,9 +67,15 @@ class GradientDescent:
             rows = slice(start, min(start + group, k))
             chosen = self.data(index[rows], level)
             x, y = (self.x, self.y) if chosen is None else (self._take(self.x, chosen), self._take(self.y, chosen))
-            self.model.gradient(weights[rows], x, y, new[rows])
-            new[rows] *= -rate
-            new[rows] += weights[rows]
+            if self._average and chosen is not None:
+                x, y = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+            before = weights[rows]
+            for repeat in range(self.repeats):
+                if repeat:
+                    before = new[rows].copy()
+                self.model.gradient(before, x, y, new[rows])
+                new[rows] *= -rate
+                new[rows] += before
         return new
 
     def _take(self, rows: Array, chosen: Array) -> Array:

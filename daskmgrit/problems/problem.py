@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.models.data import AllExamples, DataRule, Repeat, Serial
+from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Serial
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate, RateRule
@@ -73,6 +73,9 @@ class Problem:
         factor: float = 2,
         batch: int | None = None,
         offset: int | tuple[int, ...] = 0,
+        injection: int = 1,
+        averaged: bool = False,
+        repeats: int = 1,
         dtype: Any = np.float64,
     ) -> GradientDescent:
         """Make up the propagator.
@@ -88,7 +91,12 @@ class Problem:
         batch : int, optional
             Examples per step of Solvers 2 and 3, by default the problem's own.
         offset : int or tuple of int, default 0
+        injection : int, default 1
             See :class:`daskmgrit.models.Serial`.
+        averaged : bool, default False
+            Whether coarse steps see averaged examples, see :class:`daskmgrit.models.Averaged`.
+        repeats : int, default 1
+            See :class:`daskmgrit.models.GradientDescent`.
         dtype : dtype, default float64
             Of the training data.
 
@@ -112,6 +120,7 @@ class Problem:
             data = AllExamples()
         else:
             rule = Serial if solver == "2" else Repeat
-            data = rule(len(self.x), self.batch if batch is None else batch, offset)
+            serial = rule(len(self.x), self.batch if batch is None else batch, offset, injection)
+            data = Averaged(serial) if averaged else serial
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
-        return GradientDescent(self.model, x, y, rate, data)
+        return GradientDescent(self.model, x, y, rate, data, repeats)

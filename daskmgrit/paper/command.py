@@ -1,0 +1,109 @@
+"""The command ``daskmgrit paper``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from daskmgrit.paper import figures as drawing
+from daskmgrit.paper import report, study
+from daskmgrit.paper.run import Store, measure, write_whole
+from daskmgrit.paper.tables import Reading, Table, figures, tables
+
+__all__ = ["paper"]
+
+# Steps up to which two cores do everything in about ten minutes.
+DEFAULT_STEPS = {range(1, 9): 3200, range(9, 13): 320, range(13, 21): 400}
+
+
+def _default(number: int) -> int:
+    return next(steps for numbers, steps in DEFAULT_STEPS.items() if number in numbers)
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the report.")
+@click.option("--table", "wanted", type=click.IntRange(1, 20), multiple=True, help="Only this table; may be repeated.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Only columns up to this N.")
+@click.option("--full", is_flag=True, help="All columns of the tables; takes hours.")
+@click.option("--remarks", is_flag=True, help="Also the variants of Remarks 1, 3 and 4.")
+@click.option(
+    "--study", "with_study", is_flag=True, help="Also seeds, weights, data and guesses of the four-layer net."
+)
+def paper(
+    out: Path, wanted: tuple[int, ...], max_steps: int | None, full: bool, remarks: bool, with_study: bool
+) -> None:
+    """Solve the paper's experiments and set published and measured numbers side by side.
+
+    Writes paper.md, paper.csv, figure6.png … and paper.json into the folder. Called again it goes on where it
+    stopped: paper.json keeps every column that was solved.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        store = Store(out / "paper.json")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    every = tables()
+    chosen = [every[number] for number in sorted(set(wanted) or every)]
+
+    def within(table: Table, steps: int) -> bool:
+        return steps <= (max_steps if max_steps is not None else steps if full else _default(table.number))
+
+    todo: list[tuple[str, Reading, int]] = [
+        (f"table {table.number}" + (f" ({reading.label})" if reading.label else ""), reading, steps)
+        for table in chosen
+        for reading in table.readings
+        for steps in table.columns
+        if within(table, steps)
+    ]
+    extras = study.experiments(remarks, with_study, max_steps)
+    todo += [(name, reading, steps) for name, reading, steps in extras]
+    if not todo:
+        raise click.UsageError(f"--max-steps {max_steps} leaves no column: the smallest N is 40 (Tables 9-12) or 100")
+    todo.sort(key=lambda task: task[2])
+    _run(todo, store)
+
+    drawn = []
+    shown = [figure for figure in figures() if set(figure.tables) <= {table.number for table in chosen}]
+    try:
+        for figure in shown:
+            drawing.draw(figure, every, store, out / f"figure{figure.number}.png")
+            drawn.append(f"figure{figure.number}.png")
+    except ImportError:
+        click.echo("figures need matplotlib: pip install 'daskmgrit[plot]'", err=True)
+        shown = []
+    sections = study.sections(store, extras)
+    if remarks:
+        sections.append(report.processors_section(every[16], store))
+    text = report.markdown_report(chosen, shown, store, sections, drawn)
+    write_whole(out / "paper.md", text)
+    write_whole(out / "paper.csv", report.csv_report(chosen, store))
+    click.echo(text.split("## Summary\n\n")[1].split("\n")[0])
+    click.echo(f"report in {out / 'paper.md'}")
+
+
+def _run(todo: list[tuple[str, Reading, int]], store: Store) -> None:
+    """Solve what is not in the store yet, smallest N first."""
+    left = [task for task in todo if store.get(task[1], task[2]) is None]
+    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    if len(left) < len(todo):
+        console.print(f"{len(todo) - len(left)} of {len(todo)} columns were solved before")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(left))
+        for name, reading, steps in left:
+            what = f"{name}, N = {steps}"
+
+            def on_cycle(iteration: int, what: str = what) -> None:
+                progress.update(bar, description=f"{what}, cycle {iteration}")
+
+            progress.update(bar, description=what)
+            # Tables share columns: another name may have brought this one.
+            if (measured := store.get(reading, steps)) is None:
+                measured = measure(reading, steps, on_cycle=on_cycle)
+                store.put(reading, steps, measured)
+            progress.update(bar, advance=1)
+            console.print(f"{what}: {report.iterations_text(measured)} iterations, {measured['seconds']:.1f} s")

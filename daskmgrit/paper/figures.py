@@ -1,0 +1,75 @@
+"""Figures 6, 7 and 8: potential speedup against N."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from daskmgrit.paper.run import Store
+from daskmgrit.paper.speedup import potential_speedup
+from daskmgrit.paper.tables import Figure, Table
+
+__all__ = ["draw"]
+
+
+def draw(figure: Figure, tables: dict[int, Table], store: Store, path: Path) -> None:
+    """Draw a figure: from the published iterations, from the measured ones, and from the counted critical path.
+
+    Parameters
+    ----------
+    figure : Figure
+        Which.
+    tables : dict
+        The paper's tables.
+    store : Store
+        The measurements.
+    path : Path
+        Where to write the picture.
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(7.5, 5), layout="constrained")
+    axes = canvas.subplots()
+    for place, number in enumerate(figure.tables):
+        table = tables[number]
+        reading = table.readings[0]
+        name = f"Table {number}, {reading.cycle}-cycle"
+        marker, colour = "osD"[place], ("0.0", "tab:orange", "tab:blue")[place]
+        measured = [(steps, found) for steps in table.columns if (found := store.get(reading, steps)) is not None]
+        converged = [(steps, found) for steps, found in measured if found["converged"]]
+        levels = {steps: len(found["levels"]) for steps, found in measured}
+        printed = [(n, int(k)) for n, k in zip(table.columns, table.iterations, strict=True) if n in levels]
+        axes.loglog(
+            [n for n, _ in printed],
+            [potential_speedup(n, levels[n], reading.cycle, k) for n, k in printed],
+            marker=marker,
+            linestyle=":",
+            color=colour,
+            markerfacecolor="white",
+            label=f"{name}: N/sigma, published",
+        )
+        axes.loglog(
+            [n for n, _ in converged],
+            [potential_speedup(n, levels[n], reading.cycle, found["iterations"]) for n, found in converged],
+            marker=marker,
+            linestyle="--",
+            color=colour,
+            markerfacecolor="0.8",
+            label=f"{name}: N/sigma, measured",
+        )
+        axes.loglog(
+            [n for n, _ in converged],
+            [n / found["critical_path"] for n, found in converged],
+            marker=marker,
+            linestyle="-",
+            color=colour,
+            label=f"{name}: N/critical path of the task graph",
+        )
+    axes.axhline(1, color="0.6", linewidth=0.8)
+    axes.set_xlabel("N, training steps")
+    axes.set_ylabel("potential speedup")
+    axes.set_title(f"Figure {figure.number}: {figure.caption}", fontsize=10)
+    axes.legend(fontsize=7)
+    axes.grid(visible=True, which="major", color="0.9")
+    partial = path.with_name(f".{path.name}")
+    canvas.savefig(partial, dpi=130, format="png")
+    partial.replace(path)

@@ -1,0 +1,232 @@
+"""The report: published and measured numbers side by side, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from daskmgrit.paper.run import MAXITER, Store
+from daskmgrit.paper.speedup import bounded_speedup, potential_speedup, sigma_v_on
+from daskmgrit.paper.tables import Figure, Reading, Table
+
+__all__ = ["csv_report", "difference", "iterations_text", "markdown_report", "markdown_table"]
+
+
+def iterations_text(measured: dict[str, Any]) -> str:
+    """Return a count as the paper prints it: "50+" where it did not converge."""
+    if measured["reason"] == "diverged":
+        return "diverged"
+    return str(measured["iterations"]) if measured["converged"] else f"{MAXITER}+"
+
+
+def rho_text(measured: dict[str, Any]) -> str:
+    """Return rho as the paper prints it: "*" where it did not converge."""
+    return f"{measured['rho']:.2f}" if measured["converged"] and measured["rho"] is not None else "*"
+
+
+def difference(published: str, measured: dict[str, Any]) -> int:
+    """Return measured minus published iterations; a count that did not converge stands as 50."""
+    ours = measured["iterations"] if measured["converged"] else MAXITER
+    return ours - int(published.rstrip("+"))
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers to the right."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _speedup(reading: Reading, measured: dict[str, Any]) -> str:
+    if reading.two_level:
+        return ""
+    steps, levels = measured["levels"][0], len(measured["levels"])
+    return f"{potential_speedup(steps, levels, reading.cycle, measured['iterations']):.2f}"
+
+
+def _table(table: Table, store: Store) -> str:
+    """One table: its first reading in full, the others' iterations."""
+    first, others = table.readings[0], table.readings[1:]
+    head = ["N", "paper", "rho", "measured", "rho", "difference", "critical path", "N/critical path"]
+    if not first.two_level:
+        head.append("N/sigma")
+    head += [f"({letter})" for letter, _ in zip("bcdefgh", others, strict=False)]
+    rows = []
+    for steps in table.columns:
+        published, rho = table.published(steps)
+        measured = store.get(first, steps)
+        if measured is None:
+            cells = ["", "", "", "", ""]
+        else:
+            path = measured["critical_path"]
+            cells = [
+                iterations_text(measured),
+                rho_text(measured),
+                f"{difference(published, measured):+d}",
+                str(path),
+                f"{steps / path:.2f}",
+            ]
+        if not first.two_level:
+            cells.append(_speedup(first, measured) if measured else "")
+        for reading in others:
+            other = store.get(reading, steps)
+            cells.append(iterations_text(other) if other else "")
+        rows.append([str(steps), published, rho, *cells])
+    lines = [f"### Table {table.number}", "", f"Caption: *{table.caption}*", ""]
+    if table.note:
+        lines += [table.note.strip(), ""]
+    if first.label:
+        lines += [f"Measured: {first.label}.", ""]
+    lines.append(markdown_table(head, rows))
+    if others:
+        lines.append("")
+        lines += [f"* ({letter}) {reading.label}" for letter, reading in zip("bcdefgh", others, strict=False)]
+    return "\n".join(lines)
+
+
+def _summary(tables: Sequence[Table], store: Store) -> str:
+    found: dict[str, int] = {"0": 0, "1": 0, "2": 0, "more": 0}
+    for table in tables:
+        for steps in table.columns:
+            measured = store.get(table.readings[0], steps)
+            if measured is not None:
+                away = abs(difference(table.published(steps)[0], measured))
+                found[str(away) if away < 3 else "more"] += 1
+    total = sum(found.values())
+    return (
+        f"{total} columns of {len(tables)} tables: {found['0']} with the published number of iterations, "
+        f"{found['1']} one away, {found['2']} two away, {found['more']} more."
+    )
+
+
+def _made(store: Store, used: Sequence[dict[str, Any]]) -> str:
+    dates = sorted({measured["made"]["date"] for measured in used})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    made = used[-1]["made"]
+    seconds = sum(measured["seconds"] for measured in used)
+    return (
+        f"Made by `daskmgrit paper` on {when}: daskmgrit {made['daskmgrit']}, dask {made['dask']}, "
+        f"NumPy {made['numpy']}, Python {made['python']}, {made['cores']} cores; {seconds / 60:.0f} minutes of solving."
+    )
+
+
+def markdown_report(
+    tables: Sequence[Table], figures: Sequence[Figure], store: Store, extra: Sequence[str], drawn: Sequence[str]
+) -> str:
+    """Return the report as Markdown.
+
+    Parameters
+    ----------
+    tables, figures
+        What was run.
+    store : Store
+        The measurements.
+    extra : sequence of str
+        Further sections (remarks, study).
+    drawn : sequence of str
+        File names of the figures.
+    """
+    used = [
+        measured for table in tables for r in table.readings for n in table.columns if (measured := store.get(r, n))
+    ]
+    lines = [
+        "# The paper's tables and figures, measured",
+        "",
+        _made(store, used),
+        "",
+        'The paper is J. B. Schroder, "Parallelizing Over Artificial Neural Network Training Runs with Multigrid" '
+        "(2022). Its random numbers are not known, so counts can agree within a few, not exactly; a count that differs "
+        "is left so. *critical path* is the longest chain of Phi, counted in the task graph of the run; *sigma* is the "
+        "paper's model of the same (equations 18 and 19) with the measured iterations. Both are set against N, the "
+        "serial chain.",
+        "",
+        "## Summary",
+        "",
+        _summary(tables, store),
+        "",
+        "## Tables",
+        "",
+    ]
+    lines += [_table(table, store) + "\n" for table in tables]
+    if drawn:
+        lines += ["## Figures", ""]
+        for figure, name in zip(figures, drawn, strict=True):
+            lines += [f"![Figure {figure.number}: {figure.caption}]({name})", ""]
+    return "\n".join([*lines, *extra]).rstrip() + "\n"
+
+
+def csv_report(tables: Sequence[Table], store: Store) -> str:
+    """Return the report as CSV: a line per table, reading and column."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            "table",
+            "reading",
+            "N",
+            "published_iterations",
+            "published_rho",
+            "iterations",
+            "rho",
+            "difference",
+            "critical_path",
+            "n_over_critical_path",
+            "n_over_sigma",
+            "phi_evaluations",
+            "seconds",
+        ]
+    )
+    for table in tables:
+        for reading in table.readings:
+            for steps in table.columns:
+                measured = store.get(reading, steps)
+                if measured is None:
+                    continue
+                published, rho = table.published(steps)
+                writer.writerow(
+                    [
+                        table.number,
+                        reading.label,
+                        steps,
+                        published,
+                        rho,
+                        iterations_text(measured),
+                        rho_text(measured),
+                        difference(published, measured),
+                        measured["critical_path"],
+                        round(steps / measured["critical_path"], 4),
+                        _speedup(reading, measured),
+                        sum(measured["phi_evaluations"]),
+                        measured["seconds"],
+                    ]
+                )
+    return out.getvalue()
+
+
+def processors_section(table: Table, store: Store) -> str:
+    """Remark 3: speedup against the number of processors, for the largest column of a V-cycle table."""
+    reading = table.readings[0]
+    columns = [steps for steps in table.columns if (found := store.get(reading, steps)) and found["converged"]]
+    if not columns:
+        return ""
+    steps = columns[-1]
+    measured = store.get(reading, steps)
+    assert measured is not None
+    rows, processors = [], 1
+    while processors < steps:
+        sigma = measured["iterations"] * sigma_v_on(measured["levels"], processors)
+        ours = bounded_speedup(steps, sum(measured["phi_evaluations"]), measured["critical_path"], processors)
+        rows.append([str(processors), f"{steps / sigma:.3f}", f"{ours:.3f}"])
+        processors *= 4
+    lines = [
+        "## Remark 3: fewer processors than N/m",
+        "",
+        f"Table {table.number}, N = {steps}, {measured['iterations']} V-cycles. Speedup over serial training on P "
+        "processors: by the paper's count with several intervals per processor, and by evaluations/P + critical path "
+        "of the run, which a greedy schedule keeps within (Brent's theorem).",
+        "",
+        markdown_table(["P", "paper's count", "counted in the run"], rows),
+        "",
+    ]
+    return "\n".join(lines)

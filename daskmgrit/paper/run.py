@@ -1,0 +1,119 @@
+"""Running columns of tables, with every result kept in a file so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.paper.tables import Reading
+
+__all__ = ["Store", "column_key", "measure", "write_whole"]
+
+MAXITER = 50
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def column_key(reading: Reading, steps: int) -> str:
+    """Return what identifies a measurement: the settings and the number of steps."""
+    return json.dumps({**reading.settings(), "steps": steps}, sort_keys=True)
+
+
+def measure(
+    reading: Reading, steps: int, maxiter: int = MAXITER, on_cycle: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Solve one column.
+
+    Returns
+    -------
+    dict
+        iterations, converged, reason, rho, residuals, levels, phi_evaluations, critical_path, seconds and loss;
+        everything that JSON can hold.
+    """
+    solver, problem = reading.make(steps)
+
+    def callback(iteration: int, residual: float, weights: Any) -> None:
+        if on_cycle is not None:
+            on_cycle(iteration)
+
+    w0 = problem.w0 * reading.weight_scale
+    result = solver.solve(w0, initial_guess=reading.initial_guess, maxiter=maxiter, callback=callback)
+    final = result.final
+    return {
+        "iterations": result.iterations,
+        "converged": result.converged,
+        "reason": result.reason,
+        "rho": result.convergence_factor if np.isfinite(result.convergence_factor) else None,
+        "residuals": [value if np.isfinite(value) else None for value in result.residuals],
+        "levels": result.levels,
+        "phi_evaluations": result.phi_evaluations,
+        "critical_path": result.critical_path,
+        "seconds": round(result.timings["total"], 3),
+        "loss": problem.metrics(final)["loss"] if np.isfinite(final).all() else None,
+    }
+
+
+class Store:
+    """The measurements of a run, in one JSON file that is rewritten whole after each.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is read if it exists.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            try:
+                self.columns = json.loads(path.read_text(encoding="utf-8"))["columns"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path} is not a record of this command ({error}): move it away, or choose another folder"
+                ) from error
+
+    def get(self, reading: Reading, steps: int) -> dict[str, Any] | None:
+        """Return a measurement, None if it is not there yet."""
+        return self.columns.get(column_key(reading, steps))
+
+    def put(self, reading: Reading, steps: int, measured: dict[str, Any]) -> None:
+        """Keep a measurement."""
+        self.columns[column_key(reading, steps)] = {**measured, "made": stamp()}
+        write_whole(self.path, json.dumps({"columns": self.columns}, indent=1) + "\n")
+
+
+def stamp() -> dict[str, str]:
+    """Return when and with what a measurement was made."""
+    packages = {name: version(name) for name in ("daskmgrit", "dask", "numpy")}
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        **packages,
+        "cores": str(len(os.sched_getaffinity(0))),
+    }

@@ -1,0 +1,94 @@
+"""Experiments beside the tables: Remarks 1 and 4, and why four-layer counts grow where the paper's do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from daskmgrit.paper.report import iterations_text, markdown_table
+from daskmgrit.paper.run import Store
+from daskmgrit.paper.tables import Reading, tables
+
+__all__ = ["experiments", "sections"]
+
+Experiment = tuple[str, Reading, int]
+
+REMARK_STEPS = (100, 200, 400, 800)
+STUDY_STEPS = (400, 1600)
+
+
+def _remarks() -> list[tuple[str, list[Reading]]]:
+    serial = tables()[5].readings[0]
+    adder = tables()[14].readings[0]
+    by_number = replace(serial, label="training set by the step's own number (Solver 2)", offset=0)
+    return [
+        (
+            "Remark 1: training sets of coarse levels, three-layer, two-level",
+            [
+                by_number,
+                replace(by_number, label="injected from level 0", injection=2),
+                replace(by_number, label="inputs and targets averaged over the fine steps", averaged=True),
+            ],
+        ),
+        (
+            "Remark 4: constant alpha with Solver 2, four-layer, two-level",
+            [
+                replace(adder, label="alpha doubled on level 1"),
+                replace(adder, label="constant alpha", cap=adder.rate),
+            ],
+        ),
+    ]
+
+
+def _study() -> tuple[str, list[Reading]]:
+    base = replace(tables()[18].readings[0], label="Table 18 as run")
+    variants = [base]
+    variants += [replace(base, label=f"seed {seed}", seed=seed) for seed in (2, 3, 4, 5)]
+    variants += [
+        replace(base, label="initial weights halved", weight_scale=0.5),
+        replace(base, label="initial weights doubled", weight_scale=2.0),
+        replace(base, label="50 examples", examples=50),
+        replace(base, label="2000 examples", examples=2000),
+        replace(base, label="initial guess w0 everywhere", initial_guess="constant"),
+        replace(base, label="nested initial guess", initial_guess="nested"),
+        replace(base, label="source index (offset 0)", offset=0),
+        replace(base, label="data injected from level 0", injection=2),
+    ]
+    return "Why four-layer counts grow: variants of Table 18 (Solver 3, F-cycle)", variants
+
+
+def _groups(remarks: bool, study: bool) -> list[tuple[str, list[Reading], Sequence[int]]]:
+    groups: list[tuple[str, list[Reading], Sequence[int]]] = []
+    if remarks:
+        groups += [(title, readings, REMARK_STEPS) for title, readings in _remarks()]
+    if study:
+        groups.append((*_study(), STUDY_STEPS))
+    return groups
+
+
+def experiments(remarks: bool, study: bool, max_steps: int | None) -> list[Experiment]:
+    """Return what is to be run: name, settings, N."""
+    return [
+        (f"{title.split(':')[0]}, {reading.label}", reading, steps)
+        for title, readings, columns in _groups(remarks, study)
+        for reading in readings
+        for steps in columns
+        if max_steps is None or steps <= max_steps
+    ]
+
+
+def sections(store: Store, wanted: Sequence[Experiment]) -> list[str]:
+    """Return a Markdown section for each group of experiments that was run."""
+    run = {(reading, steps) for _, reading, steps in wanted}
+    made = []
+    for title, readings, columns in _groups(True, True):
+        shown = [steps for steps in columns if (readings[0], steps) in run]
+        if not shown:
+            continue
+        rows = []
+        for reading in readings:
+            found = [store.get(reading, steps) for steps in shown]
+            rows.append([reading.label, *("" if cell is None else iterations_text(cell) for cell in found)])
+        head = ["variant", *(f"N = {steps}" for steps in shown)]
+        made.append("\n".join([f"## {title}", "", markdown_table(head, rows), ""]))
+    return made
