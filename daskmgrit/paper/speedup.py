@@ -54,7 +54,7 @@ def sigma_v_on(steps: list[int], processors: int) -> int:
     Examples
     --------
     >>> [sigma_v_on([100, 50, 25, 12, 6], p) for p in (1, 10, 50)]
-    [700, 93, 37]
+    [700, 89, 37]
     """
     count = 0
     for level, size in enumerate(steps[:-1]):
