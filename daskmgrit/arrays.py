@@ -40,7 +40,7 @@ def last_row(
     book = TaskBook(executor.workers)
     owner = layout.levels[0].owners[-1] if layout.levels else 0
     task = book.add(f"final.L0-{run}", _last, state[-1], owner=owner)
-    return np.array(executor.fetch(executor.submit(book, [task])[0]))
+    return np.array(executor.fetch(executor.submit(book, [task])[0], "the final weights"))
 
 
 def _rows(block: Block) -> np.ndarray:
@@ -48,4 +48,5 @@ def _rows(block: Block) -> np.ndarray:
 
 
 def _last(block: Block) -> np.ndarray:
-    return block.rows()[-1]
+    last = block.first * len(block.points) + sum(block.counts)
+    return block.rows(last - 1, last)[0]

@@ -53,8 +53,12 @@ class Part(NamedTuple):
 
     first: int
     values: Array
-    depth: int
+    depth: Array
     records: tuple[Record, ...]
+
+    def depths(self, lo: int, hi: int) -> Array:
+        """Return the depth behind each of the points ``lo … hi-1``."""
+        return self.depth[lo - self.first : hi - self.first]
 
     def rows(self, lo: int, hi: int) -> Array:
         """Return the points ``lo … hi-1`` of the level."""
@@ -74,8 +78,8 @@ class Block:
     points, rhs : tuple of ndarray
         States and right-hand sides by place in the F-interval (see :mod:`daskmgrit.relaxation`).
         On the coarsest level there is one place: every point.
-    depth : int
-        Longest chain of Phi behind any of its points.
+    depth : ndarray of int, one per F-interval
+        Longest chain of Phi behind each, as if each were a task of its own.
     records : tuple of Record
         What was done in this cycle to get here.
     arrived : ndarray or None
@@ -88,7 +92,7 @@ class Block:
     first: int
     points: tuple[Array, ...]
     rhs: tuple[Array, ...] | None
-    depth: int = 0
+    depth: Array
     records: tuple[Record, ...] = ()
     arrived: Array | None = None
     settled: Settled | None = None
@@ -100,7 +104,11 @@ class Block:
 
     def edge(self) -> Edge:
         """Return what the block to the right needs of this one."""
-        return Edge(self.points[-1][-1:].copy(), self.points[0][-1:].copy(), self.depth)
+        return Edge(self.points[-1][-1:].copy(), self.points[0][-1:].copy(), int(self.depth[-1]))
+
+    def depths(self, lo: int, hi: int) -> Array:
+        """Return the depth behind each of the points ``lo … hi-1``."""
+        return self.depth[np.arange(lo, hi) // len(self.points) - self.first]
 
     def rows(self, lo: int | None = None, hi: int | None = None) -> Array:
         """Return the points ``lo … hi-1`` of the level (by default all of the block) as an (n, s) array."""

@@ -40,6 +40,12 @@ def _per_level(convert: Callable[[str], Any]) -> Callable[[Any, Any, str], Any]:
     return read
 
 
+class CannotRun(click.ClickException):
+    """The solve could not run: no cluster, or a package that is missing."""
+
+    exit_code = 3
+
+
 def _relaxation(text: str) -> str | int:
     return int(text) if text.isdigit() else text
 
@@ -93,10 +99,20 @@ main.add_command(paper)
     callback=_per_level(float),
     help="Weight of the C-relaxation; a comma list: per level.",
 )
-@click.option("--learning-rate", type=float, help="alpha_b, the rate of level 0.")
-@click.option("--max-learning-rate", type=float, help="alpha_max, the cap on coarse levels (Solvers 1-3).")
-@click.option("--batch", type=int, help="Examples per step of Solvers 2 and 3.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the initial weights (and the data's order).")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="alpha_b, the rate of level 0.")
+@click.option(
+    "--max-learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="alpha_max, the cap on coarse levels (Solvers 1-3).",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="Of the initial weights (and the data's order).",
+)
 @click.option(
     "--initial-guess",
     type=click.Choice(["zero", "constant", "nested"]),
@@ -126,7 +142,7 @@ def solve(
 ) -> None:
     """Train PROBLEM with MGRIT.
 
-    Exit status: 0 converged, 1 not converged or diverged, 2 bad usage.
+    Exit status: 0 converged, 1 not converged or diverged, 2 bad usage, 3 the solve could not run.
     """
     if scheduler and workers:
         raise click.UsageError("--scheduler and --workers exclude each other: connect to a cluster, or start one")
@@ -138,7 +154,7 @@ def solve(
             solver,
             options["learning_rate"],
             options["max_learning_rate"],
-            factor=options["coarsening"] if isinstance(options["coarsening"], int) else options["coarsening"][0],
+            factor=options["coarsening"],
             batch=options["batch"],
         )
         mgrit = MGRIT(
@@ -163,7 +179,7 @@ def solve(
             raise
         raise click.UsageError(str(error)) from error
     except (ClusterError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
+        raise CannotRun(str(error)) from error
     metrics = task.metrics(result.final) if np.isfinite(result.final).all() else {}
     if plot:
         _save_plot(result, plot)
@@ -193,6 +209,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
 
         try:
             client = Client(scheduler, timeout="10s")
+        except ValueError as error:
+            raise click.UsageError(f"--scheduler {scheduler}: {error}; give an address as tcp://HOST:PORT") from error
         except (OSError, TimeoutError) as error:
             raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error}") from error
         with client:
@@ -221,7 +239,7 @@ def _check(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:
     worst, start = 0.0, 0
     for number in range(result.weights.numblocks[0]):
         rows = result.weights.blocks[number].compute()
-        worst = max(worst, float(np.abs(rows - serial[start : start + len(rows)]).max()))
+        worst = float(np.maximum(worst, np.abs(rows - serial[start : start + len(rows)]).max()))
         start += len(rows)
     return {"max_error": worst, "serial_seconds": seconds}
 
@@ -260,7 +278,7 @@ def _check_plot(path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
-        raise click.ClickException("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
+        raise click.UsageError("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
     known = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise click.BadParameter(f"{path}: the name must end in one of {', '.join('.' + kind for kind in known)}")

@@ -12,8 +12,8 @@ from daskmgrit.errors import ClusterError, PropagatorError
 __all__ = ["check_cluster", "check_picklable"]
 
 
-def check_picklable(phi: Any) -> int:
-    """Return the size of the pickled propagator in bytes.
+def check_picklable(phi: Any) -> bytes:
+    """Return the pickled propagator.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def check_picklable(phi: Any) -> int:
         If it cannot be pickled.
     """
     try:
-        return len(cloudpickle.dumps(phi))
+        return bytes(cloudpickle.dumps(phi))
     except Exception as error:
         raise PropagatorError(
             f"phi={phi!r} cannot be pickled, so it cannot be sent to workers: {type(error).__name__}: {error}. Open "
@@ -42,6 +42,19 @@ def _version_probe() -> Callable[[], str | None]:
     return probe
 
 
+def _load_probe() -> Callable[[bytes], str | None]:
+    def probe(pickled: bytes) -> str | None:
+        import pickle
+
+        try:
+            pickle.loads(pickled)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    return probe
+
+
 def check_cluster(client: Any, phi: Any) -> None:
     """Check that phi can be sent, and that every process has this version of the package.
 
@@ -54,14 +67,14 @@ def check_cluster(client: Any, phi: Any) -> None:
     """
     from daskmgrit import __version__
 
-    check_picklable(phi)
+    pickled = check_picklable(phi)
     versions = dict(client.run(_version_probe(), on_error="return"))
     versions["scheduler"] = client.run_on_scheduler(_version_probe())
     missing = sorted(str(where) for where, version in versions.items() if version is None)
     if missing:
         raise ClusterError(
-            f"daskmgrit is not installed on {_some(missing)}: install it in their environment, or run "
-            f'client.register_plugin(distributed.PipInstall(["daskmgrit=={__version__}"]))'
+            f"daskmgrit is not installed on {_some(missing)}: install version {__version__} in that environment before "
+            "it starts, or on workers by the PipInstall plug-in of distributed"
         )
     broken = sorted(f"{where} ({error!r})" for where, error in versions.items() if isinstance(error, BaseException))
     if broken:
@@ -71,6 +84,17 @@ def check_cluster(client: Any, phi: Any) -> None:
         raise ClusterError(
             f"daskmgrit is {__version__} here but another version on {_some(other)}: install the same everywhere"
         )
+    # One worker stands for all: phi may be large.
+    worker = min(address for address in versions if address != "scheduler")
+    for where, error in (
+        (worker, client.run(_load_probe(), pickled, workers=[worker])[worker]),
+        ("the scheduler", client.run_on_scheduler(_load_probe(), pickled)),
+    ):
+        if error is not None:
+            raise ClusterError(
+                f"phi={phi!r} cannot be loaded on {where} ({error}): install its module there, send it with "
+                "client.upload_file(...), or define phi in the script or notebook itself"
+            )
 
 
 def _some(names: list[str]) -> str:

@@ -1,7 +1,7 @@
 """V-, F- and two-level cycles as an order of stages (paper, Algorithm 1 and Figure 5).
 
 Nothing here computes: `ops` says what a stage is. The same recursion builds a task graph over many chunks
-(:mod:`daskmgrit.graph`) and runs the coarse levels within one task (:mod:`daskmgrit.stages`).
+(:mod:`daskmgrit.graph`) and runs the coarse levels within one task (:mod:`daskmgrit.inline`).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import dask
 from dask.delayed import Delayed
 
 from daskmgrit import planning
@@ -62,6 +63,10 @@ class Drive:
         Longest chain of Phi so far.
     tasks : int
         Tasks submitted.
+    began : float
+        When the first cycle was, by ``time.perf_counter``.
+    cycle_seconds : list of float
+        Seconds of each cycle.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Drive:
         self.records: list[Record] = []
         self.depth = 0
         self.tasks = 0
+        self.began = 0.0
         self.cycle_seconds: list[float] = []
         self._numbers = itertools.count()
         self._states: dict[int, list[Delayed]] = {}
@@ -101,8 +107,9 @@ class Drive:
         handles = self.executor.submit(builder.book, wanted)
         return handles[: len(state)], (None if report is None else handles[-1])
 
-    def _settle(self, report: Delayed) -> float:
-        settled: Settled = self.executor.fetch(report)
+    def _settle(self, report: Delayed, cycle: int) -> float:
+        what = f"the residual of cycle {cycle}" if cycle else "the residual of the initial guess"
+        settled: Settled = self.executor.fetch(report, what)
         self.depth = settled.depth
         self.records.extend(settled.records)
         return math.sqrt(float(settled.norms.sum()))
@@ -112,10 +119,16 @@ class Drive:
     def solve(self, guess: Guess, chunks: int | None, tol: float, maxiter: int, listener: Listener) -> Outcome:
         """Solve from an initial guess."""
         try:
-            residual = self._start(guess, chunks)
-        except Diverged as error:
-            return Outcome(self._states.get(-1) or self._zero(), [math.nan], "diverged", str(error))
-        return self._iterate(tol, maxiter, residual, listener)
+            try:
+                residual = self._start(guess, chunks)
+            except Diverged as error:
+                self.began = time.perf_counter()
+                return Outcome(self._states.get(-1) or self._zero(), [math.nan], "diverged", str(error))
+            return self._iterate(tol, maxiter, residual, listener)
+        finally:
+            # What was submitted ahead, or before an error, is not wanted any more: dropping its futures cancels it.
+            self._states.clear()
+            self._reports.clear()
 
     def _zero(self) -> list[Delayed]:
         builder = self._builder(0)
@@ -130,7 +143,9 @@ class Drive:
         first = planning.first_chunks(chunks, hierarchy, executor.threads)
         if guess.kind == "nested":
             # Its coarse levels are to be cut too, before anything is known of Phi's cost.
-            self.layout = cut(hierarchy, first, executor.threads)
+            wanted = dask.config.get("daskmgrit.agglomerate")
+            gathered = None if wanted == "auto" else max(int(wanted), 1)
+            self.layout = cut(hierarchy, first, executor.threads, gathered)
             builder = self._builder(0)
             made = builder.nested_guess()
             state, report = self._submit(builder, made, builder.report(made))
@@ -143,7 +158,7 @@ class Drive:
             made = builder.initial(self._states[-1])
             state, report = self._submit(builder, made, builder.report(made))
         assert report is not None
-        residual = self._settle(report)
+        residual = self._settle(report, 0)
         # The guess as it was made was kept only in case its evaluation diverged.
         self._states.pop(-1, None)
         bounds = self.layout.levels[0].bounds
@@ -188,10 +203,20 @@ class Drive:
         assert handle is not None
         self._reports[cycle] = handle
 
+    def _residual(self, cycle: int) -> float:
+        try:
+            return self._settle(self._reports.pop(cycle), cycle)
+        except Diverged:
+            if not self._fused:
+                raise
+            # The task that was to settle it belongs to the next cycle, and that may be what diverged.
+            self._submit_probe(cycle)
+            return self._settle(self._reports.pop(cycle), cycle)
+
     def _iterate(self, tol: float, maxiter: int, residual: float, listener: Listener) -> Outcome:
         """Cycle until the residual is at most `tol` (0 never stops), `maxiter` cycles, or the listener says so."""
         residuals, submitted, cycle = [residual], 0, 0
-        clock = time.perf_counter()
+        clock = self.began = time.perf_counter()
         try:
             while True:
                 residual = residuals[-1]
@@ -200,6 +225,8 @@ class Drive:
                     return self._outcome(
                         max(cycle - 1, 0), residuals, "diverged", f"the residual on level 0 {where} is {residual}"
                     )
+                # The state before is not asked for again: this one is finite.
+                self._states.pop(cycle - 1, None)
                 stop = listener(cycle, residual, self._states[cycle])
                 if tol > 0 and residual <= tol:
                     return self._outcome(cycle, residuals, "tol", "")
@@ -213,16 +240,11 @@ class Drive:
                 cycle += 1
                 if cycle == maxiter and self._fused:
                     self._submit_probe(cycle)
-                residuals.append(self._settle(self._reports.pop(cycle)))
+                residuals.append(self._residual(cycle))
                 self.cycle_seconds.append(time.perf_counter() - clock)
                 clock = time.perf_counter()
-                self._states.pop(cycle - 2, None)
         except Diverged as error:
             return self._outcome(len(residuals) - 1, residuals, "diverged", str(error))
 
     def _outcome(self, cycle: int, residuals: list[float], reason: str, message: str) -> Outcome:
-        state = self._states[cycle]
-        # Whatever was submitted ahead is not wanted any more: dropping its futures cancels it.
-        self._states.clear()
-        self._reports.clear()
-        return Outcome(state, residuals, reason, message)
+        return Outcome(self._states[cycle], residuals, reason, message)

@@ -6,25 +6,52 @@ results that later graphs may build on.
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
+import threading
 import time
+from concurrent.futures import CancelledError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dask
-import numpy as np
 from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
+from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.taskbook import TaskBook
 
+logger = logging.getLogger("daskmgrit")
+
 __all__ = ["ClusterExecutor", "LocalExecutor", "choose_executor"]
+
+
+class _BlasLimit:
+    """Holds BLAS to its share while any solve runs: the limit is the process's, and solves may overlap."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._limit: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._limit = threadpool_limits(dask.config.get("daskmgrit.blas-threads"), user_api="blas")
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limit.restore_original_limits()
+
+
+_blas = _BlasLimit()
 
 
 class LocalExecutor:
@@ -43,16 +70,19 @@ class LocalExecutor:
 
     def __init__(self, name: str, get: Callable[..., Any]) -> None:
         self.name, self._get = name, get
-        count = 1 if name == "sync" else int(dask.config.get("num_workers", None) or len(os.sched_getaffinity(0)))
+        count = 1 if name == "sync" else int(dask.config.get("num_workers", None) or CPU_COUNT)
         self.threads = [count]
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Hold BLAS to its share of the cores."""
-        with threadpool_limits(dask.config.get("daskmgrit.blas-threads"), user_api="blas"):
+        _blas.enter()
+        try:
             yield
+        finally:
+            _blas.leave()
 
-    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+    def put(self, value: Any, key: str) -> Delayed:
         """Return a stand-in for a value of this process."""
         return delayed(value, name=key, traverse=False)
 
@@ -61,13 +91,13 @@ class LocalExecutor:
         values = self._get(dict(book.graph()), [task.key for task in wanted])
         return [self.put(value, task.key) for task, value in zip(wanted, values, strict=True)]
 
-    def fetch(self, handle: Delayed) -> Any:
+    def fetch(self, handle: Delayed, what: str) -> Any:
         """Return a result's value."""
         return self._get(dict(handle.dask), handle.key)
 
     def keep(self, array: Any) -> Any:
-        """Return the array itself: its blocks are held by its graph."""
-        return array
+        """Have the array's chunks made, so that the blocks they come from may go."""
+        return array.persist(scheduler=self._get)
 
 
 class ClusterExecutor:
@@ -94,17 +124,14 @@ class ClusterExecutor:
         """Nothing to hold: workers come with BLAS set to one thread."""
         yield
 
-    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
-        """Send a value to a worker."""
-        assert self.workers is not None
-        if isinstance(value, np.ndarray):
-            address = self.workers[owner % len(self.workers)]
-            future = self.client.scatter({key: value}, workers=[address], hash=False)[key]
-            return _handle(key, future)
+    def put(self, value: Any, key: str) -> Delayed:
+        """Send a value, as a task of its own: so the scheduler can have it again when a worker is lost."""
         book = TaskBook(self.workers)
         stub = delayed(value, name=key, traverse=False)
         book.layers, book.dependencies = dict(stub.dask.layers), {key: set()}
-        return self.submit(book, [stub])[0]
+        # It is sent once, however large.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+            return self.submit(book, [stub])[0]
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Send the tasks to the scheduler; returns at once."""
@@ -112,32 +139,46 @@ class ClusterExecutor:
         futures = self.client.get(book.graph(), keys, sync=False)
         return [_handle(key, future) for key, future in zip(keys, futures, strict=True)]
 
-    def fetch(self, handle: Delayed) -> Any:
+    def fetch(self, handle: Delayed, what: str) -> Any:
         """Wait for a result; the wait ends also when the scheduler or, for too long, every worker is gone."""
-        from distributed import wait
-
         future = handle.dask.layers[handle.key][handle.key]
         lonely: float | None = None
         while True:
             try:
-                wait([future], timeout=1)
-                break
+                return future.result(timeout=1)
             except TimeoutError:
-                if self.client.status != "running":
-                    raise ClusterError(
-                        f"the connection to the scheduler was lost (client status {self.client.status!r}) "
-                        f"while waiting for {handle.key}"
-                    ) from None
-                if self.client.nthreads():
-                    lonely = None
-                elif lonely is None:
-                    lonely = time.monotonic()
-                elif time.monotonic() - lonely > self._patience:
-                    raise ClusterError(
-                        f"all workers were lost and none came within {self._patience:g} s while waiting for "
-                        f"{handle.key}; start workers, or raise daskmgrit.worker-timeout in dask.config"
-                    ) from None
-        return future.result()
+                if future.status == "pending":
+                    lonely = self._check_alive(what, lonely)
+                elif future.status == "error" and isinstance(error := future.exception(), TimeoutError):
+                    # The task's own, not the wait's.
+                    future.release()
+                    raise error from None
+            except CancelledError:
+                raise ClusterError(
+                    f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or "
+                    "it forgot data that the solve had sent to it"
+                ) from None
+            except Exception:
+                # The client keeps an error with its traceback, and that all futures of the solve, until it is told
+                # that nobody wants this one any more.
+                future.release()
+                raise
+
+    def _check_alive(self, what: str, lonely: float | None) -> float | None:
+        """Return since when there has been no worker, None while there is one."""
+        if self.client.status != "running":
+            raise ClusterError(
+                f"the connection to the scheduler was lost (client status {self.client.status!r}) "
+                f"while waiting for {what}"
+            )
+        if self.client.nthreads():
+            return None
+        if lonely is not None and time.monotonic() - lonely > self._patience:
+            raise ClusterError(
+                f"all workers were lost and none came within {self._patience:g} s while waiting for {what}; "
+                "start workers, or raise daskmgrit.worker-timeout in dask.config"
+            )
+        return time.monotonic() if lonely is None else lonely
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made on the workers and held there."""
@@ -145,6 +186,7 @@ class ClusterExecutor:
 
     def _wait_for_workers(self) -> dict[str, int]:
         if not self.client.nthreads():
+            logger.warning("the cluster has no workers yet: waiting up to %g s for one", self._patience)
             try:
                 self.client.wait_for_workers(1, timeout=self._patience)
             except TimeoutError:
@@ -176,6 +218,9 @@ def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
             client = _current_client()
         else:
             get = get_scheduler(scheduler=configured)
+            owner = getattr(get, "__self__", None)
+            if owner is not None and hasattr(owner, "scatter"):
+                return choose_executor(owner)
             module = getattr(get, "__module__", "")
             name = {
                 "dask.local": "sync",
@@ -190,6 +235,8 @@ def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
             f"client={client!r} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
             "one or the threaded scheduler"
         )
+    if getattr(client, "status", "running") == "closed":
+        raise ClusterError(f"client={client!r} is closed: pass an open one, or None for the threaded scheduler")
     if getattr(client, "asynchronous", False):
         raise TypeError("client is asynchronous: solve() blocks, so give it a Client(asynchronous=False)")
     return ClusterExecutor(client)

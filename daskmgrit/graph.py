@@ -7,6 +7,7 @@ takes the neighbour's block by reference, elsewhere a task of its own cuts the r
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from daskmgrit import stages
+from daskmgrit import inline, stages
 from daskmgrit.cycle import nested_iteration, run_cycle
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
@@ -195,14 +196,14 @@ class GraphBuilder:
             if owner == coarse.owner:
                 return coarse.whole, chunk == 0
             if owner not in coarse.parts:
-                mine = [j for j in range(len(chunks)) if chunks.owners[j] == owner]
-                lo, hi = chunks.bounds[mine[0]], chunks.bounds[mine[-1] + 1]
+                # Owners have runs of chunks, so this chunk is the first of its owner's.
+                lo, hi = chunks.bounds[chunk], chunks.bounds[bisect.bisect_right(chunks.owners, owner)]
                 coarse.parts[owner] = self._add(
-                    "part", level + 1, chunk, coarse.owner, stages.take, coarse.whole, lo, hi, mine[0] == 0
+                    "part", level + 1, chunk, coarse.owner, stages.take, coarse.whole, lo, hi, chunk == 0
                 )
             return coarse.parts[owner], chunk == 0
         above = self.layout.levels[level + 1]
-        parent = next(j for j, children in enumerate(above.children) if chunk in children)
+        parent = above.parents[chunk]
         first = chunk == above.children[parent].start
         if owner == above.owners[parent]:
             return coarse[parent], first
@@ -248,7 +249,7 @@ class GraphBuilder:
         level = self.layout.gathered
         owners = self.layout.levels[level - 1].owners
         owner = owners[len(owners) // 2]
-        whole = self._add("nested", level, 0, owner, stages.nested, self.phi, self.w0, self.hierarchy, level)
+        whole = self._add("nested", level, 0, owner, inline.nested, self.phi, self.w0, self.hierarchy, level)
         return level, _Gathered(whole, owner, {})
 
     def interpolate(self, level: int, coarse: Any) -> list[Delayed]:
@@ -283,7 +284,7 @@ class GraphBuilder:
         """Add one cycle; with `settle` its first C-relaxation settles the residual of the cycle before."""
         if self.layout.gathered == 0:
             return [
-                self._add("whole_cycle", 0, 0, 0, stages.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle)
+                self._add("whole_cycle", 0, 0, 0, inline.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle)
             ]
         self._settle = settle
         return run_cycle(self, 0, self.hierarchy.cycle, state)
@@ -314,9 +315,7 @@ class GraphBuilder:
         owners = self.layout.levels[0].owners if self.layout.levels else (0,)
         made = []
         for j, (lo, hi) in enumerate(itertools.pairwise(wanted)):
-            pieces = [
-                block for block, (a, b) in zip(state, itertools.pairwise(bounds), strict=True) if a < hi and b > lo
-            ]
+            pieces = state[bisect.bisect_right(bounds, lo) - 1 : bisect.bisect_left(bounds, hi)]
             made.append(self._add("regroup", 0, j, owners[j], stages.regroup, pieces, lo, hi))
         return made
 
@@ -371,4 +370,4 @@ def _restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cyc
 
 
 def _solve(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:
-    return stages.solve(phi, *_flatten(pairs), hierarchy, level, kind, cycle)
+    return inline.solve(phi, *_flatten(pairs), hierarchy, level, kind, cycle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit import stages
+from daskmgrit.errors import ClusterError
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import GraphBuilder, chunk_points
 from daskmgrit.relaxation import Array
@@ -37,16 +39,32 @@ class Guess:
             ]
         if isinstance(self.values, da.Array):
             lengths = tuple(points for _, points in spans)
-            pieces = list(self.values.rechunk((lengths, -1)).to_delayed().ravel())
+            values = _bring(self.values, executor)
+            pieces = list(values.rechunk((lengths, -1)).to_delayed().ravel())
         else:
             pieces = []
             for j, (first, points) in enumerate(spans):
                 rows = self.values[first * size.coarsening : first * size.coarsening + points]
-                pieces.append(executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j]))
+                pieces.append(executor.put(rows, f"given-{builder.run}-{j}"))
         return [
             builder.guess(j, stages.given, piece, builder.w0, first, size.coarsening)
             for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
         ]
+
+
+def _bring(values: da.Array, executor: LocalExecutor | ClusterExecutor) -> da.Array:
+    """Fetch an array that lives on another cluster than the one to solve on."""
+    if "distributed" not in sys.modules:
+        return values
+    from distributed import futures_of
+
+    here = getattr(executor, "client", None)
+    others = {future.client for future in futures_of(values) if future.client is not here}
+    if not others:
+        return values
+    if any(client.status != "running" for client in others):
+        raise ClusterError("initial_guess is on a cluster whose client is closed: compute() it before closing")
+    return da.from_array(others.pop().compute(values).result(), chunks=values.chunks)
 
 
 def check_guess(guess: Any, steps: int, w0: Array) -> Guess:
@@ -72,4 +90,9 @@ def check_guess(guess: Any, steps: int, w0: Array) -> Guess:
             f"initial_guess has shape {values.shape}, but steps={steps} and w0 of length {w0.size} need "
             f"({steps + 1}, {w0.size}): a row of weights for each of the points 0 … {steps}"
         )
+    if values.dtype.kind not in "iubf" + ("c" if w0.dtype.kind == "c" else ""):
+        raise ValueError(f"initial_guess has dtype {values.dtype}, which does not fit w0's {w0.dtype}")
+    if isinstance(values, np.ndarray) and not np.isfinite(values[1:]).all():
+        row = 1 + int(np.argmin(np.isfinite(values[1:]).all(axis=1)))
+        raise ValueError(f"initial_guess holds nan or inf in row {row}: give finite weights")
     return Guess("given", values)

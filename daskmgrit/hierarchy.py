@@ -105,6 +105,8 @@ def parse_relaxation(value: Any) -> int:
 
 def _per_level(name: str, value: Any, count: int) -> list[Any]:
     """Spread an option over `count` levels: one value for all, or a list whose last entry repeats."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Sequence):
         return [value] * count
     if not value:

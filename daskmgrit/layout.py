@@ -22,12 +22,15 @@ class ChunkedLevel:
         Chunk j holds the F-intervals ``bounds[j] … bounds[j+1]-1``.
     children : tuple of range
         Chunks of the next finer level that chunk j takes its points from (empty on level 0).
+    parents : tuple of int
+        Chunk of this level that chunk i of the next finer level gives its points to (empty on level 0).
     owners : tuple of int
         Number of the worker that chunk j is planned on.
     """
 
     bounds: tuple[int, ...]
     children: tuple[range, ...]
+    parents: tuple[int, ...]
     owners: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -61,9 +64,9 @@ def most_chunks(hierarchy: Hierarchy) -> int:
 def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int | None = None) -> Layout:
     """Cut the levels into chunks.
 
-    Level 0 gets `chunks` chunks of nearly equal size, their bounds chosen so that coarse levels share them as far
-    down as possible: then a chunk of a coarse level needs points of one finer chunk only. Where they cannot,
-    neighbouring chunks merge.
+    Level 0 gets `chunks` chunks, none more than a tenth larger than their mean if that can be, with bounds that coarse
+    levels share as far down as that allows: then a chunk of a coarse level needs points of one finer chunk only. Where
+    they cannot, neighbouring chunks merge.
 
     Parameters
     ----------
@@ -82,19 +85,20 @@ def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int
     >>> from daskmgrit.hierarchy import build_hierarchy
     >>> layout = cut(build_hierarchy(100), 3, [1, 1])
     >>> [(level.bounds, level.owners) for level in layout.levels]
-    [((0, 16, 32, 51), (0, 0, 1)), ((0, 8, 16, 26), (0, 0, 1)), ((0, 4, 8, 13), (0, 0, 1)), ((0, 2, 4, 7), (0, 0, 1))]
+    [((0, 16, 34, 51), (0, 0, 1)), ((0, 8, 17, 26), (0, 0, 1)), ((0, 4, 13), (0, 0)), ((0, 2, 7), (0, 0))]
     """
     intervals = hierarchy[0].intervals
     unit = 1
     for level in range(1, hierarchy.last):
         wider = unit * hierarchy[level].coarsening
-        if math.ceil(intervals / wider) < chunks:
+        count = math.ceil(intervals / wider)
+        if count < chunks or math.ceil(count / chunks) * wider > 1.1 * intervals / chunks:
             break
         unit = wider
     units = math.ceil(intervals / unit)
     bounds = [unit * (j * units // chunks) for j in range(chunks)] + [intervals]
     owners = _deal(chunks, threads)
-    levels = [ChunkedLevel(tuple(bounds), tuple(range(0) for _ in owners), tuple(owners))]
+    levels = [ChunkedLevel(tuple(bounds), tuple(range(0) for _ in owners), (), tuple(owners))]
     last = hierarchy.last if gathered is None else min(gathered, hierarchy.last)
     if gathered == 0:
         if chunks != 1:
@@ -111,6 +115,7 @@ def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int
             ChunkedLevel(
                 (*(finer.bounds[j] // m for j in kept), hierarchy[level].intervals),
                 tuple(children),
+                tuple(j for j, mine in enumerate(children) for _ in mine),
                 tuple(finer.owners[j] for j in kept),
             )
         )

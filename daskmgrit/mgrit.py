@@ -122,6 +122,7 @@ class MGRIT:
         chunks: int | str = "auto",
         client: Any = None,
         callback: Callback | None = None,
+        checkpoint: None = None,
         progress: bool = False,
     ) -> Result:
         """Solve for the states at all steps.
@@ -146,6 +147,8 @@ class MGRIT:
         callback : callable, optional
             ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array, valid until
             the solve goes on. Returning True stops the solve.
+        checkpoint : None
+            Reserved: there are no checkpoints yet.
         progress : bool, default False
             Print a line per cycle.
 
@@ -160,7 +163,13 @@ class MGRIT:
         PropagatorError
             If phi returns the wrong shape or dtype, or writes to its input.
         ClusterError
-            If the cluster has no workers, or they cannot import this version of daskmgrit.
+            If the cluster has no workers, they cannot import this version of daskmgrit or phi, or the cluster is lost.
+
+        Notes
+        -----
+        Weights come back F-relaxed, also with ``maxiter=0``; only ``residuals[0]`` is that of the guess as given.
+        On a cluster, weights are computed through the client that solved: ``client.compute(result.weights)`` if it is
+        not the current one.
         """
         begin = time.perf_counter()
         start = check_w0(w0)
@@ -175,13 +184,15 @@ class MGRIT:
         wanted = check_chunks(chunks, self.hierarchy)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback={callback!r} is not callable: give callback(iteration, residual, weights)")
+        if checkpoint is not None:
+            raise ValueError(f"checkpoint={checkpoint!r}: this version writes no checkpoints; leave it out")
         guess = check_guess(initial_guess, self.steps, start)
         executor = choose_executor(client)
         if isinstance(executor, ClusterExecutor):
             check_cluster(executor.client, self.phi)
 
         run = uuid.uuid4().hex[:12]
-        with executor.session(), Progress(progress, tol, maxiter) as lines:
+        with executor.session(), Progress(progress, tol, maxiter, begin) as lines:
             phi = executor.put(self.phi, f"propagator-{run}")
             initial = executor.put(start, f"w0-{run}")
             drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run)
@@ -219,7 +230,7 @@ class MGRIT:
             tasks=drive.tasks,
             timings={
                 "total": total,
-                "setup": total - sum(drive.cycle_seconds),
+                "setup": drive.began - begin,
                 "cycles": drive.cycle_seconds,
                 "phi": phi_seconds,
             },

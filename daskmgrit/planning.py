@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dask
-from dask.utils import parse_timedelta
+from dask.utils import parse_bytes, parse_timedelta
 
 from daskmgrit.block import Record
 from daskmgrit.hierarchy import Hierarchy
@@ -98,17 +98,19 @@ def plan_layout(
     ...     print([len(level) for level in layout.levels])
     []
     [4, 4]
-    [8, 8, 8, 8, 8, 8, 8, 4]
+    [8, 8, 8, 8, 4, 3, 2]
     """
     overhead = task_overhead(scheduler)
     if chunks is None:
         best = math.sqrt(hierarchy[0].intervals * cost / overhead)
-        chunks = max(1, min(sum(threads), int(best), most_chunks(hierarchy)))
+        # A chunk that is too large for one worker is worse than any overhead.
+        least = math.ceil(hierarchy[0].steps * row_bytes / parse_bytes(dask.config.get("daskmgrit.chunk-bytes")))
+        chunks = max(1, min(sum(threads), max(int(best), least), most_chunks(hierarchy)))
     wanted = dask.config.get("daskmgrit.agglomerate")
     if wanted == "auto":
-        # What leaves for the one worker and comes back, in seconds per coarse point: three states there, one back.
+        # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
-        travel = 4 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
+        travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
         whole = cut(hierarchy, chunks, threads)
         gathered = 0 if chunks == 1 else _gathered(hierarchy, whole, overhead, cost, travel)
     else:

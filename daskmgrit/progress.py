@@ -22,11 +22,13 @@ class Progress:
         The tolerance, shown in the heading.
     maxiter : int
         Most cycles.
+    begin : float
+        When the solve began, by ``time.perf_counter``.
     """
 
-    def __init__(self, enabled: bool, tol: float, maxiter: int) -> None:
+    def __init__(self, enabled: bool, tol: float, maxiter: int, begin: float) -> None:
         self.enabled, self.tol, self.maxiter = enabled, tol, maxiter
-        self._begin = time.perf_counter()
+        self._begin = begin
         self._before = 0.0
 
     def __enter__(self) -> Progress:

@@ -97,8 +97,11 @@ def arrivals(
 
 
 def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
-    """Return ``weight * arrived + (1 - weight) * c_points``; with weight 1 `arrived` itself, to the bit."""
-    return arrived if weight == 1.0 else weight * arrived + (1.0 - weight) * c_points
+    """Return ``weight * arrived + (1 - weight) * c_points``.
+
+    With weight 1 it is `arrived` to the bit, and where nothing changes it is `c_points` to the bit.
+    """
+    return arrived if weight == 1.0 else c_points + weight * (arrived - c_points)
 
 
 def row_norms(rows: Array) -> Array:

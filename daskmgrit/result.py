@@ -47,7 +47,7 @@ class Result:
     critical_path : int
         Longest chain of Phi applications in the task graph, at one F-interval per task.
     tasks : int
-        Tasks submitted.
+        Tasks submitted, with those done ahead in vain.
     timings : dict
         Seconds: ``total``, ``setup`` (up to the first cycle), ``cycles`` (list), and ``phi`` (list by level, summed
         over workers).
@@ -96,6 +96,7 @@ class Result:
             "diverged": f"DIVERGED: {self.message}",
         }
         phi = sum(self.phi_evaluations)
+        speedup = steps / self.critical_path if self.converged and self.critical_path else 0.0
         rows = [
             ("outcome", ends[self.reason]),
             ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
@@ -103,14 +104,14 @@ class Result:
                 "residual",
                 f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})",
             ),
-            ("convergence factor", f"{self.convergence_factor:.3f}"),
+            ("convergence factor", f"{self.convergence_factor:.3f}, from the initial guess {self.mean_factor:.3f}"),
             (
                 "Phi evaluations",
                 f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
             ),
             (
                 "critical path",
-                f"{self.critical_path} Phi: potential speedup {steps / max(self.critical_path, 1):.2f}",
+                f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else ""),
             ),
             ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
         ]

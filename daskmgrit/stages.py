@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from daskmgrit import restriction
 from daskmgrit.block import Block, Edge, Part, Record, Settled, place_counts, spread
-from daskmgrit.cycle import nested_iteration, run_cycle
-from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.propagators.contract import Meter
 from daskmgrit.relaxation import Array, Phi, arrivals, c_relaxation, f_relaxation, row_norms
 
 __all__ = [
     "CoarseStep",
-    "Inline",
     "Restricted",
+    "coarse_solve",
     "coarse_step",
     "correct",
     "enter",
@@ -32,7 +29,6 @@ __all__ = [
     "relax",
     "report",
     "restrict",
-    "solve",
     "take",
 ]
 
@@ -48,7 +44,7 @@ class Restricted:
     first: int
     u: Array
     v: Array
-    depth: int
+    depth: Array
     records: tuple[Record, ...]
 
     def __sizeof__(self) -> int:
@@ -61,7 +57,7 @@ class CoarseStep:
     """``Phi_c(v[i-1])`` of a chunk."""
 
     values: Array
-    depth: int
+    depth: Array
     records: tuple[Record, ...]
 
     def __sizeof__(self) -> int:
@@ -76,14 +72,30 @@ def _left(block: Block, left: Left) -> Edge | None:
     return None if left is None else left.edge()
 
 
-def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, int]:
-    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind it."""
+def _calls_of_first(batches: Sequence[int], rows: int) -> Array:
+    """How many of these calls each of the rows took part in, where a call has the first so many rows."""
+    return np.sum([np.arange(rows) < count for count in batches], axis=0, dtype=int) + np.zeros(rows, int)
+
+
+def _calls_of_last(batches: Sequence[int], rows: int) -> Array:
+    """Likewise, where a call has the last so many rows."""
+    return _calls_of_first(batches, rows)[::-1]
+
+
+def _behind(block: Block, edge: Edge | None) -> Array:
+    """Depth behind each interval and the one before it."""
+    before = np.concatenate(([edge.depth if edge else 0], block.depth[:-1]))
+    return np.maximum(block.depth, before)
+
+
+def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
+    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each."""
     if block.arrived is not None:
         return block.arrived, block.depth
     edge = _left(block, left)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, max(block.depth, edge.depth if edge else 0) + meter.calls
+    return arrived, _behind(block, edge) + _calls_of_last(meter.batches, len(arrived))
 
 
 def initial(phi: Phi, block: Block, left: Left) -> Block:
@@ -104,30 +116,31 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
         norms = np.empty(sum(counts))
         for j, rows in enumerate([arrived, *stepped]):
             norms[j::m] = row_norms(rows - block.points[j])
-    depth = meter.calls
+    # All but the last of these calls are for F-points.
+    depth = _calls_of_first(meter.batches[: m - 1], counts[0]) + _calls_of_last(meter.batches[m - 1 :], counts[0])
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
-    depth += meter.calls
-    return replace(block, points=points, depth=depth, settled=Settled(norms, depth, tuple(meter.records)))
+    depth += _calls_of_first(meter.batches, counts[0])
+    return replace(block, points=points, depth=depth, settled=Settled(norms, int(depth.max()), tuple(meter.records)))
 
 
 def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     """Find what the next C-relaxation will find: with it the residual of `cycle` is known."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
-    settled = Settled(row_norms(arrived - block.points[0]), depth, block.records + tuple(meter.records))
+    settled = Settled(row_norms(arrived - block.points[0]), int(depth.max()), block.records + tuple(meter.records))
     return replace(block, arrived=arrived, depth=depth, records=(), settled=settled)
 
 
 def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle: bool = False) -> Block:
     """One C-relaxation and one F-relaxation; with `settle`, report the residual of the cycle before."""
-    meter = Meter(phi, cycle)
+    meter = Meter(phi, cycle - 1 if settle else cycle)
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
     records, settled = block.records + tuple(meter.records), None
     if settle:
-        settled = Settled(row_norms(arrived - block.points[0]), depth, records)
+        settled = Settled(row_norms(arrived - block.points[0]), int(depth.max()), records)
         records = ()
-    meter.records.clear()
+    meter = Meter(phi, cycle)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(
             meter,
@@ -142,7 +155,7 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle:
         block.first,
         points,
         block.rhs,
-        depth + meter.calls,
+        depth + _calls_of_first(meter.batches, len(depth)),
         records + tuple(meter.records),
         settled=settled,
     )
@@ -170,14 +183,14 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
         values = restriction.coarse_step(
             meter, block.points[0], edge.last_c if edge else None, block.first, block.level + 1
         )
-    depth = max(block.depth, edge.depth if edge else 0) + meter.calls
+    depth = _behind(block, edge) + _calls_of_last(meter.batches, len(values))
     return CoarseStep(values, depth, tuple(meter.records))
 
 
 def _assemble(
     pieces: Sequence[Restricted], steps: Sequence[CoarseStep]
-) -> tuple[Array, Array, Array, int, tuple[Record, ...]]:
-    """Concatenate chunks to (u, v, g), their depth and records."""
+) -> tuple[Array, Array, Array, Array, tuple[Record, ...]]:
+    """Concatenate chunks to (u, v, g), the depth behind each point, and the records."""
     if len(pieces) == 1:
         u, v, stepped = pieces[0].u, pieces[0].v, steps[0].values
     else:
@@ -186,7 +199,10 @@ def _assemble(
         stepped = np.concatenate([step.values for step in steps])
     parts: list[Restricted | CoarseStep] = [*pieces, *steps]
     records = tuple(record for part in parts for record in part.records)
-    return u, v, restriction.coarse_rhs(u, stepped), max(part.depth for part in parts), records
+    depth = np.maximum(
+        np.concatenate([piece.depth for piece in pieces]), np.concatenate([step.depth for step in steps])
+    )
+    return u, v, restriction.coarse_rhs(u, stepped), depth, records
 
 
 def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, m: int, cycle: int) -> Block:
@@ -194,35 +210,30 @@ def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], l
 
     The first F-point of an interval needs no Phi: ``Phi_c(v[i-1]) + g_c[i] = v[i] + r[i] = u[i]``.
     """
-    u, v, rhs_rows, depth, records = _assemble(pieces, steps)
+    u, v, rhs_rows, behind, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
     first, counts, rhs = pieces[0].first // m, place_counts(len(u), m), spread(rhs_rows, m)
+    depth = np.maximum.reduceat(behind, np.arange(0, len(behind), m))
+    points: tuple[Array, ...] = (v, u[1::m])
     if m > 2:
         with meter.stage("F-relaxation", level, first):
             points = f_relaxation(meter, v, counts, rhs, first, level, known=u[1::m])
-    else:
-        points = (v, u[1::m])
+        depth = depth + _calls_of_first(meter.batches, len(depth))
     points = tuple(np.ascontiguousarray(rows) for rows in points)
-    return Block(level, first, points, rhs, depth + meter.calls, records + tuple(meter.records))
+    return Block(level, first, points, rhs, depth, records + tuple(meter.records))
 
 
 def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: bool = True) -> Block:
     """Correct the C-points, then F-relaxation; `records` says whether to carry the coarse levels' records on."""
     meter = Meter(phi, cycle)
-    rows = coarse.rows(block.first, block.first + len(block.points[0]))
+    span = block.first, block.first + len(block.points[0])
     with meter.stage("correction", block.level, block.first):
-        c_points = restriction.correction(block.points[0], rows)
+        c_points = restriction.correction(block.points[0], coarse.rows(*span))
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
     carried = coarse.records if records else ()
-    return Block(
-        block.level,
-        block.first,
-        points,
-        block.rhs,
-        max(block.depth, coarse.depth) + meter.calls,
-        block.records + carried + tuple(meter.records),
-    )
+    depth = np.maximum(block.depth, coarse.depths(*span)) + _calls_of_first(meter.batches, len(block.depth))
+    return Block(block.level, block.first, points, block.rhs, depth, block.records + carried + tuple(meter.records))
 
 
 def interpolate(
@@ -235,13 +246,14 @@ def interpolate(
     with meter.stage("F-relaxation", level, first):
         states = f_relaxation(meter, rows, counts, None, first, level)
     carried = coarse.records if records else ()
-    return Block(level, first, states, None, coarse.depth + meter.calls, carried + tuple(meter.records))
+    depth = coarse.depths(first, first + counts[0]) + _calls_of_first(meter.batches, counts[0])
+    return Block(level, first, states, None, depth, carried + tuple(meter.records))
 
 
 def take(coarse: Block, lo: int, hi: int, records: bool) -> Part:
     """Cut the points ``lo … hi-1`` out of a coarse level, to be sent to another worker."""
     values = np.ascontiguousarray(coarse.rows(lo, hi))
-    return Part(lo, values, coarse.depth, coarse.records if records else ())
+    return Part(lo, values, coarse.depths(lo, hi), coarse.records if records else ())
 
 
 def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
@@ -254,7 +266,8 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
     points = tuple(np.concatenate(rows) for rows in zip(*pieces, strict=True))
     ready = [cut(block.arrived, block) for block in blocks if block.arrived is not None]
     arrived = np.concatenate(ready) if len(ready) == len(blocks) else None
-    return Block(blocks[0].level, lo, points, None, max(block.depth for block in blocks), arrived=arrived)
+    depth = np.concatenate([cut(block.depth, block) for block in blocks])
+    return Block(blocks[0].level, lo, points, None, depth, arrived=arrived)
 
 
 def report(blocks: Sequence[Block]) -> Settled:
@@ -272,94 +285,15 @@ def join(settled: Sequence[Settled]) -> Settled:
     )
 
 
-class Inline:
-    """The operations of a cycle on whole levels, one after another within one task."""
-
-    def __init__(self, phi: Phi, hierarchy: Hierarchy, cycle: int, w0: Array | None = None) -> None:
-        self.phi, self.hierarchy, self.cycle, self.w0 = phi, hierarchy, cycle, w0
-
-    def relax(self, level: int, state: Any) -> Any:
-        """(CF)^nu."""
-        for _ in range(self.hierarchy[level].nu):
-            state = relax(self.phi, state, None, self.hierarchy[level].weight, self.cycle)
-        return state
-
-    def restrict(self, level: int, state: Any) -> Any:
-        """FAS problem of the next level."""
-        if level + 1 == self.hierarchy.last:
-            m = self.hierarchy[level + 1].steps + 1
-        else:
-            m = self.hierarchy[level + 1].coarsening
-        pieces = [restrict(self.phi, state, None, m, self.cycle)]
-        steps = [coarse_step(self.phi, state, None, self.cycle)]
-        if level + 1 == self.hierarchy.last:
-            return pieces, steps
-        return enter(self.phi, pieces, steps, level + 1, m, self.cycle)
-
-    def ends_at(self, level: int) -> bool:
-        """Only the coarsest level is solved in one piece."""
-        return level == self.hierarchy.last
-
-    def solve(self, level: int, state: Any, kind: str) -> Block:
-        """Solve the coarsest level serially."""
-        pieces, steps = state
-        return coarse_solve(self.phi, pieces, steps, level, self.cycle)
-
-    def correct(self, level: int, state: Any, coarse: Any) -> Block:
-        """Coarse correction and F-relaxation."""
-        return correct(self.phi, state, coarse, self.cycle)
-
-    def solve_coarsest(self) -> tuple[int, Block]:
-        """Serial solve with g = 0 from the initial value."""
-        assert self.w0 is not None
-        last = self.hierarchy.last
-        meter = Meter(self.phi, 0)
-        states = [self.w0[None]]
-        with meter.stage("coarse solve", last, 0):
-            for i in range(self.hierarchy[last].steps):
-                states.append(meter(states[-1], np.arange(i, i + 1), last))
-        return last, Block(last, 0, (np.concatenate(states),), None, meter.calls, tuple(meter.records))
-
-    def interpolate(self, level: int, coarse: Any) -> Block:
-        """Inject and F-relax."""
-        size = self.hierarchy[level]
-        return interpolate(self.phi, coarse, level, 0, size.steps + 1, size.coarsening)
-
-
 def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int) -> Block:
     """Solve the coarsest level serially."""
     u, _, rhs, depth, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
     with meter.stage("coarse solve", level, 0):
         w = restriction.serial_solve(meter, u, rhs, level)
-    return Block(level, 0, (w,), None, depth + meter.calls, records + tuple(meter.records))
-
-
-def solve(
-    phi: Phi,
-    pieces: Sequence[Restricted],
-    steps: Sequence[CoarseStep],
-    hierarchy: Hierarchy,
-    level: int,
-    kind: str,
-    cycle: int,
-) -> Block:
-    """Run the rest of the cycle from `level` down within this task (agglomeration)."""
-    if level == hierarchy.last:
-        return coarse_solve(phi, pieces, steps, level, cycle)
-    block = enter(phi, pieces, steps, level, hierarchy[level].coarsening, cycle)
-    return run_cycle(Inline(phi, hierarchy, cycle), level, kind, block)
-
-
-def whole_cycle(phi: Phi, block: Block, hierarchy: Hierarchy, cycle: int) -> Block:
-    """Run a whole cycle from level 0 within this task, and find its residual."""
-    block = run_cycle(Inline(phi, hierarchy, cycle), 0, hierarchy.cycle, block)
-    return probe(phi, block, None, cycle)
-
-
-def nested(phi: Phi, w0: Array, hierarchy: Hierarchy, down_to: int) -> Block:
-    """Nested iteration from the coarsest level up to `down_to`, within this task."""
-    return nested_iteration(Inline(phi, hierarchy, 0, w0), down_to)
+    # One task: no point is there before all are.
+    chain = np.full(len(w), depth.max() + len(meter.batches))
+    return Block(level, 0, (w,), None, chain, records + tuple(meter.records))
 
 
 def guess(kind: str, w0: Array, first: int, points: int, m: int) -> Block:
@@ -371,15 +305,18 @@ def guess(kind: str, w0: Array, first: int, points: int, m: int) -> Block:
         states = tuple(np.zeros((count, w0.size), w0.dtype) for count in counts)
         if first == 0:
             states[0][0] = w0
-    return Block(0, first, states, None)
+    return Block(0, first, states, None, np.zeros(counts[0], int))
 
 
 def given(rows: Array, w0: Array, first: int, m: int) -> Block:
     """A chunk of an initial guess that the user gave; point 0 is w0."""
     rows = np.asarray(rows, w0.dtype)
+    if not np.isfinite(rows[int(first == 0) :]).all():
+        row = first * m + int(np.argmin(np.isfinite(rows).all(axis=1)))
+        raise ValueError(f"initial_guess holds nan or inf, at or after row {row}: give finite weights")
     points = spread(rows, m)
     if first == 0:
         c_points = points[0].copy()
         c_points[0] = w0
         points = (c_points, *points[1:])
-    return Block(0, first, points, None)
+    return Block(0, first, points, None, np.zeros(len(points[0]), int))

@@ -81,17 +81,19 @@ def test_diverged_is_status_1_and_valid_json():
         (["xor", "--chunks", "many"], "many"),
         (["xor", "--chunks", "1000"], "chunks=1000"),
         (["xor", "--learning-rate", "-1"], "-1"),
-        (["xor", "--max-learning-rate", "0.5"], "maximum=0.5 is below rate=1.0"),
+        (["xor", "--max-learning-rate", "0.5"], "max_learning_rate=0.5 is below learning_rate=1.0"),
         (["xor", "--tol", "-1"], "tol=-1"),
         (["xor", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "exclude"),
         (["xor", "--plot", "/nowhere/at/all.png"], "does not exist"),
         (["xor", "--plot", "picture.xyz"], ".png"),
-        (["xor", "--batch", "9"], "batch=9"),
+        (["xor", "--batch", "9", "--solver", "2"], "batch=9"),
+        (["xor", "--batch", "2", "--solver", "1"], "no effect"),
+        (["xor", "--max-learning-rate", "2", "--solver", "naive"], "no effect"),
+        (["xor", "--seed", "-1"], "--seed"),
+        (["xor", "--scheduler", "nonsense"], "--scheduler nonsense"),
     ],
 )
 def test_bad_usage_is_status_2(arguments, words):
-    if arguments[1:2] == ["--batch"]:
-        arguments = [*arguments, "--solver", "2"]
     out = call(*arguments)
     assert out.exit_code == 2
     assert words in out.stderr
@@ -100,7 +102,8 @@ def test_bad_usage_is_status_2(arguments, words):
 
 def test_no_scheduler_there():
     out = call("xor", "--scheduler", "tcp://127.0.0.1:1")
-    assert out.exit_code == 1
+    assert out.exit_code == 3
+    assert out.stdout == ""
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in out.stderr
 
 

@@ -87,8 +87,9 @@ def executed_chain(cycles, steps, m, cycle, relaxation):
 @pytest.mark.usefixtures("synchronous")
 @pytest.mark.parametrize("cycle", ["V", "F"])
 @pytest.mark.parametrize(("m", "relaxation"), [(2, "FCF"), (2, "F"), (4, "FCF"), (3, 2)])
-def test_critical_path_is_the_longest_chain_of_the_graph(cycle, m, relaxation):
-    longest, result = executed_chain(2, 96, m, cycle, relaxation)
+@pytest.mark.parametrize("steps", [96, 15])
+def test_critical_path_is_the_longest_chain_of_the_graph(cycle, m, relaxation, steps):
+    longest, result = executed_chain(2, steps, m, cycle, relaxation)
     assert result.critical_path == longest
 
 
@@ -102,8 +103,13 @@ def test_v_cycle_has_four_phi_in_a_row_per_level():
 
 
 @pytest.mark.usefixtures("synchronous")
-def test_critical_path_does_not_depend_on_the_chunks():
-    paths = {run(3, chunks=chunks)[1].critical_path for chunks in (1, 2, 7, 65)}
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [(128, {}), (16, {"min_coarse": 1}), (4, {"coarsening": 3, "relaxation": 2}), (61, {"coarsening": [3, 2]})],
+)
+def test_critical_path_does_not_depend_on_the_chunks(steps, options):
+    most = steps // 2 + 1 if "coarsening" not in options else steps // 3 + 1
+    paths = {run(3, steps, chunks, **options)[1].critical_path for chunks in (1, 2, most)}
     assert len(paths) == 1
 
 

@@ -59,6 +59,9 @@ def test_phi_must_be_callable():
         ({"chunks": "many"}, ["chunks='many'"]),
         ({"initial_guess": "random"}, ["initial_guess='random'", "nested"]),
         ({"initial_guess": np.ones((100, 2))}, ["(100, 2)", "(101, 2)"]),
+        ({"initial_guess": np.full((101, 2), np.nan)}, ["initial_guess", "nan", "row 1"]),
+        ({"initial_guess": np.full((101, 2), 1j)}, ["initial_guess", "complex"]),
+        ({"checkpoint": "there"}, ["checkpoint='there'"]),
     ],
 )
 def test_solve_arguments(arguments, words):
@@ -249,24 +252,60 @@ def test_divergence_on_a_coarse_level(where, chunks, request):
 @pytest.mark.parametrize("where", ["threads", "cluster"])
 def test_divergence_after_some_cycles_keeps_the_last_state(where, chunks, request):
     client = request.getfixturevalue("client") if where == "cluster" else None
-    solver = dm.MGRIT(lambda w, i, level: (0.9 ** (2**level) * w) * (1 + 0.1 * np.sin(w)), 64)
-    two = solver.solve(np.ones(2), tol=0, maxiter=2, chunks=chunks, client=client)
-    calm = solver.phi
-    # Cycle 3 is the first to bring this state about.
-    close = solver.solve(np.ones(2), tol=0, maxiter=3, chunks=chunks, client=client).weights[40].compute()
+
+    def calm(weights, index, level):
+        return (0.9 ** (2**level) * weights) * (1 + 0.1 * np.sin(weights))
+
+    three = dm.MGRIT(calm, 64).solve(np.ones(2), tol=0, maxiter=3, chunks=chunks, client=client)
+    kept = three.weights.compute()
+    # Cycle 3 is the first to bring this state about, and step 40 from it is what the F-relaxation of cycle 4 does.
+    close = kept[40] + 0.0
 
     def bad(weights, index, level):
         new = calm(weights, index, level)
         if level == 0:
-            new[(index == 40) & (np.abs(weights - close).max(axis=1) < 1e-15)] = np.inf
+            new[(index == 40) & (np.abs(weights - close).max(axis=1) == 0)] = np.inf
         return new
 
-    result = dm.MGRIT(bad, 64).solve(np.ones(2), tol=0, maxiter=9, chunks=chunks, client=client)
+    seen = []
+    result = dm.MGRIT(bad, 64).solve(
+        np.ones(2), tol=0, maxiter=9, chunks=chunks, client=client, callback=lambda k, r, w: seen.append(k)
+    )
     assert result.reason == "diverged"
-    assert "level 0, step 40" in result.message
-    assert result.iterations in (2, 3)
-    assert result.residuals[:3] == two.residuals
+    assert "level 0, step 40, during cycle 3" in result.message
+    assert result.iterations == 2
+    assert seen == [1, 2]
+    assert result.residuals == three.residuals[:3]
     assert np.isfinite(result.weights.compute()).all()
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_divergence_ahead_does_not_take_a_finished_cycle_along(where, request):
+    """The first F-relaxation of cycle 2 diverges; cycle 1, and its callback, are done before that on any scheduler."""
+    client = request.getfixturevalue("client") if where == "cluster" else None
+
+    def calm(weights, index, level):
+        return (0.9 ** (2**level) * weights) * (1 + 0.1 * np.sin(weights))
+
+    one = dm.MGRIT(calm, 64).solve(np.ones(2), tol=0, maxiter=1, chunks=3)
+    weights = one.weights.compute()
+    # What the C-relaxation of cycle 2 brings to point 40, and its F-relaxation starts from.
+    relaxed = calm(weights[39:40], np.array([39]), 0)[0]
+    assert not np.array_equal(relaxed, weights[40])
+
+    def bad(weights, index, level):
+        new = calm(weights, index, level)
+        if level == 0:
+            new[(index == 40) & (weights == relaxed).all(axis=1)] = np.nan
+        return new
+
+    seen = []
+    result = dm.MGRIT(bad, 64).solve(np.ones(2), chunks=3, client=client, callback=lambda k, r, w: seen.append(k))
+    assert result.reason == "diverged"
+    assert "level 0, step 40, during cycle 2" in result.message
+    assert seen == [1]
+    assert result.residuals == one.residuals
+    assert np.array_equal(result.weights.compute(), weights)
 
 
 @pytest.mark.parametrize("guess", ["zero", "nested"])
@@ -364,3 +403,41 @@ def test_asynchronous_client():
                 dm.MGRIT(good, 30).solve(np.ones(2), client=client)
 
     asyncio.run(attempt())
+
+
+def test_guess_with_nan_in_a_dask_array():
+    import dask.array as da
+
+    guess = np.ones((31, 2))
+    guess[7] = np.inf
+    with pytest.raises(ValueError, match="initial_guess holds nan or inf"):
+        dm.MGRIT(good, 30).solve(np.ones(2), da.from_array(guess, chunks=5))
+
+
+BUFFER = np.empty((64, 2))
+
+
+def reuses(weights, index, level):
+    return np.multiply(weights, 0.9, out=BUFFER[: len(weights)])
+
+
+def test_phi_that_writes_to_the_same_buffer_again():
+    report = dm.check_propagator(reuses, np.ones(2))
+    assert "keeps the array" in str(report)
+    with dask.config.set(scheduler="sync"):
+        result = dm.MGRIT(reuses, 64).solve(np.ones(2))
+    np.testing.assert_allclose(result.weights.compute(), dm.train_serially(reuses, np.ones(2), 64), atol=1e-8)
+
+
+def test_phi_that_returns_its_input():
+    result = dm.MGRIT(lambda weights, index, level: weights, 30).solve(np.ones(2))
+    assert result.converged
+    assert np.array_equal(result.final, np.ones(2))
+
+
+def test_time_out_of_a_task_is_not_that_of_the_wait(client):
+    def slow(weights, index, level):
+        raise TimeoutError("the device did not answer")
+
+    with pytest.raises(TimeoutError, match="did not answer"):
+        dm.MGRIT(slow, 30).solve(np.ones(2), client=client)

@@ -37,6 +37,13 @@ def test_two_level_fcf_is_exact_after_half_the_intervals(w0, steps, m):
     assert result.residuals[-1] < 1e-14
 
 
+def test_a_weighted_relaxation_leaves_what_is_exact(decay, w0):
+    serial = dm.train_serially(decay, w0, 64)
+    result = dm.MGRIT(decay, 64, weight=0.7).solve(w0, initial_guess="zero", tol=0, maxiter=30)
+    assert np.array_equal(result.weights[0].compute(), w0)
+    np.testing.assert_allclose(result.weights.compute(), serial, rtol=1e-13)
+
+
 def test_two_level_fcf_is_not_exact_before(w0):
     # The bound above is sharp for a coarse phi that is far from the fine one.
     def poor(weights, index, level):

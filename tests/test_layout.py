@@ -1,5 +1,8 @@
 """Chunks cover every level once, and their pieces fit together."""
 
+import itertools
+import math
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +42,11 @@ def test_cut(steps, coarsening, share, threads, gathered):
                 # A coarse chunk begins at the point that its first finer chunk's first interval stands for.
                 assert level.bounds[j] * size.coarsening == finer.bounds[children.start]
                 assert level.owners[j] == finer.owners[children.start]
+                assert all(level.parents[i] == j for i in children)
     assert len(layout.levels[0]) == chunks
+    sizes = [b - a for a, b in itertools.pairwise(layout.levels[0].bounds)]
+    mean = hierarchy[0].intervals / chunks
+    assert max(sizes) <= max(1.1 * mean, math.ceil(mean))
 
 
 def test_chunks_are_dealt_in_proportion_to_threads():

@@ -104,6 +104,9 @@ def test_float32_stays_float32():
 
 def test_descent_takes_the_right_examples_and_rate():
     class Recorder:
+        def footprint(self, batch):
+            return 10
+
         def gradient(self, weights, x, y, out):
             out[:] = x.sum(axis=(-1, -2))[:, None] + 10 * y.sum(axis=(-1, -2))[:, None]
             return out
@@ -137,7 +140,7 @@ def test_data_rules():
     assert [int(by_level(np.array([2]), level)[0, 0]) for level in range(3)] == [3, 2, 2]
     # A last incomplete batch is left out.
     assert Serial(7, batch=3)(np.arange(3), 0).tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
-    with pytest.raises(ValueError, match="batch=5 with examples=4"):
+    with pytest.raises(ValueError, match="batch=5 is out of range: give 1 to 4"):
         Serial(4, batch=5)
 
 

@@ -1,5 +1,6 @@
 """The same bits on every scheduler, for every chunking; and what travels between workers."""
 
+import gc
 import os
 import signal
 import time
@@ -113,17 +114,20 @@ def transfers(client):
 
 
 @pytest.mark.parametrize("steps", [128, 101])
-def test_only_rows_travel(client, steps):
-    w0 = np.linspace(1, 2, 20_000)
+@pytest.mark.parametrize("agglomerate", ["auto", 99])
+def test_only_rows_travel(client, steps, agglomerate):
+    w0 = np.linspace(1, 2, 50_000)
     cycles = 4
     solver = dm.MGRIT(Decay(), steps)
     transfers(client)
-    with dask.config.set({"daskmgrit.agglomerate": 99}):
+    with dask.config.set({"daskmgrit.agglomerate": agglomerate}):
         result = solver.solve(w0, chunks=2, client=client, tol=0, maxiter=cycles)
     moved = [(key, size / w0.nbytes) for key, size in transfers(client)]
     levels = len(result.levels) - 1
     # An edge is two rows, and each level needs two in a cycle; half the coarsest level goes to the other worker and
     # comes back. That is all: a chunk of level 0 is 50 rows or more.
+    first_gathered = next(record.level for record in result.records if record.kind == "coarse solve")
+    assert agglomerate != 99 or first_gathered == levels
     coarsest = 2 * (result.levels[-1] + 1)
     assert sum(rows for _, rows in moved) <= (cycles + 1) * (2 * 2 * levels + coarsest) + 4
     assert max(rows for _, rows in moved) <= coarsest
@@ -145,8 +149,8 @@ def test_next_cycle_is_submitted_before_the_residual_is_known(client, w0, monkey
         events.append(f"submit {cycle}")
         submit(self, cycle)
 
-    def noted_settle(self, report):
-        residual = settle(self, report)
+    def noted_settle(self, report, cycle):
+        residual = settle(self, report, cycle)
         events.append("residual")
         return residual
 
@@ -174,29 +178,124 @@ def test_keys_are_unique_and_grouped(client, w0):
     assert {"relax.L0", "relax.L1", "restrict.L0", "correct.L0", "edge.L0"} <= {key_split(key) for key in seen}
 
 
-def test_cluster_is_left_clean(client, w0):
-    result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client)
-    kept = len(futures_of(result.weights))
-    assert kept == 2
-    del result
+def explodes(weights, index, level):
+    if level:
+        raise ZeroDivisionError
+    return 0.9 * weights
+
+
+def nan_on_level_1(weights, index, level):
+    return weights * (np.nan if level else 0.9)
+
+
+@pytest.mark.parametrize("phi", [Decay(), explodes, nan_on_level_1], ids=["converges", "raises", "diverges"])
+@pytest.mark.parametrize("stop", ["no", "callback raises"])
+def test_cluster_is_left_clean(client, w0, phi, stop):
+    def callback(iteration, residual, weights):
+        if stop == "callback raises":
+            raise KeyboardInterrupt
+
+    try:
+        result = dm.MGRIT(phi, STEPS).solve(w0, chunks=2, client=client, callback=callback)
+    except (ZeroDivisionError, KeyboardInterrupt):
+        pass
+    else:
+        assert len(futures_of(result.weights)) == 2
+        del result
     deadline = time.monotonic() + 30
-    while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
-        assert time.monotonic() < deadline, "tasks were left on the scheduler"
+    while left := client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)):
+        assert time.monotonic() < deadline, f"tasks were left on the scheduler: {left}"
+        gc.collect()
         time.sleep(0.05)
 
 
-def test_lost_worker(w0):
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("guess", ["zero", "nested", "array"])
+def test_lost_worker(w0, guess, victim):
     """A worker that dies takes its chunks with it; they are computed again, to the same bits."""
-    expected, weights = reference(Decay(), w0, "zero", {})
+    if guess == "array":
+        guess = np.random.default_rng(5).random((STEPS + 1, w0.size))
+    expected, weights = reference(Decay(), w0, guess, {})
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        victim = next(iter(client.run(os.getpid).values()))
+        processes = client.run(os.getpid)
+        doomed = processes[sorted(processes)[victim]]
 
         def kill(iteration, residual, weights):
             if iteration == 2:
-                os.kill(victim, signal.SIGKILL)
+                os.kill(doomed, signal.SIGKILL)
 
-        result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, callback=kill)
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, guess, chunks=2, client=client, callback=kill)
         assert_same(result, expected, weights)
+
+
+def test_client_that_is_not_the_current_one(cluster, w0):
+    expected, weights = reference(Decay(), w0, "zero", {})
+    with Client(cluster, set_as_default=False) as client:
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client)
+        assert np.array_equal(client.compute(result.weights).result(), weights)
+        assert result.residuals == expected.residuals
+        with dask.config.set(scheduler=client):
+            result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2)
+        assert result.residuals == expected.residuals
+        assert len(futures_of(result.weights)) == 2
+
+
+def test_result_of_another_cluster_as_guess(cluster, w0):
+    solver = dm.MGRIT(Decay(), STEPS)
+    with Client(cluster, set_as_default=False) as client:
+        half = solver.solve(w0, chunks=2, client=client, **FEW)
+        with Client(cluster, set_as_default=False) as other:
+            there = solver.solve(w0, half, chunks=2, client=other, **FEW)
+        here = solver.solve(w0, half, chunks=2, **FEW)
+        again = solver.solve(w0, half, chunks=2, client=client, **FEW)
+    assert here.residuals == there.residuals == again.residuals
+    with pytest.raises(dm.ClusterError, match="client is closed"):
+        solver.solve(w0, half)
+    with pytest.raises(dm.ClusterError, match="is closed"):
+        solver.solve(w0, client=client)
+
+
+def test_phi_that_the_cluster_cannot_import(client, w0, tmp_path, monkeypatch):
+    import importlib
+
+    (tmp_path / "only_here.py").write_text("def phi(weights, index, level):\n    return 0.9 * weights\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("only_here")
+    with pytest.raises(dm.ClusterError, match=r"cannot be loaded on tcp.*No module named 'only_here'.*upload_file"):
+        dm.MGRIT(module.phi, STEPS).solve(w0, client=client)
+
+
+def test_lost_cluster(w0):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+
+        def restart(iteration, residual, weights):
+            if iteration == 2:
+                client.restart()
+
+        with pytest.raises(dm.ClusterError, match="the cluster lost the residual of cycle 3"):
+            dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, callback=restart)
+
+
+def test_overlapping_local_solves_leave_blas_alone(w0):
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    seen = []
+
+    def inner(iteration, residual, weights):
+        if iteration == 1:
+            dm.MGRIT(Decay(), STEPS).solve(w0, **FEW)
+            seen.append(threads())
+
+    dm.MGRIT(Decay(), STEPS).solve(w0, callback=inner, **FEW)
+    assert seen == [[1] * len(before)]
+    assert threads() == before

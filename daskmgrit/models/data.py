@@ -61,9 +61,7 @@ class Serial:
         if self.injection < 1:
             raise ValueError(f"injection={self.injection}: give 1 for none, or the coarsening factor")
         if not 1 <= self.batch <= self.examples:
-            raise ValueError(
-                f"batch={self.batch} with examples={self.examples}: a batch holds between 1 and all examples"
-            )
+            raise ValueError(f"batch={self.batch} is out of range: give 1 to {self.examples}, the number of examples")
 
     def _place(self, index: Index, level: int) -> Index:
         offset = self.offset

@@ -107,6 +107,10 @@ class MLP:
     def __repr__(self) -> str:
         return f"MLP({list(self.sizes)}, hidden={self.hidden!r}, loss={self.loss_name!r}, bias={self.bias})"
 
+    def footprint(self, batch: int) -> int:
+        """Return how many numbers one state takes while its gradient is computed: weights and values of layers."""
+        return 2 * self.size + 3 * batch * sum(self.sizes)
+
     def layers(self, weights: Array) -> list[tuple[Array, Array | None]]:
         """Return views of each layer's matrix (k, n_in, n_out) and biases (k, 1, n_out) or None."""
         k, views = len(weights), []

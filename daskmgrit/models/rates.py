@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,7 +42,7 @@ class ConstantRate:
 class CappedRate:
     """A rate that grows with the length of the coarse step, up to a stable maximum (equation 14).
 
-    ``min(factor**level * rate, maximum)``.
+    ``min(factor**level * rate, maximum)``, or with a factor per level their product up to that level.
 
     Parameters
     ----------
@@ -49,18 +50,21 @@ class CappedRate:
         alpha_b.
     maximum : float
         alpha_max, the largest stable rate.
-    factor : float, default 2
-        Growth per level; the coarsening factor makes a coarse step as long as the fine steps it stands for.
+    factor : float or tuple of float, default 2
+        Growth per level, the last of a tuple repeating; the coarsening factors make a coarse step as long as the fine
+        steps it stands for.
 
     Examples
     --------
     >>> [CappedRate(1.0, 8.0)(level) for level in range(5)]
     [1.0, 2.0, 4.0, 8.0, 8.0]
+    >>> [CappedRate(1.0, 99.0, (4, 2))(level) for level in range(4)]
+    [1.0, 4.0, 8.0, 16.0]
     """
 
     rate: float
     maximum: float
-    factor: float = 2
+    factor: float | tuple[float, ...] = 2
 
     def __post_init__(self) -> None:
         number_option("rate", self.rate, "a learning rate is a positive number", above=0)
@@ -73,4 +77,8 @@ class CappedRate:
 
     def __call__(self, level: int) -> float:
         """Return alpha of `level`."""
-        return min(float(self.factor) ** level * self.rate, self.maximum)
+        if isinstance(self.factor, tuple):
+            growth = math.prod(float(self.factor[min(k, len(self.factor) - 1)]) for k in range(level))
+        else:
+            growth = float(self.factor) ** level
+        return min(growth * self.rate, self.maximum)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ class Problem:
         solver: str | None = None,
         learning_rate: float | None = None,
         max_learning_rate: float | None = None,
-        factor: float = 2,
+        factor: float | Sequence[float] = 2,
         batch: int | None = None,
         offset: int | tuple[int, ...] = 0,
         injection: int = 1,
@@ -86,8 +86,8 @@ class Problem:
             By default the problem's own.
         learning_rate, max_learning_rate : float, optional
             alpha_b and alpha_max, by default the problem's own. A cap below the rate is raised to it.
-        factor : float, default 2
-            Growth of the rate per level: the coarsening factor.
+        factor : float or sequence of float, default 2
+            Growth of the rate per level: the coarsening factor, or factors.
         batch : int, optional
             Examples per step of Solvers 2 and 3, by default the problem's own.
         offset : int or tuple of int, default 0
@@ -111,12 +111,27 @@ class Problem:
         base = self.learning_rate if learning_rate is None else learning_rate
         rate: RateRule
         if solver == "naive":
+            if max_learning_rate is not None:
+                raise ValueError(
+                    f"max_learning_rate={max_learning_rate} has no effect with solver='naive', whose rate is constant: "
+                    "leave it out, or take another solver"
+                )
             rate = ConstantRate(base)
         else:
             top = max(self.max_learning_rate, base) if max_learning_rate is None else max_learning_rate
-            rate = CappedRate(base, top, factor)
+            if top < base:
+                raise ValueError(
+                    f"max_learning_rate={top} is below learning_rate={base}: it caps the rate of coarse levels, so it "
+                    "must be at least the rate of level 0"
+                )
+            rate = CappedRate(base, top, tuple(factor) if isinstance(factor, Sequence) else factor)
         data: DataRule
         if solver in ("naive", "1"):
+            if batch is not None:
+                raise ValueError(
+                    f"batch={batch} has no effect with solver={solver!r}, whose steps see all examples: leave it out, "
+                    "or take solver 2 or 3"
+                )
             data = AllExamples()
         else:
             rule = Serial if solver == "2" else Repeat

@@ -10,7 +10,7 @@ import numpy as np
 
 from daskmgrit.cluster import check_picklable
 from daskmgrit.errors import PropagatorError
-from daskmgrit.propagators.contract import apply_phi
+from daskmgrit.propagators.contract import apply_phi, is_held, read_only
 from daskmgrit.relaxation import Array, Phi
 
 __all__ = ["CheckReport", "check_propagator"]
@@ -112,6 +112,12 @@ def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[
             kept = states.copy()
             again = apply_phi(phi, states, index, level)
             loop = np.concatenate([apply_phi(phi, states[i : i + 1], index[i : i + 1], level) for i in range(steps)])
+            first = phi(read_only(states), read_only(index), level)
+            if isinstance(first, np.ndarray) and is_held(first) and not np.shares_memory(first, states):
+                remarks.append(
+                    f"phi keeps the array that it returned (level {level}): if it writes to it again, threads will "
+                    "spoil each other's results; return a new array"
+                )
     except PropagatorError as error:
         problems.append(str(error))
         return

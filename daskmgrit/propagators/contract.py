@@ -7,6 +7,7 @@ source step of each on `level`. Phi must not write to its input, so it is given 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,30 @@ from daskmgrit.errors import Diverged, PropagatorError
 from daskmgrit.relaxation import Array, Phi
 
 __all__ = ["Meter", "apply_phi"]
+
+
+def _references(array: Array) -> int:
+    return sys.getrefcount(array) + (0 if array.base is None else sys.getrefcount(array.base))
+
+
+def is_held(new: Array) -> bool:
+    """Whether somebody besides the caller holds an array: a buffer, perhaps, that will be written to again."""
+    return _references(new) > _FRESH[new.base is not None]
+
+
+def _count_fresh(new: Array) -> int:
+    # Called as is_held is, so that both count the same names of their own.
+    return _references(new)
+
+
+def _fresh() -> tuple[int, int]:
+    """Return the reference counts of an array, and of a view, that nobody else holds."""
+    whole = np.empty(2)
+    view = np.empty(2)[:1]
+    return _count_fresh(whole), _count_fresh(view)
+
+
+_FRESH = _fresh()
 
 
 def read_only(array: Array) -> Array:
@@ -70,7 +95,8 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
             f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): give w0 the "
             f"dtype that phi works in, or return new.astype(weights.dtype)"
         )
-    return new
+    # A result is kept, not copied; so it must not be a buffer that phi writes to again.
+    return new.copy() if is_held(new) else new
 
 
 class Meter:
@@ -82,19 +108,25 @@ class Meter:
         The propagator.
     cycle : int
         The cycle that the records belong to.
+
+    Attributes
+    ----------
+    records : list of Record
+        One for each stage.
+    batches : list of int
+        States in each call of the last stage.
     """
 
     def __init__(self, phi: Phi, cycle: int) -> None:
         self.phi, self.cycle = phi, cycle
         self.records: list[Record] = []
-        self.calls = 0
-        self._evaluations = 0
+        self.batches: list[int] = []
         self._seconds = 0.0
 
     @contextmanager
     def stage(self, kind: str, level: int, first: int) -> Iterator[None]:
-        """Count and time from here under the name `kind`; `calls` stays readable afterwards."""
-        self.calls, self._evaluations, self._seconds = 0, 0, 0.0
+        """Count and time from here under the name `kind`; `batches` stays readable afterwards."""
+        self.batches, self._seconds = [], 0.0
         start, clock = time.time(), time.perf_counter()
         yield
         self.records.append(
@@ -106,8 +138,8 @@ class Meter:
                 start,
                 time.perf_counter() - clock,
                 self._seconds,
-                self.calls,
-                self._evaluations,
+                len(self.batches),
+                sum(self.batches),
                 os.getpid(),
             )
         )
@@ -123,8 +155,7 @@ class Meter:
             _annotate(error, index, level, self.cycle)
             raise
         self._seconds += time.perf_counter() - clock
-        self.calls += 1
-        self._evaluations += len(weights)
+        self.batches.append(len(weights))
         with np.errstate(over="ignore", invalid="ignore"):
             total = new.sum()
         # A sum may overflow where no entry does: only then look at each.
