@@ -68,7 +68,7 @@ class CoarseStep:
 Left = Block | Edge | None
 
 
-def _left(block: Block, left: Left) -> Edge | None:
+def _edge(left: Left) -> Edge | None:
     return None if left is None else left.edge()
 
 
@@ -92,7 +92,7 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
     """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each."""
     if block.arrived is not None:
         return block.arrived, block.depth
-    edge = _left(block, left)
+    edge = _edge(left)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
     return arrived, _behind(block, edge) + _calls_of_last(meter.batches, len(arrived))
@@ -105,7 +105,7 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
     """
     meter = Meter(phi, 0)
     m, counts = len(block.points), block.counts
-    edge = _left(block, left)
+    edge = _edge(left)
     first, level = block.first, block.level
     with meter.stage("initial residual", level, first):
         stepped = [
@@ -116,8 +116,9 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
         norms = np.empty(sum(counts))
         for j, rows in enumerate([arrived, *stepped]):
             norms[j::m] = row_norms(rows - block.points[j])
-    # All but the last of these calls are for F-points.
-    depth = _calls_of_first(meter.batches[: m - 1], counts[0]) + _calls_of_last(meter.batches[m - 1 :], counts[0])
+    # These calls were for F-points, first of all, and then for the C-points.
+    fine = sum(count > 0 for count in counts[1:])
+    depth = _calls_of_first(meter.batches[:fine], counts[0]) + _calls_of_last(meter.batches[fine:], counts[0])
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
     depth += _calls_of_first(meter.batches, counts[0])
@@ -178,7 +179,7 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
 def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     """``Phi_c`` of the injected values; needs no residual, so it may run beside :func:`restrict`."""
     meter = Meter(phi, cycle)
-    edge = _left(block, left)
+    edge = _edge(left)
     with meter.stage("coarse step", block.level + 1, block.first):
         values = restriction.coarse_step(
             meter, block.points[0], edge.last_c if edge else None, block.first, block.level + 1
