@@ -10,8 +10,8 @@ import logging
 import sys
 import threading
 import time
-from concurrent.futures import CancelledError
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
