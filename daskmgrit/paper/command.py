@@ -17,7 +17,7 @@ from daskmgrit.paper.tables import Reading, Table, figures, tables
 __all__ = ["paper"]
 
 # Steps up to which two cores do everything in about ten minutes.
-DEFAULT_STEPS = {range(1, 9): 3200, range(9, 13): 320, range(13, 21): 400}
+DEFAULT_STEPS = {range(1, 9): 3200, range(9, 13): 320, range(13, 21): 800}
 
 
 def _default(number: int) -> int:
