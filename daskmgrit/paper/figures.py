@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from daskmgrit.paper.run import Store
-from daskmgrit.paper.speedup import potential_speedup
+from daskmgrit.paper.speedup import potential_speedup as _model
 from daskmgrit.paper.tables import Figure, Table
 
 __all__ = ["draw"]
@@ -38,32 +38,31 @@ def draw(figure: Figure, tables: dict[int, Table], store: Store, path: Path) -> 
         converged = [(steps, found) for steps, found in measured if found["converged"]]
         levels = {steps: len(found["levels"]) for steps, found in measured}
         printed = [(n, int(k)) for n, k in zip(table.columns, table.iterations, strict=True) if n in levels]
-        axes.loglog(
-            [n for n, _ in printed],
-            [potential_speedup(n, levels[n], reading.cycle, k) for n, k in printed],
-            marker=marker,
-            linestyle=":",
-            color=colour,
-            markerfacecolor="white",
-            label=f"{name}: N/sigma, published",
+        curves = (
+            ("N/sigma, published", ":", "white", [(n, _model(n, levels[n], reading.cycle, k)) for n, k in printed]),
+            (
+                "N/sigma, measured",
+                "--",
+                "0.8",
+                [(n, _model(n, levels[n], reading.cycle, found["iterations"])) for n, found in converged],
+            ),
+            (
+                "N/critical path of the task graph",
+                "-",
+                colour,
+                [(n, n / found["critical_path"]) for n, found in converged],
+            ),
         )
-        axes.loglog(
-            [n for n, _ in converged],
-            [potential_speedup(n, levels[n], reading.cycle, found["iterations"]) for n, found in converged],
-            marker=marker,
-            linestyle="--",
-            color=colour,
-            markerfacecolor="0.8",
-            label=f"{name}: N/sigma, measured",
-        )
-        axes.loglog(
-            [n for n, _ in converged],
-            [n / found["critical_path"] for n, found in converged],
-            marker=marker,
-            linestyle="-",
-            color=colour,
-            label=f"{name}: N/critical path of the task graph",
-        )
+        for what, line, face, points in curves:
+            axes.loglog(
+                [n for n, _ in points],
+                [value for _, value in points],
+                marker=marker,
+                linestyle=line,
+                color=colour,
+                markerfacecolor=face,
+                label=f"{name}: {what}",
+            )
     axes.axhline(1, color="0.6", linewidth=0.8)
     axes.set_xlabel("N, training steps")
     axes.set_ylabel("potential speedup")
