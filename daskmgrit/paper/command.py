@@ -27,7 +27,9 @@ def _default(number: int) -> int:
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the report.")
 @click.option("--table", "wanted", type=click.IntRange(1, 20), multiple=True, help="Only this table; may be repeated.")
-@click.option("--max-steps", type=click.IntRange(min=1), help="Only columns up to this N.")
+@click.option(
+    "--max-steps", type=click.IntRange(min=1), help="All columns up to this N; else as many as take about ten minutes."
+)
 @click.option("--full", is_flag=True, help="All columns of the tables; takes hours.")
 @click.option("--remarks", is_flag=True, help="Also the variants of Remarks 1, 3 and 4.")
 @click.option(
@@ -41,11 +43,13 @@ def paper(
     Writes paper.md, paper.csv, figure6.png … and paper.json into the folder. Called again it goes on where it
     stopped: paper.json keeps every column that was solved.
     """
-    out.mkdir(parents=True, exist_ok=True)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         store = Store(out / "paper.json")
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(f"--out {out}: {error}") from error
     every = tables()
     chosen = [every[number] for number in sorted(set(wanted) or every)]
 
@@ -60,7 +64,9 @@ def paper(
         if within(table, steps)
     ]
     extras = study.experiments(remarks, with_study, max_steps)
-    todo += [(name, reading, steps) for name, reading, steps in extras]
+    todo += extras
+    if with_study and not any(name.startswith("Why") for name, _, _ in extras):
+        click.echo("no study: its smallest N is above --max-steps", err=True)
     if not todo:
         raise click.UsageError(f"--max-steps {max_steps} leaves no column: the smallest N is 40 (Tables 9-12) or 100")
     todo.sort(key=lambda task: task[2])

@@ -86,24 +86,34 @@ def _table(table: Table, store: Store) -> str:
 
 
 def _summary(tables: Sequence[Table], store: Store) -> str:
-    found: dict[str, int] = {"0": 0, "1": 0, "2": 0, "more": 0}
+    found = {"0": 0, "1": 0, "2": 0, "more": 0, "neither": 0}
     for table in tables:
         for steps in table.columns:
             measured = store.get(table.readings[0], steps)
-            if measured is not None:
-                away = abs(difference(table.published(steps)[0], measured))
-                found[str(away) if away < 3 else "more"] += 1
-    total = sum(found.values())
+            if measured is None:
+                continue
+            published = table.published(steps)[0]
+            away = abs(difference(published, measured))
+            if not measured["converged"] and published.startswith(str(MAXITER)):
+                found["neither"] += 1
+            elif measured["converged"] and away < 3:
+                found[str(away)] += 1
+            else:
+                found["more"] += 1
     return (
-        f"{total} columns of {len(tables)} tables: {found['0']} with the published number of iterations, "
-        f"{found['1']} one away, {found['2']} two away, {found['more']} more."
+        f"{sum(found.values())} columns of {len(tables)} tables: {found['0']} with the published number of "
+        f"iterations, {found['1']} one away, {found['2']} two away, {found['more']} more; in {found['neither']} neither the paper's "
+        "run nor ours converged."
     )
 
 
 def _made(store: Store, used: Sequence[dict[str, Any]]) -> str:
     dates = sorted({measured["made"]["date"] for measured in used})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    made = used[-1]["made"]
+    made = {
+        name: ", ".join(sorted({measured["made"][name] for measured in used}))
+        for name in ("daskmgrit", "dask", "numpy", "python", "cores")
+    }
     seconds = sum(measured["seconds"] for measured in used)
     return (
         f"Made by `daskmgrit paper` on {when}: daskmgrit {made['daskmgrit']}, dask {made['dask']}, "
@@ -138,8 +148,8 @@ def markdown_report(
         'The paper is J. B. Schroder, "Parallelizing Over Artificial Neural Network Training Runs with Multigrid" '
         "(2022). Its random numbers are not known, so counts can agree within a few, not exactly; a count that differs "
         "is left so. *critical path* is the longest chain of Phi, counted in the task graph of the run; *sigma* is the "
-        "paper's model of the same (equations 18 and 19) with the measured iterations. Both are set against N, the "
-        "serial chain.",
+        "paper's model of the same (equations 18 and 19) with the measured iterations; in equation (19) they count "
+        "once, though as printed they would count in the sum again. Both are set against N, the serial chain.",
         "",
         "## Summary",
         "",

@@ -89,14 +89,21 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.columns: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            try:
-                self.columns = json.loads(path.read_text(encoding="utf-8"))["columns"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{path} is not a record of this command ({error}): move it away, or choose another folder"
-                ) from error
+        self.columns: dict[str, dict[str, Any]] = self._read()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if not self.path.exists():
+            return {}
+        try:
+            columns: dict[str, dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))["columns"]
+            for column in columns.values():
+                if not isinstance(column["iterations"], int) or not isinstance(column["made"]["date"], str):
+                    raise TypeError("a column lacks its iterations or date")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{self.path} is not a record of this command ({error!r}): move it away, or choose another folder"
+            ) from error
+        return columns
 
     def get(self, reading: Reading, steps: int) -> dict[str, Any] | None:
         """Return a measurement, None if it is not there yet."""
@@ -104,7 +111,8 @@ class Store:
 
     def put(self, reading: Reading, steps: int, measured: dict[str, Any]) -> None:
         """Keep a measurement."""
-        self.columns[column_key(reading, steps)] = {**measured, "made": stamp()}
+        # Another run into the same folder may have added to the file meanwhile.
+        self.columns = {**self._read(), **self.columns, column_key(reading, steps): {**measured, "made": stamp()}}
         write_whole(self.path, json.dumps({"columns": self.columns}, indent=1) + "\n")
 
 
