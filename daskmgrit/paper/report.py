@@ -101,9 +101,9 @@ def _summary(tables: Sequence[Table], store: Store) -> str:
             else:
                 found["more"] += 1
     return (
-        f"{sum(found.values())} columns of {len(tables)} tables: {found['0']} with the published number of "
-        f"iterations, {found['1']} one away, {found['2']} two away, {found['more']} more; in {found['neither']} neither the paper's "
-        "run nor ours converged."
+        f"{sum(found.values())} columns of {len(tables)} tables: {found['0']} with the published number of iterations, "
+        f"{found['1']} one away, {found['2']} two away, {found['more']} more; in {found['neither']} neither the "
+        "paper's run nor ours converged."
     )
 
 
