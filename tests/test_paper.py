@@ -130,6 +130,11 @@ def test_command_resumes(tmp_path, monkeypatch):
     again = run(*arguments)
     assert again.exit_code == 0
     assert "2 of 4 columns were solved before" in again.stderr
+    report = (tmp_path / "paper.md").read_text()
+    (tmp_path / "paper.md").unlink()
+    assert run(*arguments, "--no-solve").exit_code == 0
+    assert (tmp_path / "paper.md").read_text() == report
+    assert run("--out", str(tmp_path / "empty"), "--no-solve").exit_code == 2
     assert len(more) == 2
     assert not set(more) & set(calls)
 

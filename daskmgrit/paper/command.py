@@ -35,8 +35,15 @@ def _default(number: int) -> int:
 @click.option(
     "--study", "with_study", is_flag=True, help="Also seeds, weights, data and guesses of the four-layer net."
 )
+@click.option("--no-solve", is_flag=True, help="Only write the report on what was solved before.")
 def paper(
-    out: Path, wanted: tuple[int, ...], max_steps: int | None, full: bool, remarks: bool, with_study: bool
+    out: Path,
+    wanted: tuple[int, ...],
+    max_steps: int | None,
+    full: bool,
+    remarks: bool,
+    with_study: bool,
+    no_solve: bool,
 ) -> None:
     """Solve the paper's experiments and set published and measured numbers side by side.
 
@@ -70,7 +77,10 @@ def paper(
     if not todo:
         raise click.UsageError(f"--max-steps {max_steps} leaves no column: the smallest N is 40 (Tables 9-12) or 100")
     todo.sort(key=lambda task: task[2])
-    _run(todo, store)
+    if no_solve and not store.columns:
+        raise click.UsageError(f"--no-solve: nothing was solved in {out} before")
+    if not no_solve:
+        _run(todo, store)
 
     drawn = []
     shown = [figure for figure in figures() if set(figure.tables) <= {table.number for table in chosen}]
