@@ -82,7 +82,7 @@ class LocalExecutor:
         finally:
             _blas.leave()
 
-    def put(self, value: Any, key: str) -> Delayed:
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Return a stand-in for a value of this process."""
         return delayed(value, name=key, traverse=False)
 
@@ -124,11 +124,13 @@ class ClusterExecutor:
         """Nothing to hold: workers come with BLAS set to one thread."""
         yield
 
-    def put(self, value: Any, key: str) -> Delayed:
-        """Send a value, as a task of its own: so the scheduler can have it again when a worker is lost."""
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
         book = TaskBook(self.workers)
-        stub = delayed(value, name=key, traverse=False)
-        book.layers, book.dependencies = dict(stub.dask.layers), {key: set()}
+        with book.place(owner):
+            # The layer takes the annotation when it is made.
+            stub = delayed(value, name=key, traverse=False)
+            book.layers, book.dependencies = dict(stub.dask.layers), {key: set()}
         # It is sent once, however large.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return self.submit(book, [stub])[0]

@@ -45,7 +45,7 @@ class Guess:
             pieces = []
             for j, (first, points) in enumerate(spans):
                 rows = self.values[first * size.coarsening : first * size.coarsening + points]
-                pieces.append(executor.put(rows, f"given-{builder.run}-{j}"))
+                pieces.append(executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j]))
         return [
             builder.guess(j, stages.given, piece, builder.w0, first, size.coarsening)
             for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))

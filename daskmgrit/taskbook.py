@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import dask
@@ -30,6 +30,12 @@ class TaskBook:
         self.dependencies: dict[str, set[str]] = {}
         self.tasks = 0
 
+    def place(self, owner: int) -> AbstractContextManager[Any]:
+        """Return a context in which tasks are planned on a worker; another takes them if it is lost."""
+        if not self.workers:
+            return nullcontext()
+        return dask.annotate(workers=[self.workers[owner % len(self.workers)]], allow_other_workers=True)
+
     def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int) -> Delayed:
         """Add a task; returns a stand-in for its result that carries no graph but its own.
 
@@ -38,12 +44,7 @@ class TaskBook:
         task = _TASKS.get(function)
         if task is None:
             task = _TASKS[function] = delayed(function, pure=False, traverse=False)
-        place = (
-            dask.annotate(workers=[self.workers[owner % len(self.workers)]], allow_other_workers=True)
-            if self.workers
-            else nullcontext()
-        )
-        with place:
+        with self.place(owner):
             made = task(*args, dask_key_name=key)
         self.tasks += 1
         for name, layer in made.dask.layers.items():

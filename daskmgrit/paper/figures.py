@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.paper.run import Store
 from daskmgrit.paper.speedup import potential_speedup as _model
 from daskmgrit.paper.tables import Figure, Table
@@ -34,10 +35,10 @@ def draw(figure: Figure, tables: dict[int, Table], store: Store, path: Path) -> 
         reading = table.readings[0]
         name = f"Table {number}, {reading.cycle}-cycle"
         marker, colour = "osD"[place], ("0.0", "tab:orange", "tab:blue")[place]
-        measured = [(steps, found) for steps in table.columns if (found := store.get(reading, steps)) is not None]
-        converged = [(steps, found) for steps, found in measured if found["converged"]]
-        levels = {steps: len(found["levels"]) for steps, found in measured}
-        printed = [(n, int(k)) for n, k in zip(table.columns, table.iterations, strict=True) if n in levels]
+        measured = [(steps, store.get(reading, steps)) for steps in table.columns]
+        converged = [(steps, found) for steps, found in measured if found and found["converged"]]
+        levels = {steps: len(build_hierarchy(steps)) for steps in table.columns}
+        printed = [(n, int(k)) for n, k in zip(table.columns, table.iterations, strict=True)]
         curves = (
             ("N/sigma, published", ":", "white", [(n, _model(n, levels[n], reading.cycle, k)) for n, k in printed]),
             (
@@ -67,6 +68,8 @@ def draw(figure: Figure, tables: dict[int, Table], store: Store, path: Path) -> 
     axes.set_xlabel("N, training steps")
     axes.set_ylabel("potential speedup")
     axes.set_title(f"Figure {figure.number}: {figure.caption}", fontsize=10)
+    for axis in (axes.xaxis.set_major_formatter, axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis("{x:g}")
     axes.legend(fontsize=7)
     axes.grid(visible=True, which="major", color="0.9")
     partial = path.with_name(f".{path.name}")

@@ -11,7 +11,9 @@ from daskmgrit.paper.run import MAXITER, Store
 from daskmgrit.paper.speedup import bounded_speedup, potential_speedup, sigma_v_on
 from daskmgrit.paper.tables import Figure, Reading, Table
 
-__all__ = ["csv_report", "difference", "iterations_text", "markdown_report", "markdown_table"]
+TITLE = "# The paper's tables and figures, measured"
+
+__all__ = ["TITLE", "csv_report", "difference", "iterations_text", "markdown_report", "markdown_table"]
 
 
 def iterations_text(measured: dict[str, Any]) -> str:
@@ -100,10 +102,12 @@ def _summary(tables: Sequence[Table], store: Store) -> str:
                 found[str(away)] += 1
             else:
                 found["more"] += 1
+    columns, shown = sum(found.values()), len(tables)
     return (
-        f"{sum(found.values())} columns of {len(tables)} tables: {found['0']} with the published number of iterations, "
-        f"{found['1']} one away, {found['2']} two away, {found['more']} more; in {found['neither']} neither the "
-        "paper's run nor ours converged."
+        f"{columns} column{'s' * (columns != 1)} of {shown} table{'s' * (shown != 1)}: "
+        f"{found['0']} with the published number of iterations, {found['1']} one away, "
+        f"{found['2']} two away, {found['more']} more; in {found['neither']} neither the paper's run nor ours "
+        "converged."
     )
 
 
@@ -141,7 +145,7 @@ def markdown_report(
         measured for table in tables for r in table.readings for n in table.columns if (measured := store.get(r, n))
     ]
     lines = [
-        "# The paper's tables and figures, measured",
+        TITLE,
         "",
         _made(store, used),
         "",
@@ -149,7 +153,9 @@ def markdown_report(
         "(2022). Its random numbers are not known, so counts can agree within a few, not exactly; a count that differs "
         "is left so. *critical path* is the longest chain of Phi, counted in the task graph of the run; *sigma* is the "
         "paper's model of the same (equations 18 and 19) with the measured iterations; in equation (19) they count "
-        "once, though as printed they would count in the sum again. Both are set against N, the serial chain.",
+        "once, though as printed they would count in the sum again. Both are set against N, the serial chain. For "
+        "small N the counted path may be a little longer: sigma takes about 10 for the coarsest level and leaves out "
+        "the evaluation of the initial guess and of the last residual.",
         "",
         "## Summary",
         "",
@@ -215,7 +221,10 @@ def csv_report(tables: Sequence[Table], store: Store) -> str:
 
 
 def processors_section(table: Table, store: Store) -> str:
-    """Remark 3: speedup against the number of processors, for the largest column of a V-cycle table."""
+    """Remark 3: speedup against the number of processors, for the largest converged column of a V-cycle table.
+
+    Empty where there is none.
+    """
     reading = table.readings[0]
     columns = [steps for steps in table.columns if (found := store.get(reading, steps)) and found["converged"]]
     if not columns:

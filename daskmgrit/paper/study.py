@@ -17,9 +17,14 @@ REMARK_STEPS = (100, 200, 400, 800)
 STUDY_STEPS = (400, 1600)
 
 
+def _by_number(table: int) -> Reading:
+    """Return the reading of a table in which a coarse step sees the example of its own number."""
+    return next(reading for reading in tables()[table].readings if reading.injection == 1)
+
+
 def _remarks() -> list[tuple[str, list[Reading]]]:
     serial = tables()[5].readings[0]
-    adder = tables()[14].readings[0]
+    adder = _by_number(14)
     by_number = replace(serial, label="training set by the step's own number (Solver 2)", offset=0)
     return [
         (
@@ -41,7 +46,7 @@ def _remarks() -> list[tuple[str, list[Reading]]]:
 
 
 def _study() -> tuple[str, list[Reading]]:
-    base = replace(tables()[18].readings[0], label="Table 18 as run")
+    base = replace(_by_number(18), label="Table 18 by the step's own number")
     variants = [base]
     variants += [replace(base, label=f"seed {seed}", seed=seed) for seed in (2, 3, 4, 5)]
     variants += [
@@ -77,12 +82,14 @@ def experiments(remarks: bool, study: bool, max_steps: int | None) -> list[Exper
     ]
 
 
-def sections(store: Store, wanted: Sequence[Experiment]) -> list[str]:
+def sections(store: Store) -> list[str]:
     """Return a Markdown section for each group of experiments that was run."""
-    run = {(reading, steps) for _, reading, steps in wanted}
+    tabled = [reading.settings() for table in tables().values() for reading in table.readings]
     made = []
     for title, readings, columns in _groups(True, True):
-        shown = [steps for steps in columns if (readings[0], steps) in run]
+        # A variant that is a table's reading too may be there without the others.
+        own = [reading for reading in readings if reading.settings() not in tabled]
+        shown = [steps for steps in columns if any(store.get(reading, steps) for reading in own)]
         if not shown:
             continue
         rows = []
