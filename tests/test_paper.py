@@ -22,19 +22,19 @@ MEASURED = {
     5: [[11, 13, 15], [11, 12, 14]],
     6: [[11, 13, 16], [11, 13, 15]],
     7: [[10, 11, 12], [6, 6, 7], [14, 18, 23], [13, 17, 21], [10, 12, 15], [14, 19, 26]],
-    8: [[10, 12, 15], [6, 9, 13], [14, 18, 24], [13, 17, 23], [10, 12, 15], [14, 19, 26]],
+    8: [[10, 11, 13], [6, 7, 9], [10, 12, 15], [6, 9, 13], [14, 18, 24], [13, 17, 23], [10, 12, 15], [14, 19, 26]],
     9: [[10], [9, 13]],
     10: [[10], [8]],
     11: [[10], [8, 11]],
     12: [[10], [4]],
     13: [[6], [4]],
-    14: [[5], [6]],
-    15: [[5], [6]],
+    14: [[6], [5]],
+    15: [[6], [5]],
     16: [[6], [6]],
-    17: [[5], [6]],
-    18: [[5], [6]],
-    19: [[5], [7]],
-    20: [[6], [9]],
+    17: [[6], [5], [5]],
+    18: [[6], [5], [5]],
+    19: [[7], [5], [6]],
+    20: [[9], [6], [7]],
 }
 
 
@@ -80,8 +80,11 @@ def test_speedup_model():
 
 def test_differences_as_printed():
     reached, failed = {"iterations": 7, "converged": True, "reason": "tol"}, {"iterations": 50, "converged": False}
-    assert difference("9", reached) == -2
-    assert difference("50+", failed | {"reason": "maxiter"}) == 0
+    assert difference("9", reached) == "-2"
+    assert difference("7", reached) == "+0"
+    assert difference("50+", reached) == "<-43"
+    assert difference("11", failed | {"reason": "maxiter"}) == ">+39"
+    assert difference("50+", failed | {"reason": "maxiter"}) == ""
     assert iterations_text(reached) == "7"
     assert iterations_text(failed | {"reason": "maxiter"}) == "50+"
     assert iterations_text(failed | {"reason": "diverged"}) == "diverged"
@@ -117,7 +120,9 @@ def test_command_resumes(tmp_path, monkeypatch):
         return measure(reading, steps, on_cycle=on_cycle)
 
     monkeypatch.setattr(command, "measure", interrupted)
-    assert run(*arguments).exit_code != 0
+    stopped = run(*arguments)
+    assert stopped.exit_code == 130
+    assert "goes on from" in stopped.stderr
     kept = json.loads((tmp_path / "paper.json").read_text())["columns"]
     assert len(kept) == 2
     more = []
@@ -177,9 +182,10 @@ def test_foreign_file_is_not_overwritten(tmp_path):
 def test_two_runs_into_one_folder_keep_both(tmp_path):
     first, second = Store(tmp_path / "s.json"), Store(tmp_path / "s.json")
     reading = tables()[4].readings[0]
-    first.put(reading, 100, {"iterations": 5})
-    second.put(reading, 200, {"iterations": 6})
-    first.put(reading, 400, {"iterations": 7})
+    measured = measure(reading, 100)
+    first.put(reading, 100, measured)
+    second.put(reading, 200, measured)
+    first.put(reading, 400, measured)
     assert len(Store(tmp_path / "s.json").columns) == 3
 
 
@@ -203,19 +209,20 @@ def test_folder_that_cannot_be(tmp_path):
 def test_store_keeps_settings_apart(tmp_path):
     store = Store(tmp_path / "s.json")
     reading = tables()[4].readings[0]
-    store.put(reading, 100, {"iterations": 5, "seconds": 1.0})
+    store.put(reading, 100, measure(reading, 100))
     assert store.get(reading, 100)["iterations"] == 5
     assert store.get(reading, 200) is None
     assert store.get(tables()[3].readings[0], 100) is None
     assert Store(tmp_path / "s.json").get(reading, 100)["iterations"] == 5
 
 
-def test_foreign_report_is_not_overwritten(tmp_path):
-    (tmp_path / "paper.md").write_text("# My notes\n")
+@pytest.mark.parametrize("name", ["paper.md", "paper.csv", "figure6.png"])
+def test_foreign_report_is_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("# My notes\n")
     out = run("--out", str(tmp_path), "--table", "4", "--max-steps", "100")
     assert out.exit_code == 2
-    assert "not a report of this command" in out.stderr
-    assert (tmp_path / "paper.md").read_text() == "# My notes\n"
+    assert f"{name} is not of this command" in out.stderr
+    assert (tmp_path / name).read_text() == "# My notes\n"
 
 
 def test_report_keeps_what_was_solved_before(tmp_path):
@@ -238,3 +245,17 @@ def test_out_must_name_a_folder():
     out = run("--out", "", "--table", "4", "--max-steps", "100")
     assert out.exit_code == 2
     assert "--out" in out.stderr
+
+
+def test_figure_that_lacks_a_table_is_said(tmp_path):
+    out = run("--out", str(tmp_path), "--table", "15", "--max-steps", "100")
+    assert out.exit_code == 0
+    assert "no Figure 7: it needs Table 16 too" in out.stderr
+    assert not (tmp_path / "figure7.png").exists()
+
+
+def test_record_of_other_settings_alone(tmp_path):
+    assert run("--out", str(tmp_path), "--table", "4", "--max-steps", "100").exit_code == 0
+    out = run("--out", str(tmp_path), "--table", "2", "--max-steps", "100", "--no-solve")
+    assert out.exit_code == 2
+    assert "none of this was solved" in out.stderr

@@ -82,16 +82,28 @@ class Serial:
 class Repeat(Serial):
     """Each example, or batch, is used for two steps in a row: ``((i + offset) // 2) mod K`` (equation 16).
 
-    Parameters are those of :class:`Serial`.
+    Parameters are those of :class:`Serial`, and
+
+    Parameters
+    ----------
+    fine_only : bool, default False
+        Only on level 0: coarse steps see examples as by :class:`Serial`, so that with m = 2 step i of level 1 sees what
+        the fine steps 2i and 2i+1 see.
 
     Examples
     --------
     >>> Repeat(4)(np.arange(6), level=0).ravel().tolist()
     [0, 0, 1, 1, 2, 2]
+    >>> Repeat(4, fine_only=True)(np.arange(6), level=1).ravel().tolist()
+    [0, 1, 2, 3, 0, 1]
     """
+
+    fine_only: bool = False
 
     def __call__(self, index: Index, level: int) -> Index:
         """Return example numbers, shape (k, batch)."""
+        if self.fine_only and level:
+            return self._take(self._place(index, level))
         return self._take(self._place(index, level) // 2)
 
 

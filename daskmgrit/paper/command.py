@@ -62,7 +62,7 @@ def paper(
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.UsageError(f"--out {out}: {error}") from error
-    _check_report(out / "paper.md")
+    _check_folder(out)
     every = tables()
     chosen = [every[number] for number in sorted(set(wanted) or every)]
 
@@ -84,18 +84,28 @@ def paper(
         least = min(table.columns[0] for table in chosen)
         raise click.UsageError(f"--max-steps {max_steps} leaves no column: the smallest N of these tables is {least}")
     todo.sort(key=lambda task: task[2])
-    if no_solve and not store.columns:
-        raise click.UsageError(f"--no-solve: nothing was solved in {out} before")
+    if no_solve and not any(store.get(reading, steps) for _, reading, steps in todo):
+        raise click.UsageError(f"--no-solve: none of this was solved in {out} before")
     if not no_solve:
-        _run(todo, store)
+        try:
+            _run(todo, store)
+        except KeyboardInterrupt:
+            click.echo(f"interrupted: the same command goes on from {store.path}", err=True)
+            sys.exit(130)
 
     solved = [
         table
         for table in every.values()
-        if table in chosen or any(store.get(table.readings[0], n) for n in table.columns)
+        if table in chosen or any(store.get(reading, n) for reading in table.readings for n in table.columns)
     ]
     drawn = []
-    shown = [figure for figure in figures() if set(figure.tables) <= {table.number for table in solved}]
+    shown = []
+    for figure in figures():
+        lacking = [n for n in figure.tables if not any(store.get(every[n].readings[0], m) for m in every[n].columns)]
+        if not lacking:
+            shown.append(figure)
+        elif not {table.number for table in chosen}.isdisjoint(figure.tables):
+            click.echo(f"no Figure {figure.number}: it needs Table {' and '.join(map(str, lacking))} too", err=True)
     try:
         for figure in shown:
             drawing.draw(figure, every, store, out / f"figure{figure.number}.png")
@@ -113,10 +123,16 @@ def paper(
     click.echo(f"report in {out / 'paper.md'}")
 
 
-def _check_report(path: Path) -> None:
-    """Refuse to overwrite a report that is not this command's."""
-    if path.exists() and not path.read_bytes().startswith(report.TITLE.encode()):
-        raise click.UsageError(f"{path} is not a report of this command: move it away, or choose another folder")
+def _check_folder(out: Path) -> None:
+    """Refuse to overwrite files that are not this command's."""
+    path = out / "paper.md"
+    ours = not path.exists() or (path.is_file() and path.read_bytes().startswith(report.TITLE.encode()))
+    names = [f"figure{figure.number}.png" for figure in figures()]
+    foreign = [path] if not ours else []
+    if not (out / "paper.json").exists() and not path.exists():
+        foreign += [out / name for name in ("paper.csv", *names) if (out / name).exists()]
+    if foreign:
+        raise click.UsageError(f"{foreign[0]} is not of this command: move it away, or choose another folder")
 
 
 def _run(todo: list[tuple[str, Reading, int]], store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from daskmgrit.paper.speedup import bounded_speedup, potential_speedup, sigma_v_
 from daskmgrit.paper.tables import Figure, Reading, Table
 
 TITLE = "# The paper's tables and figures, measured"
+
+LETTERS = "bcdefghijklmnopqrstuvwxyz"
 
 __all__ = ["TITLE", "csv_report", "difference", "iterations_text", "markdown_report", "markdown_table"]
 
@@ -28,10 +31,15 @@ def rho_text(measured: dict[str, Any]) -> str:
     return f"{measured['rho']:.2f}" if measured["converged"] and measured["rho"] is not None else "*"
 
 
-def difference(published: str, measured: dict[str, Any]) -> int:
-    """Return measured minus published iterations; a count that did not converge stands as 50."""
-    ours = measured["iterations"] if measured["converged"] else MAXITER
-    return ours - int(published.rstrip("+"))
+def difference(published: str, measured: dict[str, Any]) -> str:
+    """Return measured minus published iterations; a bound where one of the two did not converge."""
+    printed, theirs = int(published.rstrip("+")), not published.endswith("+")
+    ours = measured["converged"]
+    if ours and theirs:
+        return f"{measured['iterations'] - printed:+d}"
+    if ours:
+        return f"<{measured['iterations'] - printed:+d}"
+    return f">{MAXITER - printed:+d}" if theirs else ""
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -40,11 +48,18 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def _speedup(reading: Reading, measured: dict[str, Any]) -> str:
-    if reading.two_level:
-        return ""
+def _speedups(reading: Reading, measured: dict[str, Any], digits: int = 2) -> tuple[str, str, str]:
+    """N/critical path, sigma and N/sigma; none of a run that did not converge, no sigma of the two-level method."""
     steps, levels = measured["levels"][0], len(measured["levels"])
-    return f"{potential_speedup(steps, levels, reading.cycle, measured['iterations']):.2f}"
+    if not measured["converged"]:
+        return "", "", ""
+    ours = f"{steps / measured['critical_path']:.{digits}f}"
+    if (
+        reading.two_level
+        or not (speedup := potential_speedup(steps, levels, reading.cycle, measured["iterations"])) > 0
+    ):
+        return ours, "", ""
+    return ours, f"{steps / speedup:.0f}", f"{speedup:.{digits}f}"
 
 
 def _table(table: Table, store: Store) -> str:
@@ -52,25 +67,20 @@ def _table(table: Table, store: Store) -> str:
     first, others = table.readings[0], table.readings[1:]
     head = ["N", "paper", "rho", "measured", "rho", "difference", "critical path", "N/critical path"]
     if not first.two_level:
-        head.append("N/sigma")
-    head += [f"({letter})" for letter, _ in zip("bcdefgh", others, strict=False)]
+        head += ["sigma", "N/sigma"]
+    head += [f"({letter})" for letter in LETTERS[: len(others)]]
     rows = []
     for steps in table.columns:
         published, rho = table.published(steps)
         measured = store.get(first, steps)
         if measured is None:
-            cells = ["", "", "", "", ""]
+            cells = [""] * (len(head) - len(others) - 3)
         else:
-            path = measured["critical_path"]
-            cells = [
-                iterations_text(measured),
-                rho_text(measured),
-                f"{difference(published, measured):+d}",
-                str(path),
-                f"{steps / path:.2f}",
-            ]
-        if not first.two_level:
-            cells.append(_speedup(first, measured) if measured else "")
+            ours, sigma, speedup = _speedups(first, measured)
+            path = str(measured["critical_path"])
+            cells = [iterations_text(measured), rho_text(measured), difference(published, measured), path, ours]
+            if not first.two_level:
+                cells += [sigma, speedup]
         for reading in others:
             other = store.get(reading, steps)
             cells.append(iterations_text(other) if other else "")
@@ -83,45 +93,47 @@ def _table(table: Table, store: Store) -> str:
     lines.append(markdown_table(head, rows))
     if others:
         lines.append("")
-        lines += [f"* ({letter}) {reading.label}" for letter, reading in zip("bcdefgh", others, strict=False)]
+        lines += [f"* ({letter}) {reading.label}" for letter, reading in zip(LETTERS, others, strict=False)]
     return "\n".join(lines)
 
 
 def _summary(tables: Sequence[Table], store: Store) -> str:
-    found = {"0": 0, "1": 0, "2": 0, "more": 0, "neither": 0}
+    found = dict.fromkeys(("0", "1", "2", "more", "neither", "theirs", "ours"), 0)
     for table in tables:
         for steps in table.columns:
             measured = store.get(table.readings[0], steps)
             if measured is None:
                 continue
             published = table.published(steps)[0]
-            away = abs(difference(published, measured))
-            if not measured["converged"] and published.startswith(str(MAXITER)):
-                found["neither"] += 1
-            elif measured["converged"] and away < 3:
-                found[str(away)] += 1
+            theirs, ours = not published.endswith("+"), measured["converged"]
+            if not ours:
+                found["theirs" if theirs else "neither"] += 1
+            elif not theirs:
+                found["ours"] += 1
             else:
-                found["more"] += 1
+                away = abs(measured["iterations"] - int(published))
+                found[str(away) if away < 3 else "more"] += 1
     columns, shown = sum(found.values()), len(tables)
     return (
         f"{columns} column{'s' * (columns != 1)} of {shown} table{'s' * (shown != 1)}: "
         f"{found['0']} with the published number of iterations, {found['1']} one away, "
-        f"{found['2']} two away, {found['more']} more; in {found['neither']} neither the paper's run nor ours "
-        "converged."
+        f"{found['2']} two away, {found['more']} more; in {found['theirs']} only the paper's run converged within "
+        f"{MAXITER}, in {found['ours']} only ours, in {found['neither']} neither."
     )
 
 
-def _made(store: Store, used: Sequence[dict[str, Any]]) -> str:
+def _made(used: Sequence[dict[str, Any]]) -> str:
     dates = sorted({measured["made"]["date"] for measured in used})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     made = {
         name: ", ".join(sorted({measured["made"][name] for measured in used}))
         for name in ("daskmgrit", "dask", "numpy", "python", "cores")
     }
-    seconds = sum(measured["seconds"] for measured in used)
+    minutes = sum(measured["seconds"] for measured in used) / 60
     return (
         f"Made by `daskmgrit paper` on {when}: daskmgrit {made['daskmgrit']}, dask {made['dask']}, "
-        f"NumPy {made['numpy']}, Python {made['python']}, {made['cores']} cores; {seconds / 60:.0f} minutes of solving."
+        f"NumPy {made['numpy']}, Python {made['python']}, {made['cores']} cores; "
+        f"{minutes:.{int(minutes < 10)}f} minutes of solving."
     )
 
 
@@ -141,21 +153,19 @@ def markdown_report(
     drawn : sequence of str
         File names of the figures.
     """
-    used = [
-        measured for table in tables for r in table.readings for n in table.columns if (measured := store.get(r, n))
-    ]
     lines = [
         TITLE,
         "",
-        _made(store, used),
+        _made(list(store.columns.values())),
         "",
         'The paper is J. B. Schroder, "Parallelizing Over Artificial Neural Network Training Runs with Multigrid" '
         "(2022). Its random numbers are not known, so counts can agree within a few, not exactly; a count that differs "
         "is left so. *critical path* is the longest chain of Phi, counted in the task graph of the run; *sigma* is the "
         "paper's model of the same (equations 18 and 19) with the measured iterations; in equation (19) they count "
-        "once, though as printed they would count in the sum again. Both are set against N, the serial chain. For "
-        "small N the counted path may be a little longer: sigma takes about 10 for the coarsest level and leaves out "
-        "the evaluation of the initial guess and of the last residual.",
+        "once, though as printed they would count in the sum again. Both are set against N, the serial chain. "
+        "Equation (19) sums sigma_V over hierarchies of 1 to L-2 levels, where an F-cycle visits those of 2 to L: "
+        "so for small N the counted path of F-cycles may be the longer one. Where a run did not converge, *difference* "
+        "is a bound, and there is no speedup.",
         "",
         "## Summary",
         "",
@@ -187,6 +197,7 @@ def csv_report(tables: Sequence[Table], store: Store) -> str:
             "rho",
             "difference",
             "critical_path",
+            "sigma",
             "n_over_critical_path",
             "n_over_sigma",
             "phi_evaluations",
@@ -200,6 +211,7 @@ def csv_report(tables: Sequence[Table], store: Store) -> str:
                 if measured is None:
                     continue
                 published, rho = table.published(steps)
+                ours, sigma, speedup = _speedups(reading, measured, 4)
                 writer.writerow(
                     [
                         table.number,
@@ -211,8 +223,9 @@ def csv_report(tables: Sequence[Table], store: Store) -> str:
                         rho_text(measured),
                         difference(published, measured),
                         measured["critical_path"],
-                        round(steps / measured["critical_path"], 4),
-                        _speedup(reading, measured),
+                        sigma,
+                        ours,
+                        speedup,
                         sum(measured["phi_evaluations"]),
                         measured["seconds"],
                     ]
@@ -232,12 +245,11 @@ def processors_section(table: Table, store: Store) -> str:
     steps = columns[-1]
     measured = store.get(reading, steps)
     assert measured is not None
-    rows, processors = [], 1
-    while processors < steps:
+    rows = []
+    for processors in [*itertools.takewhile(lambda p: p < steps // 2, (4**k for k in itertools.count())), steps // 2]:
         sigma = measured["iterations"] * sigma_v_on(measured["levels"], processors)
         ours = bounded_speedup(steps, sum(measured["phi_evaluations"]), measured["critical_path"], processors)
         rows.append([str(processors), f"{steps / sigma:.3f}", f"{ours:.3f}"])
-        processors *= 4
     lines = [
         "## Remark 3: fewer processors than N/m",
         "",

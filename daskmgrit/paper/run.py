@@ -73,6 +73,28 @@ def measure(
     }
 
 
+def _check_column(column: dict[str, Any]) -> None:
+    """Raise KeyError or TypeError if what a report needs of a column is not there."""
+    kinds = {
+        "iterations": int,
+        "converged": bool,
+        "reason": str,
+        "rho": float | int | None,
+        "levels": list,
+        "phi_evaluations": list,
+        "critical_path": int,
+        "seconds": float | int,
+    }
+    for name, kind in kinds.items():
+        if not isinstance(column[name], kind):
+            raise TypeError(f"{name}={column[name]!r} of a column is no {kind}")
+    if not column["levels"]:
+        raise TypeError("a column has no levels")
+    for name in ("date", "python", "daskmgrit", "dask", "numpy", "cores"):
+        if not isinstance(column["made"][name], str):
+            raise TypeError(f"a column's {name} is no text")
+
+
 class Store:
     """The measurements of a run, in one JSON file that is rewritten whole after each.
 
@@ -97,8 +119,7 @@ class Store:
         try:
             columns: dict[str, dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))["columns"]
             for column in columns.values():
-                if not isinstance(column["iterations"], int) or not isinstance(column["made"]["date"], str):
-                    raise TypeError("a column lacks its iterations or date")
+                _check_column(column)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{self.path} is not a record of this command ({error!r}): move it away, or choose another folder"

@@ -33,7 +33,7 @@ class Reading:
         The two-level method instead of the cycle.
     cycle : {"V", "F"}
         The cycle.
-    offset, injection, averaged, repeats
+    offset, injection, averaged, repeats, fine_only
         See :meth:`daskmgrit.problems.Problem.propagator`.
     examples : int
         Training examples of the four-layer problem.
@@ -60,11 +60,15 @@ class Reading:
     seed: int = 1
     weight_scale: float = 1.0
     initial_guess: str = "zero"
+    fine_only: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Return all but the label, as JSON can hold it: what a measurement belongs to."""
         settings = asdict(self)
         del settings["label"]
+        if not self.fine_only:
+            # Records made before there was this setting stay valid.
+            del settings["fine_only"]
         if isinstance(self.offset, tuple):
             settings["offset"] = list(self.offset)
         return settings
@@ -79,6 +83,7 @@ class Reading:
             offset=self.offset,
             injection=self.injection,
             averaged=self.averaged,
+            fine_only=self.fine_only,
             repeats=self.repeats,
         )
         return MGRIT(phi, steps, max_levels=2 if self.two_level else None, cycle=self.cycle), problem
@@ -86,7 +91,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Table:
-    """One of the paper's tables, as printed, and its readings; the first is the one that the numbers belong to."""
+    """One of the paper's tables, as printed, and its readings; the first stands beside the numbers in full."""
 
     number: int
     caption: str

@@ -75,6 +75,7 @@ class Problem:
         offset: int | tuple[int, ...] = 0,
         injection: int = 1,
         averaged: bool = False,
+        fine_only: bool = False,
         repeats: int = 1,
         dtype: Any = np.float64,
     ) -> GradientDescent:
@@ -95,6 +96,8 @@ class Problem:
             See :class:`daskmgrit.models.Serial`.
         averaged : bool, default False
             Whether coarse steps see averaged examples, see :class:`daskmgrit.models.Averaged`.
+        fine_only : bool, default False
+            Whether Solver 3 repeats examples on level 0 only, see :class:`daskmgrit.models.Repeat`.
         repeats : int, default 1
             See :class:`daskmgrit.models.GradientDescent`.
         dtype : dtype, default float64
@@ -134,8 +137,8 @@ class Problem:
                 )
             data = AllExamples()
         else:
-            rule = Serial if solver == "2" else Repeat
-            serial = rule(len(self.x), self.batch if batch is None else batch, offset, injection)
+            given = (len(self.x), self.batch if batch is None else batch, offset, injection)
+            serial = Serial(*given) if solver == "2" else Repeat(*given, fine_only)
             data = Averaged(serial) if averaged else serial
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
         return GradientDescent(self.model, x, y, rate, data, repeats)
