@@ -14,7 +14,7 @@ __all__ = ["experiments", "sections"]
 Experiment = tuple[str, Reading, int]
 
 REMARK_STEPS = (100, 200, 400, 800, 1600)
-STUDY_STEPS = (400, 1600, 3200)
+STUDY_STEPS = (400, 1600)
 
 # What the paper says of each, for comparison.
 NOTES = {
