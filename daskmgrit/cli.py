@@ -288,7 +288,10 @@ def _check_plot(path: Path) -> None:
 
 def _save_plot(result: Result, path: Path) -> None:
     """Write the plot whole or not at all."""
-    figure = result.plot().figure
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    result.plot(figure.subplots())
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, suffix=path.suffix)
     os.close(handle)
     try:

@@ -113,6 +113,29 @@ class MGRIT:
     def __repr__(self) -> str:
         return f"<MGRIT: {self.hierarchy.cycle}-cycle, levels {self.hierarchy.steps}>"
 
+    def plot(self, axes: Any = None) -> Any:
+        """Plot the levels with their C- and F-points, and the order in which a cycle goes through them.
+
+        As the paper's Figures 3 and 5 [1]_. Of many steps, the first are shown.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib.axes.Axes, optional
+            Where to draw levels and cycle; a new figure by default.
+
+        Returns
+        -------
+        sequence of two matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from daskmgrit.plots import plot_solver
+
+        return plot_solver(self.hierarchy, axes)
+
     def solve(
         self,
         w0: Any,

@@ -118,7 +118,7 @@ class Result:
         return "\n".join(f"{name:19s} {value}" for name, value in rows)
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the residual against the cycle, with the tolerance.
+        """Plot the residual after each cycle, with the tolerance and the factor of each cycle.
 
         Parameters
         ----------
@@ -134,19 +134,38 @@ class Result:
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise ImportError("plots need matplotlib, which is not installed: pip install 'daskmgrit[plot]'") from None
-        if ax is None:
-            ax = Figure(figsize=(6, 4), layout="constrained").subplots()
-        shown = [(k, value) for k, value in enumerate(self.residuals) if math.isfinite(value) and value > 0]
-        ax.semilogy([k for k, _ in shown], [value for _, value in shown], "o-", color="black", label="residual")
-        if self.tol > 0:
-            ax.axhline(self.tol, linestyle="--", color="0.4", label=f"tolerance {self.tol:.1e}")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel("iteration")
-        ax.set_ylabel("residual, 2-norm")
-        ax.set_title(f"N = {self.levels[0]}, {self.cycle}-cycle, convergence factor {self.convergence_factor:.2f}")
-        ax.legend()
-        return ax
+        from daskmgrit.plots import plot_residuals
+
+        return plot_residuals(self, ax)
+
+    def plot_levels(self, cycles: int | tuple[int, int] | None = None, ax: Any = None) -> Any:
+        """Plot how the run went through the levels: its tasks against time, by level and kind, from `records`.
+
+        Where tasks of a level ran side by side they lie one above the other, each process in a lane of its own as far
+        as can be. White is time in which no Phi nor array was at work on that level.
+
+        Parameters
+        ----------
+        cycles : int or (int, int), optional
+            The cycle to show, or the first and the last; 0 is the initial guess. By default the first two.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there was no such cycle.
+
+        Notes
+        -----
+        Times are those of the workers' clocks: where these differ between machines, so do their tasks' places.
+        """
+        from daskmgrit.plots import plot_traversal
+
+        return plot_traversal(self, cycles, ax)

@@ -153,22 +153,6 @@ def test_solver_pickles(decay, w0):
     assert solver.solve(w0).converged
 
 
-def test_plot(decay, w0, tmp_path):
-    result = dm.MGRIT(decay, 100).solve(w0)
-    axes = result.plot()
-    line, tolerance = axes.get_lines()
-    assert line.get_ydata().tolist() == result.residuals
-    assert tolerance.get_ydata()[0] == result.tol
-
-
-def test_plot_without_matplotlib(decay, w0, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"daskmgrit\[plot\]"):
-        dm.MGRIT(decay, 100).solve(w0).plot()
-
-
 def test_nothing_happens_at_import():
     import subprocess
     import sys

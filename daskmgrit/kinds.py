@@ -1,0 +1,50 @@
+"""The kinds of work in a cycle and how each is shown: colours and hatches that stay apart in print and for all eyes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["KINDS", "Kind", "kind_of"]
+
+
+class Kind(NamedTuple):
+    """A kind of work.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    stages : tuple of str
+        The stages (``Record.kind``) that are of this kind.
+    colour : str
+        Its colour. They are of the palette of Okabe and Ito, which colour-blind readers can tell apart.
+    hatch : str
+        Its hatch, in matplotlib's notation, for print in black and white.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    colour: str
+    hatch: str
+
+
+KINDS = (
+    Kind("F-relaxation", ("F-relaxation",), "#56b4e9", ""),
+    Kind("C-relaxation", ("C-relaxation",), "#0072b2", "///"),
+    Kind("residual, restriction", ("initial residual", "residual", "coarse step"), "#e69f00", "\\\\\\"),
+    Kind("correction", ("correction",), "#009e73", "xxx"),
+    Kind("coarse solve", ("coarse solve",), "#d55e00", "..."),
+)
+
+_BY_STAGE = {stage: kind for kind in KINDS for stage in kind.stages}
+
+
+def kind_of(stage: str) -> Kind:
+    """Return the kind of a stage, by the name that its record has.
+
+    Examples
+    --------
+    >>> kind_of("coarse step").name
+    'residual, restriction'
+    """
+    return _BY_STAGE[stage]
