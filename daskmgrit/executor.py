@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
@@ -23,12 +23,13 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from threadpoolctl import threadpool_limits
 
+from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
 from daskmgrit.taskbook import TaskBook
 
 logger = logging.getLogger("daskmgrit")
 
-__all__ = ["ClusterExecutor", "LocalExecutor", "choose_executor"]
+__all__ = ["ClusterExecutor", "LocalExecutor", "choose_executor", "chosen_client"]
 
 
 class _BlasLimit:
@@ -113,7 +114,7 @@ class ClusterExecutor:
     name = "distributed"
 
     def __init__(self, client: Any) -> None:
-        self.client = client
+        self.client, self._stop = client, current_stop()
         self._patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout"))
         threads = self._wait_for_workers()
         self.workers: list[str] | None = sorted(threads)
@@ -144,18 +145,35 @@ class ClusterExecutor:
     def fetch(self, handle: Delayed, what: str) -> Any:
         """Wait for a result; the wait ends also when the scheduler or, for too long, every worker is gone."""
         future = handle.dask.layers[handle.key][handle.key]
+        with self._stop.waking(future.release):
+            return self._wait(future, what)
+
+    def _wait(self, future: Any, what: str) -> Any:
         lonely: float | None = None
         while True:
             try:
-                return future.result(timeout=1)
+                # This waits for the task but does not bring its result: to cut that short would cut short what other
+                # threads have brought by this client, too.
+                future.exception(timeout=1)
             except TimeoutError:
-                if future.status == "pending":
-                    lonely = self._check_alive(what, lonely)
-                elif future.status == "error" and isinstance(error := future.exception(), TimeoutError):
+                lonely = self._check_alive(what, lonely)
+                continue
+            try:
+                return future.result(timeout=self._patience)
+            except TimeoutError:
+                if future.status == "error":
                     # The task's own, not the wait's.
                     future.release()
-                    raise error from None
-            except CancelledError:
+                    raise
+                if future.status == "finished":
+                    raise ClusterError(
+                        f"{what} is on a worker but could not be brought from there within {self._patience:g} s: look "
+                        "at the network, or raise daskmgrit.worker-timeout in dask.config"
+                    ) from None
+            except CancelledError as error:
+                # The future keeps it: with its traceback that would hold all that the solve holds.
+                error.__traceback__ = None
+                self._stop.check()
                 raise ClusterError(
                     f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or "
                     "it forgot data that the solve had sent to it"
@@ -168,6 +186,7 @@ class ClusterExecutor:
 
     def _check_alive(self, what: str, lonely: float | None) -> float | None:
         """Return since when there has been no worker, None while there is one."""
+        self._stop.check()
         if self.client.status != "running":
             raise ClusterError(
                 f"the connection to the scheduler was lost (client status {self.client.status!r}) "
@@ -189,49 +208,63 @@ class ClusterExecutor:
     def _wait_for_workers(self) -> dict[str, int]:
         if not self.client.nthreads():
             logger.warning("the cluster has no workers yet: waiting up to %g s for one", self._patience)
-            try:
-                self.client.wait_for_workers(1, timeout=self._patience)
-            except TimeoutError:
+        end = time.monotonic() + self._patience
+        while not (threads := self.client.nthreads()):
+            self._stop.check()
+            left = end - time.monotonic()
+            if left <= 0:
                 raise ClusterError(
                     f"the cluster has no workers and none came within {self._patience:g} s: start one with "
                     "`dask worker ADDRESS`, or raise daskmgrit.worker-timeout in dask.config"
-                ) from None
-        return self.client.nthreads()
+                )
+            with suppress(TimeoutError):
+                self.client.wait_for_workers(1, timeout=min(1.0, left))
+        return dict(threads)
 
 
 def _handle(key: str, future: Any) -> Delayed:
     return Delayed(key, HighLevelGraph({key: {key: future}}, {key: set()}))
 
 
-def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
-    """Return the executor for `client`, else the current client, else the scheduler set in ``dask.config``.
+def chosen_client(client: Any = None) -> Any:
+    """Return `client`, else the one set in ``dask.config`` as the scheduler, else the current one, else None.
 
-    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client; with neither there is the threaded
-    scheduler.
+    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client.
+    """
+    if client is not None:
+        return client
+    configured = _configured_scheduler()
+    if configured is None:
+        return _current_client()
+    owner = getattr(get_scheduler(scheduler=configured), "__self__", None)
+    return owner if hasattr(owner, "scatter") else None
+
+
+def _configured_scheduler() -> Any:
+    """Return the scheduler set in ``dask.config``; None where that leaves it to the current client."""
+    configured = dask.config.get("scheduler", None)
+    return None if configured in ("dask.distributed", "distributed") else configured
+
+
+def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
+    """Return the executor for the chosen client, else for the scheduler set in ``dask.config``.
+
+    With neither there is the threaded scheduler.
 
     Raises
     ------
     TypeError
-        If `client` is not a client, or an asynchronous one.
+        If `client` is not a client.
     """
+    client = chosen_client(client)
     if client is None:
-        configured = dask.config.get("scheduler", None)
-        if configured is None or configured in ("dask.distributed", "distributed"):
-            client = _current_client()
-        else:
-            get = get_scheduler(scheduler=configured)
-            owner = getattr(get, "__self__", None)
-            if owner is not None and hasattr(owner, "scatter"):
-                return choose_executor(owner)
-            module = getattr(get, "__module__", "")
-            name = {
-                "dask.local": "sync",
-                "dask.threaded": "threads",
-                "dask.multiprocessing": "processes",
-            }.get(module)
-            return LocalExecutor(name or "threads", get)
-    if client is None:
-        return LocalExecutor("threads", get_scheduler(scheduler="threads"))
+        get = get_scheduler(scheduler=_configured_scheduler() or "threads")
+        name = {
+            "dask.local": "sync",
+            "dask.threaded": "threads",
+            "dask.multiprocessing": "processes",
+        }.get(getattr(get, "__module__", ""))
+        return LocalExecutor(name or "threads", get)
     if not all(hasattr(client, name) for name in ("get", "scatter", "nthreads")):
         raise TypeError(
             f"client={client!r} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
@@ -239,8 +272,6 @@ def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
         )
     if getattr(client, "status", "running") == "closed":
         raise ClusterError(f"client={client!r} is closed: pass an open one, or None for the threaded scheduler")
-    if getattr(client, "asynchronous", False):
-        raise TypeError("client is asynchronous: solve() blocks, so give it a Client(asynchronous=False)")
     return ClusterExecutor(client)
 
 

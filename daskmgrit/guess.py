@@ -64,6 +64,11 @@ def _bring(values: da.Array, executor: LocalExecutor | ClusterExecutor) -> da.Ar
         return values
     if any(client.status != "running" for client in others):
         raise ClusterError("initial_guess is on a cluster whose client is closed: compute() it before closing")
+    if any(client.asynchronous for client in others):
+        raise ClusterError(
+            "initial_guess is on the cluster of an asynchronous client: solve with that client, or give "
+            "`await client.compute(result.weights)`"
+        )
     return da.from_array(others.pop().compute(values).result(), chunks=values.chunks)
 
 

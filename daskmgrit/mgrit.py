@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.arrays import as_array, last_row
+from daskmgrit.asynchronous import solve_in_thread
 from daskmgrit.cluster import check_cluster
 from daskmgrit.drive import Drive
-from daskmgrit.executor import ClusterExecutor, choose_executor
+from daskmgrit.executor import ClusterExecutor, choose_executor, chosen_client
 from daskmgrit.guess import check_guess
 from daskmgrit.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.options import integer_option, number_option
@@ -147,7 +150,7 @@ class MGRIT:
         callback: Callback | None = None,
         checkpoint: None = None,
         progress: bool = False,
-    ) -> Result:
+    ) -> Any:
         """Solve for the states at all steps.
 
         Parameters
@@ -165,8 +168,8 @@ class MGRIT:
             Number of chunks that level 0 is cut into along the step axis. "auto" takes it from the number of worker
             threads and the cost of Phi, measured while the initial guess is evaluated.
         client : distributed.Client, optional
-            The cluster to solve on. By default the current client, else the scheduler set in ``dask.config``, else the
-            threaded scheduler.
+            The cluster to solve on. By default the scheduler set in ``dask.config``, else the current client, else the
+            threaded scheduler. With an asynchronous client, write ``await solver.solve(...)``.
         callback : callable, optional
             ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array, valid until
             the solve goes on. Returning True stops the solve.
@@ -178,6 +181,7 @@ class MGRIT:
         Returns
         -------
         Result
+            From an asynchronous client's event loop, a coroutine that gives it.
 
         Raises
         ------
@@ -193,7 +197,25 @@ class MGRIT:
         Weights come back F-relaxed, also with ``maxiter=0``; only ``residuals[0]`` is that of the guess as given.
         On a cluster, weights are computed through the client that solved: ``client.compute(result.weights)`` if it is
         not the current one.
+
+        With ``Client(asynchronous=True)`` the solve runs in a thread of its own and the event loop goes on; futures
+        are that client's: ``await client.compute(result.weights)``. Cancelling the wait stops the solve and drops its
+        futures. A `callback` that is an ``async def`` is awaited on the event loop, another is called in the solve's
+        thread, where ``weights.compute()`` may block.
+
+        Examples
+        --------
+        On a cluster, from a coroutine::
+
+            async with Client("tcp://127.0.0.1:8786", asynchronous=True) as client:
+                result = await solver.solve(w0)
+                weights = await client.compute(result.weights)
         """
+        if getattr(owner := chosen_client(client), "asynchronous", False):
+            again = partial(
+                self.solve, w0, initial_guess, tol, maxiter, chunks, checkpoint=checkpoint, progress=progress
+            )
+            return solve_in_thread(again, owner, callback)
         begin = time.perf_counter()
         start = check_w0(w0)
         tol = (
@@ -207,6 +229,11 @@ class MGRIT:
         wanted = check_chunks(chunks, self.hierarchy)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback={callback!r} is not callable: give callback(iteration, residual, weights)")
+        if inspect.iscoroutinefunction(callback):
+            raise TypeError(
+                f"callback={callback!r} is a coroutine function, which only a solve through an asynchronous client can "
+                "await: give a plain function"
+            )
         if checkpoint is not None:
             raise ValueError(f"checkpoint={checkpoint!r}: this version writes no checkpoints; leave it out")
         guess = check_guess(initial_guess, self.steps, start)

@@ -389,22 +389,6 @@ def test_no_workers():
         dm.MGRIT(good, 30).solve(np.ones(2), client=client)
 
 
-def test_asynchronous_client():
-    import asyncio
-
-    from distributed import Client, LocalCluster
-
-    async def attempt():
-        async with (
-            LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", asynchronous=True) as cluster,
-            Client(cluster, asynchronous=True) as client,
-        ):
-            with pytest.raises(TypeError, match="asynchronous"):
-                dm.MGRIT(good, 30).solve(np.ones(2), client=client)
-
-    asyncio.run(attempt())
-
-
 def test_guess_with_nan_in_a_dask_array():
     import dask.array as da
 

@@ -13,7 +13,9 @@ from distributed import Client, LocalCluster, futures_of
 
 import daskmgrit as dm
 from daskmgrit import drive
+from daskmgrit.executor import ClusterExecutor
 from daskmgrit.problems import digits
+from daskmgrit.taskbook import TaskBook
 
 STEPS = 100
 
@@ -299,3 +301,27 @@ def test_overlapping_local_solves_leave_blas_alone(w0):
     dm.MGRIT(Decay(), STEPS).solve(w0, callback=inner, **FEW)
     assert seen == [[1] * len(before)]
     assert threads() == before
+
+
+class SlowToSend:
+    def __reduce__(self):
+        time.sleep(1.5)
+        return SlowToSend, ()
+
+
+def test_result_that_takes_long_to_bring(client):
+    executor = ClusterExecutor(client)
+    book = TaskBook(executor.workers)
+    task = book.add("slow-to-send-0", SlowToSend, owner=0)
+    (handle,) = executor.submit(book, [task])
+    assert isinstance(executor.fetch(handle, "it"), SlowToSend)
+
+
+def test_result_that_cannot_be_brought(client):
+    with dask.config.set({"daskmgrit.worker-timeout": "300ms"}):
+        executor = ClusterExecutor(client)
+    book = TaskBook(executor.workers)
+    task = book.add("slow-to-send-1", SlowToSend, owner=0)
+    (handle,) = executor.submit(book, [task])
+    with pytest.raises(dm.ClusterError, match=r"it is on a worker but could not be brought.*0\.3 s"):
+        executor.fetch(handle, "it")
