@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import chunk_points
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
+from daskmgrit.sealed import load
 from daskmgrit.taskbook import TaskBook
 
 __all__ = ["as_array", "last_row"]
@@ -24,7 +26,8 @@ def as_array(state: Sequence[Delayed], layout: Layout, hierarchy: Hierarchy, lik
     """Return the state as an (N+1, s) dask array, a chunk of rows per block; `like` is a state."""
     size, bounds = hierarchy[0], layout.bounds(hierarchy)
     lengths = tuple(chunk_points(size.coarsening, size.steps, bounds, j)[1] for j in range(len(state)))
-    layer: dict[Any, Any] = {(name, j, 0): (_rows, block.key) for j, block in enumerate(state)}
+    rows = load(_rows)
+    layer: dict[Any, Any] = {(name, j, 0): (operator.call, rows, block.key) for j, block in enumerate(state)}
     layers: dict[str, Any] = {name: layer}
     for block in state:
         layers.update(block.dask.layers)

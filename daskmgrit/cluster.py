@@ -56,25 +56,26 @@ def _load_probe() -> Callable[[bytes], str | None]:
 
 
 def check_cluster(client: Any, phi: Any) -> None:
-    """Check that phi can be sent, and that every process has this version of the package.
+    """Check that phi can be sent, and that every worker has this version of the package.
+
+    The scheduler needs neither (see :mod:`daskmgrit.sealed`).
 
     Raises
     ------
     PropagatorError
         If phi cannot be pickled.
     ClusterError
-        If a worker or the scheduler lacks the package or has another version.
+        If a worker lacks the package, has another version, or cannot load phi.
     """
     from daskmgrit import __version__
 
     pickled = check_picklable(phi)
     versions = dict(client.run(_version_probe(), on_error="return"))
-    versions["scheduler"] = client.run_on_scheduler(_version_probe())
     missing = sorted(str(where) for where, version in versions.items() if version is None)
     if missing:
         raise ClusterError(
             f"daskmgrit is not installed on {_some(missing)}: install version {__version__} in that environment before "
-            "it starts, or on workers by the PipInstall plug-in of distributed"
+            "it starts, or by the PipInstall plug-in of distributed"
         )
     broken = sorted(f"{where} ({error!r})" for where, error in versions.items() if isinstance(error, BaseException))
     if broken:
@@ -85,16 +86,13 @@ def check_cluster(client: Any, phi: Any) -> None:
             f"daskmgrit is {__version__} here but another version on {_some(other)}: install the same everywhere"
         )
     # One worker stands for all: phi may be large.
-    worker = min(address for address in versions if address != "scheduler")
-    for where, error in (
-        (worker, client.run(_load_probe(), pickled, workers=[worker])[worker]),
-        ("the scheduler", client.run_on_scheduler(_load_probe(), pickled)),
-    ):
-        if error is not None:
-            raise ClusterError(
-                f"phi={phi!r} cannot be loaded on {where} ({error}): install its module there, send it with "
-                "client.upload_file(...), or define phi in the script or notebook itself"
-            )
+    worker = min(versions)
+    error = client.run(_load_probe(), pickled, workers=[worker])[worker]
+    if error is not None:
+        raise ClusterError(
+            f"phi={phi!r} cannot be loaded on {worker} ({error}): install its module there, send it with "
+            "client.upload_file(...), or define phi in the script or notebook itself"
+        )
 
 
 def _some(names: list[str]) -> str:

@@ -18,13 +18,14 @@ from typing import Any
 import dask
 from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
+from daskmgrit.sealed import seal, sealed_value
 from daskmgrit.taskbook import TaskBook
 
 logger = logging.getLogger("daskmgrit")
@@ -127,11 +128,11 @@ class ClusterExecutor:
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
-        book = TaskBook(self.workers)
+        book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
         with book.place(owner):
             # The layer takes the annotation when it is made.
-            stub = delayed(value, name=key, traverse=False)
-            book.layers, book.dependencies = dict(stub.dask.layers), {key: set()}
+            book.layers = {key: MaterializedLayer({key: sealed_value(key, value)})}
+        book.dependencies = {key: set()}
         # It is sent once, however large.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return self.submit(book, [stub])[0]
@@ -139,7 +140,7 @@ class ClusterExecutor:
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Send the tasks to the scheduler; returns at once."""
         keys = [task.key for task in wanted]
-        futures = self.client.get(book.graph(), keys, sync=False)
+        futures = self.client.get(seal(book.graph()), keys, sync=False)
         return [_handle(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str) -> Any:

@@ -241,7 +241,7 @@ class MGRIT:
         if isinstance(executor, ClusterExecutor):
             check_cluster(executor.client, self.phi)
 
-        run = uuid.uuid4().hex[:12]
+        run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
         with executor.session(), Progress(progress, tol, maxiter, begin) as lines:
             phi = executor.put(self.phi, f"propagator-{run}")
             initial = executor.put(start, f"w0-{run}")

@@ -332,14 +332,11 @@ def test_overflowing_residual_is_divergence():
 
 
 class FakeClient:
-    def __init__(self, workers, scheduler=dm.__version__):
-        self.workers, self.scheduler = workers, scheduler
+    def __init__(self, workers):
+        self.workers = workers
 
     def run(self, probe, on_error):
         return self.workers
-
-    def run_on_scheduler(self, probe):
-        return self.scheduler
 
 
 @pytest.mark.parametrize(
@@ -347,7 +344,6 @@ class FakeClient:
     [
         (FakeClient({"tcp://a": dm.__version__, "tcp://b": None}), ["not installed on tcp://b", "PipInstall"]),
         (FakeClient({"tcp://a": "0.0.1"}), [dm.__version__, "tcp://a (0.0.1)", "install the same"]),
-        (FakeClient({"tcp://a": dm.__version__}, None), ["not installed on scheduler"]),
         (FakeClient({"tcp://a": OSError("no disk")}), ["tcp://a", "no disk"]),
         (FakeClient({f"tcp://{i}": None for i in range(9)}), ["and 6 more"]),
     ],
