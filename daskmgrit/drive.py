@@ -109,7 +109,9 @@ class Drive:
 
     def _settle(self, report: Delayed, cycle: int) -> float:
         what = f"the residual of cycle {cycle}" if cycle else "the residual of the initial guess"
-        settled: Settled = self.executor.fetch(report, what)
+        settled: Settled | Diverged = self.executor.fetch(report, what)
+        if isinstance(settled, Diverged):
+            raise settled
         self.depth = settled.depth
         self.records.extend(settled.records)
         return math.sqrt(float(settled.norms.sum()))

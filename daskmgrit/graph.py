@@ -17,6 +17,7 @@ from dask.delayed import Delayed
 
 from daskmgrit import inline, stages
 from daskmgrit.cycle import nested_iteration, run_cycle
+from daskmgrit.errors import Diverged
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
 from daskmgrit.taskbook import TaskBook
@@ -80,7 +81,7 @@ class GraphBuilder:
 
     def _add(self, name: str, level: int, chunk: int, owner: int, function: Any, *args: Any) -> Delayed:
         key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
-        return self.book.add(key, function, *args, owner=owner)
+        return self.book.add(key, _attempt, function, *args, owner=owner)
 
     def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
         """What chunk needs of its left neighbour: its block on the same worker, else only the edge."""
@@ -344,6 +345,26 @@ def chunk_points(m: int, steps: int, bounds: Sequence[int], chunk: int) -> tuple
     """Return a chunk's first F-interval and its number of points."""
     first = bounds[chunk]
     return first, min(bounds[chunk + 1] * m, steps + 1) - first * m
+
+
+def _attempt(function: Any, *args: Any) -> Any:
+    """Run a stage. Divergence is an outcome that tasks hand on, not an error that a worker logs with a traceback."""
+    if (found := _diverged(args)) is not None:
+        return found
+    try:
+        return function(*args)
+    except Diverged as error:
+        # A new one: this one's traceback holds the arrays of the stage.
+        return Diverged(error.level, error.step, error.cycle)
+
+
+def _diverged(values: Any) -> Diverged | None:
+    """Find a divergence among the inputs of a task, which come singly and in lists."""
+    for value in values:
+        found = _diverged(value) if type(value) is list else value
+        if isinstance(found, Diverged):
+            return found
+    return None
 
 
 def _edge(block: Any) -> Any:

@@ -248,6 +248,19 @@ def test_divergence_on_a_coarse_level(where, chunks, request):
     assert np.isfinite(result.final).all()
 
 
+def test_divergence_is_no_error_to_a_worker(client):
+    def failures():
+        return [line for lines in client.get_worker_logs().values() for _, line in lines if "Compute Failed" in line]
+
+    before = failures()
+    assert dm.MGRIT(Diverges(level=1, step=5, limit=np.inf), 64).solve(np.ones(2), chunks=3).reason == "diverged"
+    assert failures() == before
+    # The log does show a phi that fails.
+    with pytest.raises(KeyError):
+        dm.MGRIT(raises, 64).solve(np.ones(2), chunks=3)
+    assert len(failures()) > len(before)
+
+
 @pytest.mark.parametrize("chunks", [1, 3])
 @pytest.mark.parametrize("where", ["threads", "cluster"])
 def test_divergence_after_some_cycles_keeps_the_last_state(where, chunks, request):
