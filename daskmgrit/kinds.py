@@ -29,11 +29,12 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("F-relaxation", ("F-relaxation",), "#56b4e9", ""),
-    Kind("C-relaxation", ("C-relaxation",), "#0072b2", "///"),
-    Kind("residual, restriction", ("initial residual", "residual", "coarse step"), "#e69f00", "\\\\\\"),
-    Kind("correction", ("correction",), "#009e73", "xxx"),
-    Kind("coarse solve", ("coarse solve",), "#d55e00", "..."),
+    Kind("F-relaxation", ("F-relaxation",), "#0072B2", ""),
+    Kind("C-relaxation", ("C-relaxation",), "#56B4E9", "///"),
+    Kind("residual, restriction", ("residual", "coarse step"), "#E69F00", "\\\\\\"),
+    Kind("coarse solve", ("coarse solve",), "#D55E00", "..."),
+    Kind("correction", ("correction",), "#009E73", "xxx"),
+    Kind("initial guess", ("initial residual",), "#CC79A7", "---"),
 )
 
 _BY_STAGE = {stage: kind for kind in KINDS for stage in kind.stages}

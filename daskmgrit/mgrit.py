@@ -116,6 +116,11 @@ class MGRIT:
     def __repr__(self) -> str:
         return f"<MGRIT: {self.hierarchy.cycle}-cycle, levels {self.hierarchy.steps}>"
 
+    def _repr_html_(self) -> str:
+        from daskmgrit.notebook import solver_view
+
+        return solver_view(self)
+
     def plot(self, axes: Any = None) -> Any:
         """Plot the levels with their C- and F-points, and the order in which a cycle goes through them.
 

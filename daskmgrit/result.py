@@ -87,7 +87,8 @@ class Result:
             return math.nan
         return float((self.residuals[k] / self.residuals[start]) ** (1 / k))
 
-    def __str__(self) -> str:
+    def summary(self) -> list[tuple[str, str]]:
+        """Return what is worth telling, as pairs of a name and a text; ``print(result)`` shows them."""
         steps = self.levels[0]
         ends = {
             "tol": "converged",
@@ -97,7 +98,7 @@ class Result:
         }
         phi = sum(self.phi_evaluations)
         speedup = steps / self.critical_path if self.converged and self.critical_path else 0.0
-        rows = [
+        return [
             ("outcome", ends[self.reason]),
             ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
             (
@@ -115,7 +116,14 @@ class Result:
             ),
             ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
         ]
-        return "\n".join(f"{name:19s} {value}" for name, value in rows)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:19s} {value}" for name, value in self.summary())
+
+    def _repr_html_(self) -> str:
+        from daskmgrit.notebook import result_view
+
+        return result_view(self)
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the residual after each cycle, with the tolerance and the factor of each cycle.

@@ -92,3 +92,8 @@ class GradientDescent:
 
     def __repr__(self) -> str:
         return f"GradientDescent({self.model!r}, rate={self.rate!r}, data={self.data!r})"
+
+    def _repr_html_(self) -> str:
+        from daskmgrit.notebook import descent_view
+
+        return descent_view(self)

@@ -125,7 +125,12 @@ def plot_traversal(result: Result, cycles: Any = None, ax: Any = None) -> Any:
     ax.set_ylabel("level")
     ax.set_title(f"{_which(first, last, result)}, {result.cycle}-cycle on {depth} levels", fontsize="medium")
     ax.legend(
-        handles=_keys(), loc="upper left", bbox_to_anchor=(1, 1), frameon=False, handlelength=2.4, handleheight=1.5
+        handles=_keys(records),
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+        handlelength=2.4,
+        handleheight=1.5,
     )
     return ax
 
@@ -158,7 +163,8 @@ def _draw_boxes(ax: Any, boxes: dict[str, list[Box]], narrow: float) -> None:
                 ax.add_collection(PolyCollection(corners, zorder=2, **style))
 
 
-def _keys() -> list[Any]:
+def _keys(records: Sequence[Record]) -> list[Any]:
     from matplotlib.patches import Patch
 
-    return [Patch(label=kind.name, **_style(kind)) for kind in KINDS]
+    seen = {kind_of(stage) for stage in {record.kind for record in records}}
+    return [Patch(label=kind.name, **_style(kind)) for kind in KINDS if kind in seen]

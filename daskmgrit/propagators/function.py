@@ -41,3 +41,8 @@ class vectorize:
 
     def __repr__(self) -> str:
         return f"vectorize({self.phi!r})"
+
+    def _repr_html_(self) -> str:
+        from daskmgrit.notebook import function_view
+
+        return function_view(self)
