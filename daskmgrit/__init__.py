@@ -3,9 +3,9 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from daskmgrit.config import set_defaults
-from daskmgrit.errors import ClusterError, Diverged, PropagatorError
+from daskmgrit.errors import ClusterError, CommandError, Diverged, PropagatorError
 from daskmgrit.mgrit import MGRIT
-from daskmgrit.propagators import check_propagator, vectorize
+from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
 from daskmgrit.result import Result
 from daskmgrit.serial import train_serially
 
@@ -19,11 +19,15 @@ set_defaults()
 __all__ = [
     "MGRIT",
     "ClusterError",
+    "CommandError",
     "Diverged",
     "PropagatorError",
     "Result",
     "__version__",
     "check_propagator",
+    "from_command",
+    "from_estimator",
+    "from_function",
     "train_serially",
     "vectorize",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ClusterError", "Diverged", "PropagatorError"]
+__all__ = ["ClusterError", "CommandError", "Diverged", "PropagatorError"]
 
 
 class PropagatorError(ValueError):
@@ -11,6 +11,10 @@ class PropagatorError(ValueError):
 
 class ClusterError(RuntimeError):
     """The Dask cluster cannot run the solve: no workers, no package on them, or another version."""
+
+
+class CommandError(RuntimeError):
+    """A program that is a propagator failed: its exit status, and what it wrote to standard error."""
 
 
 class Diverged(ArithmeticError):

@@ -1,6 +1,8 @@
 """Propagators: the Phi contract, its check, and adapters that make a Phi of something else."""
 
 from daskmgrit.propagators.check import check_propagator
-from daskmgrit.propagators.function import vectorize
+from daskmgrit.propagators.command import from_command
+from daskmgrit.propagators.estimator import from_estimator
+from daskmgrit.propagators.function import from_function, vectorize
 
-__all__ = ["check_propagator", "vectorize"]
+__all__ = ["check_propagator", "from_command", "from_estimator", "from_function", "vectorize"]

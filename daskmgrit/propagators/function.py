@@ -1,15 +1,95 @@
-"""A Phi for one state as a Phi for a block of states."""
+"""Functions as propagators: the body of a training loop, for one state or for a block of states."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from daskmgrit.relaxation import Array
+from daskmgrit.errors import PropagatorError
+from daskmgrit.propagators.length import StepLength
+from daskmgrit.relaxation import Array, Phi
 
-__all__ = ["vectorize"]
+__all__ = ["Stretched", "from_function", "vectorize"]
+
+
+def from_function(
+    f: Callable[..., Any], vectorized: bool = False, *, coarsening: int | Sequence[int] = 2, cap: int | None = None
+) -> Phi:
+    """Make a propagator of the body of a training loop.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(w)``, ``f(w, i)`` or ``f(w, i, level)`` returns the weights after step i. A loop that knows no levels (the
+        first two) is a propagator as it is: a coarse step takes the change that the fine step makes so many times as
+        it is long (see Notes).
+    vectorized : bool, default False
+        Whether f takes k states at once, as weights (k, s) and steps (k,), which is what makes it fast. If not, it is
+        given one state (s,), a copy that it may write to, and an integer step, and is called in a loop.
+    coarsening : int or list of int, default 2
+        The solver's, for an f without `level`.
+    cap : int, optional
+        For an f without `level`: the most fine steps that a coarse step takes at once. Without it the coarse rate
+        grows with the step's length for ever, and beyond what the loss allows it diverges.
+
+    Returns
+    -------
+    callable
+        ``phi(weights, index, level)``.
+
+    Raises
+    ------
+    TypeError
+        If f is not callable, or takes another number of arguments.
+
+    See Also
+    --------
+    vectorize : what it is for ``f(w, i, level)`` of one state.
+
+    Notes
+    -----
+    Without `level`, step i of level l is ``w + M*(f(w, i*m**l) - w)`` with ``M = min(m**l, cap)``. For gradient descent
+    ``f(w) = w - rate*gradient(w)`` that is a step of rate ``M*rate``: the paper's rule (equation 14).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import daskmgrit as dm
+    >>> def loop_body(w, i):
+    ...     w -= 0.01 * np.sin(w)
+    ...     return w
+    >>> phi = dm.from_function(loop_body, cap=16)
+    >>> dm.MGRIT(phi, 64).solve(np.ones(3)).reason
+    'tol'
+    """
+    count = _arguments(f)
+    if count == 3:
+        return f if vectorized else vectorize(f)
+    return Stretched(f, count == 2, vectorized, StepLength(coarsening, cap))
+
+
+def _arguments(f: Any) -> int:
+    """Return how many of (w, i, level) f takes."""
+    if not callable(f):
+        raise TypeError(f"f={f!r} is not callable: give a function f(w), f(w, i) or f(w, i, level) -> new w")
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except ValueError:  # a built-in function does not tell
+        return 3
+    by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in by_place if p.default is p.empty]
+    if any(p.name == "level" for p in by_place) or any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        return 3
+    if not 1 <= len(needed) <= 3:
+        names = ", ".join(p.name for p in needed)
+        raise TypeError(
+            f"f={f!r} takes ({names}): give a function f(w), f(w, i) or f(w, i, level) -> new w, and bind all else by "
+            "functools.partial or default values"
+        )
+    return len(needed)
 
 
 class vectorize:
@@ -20,7 +100,12 @@ class vectorize:
     Parameters
     ----------
     phi : callable
-        Takes weights (s,), the integer source step and the integer level; returns new weights (s,).
+        Takes weights (s,), which are its own to write to, the integer source step and the integer level; returns new
+        weights (s,).
+
+    See Also
+    --------
+    from_function : takes also a phi without `level`, or a batched one.
 
     Examples
     --------
@@ -37,7 +122,13 @@ class vectorize:
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Apply the wrapped phi to each state."""
-        return np.stack([np.asarray(self.phi(w, int(i), level)) for w, i in zip(weights, index, strict=True)])
+        return np.stack([self._one(w, int(i), level) for w, i in zip(weights.copy(), index, strict=True)])
+
+    def _one(self, w: Array, i: int, level: int) -> Array:
+        new = self.phi(w, i, level)
+        if new is None:
+            raise PropagatorError(f"phi={self.phi!r} returned None (level {level}, step {i}): return the new weights")
+        return np.asarray(new)
 
     def __repr__(self) -> str:
         return f"vectorize({self.phi!r})"
@@ -46,3 +137,34 @@ class vectorize:
         from daskmgrit.notebook import function_view
 
         return function_view(self)
+
+class Stretched:
+    """A loop that knows no levels: a coarse step takes the fine step's change several times.
+
+    Parameters
+    ----------
+    f : callable
+        The loop's body.
+    stepped : bool
+        Whether it takes the step.
+    vectorized : bool
+        Whether it takes a block.
+    length : StepLength
+        Lengths of coarse steps.
+    """
+
+    def __init__(self, f: Callable[..., Any], stepped: bool, vectorized: bool, length: StepLength) -> None:
+        self.f, self.stepped, self.length = f, stepped, length
+        self._block = self._apply if vectorized else vectorize(self._apply)
+
+    def _apply(self, weights: Any, index: Any, level: int) -> Any:
+        return self.f(weights, index) if self.stepped else self.f(weights)
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        """Return the states after one step of the level."""
+        new = self._block(weights, index * self.length(level), 0)
+        times = self.length.taken(level)
+        return new if times == 1 else weights + times * (new - weights)
+
+    def __repr__(self) -> str:
+        return f"from_function({self.f!r})"
