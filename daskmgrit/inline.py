@@ -59,7 +59,7 @@ class Inline:
         assert self.w0 is not None
         last = self.hierarchy.last
         meter = Meter(self.phi, 0)
-        states = [self.w0[None]]
+        states = [meter.start(last) if meter.transfers else self.w0[None]]
         with meter.stage("coarse solve", last, 0):
             for i in range(self.hierarchy[last].steps):
                 states.append(meter(states[-1], np.arange(i, i + 1), last))

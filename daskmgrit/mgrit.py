@@ -25,6 +25,7 @@ from daskmgrit.planning import check_chunks
 from daskmgrit.progress import Progress
 from daskmgrit.relaxation import Phi
 from daskmgrit.result import Result
+from daskmgrit.transfer import StateTransfer, check_transfers, with_transfers
 
 __all__ = ["MGRIT"]
 
@@ -58,6 +59,10 @@ class MGRIT:
         "F", "FCF", "FCFCF" … or the nu of F(CF)^nu, for each level; the last of a list repeats.
     weight : float or list of float, default 1.0
         Weight of the C-relaxation, in (0, 2).
+    transfer : StateTransfer or list of StateTransfer or None, optional
+        Coarsens the states too: an object with ``restrict(weights, level)``, from states (k, s) of `level` to states
+        (k, s_c) of the next, and ``interpolate(weights, level)`` back, both linear. One for all levels, or one for
+        each (None where the size stays), the last repeating. phi is then given states of the level's own size.
 
     Attributes
     ----------
@@ -97,6 +102,7 @@ class MGRIT:
         cycle: str = "V",
         relaxation: str | int | Sequence[str | int] = "FCF",
         weight: float | Sequence[float] = 1.0,
+        transfer: StateTransfer | Sequence[StateTransfer | None] | None = None,
     ) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
@@ -104,6 +110,7 @@ class MGRIT:
         self.hierarchy: Hierarchy = build_hierarchy(
             steps, coarsening, max_levels, min_coarse, cycle, relaxation, weight
         )
+        self.transfers = check_transfers(transfer, self.hierarchy.last)
 
     @property
     def steps(self) -> int:
@@ -242,13 +249,14 @@ class MGRIT:
         if checkpoint is not None:
             raise ValueError(f"checkpoint={checkpoint!r}: this version writes no checkpoints; leave it out")
         guess = check_guess(initial_guess, self.steps, start)
+        propagator = with_transfers(self.phi, self.transfers, start)
         executor = choose_executor(client)
         if isinstance(executor, ClusterExecutor):
-            check_cluster(executor.client, self.phi)
+            check_cluster(executor.client, propagator)
 
         run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
         with executor.session(), Progress(progress, tol, maxiter, begin) as lines:
-            phi = executor.put(self.phi, f"propagator-{run}")
+            phi = executor.put(propagator, f"propagator-{run}")
             initial = executor.put(start, f"w0-{run}")
             drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run)
 

@@ -2,7 +2,8 @@
 
 With v the injected C-points and r their residual, the coarse problem is ``w_c[i] = Phi_c(w_c[i-1]) + g_c[i]``,
 ``g_c[i] = r[i] + v[i] - Phi_c(v[i-1])``. Two things follow that save Phi: ``Phi_c(v)`` depends on v only, so
-it may run beside the fine residual; and ``Phi_c(v[i-1]) + g_c[i]`` is simply ``v[i] + r[i]``.
+it may run beside the fine residual; and ``Phi_c(v[i-1]) + g_c[i]`` is simply ``v[i] + r[i]``. Where coarse states have
+another size (:mod:`daskmgrit.transfer`), v and r are what they were restricted to.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from daskmgrit.relaxation import Array, Phi
+from daskmgrit.transfer import StateTransfer
 
 __all__ = ["coarse_rhs", "coarse_step", "correction", "serial_solve"]
 
@@ -46,9 +48,14 @@ def coarse_rhs(u: Array, stepped: Array) -> Array:
     return u - stepped
 
 
-def correction(c_points: Array, coarse: Array) -> Array:
-    """Return the C-points plus the coarse-level error approximation ``w_c - v`` (Algorithm 1, steps 4 and 5)."""
-    return c_points + (coarse - c_points)
+def correction(c_points: Array, coarse: Array, transfer: StateTransfer | None = None, level: int = 0) -> Array:
+    """Return the C-points plus the coarse-level error approximation (Algorithm 1, steps 4 and 5).
+
+    It is ``w_c - v``, or ``P(w_c - R v)`` with a transfer of states from `level` to the next.
+    """
+    if transfer is None:
+        return c_points + (coarse - c_points)
+    return c_points + transfer.interpolate(coarse - transfer.restrict(c_points, level), level)
 
 
 def serial_solve(phi: Phi, u: Array, rhs: Array, level: int) -> Array:

@@ -166,10 +166,13 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
     """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "residual")
-    v = block.points[0]
+    v, difference = block.points[0], arrived - block.points[0]
+    transfer = meter.transfer(block.level)
+    if transfer is not None:
+        v, difference = transfer.restrict(v, block.level), transfer.restrict(difference, block.level)
     return Restricted(
         block.first,
-        v + (arrived - v),
+        v + difference,
         v[-block.first % m_coarse :: m_coarse],
         depth,
         tuple(meter.records),
@@ -180,10 +183,10 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     """``Phi_c`` of the injected values; needs no residual, so it may run beside :func:`restrict`."""
     meter = Meter(phi, cycle)
     edge = _edge(left)
+    v = meter.restrict(block.points[0], block.level)
+    before = meter.restrict(edge.last_c, block.level) if edge else None
     with meter.stage("coarse step", block.level + 1, block.first):
-        values = restriction.coarse_step(
-            meter, block.points[0], edge.last_c if edge else None, block.first, block.level + 1
-        )
+        values = restriction.coarse_step(meter, v, before, block.first, block.level + 1)
     depth = _behind(block, edge) + _calls_of_last(meter.batches, len(values))
     return CoarseStep(values, depth, tuple(meter.records))
 
@@ -229,7 +232,7 @@ def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: b
     meter = Meter(phi, cycle)
     span = block.first, block.first + len(block.points[0])
     with meter.stage("correction", block.level, block.first):
-        c_points = restriction.correction(block.points[0], coarse.rows(*span))
+        c_points = restriction.correction(block.points[0], coarse.rows(*span), meter.transfer(block.level), block.level)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
     carried = coarse.records if records else ()
@@ -244,6 +247,12 @@ def interpolate(
     meter = Meter(phi, 0)
     counts = place_counts(points, m)
     rows = np.ascontiguousarray(coarse.rows(first, first + counts[0]))
+    transfer = meter.transfer(level)
+    if transfer is not None:
+        rows = transfer.interpolate(rows, level)
+        if first == 0:
+            # The initial value is not what is left of it after restriction.
+            rows = np.concatenate((meter.start(level), rows[1:]))
     with meter.stage("F-relaxation", level, first):
         states = f_relaxation(meter, rows, counts, None, first, level)
     carried = coarse.records if records else ()

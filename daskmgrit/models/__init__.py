@@ -4,5 +4,16 @@ from daskmgrit.models.data import AllExamples, Averaged, Repeat, Serial
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate
+from daskmgrit.models.width import Narrowing
 
-__all__ = ["MLP", "AllExamples", "Averaged", "CappedRate", "ConstantRate", "GradientDescent", "Repeat", "Serial"]
+__all__ = [
+    "MLP",
+    "AllExamples",
+    "Averaged",
+    "CappedRate",
+    "ConstantRate",
+    "GradientDescent",
+    "Narrowing",
+    "Repeat",
+    "Serial",
+]

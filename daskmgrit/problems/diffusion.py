@@ -1,7 +1,8 @@
 """Evolution problems besides training: the heat equation and the Brusselator with diffusion, in one dimension.
 
 Both take steps of length ``m**level * dt`` on level l, implicit in the diffusion. A state holds the values at the
-interior points of a uniform grid; how many there are is seen from the state, so a level may have a coarser grid.
+interior points of a uniform grid. How many there are is seen from the state: a level may have a coarser grid, with
+:class:`GridTransfer` in between.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from daskmgrit.options import integer_option, number_option
 from daskmgrit.propagators.length import StepLength
 
-__all__ = ["Brusselator", "HeatEquation"]
+__all__ = ["Brusselator", "GridTransfer", "HeatEquation"]
 
 Array = NDArray
 
@@ -82,6 +83,52 @@ class _Diffusion:
                 pivots[i] -= ratio * ratio / pivots[i - 1]
             self._known[n, level] = ratio / pivots, pivots
         return self._known[n, level]
+
+
+class GridTransfer:
+    """Takes states to a grid of half as many intervals and back: full weighting, linear interpolation.
+
+    A grid has an odd number of interior points; its ends are held at zero, or at values that both grids share, so that
+    corrections are zero there.
+
+    Parameters
+    ----------
+    parts : int, default 1
+        Functions on the grid that a state holds one after another (two for :class:`Brusselator`).
+
+    Examples
+    --------
+    >>> transfer = GridTransfer()
+    >>> transfer.restrict(np.array([[1.0, 2.0, 3.0]]), 0)
+    array([[2.]])
+    >>> transfer.interpolate(np.array([[2.0]]), 0)
+    array([[1., 2., 1.]])
+    """
+
+    def __init__(self, parts: int = 1) -> None:
+        self.parts = integer_option("parts", parts, 1, "it is the number of functions that a state holds")
+
+    def restrict(self, weights: Array, level: int) -> Array:
+        """Return the states on the coarser grid."""
+        k, size = weights.shape
+        fine = weights.reshape(k, self.parts, size // self.parts)
+        if fine.shape[2] % 2 == 0 or fine.shape[2] < 3 or size % self.parts:
+            raise ValueError(
+                f"a grid of {fine.shape[2]} interior points (level {level}) has none of half as many intervals: take "
+                "2**j - 1 interior points, or fewer levels with a transfer"
+            )
+        coarse = 0.25 * (fine[:, :, :-2:2] + fine[:, :, 2::2]) + 0.5 * fine[:, :, 1::2]
+        return coarse.reshape(k, -1)
+
+    def interpolate(self, weights: Array, level: int) -> Array:
+        """Return the states on the finer grid."""
+        k, size = weights.shape
+        coarse = weights.reshape(k, self.parts, size // self.parts)
+        ends = np.zeros((k, self.parts, 1), weights.dtype)
+        between = 0.5 * (np.concatenate((ends, coarse), axis=2) + np.concatenate((coarse, ends), axis=2))
+        fine = np.empty((k, self.parts, 2 * coarse.shape[2] + 1), weights.dtype)
+        fine[:, :, 1::2], fine[:, :, ::2] = coarse, between
+        return fine.reshape(k, -1)
 
 
 class HeatEquation(_Diffusion):

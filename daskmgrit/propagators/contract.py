@@ -18,6 +18,7 @@ import numpy as np
 from daskmgrit.block import Record
 from daskmgrit.errors import Diverged, PropagatorError
 from daskmgrit.relaxation import Array, Phi
+from daskmgrit.transfer import StateTransfer, Transferred
 
 __all__ = ["Meter", "apply_phi"]
 
@@ -119,6 +120,9 @@ class Meter:
 
     def __init__(self, phi: Phi, cycle: int) -> None:
         self.phi, self.cycle = phi, cycle
+        self.transfers: tuple[StateTransfer | None, ...] = ()
+        if isinstance(phi, Transferred):
+            self.transfers, self._starts = phi.transfers, phi.starts
         self.records: list[Record] = []
         self.batches: list[int] = []
         self._seconds = 0.0
@@ -164,6 +168,19 @@ class Meter:
             if not finite.all():
                 raise Diverged(level, int(index[np.argmin(finite)]), self.cycle)
         return new
+
+    def transfer(self, level: int) -> StateTransfer | None:
+        """Return what takes states from `level` to the next; None where they stay as they are."""
+        return self.transfers[level] if self.transfers else None
+
+    def start(self, level: int) -> Array:
+        """Return the initial value on `level`, shape (1, s), where there are transfers."""
+        return self._starts[level][None]
+
+    def restrict(self, rows: Array, level: int) -> Array:
+        """Restrict states of `level` to the next level."""
+        transfer = self.transfer(level)
+        return rows if transfer is None else transfer.restrict(rows, level)
 
 
 def _annotate(error: Exception, index: Any, level: int, cycle: int) -> None:
