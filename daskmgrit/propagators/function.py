@@ -138,6 +138,7 @@ class vectorize:
 
         return function_view(self)
 
+
 class Stretched:
     """A loop that knows no levels: a coarse step takes the fine step's change several times.
 
