@@ -23,7 +23,7 @@ class Record(NamedTuple):
     start: float  # seconds since the epoch
     seconds: float
     phi_seconds: float
-    calls: int  # batched calls of Phi, one after another
+    calls: int  # batched Phi, one after another
     evaluations: int  # state updates
     process: int
 

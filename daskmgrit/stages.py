@@ -13,7 +13,7 @@ import numpy as np
 
 from daskmgrit import restriction
 from daskmgrit.block import Block, Edge, Part, Record, Settled, place_counts, spread
-from daskmgrit.propagators.contract import Meter
+from daskmgrit.propagators.contract import Meter, stages_of
 from daskmgrit.relaxation import Array, Phi, arrivals, c_relaxation, f_relaxation, row_norms
 
 __all__ = [
@@ -117,7 +117,7 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
         for j, rows in enumerate([arrived, *stepped]):
             norms[j::m] = row_norms(rows - block.points[j])
     # These calls were for F-points, first of all, and then for the C-points.
-    fine = sum(count > 0 for count in counts[1:])
+    fine = sum(count > 0 for count in counts[1:]) * stages_of(phi, level)
     depth = _calls_of_first(meter.batches[:fine], counts[0]) + _calls_of_last(meter.batches[fine:], counts[0])
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])

@@ -1,6 +1,6 @@
 """Models: networks, learning-rate rules, training-data rules, and the gradient-descent Phi they make up."""
 
-from daskmgrit.models.data import AllExamples, Averaged, Repeat, Serial
+from daskmgrit.models.data import AllExamples, Averaged, Repeat, Serial, Window
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate
@@ -16,4 +16,5 @@ __all__ = [
     "Narrowing",
     "Repeat",
     "Serial",
+    "Window",
 ]

@@ -8,7 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AllExamples", "Averaged", "DataRule", "Repeat", "Serial"]
+from daskmgrit.coarse.window import growth, window_steps
+from daskmgrit.options import integer_option
+
+__all__ = ["AllExamples", "Averaged", "DataRule", "Repeat", "Serial", "Window"]
 
 Index = NDArray[np.integer]
 
@@ -42,9 +45,9 @@ class Serial:
     offset : int or tuple of int, default 0
         Added to the source step; one value, or one per level, the last repeating. 1 gives a step the data of the point
         that it produces.
-    injection : int, default 1
+    injection : int or tuple of int, default 1
         Step i of level l sees what step ``injection**l * i`` of level 0 sees. 1 goes by the step's own number; the
-        coarsening factor injects the training data of level 0 (Remark 1).
+        coarsening factor, or factors, inject the training data of level 0 (Remark 1).
 
     Examples
     --------
@@ -55,10 +58,10 @@ class Serial:
     examples: int
     batch: int = 1
     offset: int | tuple[int, ...] = 0
-    injection: int = 1
+    injection: int | tuple[int, ...] = 1
 
     def __post_init__(self) -> None:
-        if self.injection < 1:
+        if min(np.atleast_1d(self.injection)) < 1:
             raise ValueError(f"injection={self.injection}: give 1 for none, or the coarsening factor")
         if not 1 <= self.batch <= self.examples:
             raise ValueError(f"batch={self.batch} is out of range: give 1 to {self.examples}, the number of examples")
@@ -67,7 +70,7 @@ class Serial:
         offset = self.offset
         if isinstance(offset, tuple):
             offset = offset[min(level, len(offset) - 1)]
-        return index * self.injection**level + offset
+        return index * int(growth(self.injection, level)) + offset
 
     def _take(self, number: Index) -> Index:
         batch = number % (self.examples // self.batch)
@@ -117,8 +120,8 @@ class Averaged:
     ----------
     rule : Serial
         The rule of level 0, with one example per step.
-    factor : int, default 2
-        The coarsening factor.
+    factor : int or tuple of int, default 2
+        The coarsening factor, or factors.
 
     Examples
     --------
@@ -127,11 +130,51 @@ class Averaged:
     """
 
     rule: Serial
-    factor: int = 2
+    factor: int | tuple[int, ...] = 2
     average = True
 
     def __call__(self, index: Index, level: int) -> Index:
         """Return the numbers of the examples to average, shape (k, factor**level)."""
-        width = self.factor**level
-        steps = (index[:, None] * width + np.arange(width)).ravel()
-        return self.rule(steps, 0).reshape(len(index), width)
+        steps = window_steps(index, level, self.factor)
+        return self.rule(steps.ravel(), 0).reshape(steps.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A coarse step sees the examples of the fine steps it stands for, and takes the mean of their gradients.
+
+    Step i of level l stands for the steps ``factor**l * i …`` of level 0, ``factor**l`` of them; it sees what at most
+    `size` of them see, evenly spread. (Not :class:`Averaged`, which takes the gradient of a mean example.)
+
+    Parameters
+    ----------
+    rule : Serial
+        The rule of level 0.
+    factor : int or tuple of int, default 2
+        The coarsening factor, or factors.
+    size : int, default 128
+        B, the most fine steps whose examples a coarse step sees.
+
+    Examples
+    --------
+    >>> window = Window(Repeat(6), size=2)
+    >>> [window(np.array([1]), level).tolist() for level in range(4)]
+    [[[0]], [[1, 1]], [[2, 3]], [[5, 1]]]
+    """
+
+    rule: Serial
+    factor: int | tuple[int, ...] = 2
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        integer_option("window", self.size, 1, "B is the most fine steps whose examples a coarse step sees")
+
+    @property
+    def per_step(self) -> int:
+        """Examples that a fine step sees: a summed gradient over more is divided accordingly."""
+        return self.rule.batch
+
+    def __call__(self, index: Index, level: int) -> Index:
+        """Return example numbers, shape (k, min(factor**level, size) * batch)."""
+        steps = window_steps(index, level, self.factor, self.size)
+        return self.rule(steps.ravel(), 0).reshape(len(steps), -1)

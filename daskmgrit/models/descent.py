@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.models.data import DataRule
 from daskmgrit.models.rates import RateRule
 from daskmgrit.models.workspace import scratch
@@ -22,6 +25,9 @@ GROUP_BYTES = 1 << 22
 
 class Model(Protocol):
     """What gradient descent needs of a model."""
+
+    reduction: str
+    """ "sum" or "mean", over the examples of a batch; only asked for where a data rule gives windows."""
 
     def footprint(self, batch: int) -> int:
         """Return how many numbers one state takes while its gradient is computed."""
@@ -45,21 +51,45 @@ class GradientDescent:
     rate : RateRule
         Learning rate of a level.
     data : DataRule
-        Examples of a step. Where the rule has a true attribute ``average``, a step sees their average instead.
+        Examples of a step. Where the rule has a true attribute ``average``, a step sees their average instead. Where it
+        has ``per_step``, as :class:`~daskmgrit.models.Window` has, a step takes the mean of the gradients of fine steps
+        with so many examples each.
     repeats : int, default 1
         Descents per step, all with the step's data and rate.
+    coarse : str or sequence of str, default "capped"
+        How a step is taken whose length is beyond the rate's maximum: "capped", "substeps" or "chebyshev", for all
+        levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
+    damping : float, default 0.05
+        eps of the Chebyshev step.
 
     Examples
     --------
-    >>> from daskmgrit.models import MLP, AllExamples, ConstantRate
-    >>> phi = GradientDescent(MLP([2, 1]), np.eye(2), np.ones((2, 1)), ConstantRate(0.1), AllExamples())
-    >>> phi(np.zeros((3, 2)), np.arange(3), 0).shape
-    (3, 2)
+    >>> from daskmgrit.models import MLP, AllExamples, CappedRate
+    >>> rate = CappedRate(0.1, 0.2)
+    >>> phi = GradientDescent(MLP([2, 1]), np.eye(2), np.ones((2, 1)), rate, AllExamples(), coarse="chebyshev")
+    >>> phi(np.zeros((3, 2)), np.arange(3), 4).shape, phi.stages(4)
+    ((3, 2), 3)
     """
 
-    def __init__(self, model: Model, x: Array, y: Array, rate: RateRule, data: DataRule, repeats: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        x: Array,
+        y: Array,
+        rate: RateRule,
+        data: DataRule,
+        repeats: int = 1,
+        coarse: str | Sequence[str] = "capped",
+        damping: float = DAMPING,
+    ) -> None:
         self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
+        self.coarse = CoarseRule(coarse, rate.maximum, damping)
         self._average = bool(getattr(data, "average", False))
+        self._per_step: int | None = getattr(data, "per_step", None)
+
+    def stages(self, level: int) -> int:
+        """Return how many gradients a descent on `level` takes, one after another."""
+        return self.coarse.stages(self.rate.length(level), level)
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step."""
@@ -68,7 +98,7 @@ class GradientDescent:
         batch = len(self.x) if sample is None else sample.shape[1]
         group = max(1, GROUP_BYTES // (self.model.footprint(batch) * weights.itemsize))
         new = np.empty(weights.shape, weights.dtype)
-        rate = weights.dtype.type(self.rate(level))
+        plain = self.stages(level) == 1
         for start in range(0, k, group):
             rows = slice(start, min(start + group, k))
             chosen = self.data(index[rows], level)
@@ -79,10 +109,33 @@ class GradientDescent:
             for repeat in range(self.repeats):
                 if repeat:
                     before = new[rows].copy()
-                self.model.gradient(before, x, y, new[rows])
-                new[rows] *= -rate
-                new[rows] += before
+                if plain:
+                    self._descend(before, x, y, level, new[rows])
+                else:
+                    new[rows] = self._long_step(before, x, y, level)
         return new
+
+    def _share(self, x: Array) -> float:
+        """Factor on the gradient of a batch: of a sum over several fine steps' examples, their mean is wanted."""
+        if self._per_step is None or self.model.reduction == "mean":
+            return 1.0
+        return self._per_step / x.shape[-2]
+
+    def _descend(self, before: Array, x: Array, y: Array, level: int, new: Array) -> None:
+        """Take one plain step, into `new`."""
+        self.model.gradient(before, x, y, new)
+        new *= -new.dtype.type(self.rate(level) * self._share(x))
+        new += before
+
+    def _long_step(self, before: Array, x: Array, y: Array, level: int) -> Array:
+        """Take one step of several stages."""
+        share = self._share(x)
+
+        def gradient(states: Array) -> Array:
+            found = self.model.gradient(states, x, y)
+            return found if share == 1.0 else found * share
+
+        return self.coarse.step(gradient, before, self.rate.length(level), level)
 
     def _take(self, rows: Array, chosen: Array) -> Array:
         """Gather the examples of each state, (k, B, n)."""

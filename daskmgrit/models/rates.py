@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from daskmgrit.coarse.window import growth
 from daskmgrit.options import number_option
 
 __all__ = ["CappedRate", "ConstantRate", "RateRule"]
@@ -16,6 +16,13 @@ class RateRule(Protocol):
 
     def __call__(self, level: int) -> float:
         """Return alpha of `level`."""
+
+    def length(self, level: int) -> float:
+        """Return the rate that a step of `level` would have without a maximum."""
+
+    @property
+    def maximum(self) -> float:
+        """The largest stable rate of a plain step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,15 @@ class ConstantRate:
 
     def __call__(self, level: int) -> float:
         """Return alpha of `level`."""
+        return self.rate
+
+    def length(self, level: int) -> float:
+        """Return the same rate."""
+        return self.rate
+
+    @property
+    def maximum(self) -> float:
+        """The same rate."""
         return self.rate
 
 
@@ -77,8 +93,8 @@ class CappedRate:
 
     def __call__(self, level: int) -> float:
         """Return alpha of `level`."""
-        if isinstance(self.factor, tuple):
-            growth = math.prod(float(self.factor[min(k, len(self.factor) - 1)]) for k in range(level))
-        else:
-            growth = float(self.factor) ** level
-        return min(growth * self.rate, self.maximum)
+        return min(self.length(level), self.maximum)
+
+    def length(self, level: int) -> float:
+        """Return ``factor**level * rate``, the rate of the fine steps that a step stands for, together."""
+        return float(growth(self.factor, level)) * self.rate

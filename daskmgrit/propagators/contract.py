@@ -2,10 +2,14 @@
 
 ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states, `index` (k,) the integer
 source step of each on `level`. Phi must not write to its input, so it is given a read-only view.
+
+A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``: each
+call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
 """
 
 from __future__ import annotations
 
+import numbers
 import os
 import sys
 import time
@@ -20,7 +24,7 @@ from daskmgrit.errors import Diverged, PropagatorError
 from daskmgrit.relaxation import Array, Phi
 from daskmgrit.transfer import StateTransfer, Transferred
 
-__all__ = ["Meter", "apply_phi"]
+__all__ = ["Meter", "apply_phi", "stages_of"]
 
 
 def _references(array: Array) -> int:
@@ -100,6 +104,26 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
     return new.copy() if is_held(new) else new
 
 
+def stages_of(phi: Phi, level: int) -> int:
+    """Return how many Phi one call on `level` counts: what ``phi.stages(level)`` says, else 1.
+
+    Raises
+    ------
+    PropagatorError
+        If it says anything but an integer of at least 1.
+    """
+    stages = getattr(phi, "stages", None)
+    if not callable(stages):
+        return 1
+    count = stages(level)
+    if not isinstance(count, numbers.Integral) or count < 1:
+        raise PropagatorError(
+            f"phi.stages({level}) is {count!r}: it is the number of Phi that a step of this level takes one after "
+            "another, an integer of at least 1"
+        )
+    return int(count)
+
+
 class Meter:
     """A propagator under observation: holds it to its contract, counts its calls, keeps records by stage.
 
@@ -115,7 +139,7 @@ class Meter:
     records : list of Record
         One for each stage.
     batches : list of int
-        States in each call of the last stage.
+        States in each Phi of the last stage: a call of several stages (:func:`stages_of`) is so many entries.
     """
 
     def __init__(self, phi: Phi, cycle: int) -> None:
@@ -159,7 +183,7 @@ class Meter:
             _annotate(error, index, level, self.cycle)
             raise
         self._seconds += time.perf_counter() - clock
-        self.batches.append(len(weights))
+        self.batches += [len(weights)] * stages_of(self.phi, level)
         with np.errstate(over="ignore", invalid="ignore"):
             total = new.sum()
         # A sum may overflow where no entry does: only then look at each.

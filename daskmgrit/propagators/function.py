@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.errors import PropagatorError
+from daskmgrit.propagators.contract import stages_of
 from daskmgrit.propagators.length import StepLength
 from daskmgrit.relaxation import Array, Phi
 
@@ -129,6 +130,10 @@ class vectorize:
         if new is None:
             raise PropagatorError(f"phi={self.phi!r} returned None (level {level}, step {i}): return the new weights")
         return np.asarray(new)
+
+    def stages(self, level: int) -> int:
+        """Return what the wrapped phi says of its stages, one where it says nothing."""
+        return stages_of(self.phi, level)
 
     def __repr__(self) -> str:
         return f"vectorize({self.phi!r})"

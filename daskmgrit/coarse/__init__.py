@@ -1,0 +1,20 @@
+"""Coarse steps: how a step that stands for many fine ones is taken, and what data it sees."""
+
+from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step, published_bound, stability_bound
+from daskmgrit.coarse.rule import METHODS, CoarseRule
+from daskmgrit.coarse.stabilise import stabilise
+from daskmgrit.coarse.substeps import substep_count, substeps
+from daskmgrit.coarse.window import window_steps
+
+__all__ = [
+    "METHODS",
+    "CoarseRule",
+    "chebyshev_stages",
+    "chebyshev_step",
+    "published_bound",
+    "stabilise",
+    "stability_bound",
+    "substep_count",
+    "substeps",
+    "window_steps",
+]

@@ -1,0 +1,98 @@
+"""The choice, per level, of how a coarse step that is too long for plain descent is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step
+from daskmgrit.coarse.substeps import substep_count, substeps
+from daskmgrit.options import number_option
+
+__all__ = ["METHODS", "CoarseRule"]
+
+Array = NDArray
+
+METHODS = ("capped", "substeps", "chebyshev")
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseRule:
+    """How steps that are longer than the largest stable rate are taken.
+
+    Parameters
+    ----------
+    method : str or sequence of str, default "capped"
+        ``"capped"``: one plain step of `max_rate`, which is shorter than the fine steps that it stands for (the paper,
+        equation 14). ``"substeps"``: as many plain steps as it takes. ``"chebyshev"``: one Runge-Kutta-Chebyshev step.
+        One for all levels, or one per level from level 0 on, the last repeating.
+    max_rate : float
+        alpha_max, the largest stable rate of a plain step.
+    damping : float, default 0.05
+        eps of the Chebyshev step, in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> [CoarseRule("chebyshev", 8.0).stages(2.0**level, level) for level in range(8)]
+    [1, 1, 1, 1, 2, 3, 3, 5]
+    >>> [CoarseRule(("capped", "capped", "substeps"), 1.0).stages(2.0**level, level) for level in range(4)]
+    [1, 1, 4, 8]
+    """
+
+    method: str | Sequence[str] = "capped"
+    max_rate: float = 1.0
+    damping: float = DAMPING
+
+    def __post_init__(self) -> None:
+        given = (self.method,) if isinstance(self.method, str) else tuple(self.method)
+        for method in given:
+            if method not in METHODS:
+                raise ValueError(f"coarse={method!r} is not known: give one of {', '.join(METHODS)}, or one per level")
+        if not given:
+            raise ValueError(f"coarse={self.method!r} is empty: give one of {', '.join(METHODS)}, or one per level")
+        number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
+        number_option("damping", self.damping, "eps of the Chebyshev step is in (0, 1]; 0.05 is usual", above=0)
+        if self.damping > 1:
+            raise ValueError(f"damping={self.damping} is out of range: eps is in (0, 1]; 0.05 is usual")
+        object.__setattr__(self, "method", given)
+
+    def on(self, level: int) -> str:
+        """Return the method of a level."""
+        return self.method[min(level, len(self.method) - 1)]
+
+    def stages(self, length: float, level: int) -> int:
+        """Return how many gradients a step of `length` takes on `level`, one after another."""
+        method = self.on(level)
+        if method == "capped":
+            return 1
+        if method == "substeps":
+            return substep_count(length, self.max_rate)
+        return chebyshev_stages(length, self.max_rate, self.damping)
+
+    def step(self, gradient: Callable[[Array], Array], weights: Array, length: float, level: int) -> Array:
+        """Take a step.
+
+        Parameters
+        ----------
+        gradient : callable
+            ``gradient(weights (k, s)) -> (k, s)``, a new array.
+        weights : ndarray, shape (k, s)
+            k states.
+        length : float
+            The learning rate of the fine steps that the step stands for, together.
+        level : int
+            The level.
+        """
+        method, stages = self.on(level), self.stages(length, level)
+        if method == "capped":
+            return weights - min(length, self.max_rate) * gradient(weights)
+        if method == "substeps" or stages == 1:
+            return substeps(gradient, weights, length, stages)
+        return chebyshev_step(gradient, weights, length, stages, self.damping)

@@ -1,0 +1,110 @@
+"""Stable coarse levels for any Phi that takes a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from numpy.typing import NDArray
+
+from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.rule import CoarseRule
+from daskmgrit.coarse.window import growth
+from daskmgrit.options import number_option
+
+__all__ = ["RatedPhi", "stabilise"]
+
+Array = NDArray
+RatedPhi = Callable[[Array, Array, int, float], Array]
+
+
+class stabilise:
+    """Make a propagator with stable coarse levels of a descent step that takes a learning rate.
+
+    Parameters
+    ----------
+    phi_of_rate : callable
+        ``phi_of_rate(weights (k, s), index (k,), level, rate) -> new weights (k, s)``: one step of descent at `rate`.
+        It must be of the form ``w - rate * g(w)``; g may depend on index and level but not on the rate. (A state that
+        carries momentum along is not of that form.)
+    rate : float
+        alpha_b, the learning rate of level 0.
+    max_rate : float
+        alpha_max, the largest rate at which plain steps are stable; :func:`daskmgrit.estimate_max_rate` estimates it.
+    factor : int or sequence of int, default 2
+        Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
+    method : str or sequence of str, default "chebyshev"
+        ``"capped"``, ``"substeps"`` or ``"chebyshev"``, see :class:`daskmgrit.coarse.CoarseRule`; one, or one per level.
+    damping : float, default 0.05
+        eps of the Chebyshev step.
+
+    Raises
+    ------
+    TypeError
+        If `phi_of_rate` is not callable.
+    ValueError
+        If a value is out of range.
+
+    Notes
+    -----
+    The gradient is ``(w - phi_of_rate(w, …, a)) / a``, with a = `max_rate`, or the step's length if that is less: how
+    phi_of_rate works is of no concern. A step of s stages calls it s times, and counts s times.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import daskmgrit as dm
+    >>> def descend(weights, index, level, rate):
+    ...     return weights - rate * weights * np.array([0.01, 1.0])
+    >>> phi = stabilise(descend, rate=0.5, max_rate=2.0)
+    >>> [phi.stages(level) for level in range(8)]
+    [1, 1, 1, 2, 3, 3, 5, 6]
+    >>> dm.MGRIT(phi, 1024).solve(np.ones(2), initial_guess="constant").iterations
+    6
+    """
+
+    def __init__(
+        self,
+        phi_of_rate: RatedPhi,
+        rate: float,
+        max_rate: float,
+        factor: int | Sequence[int] = 2,
+        method: str | Sequence[str] = "chebyshev",
+        damping: float = DAMPING,
+    ) -> None:
+        if not callable(phi_of_rate):
+            raise TypeError(
+                f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new "
+                "weights"
+            )
+        self.phi_of_rate, self.factor = phi_of_rate, factor if isinstance(factor, int) else tuple(factor)
+        self.rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
+        self.coarse = CoarseRule(method, max_rate, damping)
+        if max_rate < rate:
+            raise ValueError(
+                f"max_rate={max_rate} is below rate={rate}: plain steps of level 0 would not be stable; lower the rate"
+            )
+
+    def length(self, level: int) -> float:
+        """Return the learning rate of the fine steps that a step of `level` stands for, together."""
+        return self.rate * growth(self.factor, level)
+
+    def stages(self, level: int) -> int:
+        """Return how often a step of `level` calls `phi_of_rate`, one after another."""
+        return self.coarse.stages(self.length(level), level)
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        """Return the states after one step."""
+        length = self.length(level)
+        plain = min(length, self.coarse.max_rate)
+        if self.stages(level) == 1:
+            return self.phi_of_rate(weights, index, level, plain)
+
+        def gradient(states: Array) -> Array:
+            given = states.view()
+            given.flags.writeable = False
+            return (states - self.phi_of_rate(given, index, level, plain)) / plain
+
+        return self.coarse.step(gradient, weights, length, level)
+
+    def __repr__(self) -> str:
+        return f"stabilise({self.phi_of_rate!r}, rate={self.rate}, {self.coarse!r})"
