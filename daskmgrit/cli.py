@@ -20,7 +20,7 @@ import daskmgrit
 from daskmgrit.errors import ClusterError, PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.paper.command import paper
-from daskmgrit.problems import PROBLEMS, SOLVERS, Problem
+from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS, Problem
 from daskmgrit.result import Result
 from daskmgrit.serial import train_serially
 
@@ -30,7 +30,9 @@ __all__ = ["main"]
 def _per_level(convert: Callable[[str], Any]) -> Callable[[Any, Any, str], Any]:
     """Read an option that is one value or a comma-separated list with one per level."""
 
-    def read(context: Any, parameter: Any, value: str) -> Any:
+    def read(context: Any, parameter: Any, value: str | None) -> Any:
+        if value is None:
+            return None
         try:
             values = [convert(part.strip()) for part in value.split(",")]
         except ValueError:
@@ -78,19 +80,12 @@ main.add_command(paper)
 )
 @click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
 @click.option("--max-levels", type=int, help="At most so many levels; 2 is the two-level method.")
-@click.option(
-    "--coarsening",
-    default="2",
-    show_default=True,
-    callback=_per_level(int),
-    help="Factor m; a comma list: per level.",
-)
+@click.option("--min-coarse", type=int, help="Coarsen while the coarsest level has more steps than this [default: 10].")
+@click.option("--coarsening", callback=_per_level(int), help="Factor m; a comma list: per level [default: 2].")
 @click.option(
     "--relaxation",
-    default="FCF",
-    show_default=True,
     callback=_per_level(_relaxation),
-    help="F, FCF, FCFCF … or nu of F(CF)^nu; a comma list: per level.",
+    help="F, FCF, FCFCF … or nu of F(CF)^nu; a comma list: per level [default: FCF].",
 )
 @click.option(
     "--weight",
@@ -103,8 +98,19 @@ main.add_command(paper)
 @click.option(
     "--max-learning-rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="alpha_max, the cap on coarse levels (Solvers 1-3).",
+    help="alpha_max, the largest stable rate: the cap on coarse levels, or with --coarse the longest stage.",
 )
+@click.option(
+    "--coarse",
+    callback=_per_level(str),
+    help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4]; a list: per level.",
+)
+@click.option(
+    "--data",
+    type=click.Choice(list(COARSE_DATA)),
+    help="What coarse steps see of serialized data: step [default of Solvers 2 and 3], window [4], injected, averaged.",
+)
+@click.option("--window", type=click.IntRange(min=1), help="B, the most fine steps whose examples a window holds.")
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3.")
 @click.option(
     "--seed",
@@ -150,23 +156,29 @@ def solve(
         _check_plot(plot)
     try:
         task = PROBLEMS[problem](seed=options["seed"])
+        solver = solver or task.solver
+        hierarchy = task.hierarchy(
+            solver, **{name: options[name] for name in ("coarsening", "relaxation", "min_coarse", "max_levels")}
+        )
         phi = task.propagator(
             solver,
             options["learning_rate"],
             options["max_learning_rate"],
-            factor=options["coarsening"],
-            batch=options["batch"],
+            factor=hierarchy.get("coarsening", 2),
+            **{name: options[name] for name in ("batch", "coarse", "data", "window")},
         )
         mgrit = MGRIT(
             phi,
             task.steps if options["steps"] is None else options["steps"],
-            **{name: options[name] for name in ("coarsening", "max_levels", "cycle", "relaxation", "weight")},
+            cycle=options["cycle"],
+            weight=options["weight"],
+            **hierarchy,
         )
         click.echo(mgrit, err=True)
         with _client(scheduler, workers) as client:
             result = mgrit.solve(
                 task.w0,
-                initial_guess=options["initial_guess"] or task.initial_guess,
+                initial_guess=options["initial_guess"] or task.guess(solver),
                 tol=options["tol"],
                 maxiter=options["maxiter"],
                 chunks=options["chunks"],
@@ -184,7 +196,7 @@ def solve(
     if plot:
         _save_plot(result, plot)
     if as_json:
-        click.echo(json.dumps(_clean(_summary(task, solver or task.solver, result) | checked | {"metrics": metrics})))
+        click.echo(json.dumps(_clean(_summary(task, solver, mgrit, result) | checked | {"metrics": metrics})))
     else:
         click.echo(result)
         for name, value in metrics.items():
@@ -244,12 +256,13 @@ def _check(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:
     return {"max_error": worst, "serial_seconds": seconds}
 
 
-def _summary(task: Problem, solver: str, result: Result) -> dict[str, Any]:
+def _summary(task: Problem, solver: str, mgrit: MGRIT, result: Result) -> dict[str, Any]:
     return {
         "problem": task.name,
         "solver": solver,
         "steps": result.levels[0],
         "levels": result.levels,
+        "stages": mgrit.stages,
         "cycle": result.cycle,
         "iterations": result.iterations,
         "residuals": result.residuals,

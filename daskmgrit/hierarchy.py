@@ -68,18 +68,23 @@ class Hierarchy:
         return [level.steps for level in self.levels]
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, stages: Sequence[int] | None = None) -> str:
+        """Return the levels as a table, with the stages of a step on each where that is given."""
         total = sum(self.steps) / self.steps[0]
         lines = [
             f"MGRIT hierarchy: {len(self)} levels, {self.cycle}-cycle, step complexity {total:.2f}",
-            "  level     steps    m  relaxation  weight",
+            "  level     steps    m  relaxation  weight" + ("  stages" if stages else ""),
         ]
         for number, level in enumerate(self.levels):
             if number == self.last:
-                lines.append(f"  {number:5d}  {level.steps:8d}       serial")
+                line = f"  {number:5d}  {level.steps:8d}       serial"
             else:
-                lines.append(
+                line = (
                     f"  {number:5d}  {level.steps:8d}  {level.coarsening:3d}  {level.relaxation:10s}  {level.weight:6g}"
                 )
+            lines.append(f"{line:43s}{stages[number]:7d}" if stages else line)
         return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from daskmgrit.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.options import integer_option, number_option
 from daskmgrit.planning import check_chunks
 from daskmgrit.progress import Progress
+from daskmgrit.propagators.contract import stages_of
 from daskmgrit.relaxation import Phi
 from daskmgrit.result import Result
 from daskmgrit.transfer import StateTransfer, check_transfers, with_transfers
@@ -43,7 +44,8 @@ class MGRIT:
     phi : callable
         The propagator, ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states,
         `index` (k,) the integer source step of each on `level`. It must not write to its input. A phi for one state is
-        wrapped by :func:`daskmgrit.vectorize`; :func:`daskmgrit.check_propagator` tests one.
+        wrapped by :func:`daskmgrit.vectorize`; :func:`daskmgrit.check_propagator` tests one. If it has a method
+        ``stages(level)``, a call counts that many Phi, one after another.
     steps : int
         N, the number of training steps.
     coarsening : int or list of int, default 2
@@ -117,8 +119,14 @@ class MGRIT:
         """N, the number of training steps."""
         return self.hierarchy[0].steps
 
+    @property
+    def stages(self) -> list[int]:
+        """How many Phi a step of each level counts: more than one where phi takes stages."""
+        return [stages_of(self.phi, level) for level in range(len(self.hierarchy))]
+
     def __str__(self) -> str:
-        return str(self.hierarchy)
+        stages = self.stages
+        return self.hierarchy.table(stages if max(stages) > 1 else None)
 
     def __repr__(self) -> str:
         return f"<MGRIT: {self.hierarchy.cycle}-cycle, levels {self.hierarchy.steps}>"

@@ -1,6 +1,7 @@
 """Coarse steps: how a step that stands for many fine ones is taken, and what data it sees."""
 
 from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step, published_bound, stability_bound
+from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.coarse.rule import METHODS, CoarseRule
 from daskmgrit.coarse.stabilise import stabilise
 from daskmgrit.coarse.substeps import substep_count, substeps
@@ -9,8 +10,10 @@ from daskmgrit.coarse.window import window_steps
 __all__ = [
     "METHODS",
     "CoarseRule",
+    "RateEstimate",
     "chebyshev_stages",
     "chebyshev_step",
+    "estimate_max_rate",
     "published_bound",
     "stabilise",
     "stability_bound",

@@ -33,7 +33,7 @@ class stabilise:
     factor : int or sequence of int, default 2
         Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
     method : str or sequence of str, default "chebyshev"
-        ``"capped"``, ``"substeps"`` or ``"chebyshev"``, see :class:`daskmgrit.coarse.CoarseRule`; one, or one per level.
+        ``"capped"``, ``"substeps"`` or ``"chebyshev"``, see :class:`daskmgrit.coarse.CoarseRule`; or one per level.
     damping : float, default 0.05
         eps of the Chebyshev step.
 
@@ -59,7 +59,7 @@ class stabilise:
     >>> [phi.stages(level) for level in range(8)]
     [1, 1, 1, 2, 3, 3, 5, 6]
     >>> dm.MGRIT(phi, 1024).solve(np.ones(2), initial_guess="constant").iterations
-    6
+    8
     """
 
     def __init__(

@@ -93,12 +93,20 @@ class GradientDescent:
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step."""
+        return self._step(weights, index, level, None)
+
+    def at_rate(self, weights: Array, index: Array, level: int, rate: float) -> Array:
+        """Return the states after one plain step at another rate, with the data of `level`."""
+        return self._step(weights, index, level, rate)
+
+    def _step(self, weights: Array, index: Array, level: int, plain: float | None) -> Array:
         k = len(weights)
         sample = self.data(index[:1], level)
         batch = len(self.x) if sample is None else sample.shape[1]
         group = max(1, GROUP_BYTES // (self.model.footprint(batch) * weights.itemsize))
         new = np.empty(weights.shape, weights.dtype)
-        plain = self.stages(level) == 1
+        if plain is None and self.stages(level) == 1:
+            plain = self.rate(level)
         for start in range(0, k, group):
             rows = slice(start, min(start + group, k))
             chosen = self.data(index[rows], level)
@@ -109,10 +117,10 @@ class GradientDescent:
             for repeat in range(self.repeats):
                 if repeat:
                     before = new[rows].copy()
-                if plain:
-                    self._descend(before, x, y, level, new[rows])
-                else:
+                if plain is None:
                     new[rows] = self._long_step(before, x, y, level)
+                else:
+                    self._descend(before, x, y, plain, new[rows])
         return new
 
     def _share(self, x: Array) -> float:
@@ -121,10 +129,10 @@ class GradientDescent:
             return 1.0
         return self._per_step / x.shape[-2]
 
-    def _descend(self, before: Array, x: Array, y: Array, level: int, new: Array) -> None:
+    def _descend(self, before: Array, x: Array, y: Array, rate: float, new: Array) -> None:
         """Take one plain step, into `new`."""
         self.model.gradient(before, x, y, new)
-        new *= -new.dtype.type(self.rate(level) * self._share(x))
+        new *= -new.dtype.type(rate * self._share(x))
         new += before
 
     def _long_step(self, before: Array, x: Array, y: Array, level: int) -> Array:

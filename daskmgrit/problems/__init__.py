@@ -3,9 +3,21 @@
 from daskmgrit.problems.adder import adder
 from daskmgrit.problems.diffusion import Brusselator, GridTransfer, HeatEquation
 from daskmgrit.problems.digits import digits
-from daskmgrit.problems.problem import SOLVERS, Problem
+from daskmgrit.problems.problem import COARSE_DATA, SOLVERS, Problem, Tuned
 from daskmgrit.problems.xor import xor
 
 PROBLEMS = {"xor": xor, "adder": adder, "digits": digits}
 
-__all__ = ["PROBLEMS", "SOLVERS", "Brusselator", "GridTransfer", "HeatEquation", "Problem", "adder", "digits", "xor"]
+__all__ = [
+    "COARSE_DATA",
+    "PROBLEMS",
+    "SOLVERS",
+    "Brusselator",
+    "GridTransfer",
+    "HeatEquation",
+    "Problem",
+    "Tuned",
+    "adder",
+    "digits",
+    "xor",
+]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.models.mlp import MLP
-from daskmgrit.problems.problem import Problem
+from daskmgrit.problems.problem import Problem, Tuned
 
 __all__ = ["adder"]
 
@@ -41,4 +41,4 @@ def adder(seed: int = 1, examples: int = 500) -> Problem:
             "bit_accuracy": float(((out > 0.5) == (y > 0.5)).mean()),
         }
 
-    return Problem("adder", model, x, y, w0, 0.025, 0.2, 1, "3", "zero", 400, metrics)
+    return Problem("adder", model, x, y, w0, 0.025, 0.2, 1, "3", "zero", 400, metrics, Tuned("2", 25.0))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.models.mlp import MLP
-from daskmgrit.problems.problem import Problem
+from daskmgrit.problems.problem import Problem, Tuned
 
 __all__ = ["digits"]
 
@@ -61,4 +61,4 @@ def digits(seed: int = 1, hidden: int = 32, test_share: float = 0.2) -> Problem:
             "test_accuracy": accuracy(x_test, labels_test),
         }
 
-    return Problem("digits", model, x, y, w0[0], 0.05, 0.8, 32, "2", "constant", 1600, metrics)
+    return Problem("digits", model, x, y, w0[0], 0.05, 0.8, 32, "2", "constant", 1600, metrics, Tuned("2", 0.8))

@@ -1,4 +1,4 @@
-"""What a problem is, and how Naive and Solvers 1-3 are put together from rules (paper, sections 3.1 to 3.4.3)."""
+"""What a problem is, and how Naive and Solvers 1-4 are put together from rules (paper, sections 3.1 to 3.4.3)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Serial
+from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Serial, Window
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate, RateRule
 
-__all__ = ["SOLVERS", "Problem"]
+__all__ = ["COARSE_DATA", "SOLVERS", "Problem", "Tuned"]
 
 SOLVERS = {
     "naive": "all examples in every step, the same learning rate on every level",
     "1": "all examples in every step, rate growing with the level up to a maximum",
     "2": "one batch after another, rate growing with the level up to a maximum",
     "3": "each batch twice in a row, rate growing with the level up to a maximum",
+    "4": "1, 2 or 3, as suits the problem, with stabilised coarse steps that see a window of the data",
 }
+
+COARSE_DATA = {
+    "step": "what the rule gives for the step's own number",
+    "window": "the examples of the fine steps that it stands for, and takes the mean of their gradients",
+    "injected": "what the first of the fine steps that it stands for sees (Remark 1)",
+    "averaged": "the mean of the examples of the fine steps that it stands for (Remark 1)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Settings of Solver 4 that suit a problem, as ``daskmgrit tune`` finds them.
+
+    Attributes
+    ----------
+    base : {"1", "2", "3"}
+        The solver whose data it takes.
+    max_learning_rate : float
+        alpha_max.
+    window : int
+        B, see :class:`daskmgrit.models.Window`; without effect where all examples are taken.
+    coarsening, relaxation, min_coarse
+        The hierarchy, see :class:`daskmgrit.MGRIT`.
+    initial_guess : str
+        The initial guess.
+    """
+
+    base: str
+    max_learning_rate: float
+    window: int = 128
+    coarsening: tuple[int, ...] = (2,)
+    relaxation: tuple[str, ...] = ("FCF",)
+    min_coarse: int = 10
+    initial_guess: str = "constant"
 
 
 @dataclass(frozen=True)
@@ -50,6 +86,8 @@ class Problem:
         A number of steps to try it with.
     metrics : callable
         ``metrics(final weights) -> dict`` of figures worth reporting.
+    tuned : Tuned
+        Settings of Solver 4.
     """
 
     name: str
@@ -64,13 +102,39 @@ class Problem:
     initial_guess: str
     steps: int
     metrics: Callable[[NDArray], dict[str, float]] = field(repr=False)
+    tuned: Tuned
+
+    def hierarchy(self, solver: str | None = None, **given: Any) -> dict[str, Any]:
+        """Return options of :class:`daskmgrit.MGRIT` that suit a solver.
+
+        Parameters
+        ----------
+        solver : str, optional
+            By default the problem's own.
+        **given
+            Any of coarsening, relaxation, min_coarse and max_levels; None for what is not given. If one is given, the
+            others are MGRIT's defaults: Solver 4's settings are tuned together.
+        """
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if chosen or (self.solver if solver is None else solver) != "4":
+            return chosen
+        tuned = self.tuned
+        return {
+            "coarsening": list(tuned.coarsening),
+            "relaxation": list(tuned.relaxation),
+            "min_coarse": tuned.min_coarse,
+        }
+
+    def guess(self, solver: str | None = None) -> str:
+        """Return the initial guess that suits a solver, by default the problem's own."""
+        return self.tuned.initial_guess if (self.solver if solver is None else solver) == "4" else self.initial_guess
 
     def propagator(
         self,
         solver: str | None = None,
         learning_rate: float | None = None,
         max_learning_rate: float | None = None,
-        factor: float | Sequence[float] = 2,
+        factor: int | Sequence[int] = 2,
         batch: int | None = None,
         offset: int | tuple[int, ...] = 0,
         injection: int = 1,
@@ -78,16 +142,20 @@ class Problem:
         fine_only: bool = False,
         repeats: int = 1,
         dtype: Any = np.float64,
+        coarse: str | Sequence[str] | None = None,
+        data: str | None = None,
+        window: int | None = None,
+        damping: float = DAMPING,
     ) -> GradientDescent:
         """Make up the propagator.
 
         Parameters
         ----------
-        solver : {"naive", "1", "2", "3"}, optional
+        solver : {"naive", "1", "2", "3", "4"}, optional
             By default the problem's own.
         learning_rate, max_learning_rate : float, optional
             alpha_b and alpha_max, by default the problem's own. A cap below the rate is raised to it.
-        factor : float or sequence of float, default 2
+        factor : int or sequence of int, default 2
             Growth of the rate per level: the coarsening factor, or factors.
         batch : int, optional
             Examples per step of Solvers 2 and 3, by default the problem's own.
@@ -95,13 +163,22 @@ class Problem:
         injection : int, default 1
             See :class:`daskmgrit.models.Serial`.
         averaged : bool, default False
-            Whether coarse steps see averaged examples, see :class:`daskmgrit.models.Averaged`.
+            The same as ``data="averaged"``.
         fine_only : bool, default False
             Whether Solver 3 repeats examples on level 0 only, see :class:`daskmgrit.models.Repeat`.
         repeats : int, default 1
             See :class:`daskmgrit.models.GradientDescent`.
         dtype : dtype, default float64
             Of the training data.
+        coarse : str or sequence of str, optional
+            How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps" or "chebyshev" (Solver 4);
+            see :class:`daskmgrit.coarse.CoarseRule`.
+        data : {"step", "window", "injected", "averaged"}, optional
+            What a coarse step sees where data are serialized: "step" with Solvers 2 and 3, "window" with 4.
+        window : int, optional
+            B of ``data="window"``, by default the problem's own.
+        damping : float, default 0.05
+            eps of the Chebyshev step.
 
         Raises
         ------
@@ -114,31 +191,60 @@ class Problem:
         base = self.learning_rate if learning_rate is None else learning_rate
         rate: RateRule
         if solver == "naive":
-            if max_learning_rate is not None:
-                raise ValueError(
-                    f"max_learning_rate={max_learning_rate} has no effect with solver='naive', whose rate is constant: "
-                    "leave it out, or take another solver"
-                )
+            for name, value in (("max_learning_rate", max_learning_rate), ("coarse", coarse)):
+                if value is not None:
+                    raise ValueError(
+                        f"{name}={value} has no effect with solver='naive', whose rate is constant: leave it out, or "
+                        "take another solver"
+                    )
             rate = ConstantRate(base)
         else:
-            top = max(self.max_learning_rate, base) if max_learning_rate is None else max_learning_rate
+            usual = self.tuned.max_learning_rate if solver == "4" else self.max_learning_rate
+            top = max(usual, base) if max_learning_rate is None else max_learning_rate
             if top < base:
                 raise ValueError(
                     f"max_learning_rate={top} is below learning_rate={base}: it caps the rate of coarse levels, so it "
                     "must be at least the rate of level 0"
                 )
             rate = CappedRate(base, top, tuple(factor) if isinstance(factor, Sequence) else factor)
-        data: DataRule
-        if solver in ("naive", "1"):
-            if batch is not None:
-                raise ValueError(
-                    f"batch={batch} has no effect with solver={solver!r}, whose steps see all examples: leave it out, "
-                    "or take solver 2 or 3"
-                )
-            data = AllExamples()
-        else:
-            given = (len(self.x), self.batch if batch is None else batch, offset, injection)
-            serial = Serial(*given) if solver == "2" else Repeat(*given, fine_only)
-            data = Averaged(serial) if averaged else serial
+        if coarse is None:
+            coarse = "chebyshev" if solver == "4" else "capped"
+        rule = self._data(solver, factor, batch, offset, injection, "averaged" if averaged else data, window, fine_only)
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
-        return GradientDescent(self.model, x, y, rate, data, repeats)
+        return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping)
+
+    def _data(
+        self,
+        solver: str,
+        factor: int | Sequence[int],
+        batch: int | None,
+        offset: int | tuple[int, ...],
+        injection: int | tuple[int, ...],
+        data: str | None,
+        window: int | None,
+        fine_only: bool,
+    ) -> DataRule:
+        """Make up the training-data rule."""
+        base = self.tuned.base if solver == "4" else solver
+        if base in ("naive", "1"):
+            for name, value in (("batch", batch), ("data", data), ("window", window)):
+                if value is not None:
+                    raise ValueError(
+                        f"{name}={value} has no effect with solver={solver!r}, whose steps see all examples: leave it "
+                        "out, or take solver 2 or 3"
+                    )
+            return AllExamples()
+        if data is None:
+            data = "window" if solver == "4" else "step"
+        if data not in COARSE_DATA:
+            raise ValueError(f"data={data!r} is not known: give one of {', '.join(COARSE_DATA)}")
+        if window is not None and data != "window":
+            raise ValueError(f'window={window} has no effect with data={data!r}: leave it out, or give data="window"')
+        factors = tuple(factor) if isinstance(factor, Sequence) else factor
+        if data == "injected":
+            injection = factors
+        given = (len(self.x), self.batch if batch is None else batch, offset, injection)
+        rule = Serial(*given) if base == "2" else Repeat(*given, fine_only)
+        if data == "window":
+            return Window(rule, factors, self.tuned.window if window is None else window)
+        return Averaged(rule, factors) if data == "averaged" else rule

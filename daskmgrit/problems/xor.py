@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.models.mlp import MLP
-from daskmgrit.problems.problem import Problem
+from daskmgrit.problems.problem import Problem, Tuned
 
 __all__ = ["xor"]
 
@@ -34,4 +34,4 @@ def xor(seed: int = 1) -> Problem:
             "mean_absolute_error": float(np.abs(model.predict(final, x) - y).mean()),
         }
 
-    return Problem("xor", model, x, y, w0, 1.0, 8.0, 1, "1", "zero", 400, metrics)
+    return Problem("xor", model, x, y, w0, 1.0, 8.0, 1, "1", "zero", 400, metrics, Tuned("1", 8.0))

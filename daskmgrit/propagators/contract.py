@@ -3,8 +3,8 @@
 ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states, `index` (k,) the integer
 source step of each on `level`. Phi must not write to its input, so it is given a read-only view.
 
-A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``: each
-call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
+A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``:
+each call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
     return new.copy() if is_held(new) else new
 
 
-def stages_of(phi: Phi, level: int) -> int:
+def stages_of(phi: Any, level: int) -> int:
     """Return how many Phi one call on `level` counts: what ``phi.stages(level)`` says, else 1.
 
     Raises
