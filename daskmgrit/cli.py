@@ -17,6 +17,7 @@ import click
 import numpy as np
 
 import daskmgrit
+from daskmgrit.dashboard.command import dashboard
 from daskmgrit.errors import ClusterError, PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.paper.command import paper
@@ -68,6 +69,7 @@ def main() -> None:
 
 
 main.add_command(paper)
+main.add_command(dashboard)
 
 
 @main.command()
@@ -237,7 +239,9 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             ) as cluster,
             Client(cluster) as client,
         ):
-            click.echo(f"{workers} worker processes, dashboard {client.dashboard_link}", err=True)
+            click.echo(
+                f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}", err=True
+            )
             yield client
     else:
         yield None

@@ -7,6 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from dask.delayed import Delayed
 from daskmgrit.arrays import as_array, last_row
 from daskmgrit.asynchronous import solve_in_thread
 from daskmgrit.cluster import check_cluster
+from daskmgrit.dashboard.listen import Listener
 from daskmgrit.drive import Drive
 from daskmgrit.executor import ClusterExecutor, choose_executor, chosen_client
 from daskmgrit.guess import check_guess
@@ -263,13 +265,15 @@ class MGRIT:
             check_cluster(executor.client, propagator)
 
         run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
-        with executor.session(), Progress(progress, tol, maxiter, begin) as lines:
+        with executor.session(), Progress(progress, tol, maxiter, begin) as lines, ExitStack() as stack:
             phi = executor.put(propagator, f"propagator-{run}")
             initial = executor.put(start, f"w0-{run}")
             drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run)
+            watch = stack.enter_context(Listener(executor, drive, self.phi, wanted, tol, maxiter))
 
             def listener(cycle: int, residual: float, state: list[Delayed]) -> bool:
                 lines.line(cycle, residual)
+                watch.cycle(cycle, residual)
                 if callback is None or cycle == 0:
                     return False
                 name = f"weights-{run}-{cycle}"
@@ -278,6 +282,7 @@ class MGRIT:
             outcome = drive.solve(guess, wanted, tol, maxiter, listener)
             weights = executor.keep(as_array(outcome.state, drive.layout, self.hierarchy, start, f"weights-{run}"))
             final = last_row(outcome.state, drive.layout, executor, run)
+            watch.end(outcome.reason, outcome.message)
         iterations = len(outcome.residuals) - 1
         phi_seconds = [0.0] * len(self.hierarchy)
         evaluations = [0] * len(self.hierarchy)

@@ -1,0 +1,30 @@
+"""The page ``/mgrit`` on the dashboard of Dask's scheduler: it listens to a solve and draws it, and changes nothing.
+
+``listen`` is the client's side, which reports residuals and stages; ``plugin`` the scheduler's, which sees the tasks;
+``history`` holds what is known of the last runs; ``plots`` and ``page`` draw it. Nothing has to be set up, but
+``dask scheduler --preload daskmgrit.dashboard`` has the page there before the first solve.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["dask_setup"]
+
+
+def dask_setup(scheduler: Any) -> None:
+    """Add the page to a scheduler as it starts: what ``--preload`` calls.
+
+    Parameters
+    ----------
+    scheduler : distributed.Scheduler
+        The scheduler.
+
+    Raises
+    ------
+    NoPage
+        If the scheduler has no dashboard to add a page to.
+    """
+    from daskmgrit.dashboard.page import install
+
+    install(scheduler)

@@ -1,0 +1,97 @@
+"""``daskmgrit dashboard``: a local cluster that solves a problem over and over, and the page that shows it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import webbrowser
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.problems import PROBLEMS
+
+__all__ = ["dashboard"]
+
+
+@click.command()
+@click.argument("problem", type=click.Choice(list(PROBLEMS)), default="digits")
+@click.option("--steps", type=int, help="N, the number of training steps; by default what suits the problem.")
+@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
+@click.option("--chunks", type=click.IntRange(min=1), help="Chunks of level 0 [default: two for each worker].")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Of the page; 0: any.")
+@click.option("--repeat", type=click.IntRange(min=1), metavar="K", help="Solve so often, not until Ctrl-C.")
+@click.option("--pause", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds between solves.")
+@click.option("--show/--no-show", default=True, help="Open a browser, or only print the page's address.")
+def dashboard(
+    problem: str,
+    steps: int | None,
+    cycle: str,
+    workers: int,
+    chunks: int | None,
+    port: int,
+    repeat: int | None,
+    pause: float,
+    show: bool,
+) -> None:
+    """Watch PROBLEM being solved, over and over, on the page /mgrit of Dask's dashboard.
+
+    Starts a cluster on this machine that only this machine can reach, and stops it at Ctrl-C.
+    """
+    task = PROBLEMS[problem]()
+    try:
+        solver = MGRIT(task.propagator(), task.steps if steps is None else steps, cycle=cycle)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        _run(solver, task, workers, chunks, port, repeat, pause, show)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("stopped")
+
+
+def _run(
+    solver: MGRIT,
+    task: Any,
+    workers: int,
+    chunks: int | None,
+    port: int,
+    repeat: int | None,
+    pause: float,
+    show: bool,
+) -> None:
+    import dask
+    from distributed import Client, LocalCluster
+
+    from daskmgrit.dashboard import dask_setup
+
+    with (
+        # Few levels in one task: there is more to see.
+        dask.config.set({"daskmgrit.dashboard": True, "daskmgrit.agglomerate": len(solver.hierarchy)}),
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=f"127.0.0.1:{port}"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run_on_scheduler(lambda dask_scheduler: dask_setup(dask_scheduler))
+        page = client.dashboard_link.rpartition("/")[0] + "/mgrit"
+        click.echo(solver, err=True)
+        click.echo(f"{page}  (Ctrl-C ends it)")
+        if show:
+            with suppress(webbrowser.Error):
+                webbrowser.open(page)
+        for number in itertools.count(1):
+            result = solver.solve(
+                task.w0, initial_guess=task.initial_guess, chunks=chunks or 2 * workers, client=client, progress=False
+            )
+            click.echo(
+                f"solve {number}: {result.iterations} cycles, {result.reason}, residual {result.residuals[-1]:.1e}, "
+                f"{result.timings['total']:.1f} s"
+            )
+            if number == repeat:
+                return
+            time.sleep(pause)

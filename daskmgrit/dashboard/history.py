@@ -1,0 +1,299 @@
+"""What is known of the last runs, in bounded memory: plain data, written by the plug-in and read by the page."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from daskmgrit.dashboard.events import StageRow, TaskName
+
+__all__ = ["BARS", "RESIDUALS", "RUNS", "Bar", "History", "Run", "Stage"]
+
+RUNS = 8  # runs that are remembered
+BARS = 6000  # glyphs of each
+RESIDUALS = 5000  # residuals of each
+_CYCLES = 60  # cycles of each whose beginning is remembered
+
+MANY = {"V_cycle", "F_cycle", "whole_cycle", "nested"}  # tasks that span several levels
+SERVICE = {"edge", "part", "report", "residual", "regroup", "final"}  # tasks that move or collect what others made
+_ELSEWHERE = {"report", "residual", "regroup"}  # tasks whose number is not that of a chunk of the layout
+
+# Which stages a task may hold.
+_HOLDS = {
+    "initial": {"initial residual", "F-relaxation"},
+    "interpolate": {"F-relaxation"},
+    "relax": {"C-relaxation", "F-relaxation"},
+    "probe": {"C-relaxation"},
+    "restrict": {"residual", "coarse step", "F-relaxation"},
+    "coarse_step": {"coarse step"},
+    "enter": {"F-relaxation"},
+    "correct": {"correction", "F-relaxation"},
+    "coarse_solve": {"coarse solve"},
+}
+
+
+class Bar(NamedTuple):
+    """A glyph of the traversal: a task as it ended, or one of its stages."""
+
+    name: str  # of the task, or the stage's kind
+    task: bool
+    level: int  # the rows of levels that it covers
+    last: int
+    cycle: int
+    lo: int  # the steps of level 0 that it covers, lo … hi-1
+    hi: int
+    worker: str
+    start: float  # seconds since the epoch
+    stop: float
+    phi: float  # seconds of Phi; nan where that is not known
+
+
+@dataclass(slots=True)
+class Stage:
+    """A stage of a cycle: its tasks, and how many of them are done."""
+
+    name: str
+    level: int
+    waiting: set[tuple[str, int]] = field(default_factory=set)
+    ended: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def done(self) -> int:
+        """Tasks that ended."""
+        return len(self.ended)
+
+    @property
+    def tasks(self) -> int:
+        """All tasks."""
+        return len(self.ended) + len(self.waiting)
+
+
+@dataclass(slots=True)
+class _Task:
+    """A task whose stages are not reported yet."""
+
+    name: str
+    level: int
+    bar: Bar
+    transfer: float
+    zero: float | None = None  # when its first stage began, by its worker's clock
+    phi: float = 0.0
+
+
+@dataclass(slots=True)
+class Run:
+    """One solve.
+
+    Attributes
+    ----------
+    about : dict
+        See :func:`daskmgrit.dashboard.events.describe`.
+    started, ended : float
+        Seconds since the epoch.
+    state : str
+        ``"running"``, the reason of the Result, or why there is none.
+    residuals : deque of (int, float)
+        The last of them, by cycle.
+    bars : deque of Bar
+        The last of them; `count` is how many there were.
+    tasks : int
+        Tasks done.
+    busy : float
+        Seconds of all tasks.
+    cycles : dict
+        Stages of the last cycles that were submitted, by their number.
+    begun : dict
+        When the last cycles began.
+    totals : list
+        By level of the tasks: seconds of Phi, of the rest of the tasks, and of transfers to them, in all cycles whose
+        residual is known.
+    """
+
+    about: dict[str, Any]
+    started: float
+    threads: int = 1
+    ended: float | None = None
+    state: str = "running"
+    message: str = ""
+    residuals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
+    bars: deque[Bar] = field(default_factory=lambda: deque(maxlen=BARS))
+    count: int = 0
+    tasks: int = 0
+    busy: float = 0.0
+    changes: int = 0
+    cycles: dict[int, dict[int, Stage]] = field(default_factory=dict)
+    begun: dict[int, float] = field(default_factory=dict)
+    totals: list[list[float]] = field(default_factory=list)
+    _layout: dict[str, Any] = field(default_factory=dict)
+    _open: dict[tuple[int, int, int], list[_Task]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.totals = [[0.0, 0.0, 0.0] for _ in self.about["steps"]]
+
+    # -- what is heard -------------------------------------------------------------------------------------------
+
+    def submitted(self, names: Iterable[TaskName]) -> None:
+        """Take note of tasks that the client has sent."""
+        for name in names:
+            stages = self.cycles.setdefault(name.cycle, {})
+            stage = stages.get(name.stage)
+            if stage is None:
+                stage = stages[name.stage] = Stage(name.name, name.level)
+            elif stage.name in SERVICE and name.name not in SERVICE:
+                stage.name, stage.level = name.name, name.level
+            # A graph may name again what an earlier one has made.
+            if (name.name, name.chunk) not in stage.ended:
+                stage.waiting.add((name.name, name.chunk))
+        # Two cycles are under way at most; the one before them may still be reported on.
+        for old in sorted(self.cycles)[:-3]:
+            del self.cycles[old]
+        self.changes += 1
+
+    def task(self, name: TaskName, worker: str, start: float, stop: float, transfer: float) -> None:
+        """Take note of a task that ended."""
+        stage = self.cycles.get(name.cycle, {}).get(name.stage)
+        if stage is not None:
+            stage.waiting.discard((name.name, name.chunk))
+            stage.ended.add((name.name, name.chunk))
+        last = len(self.about["steps"]) - 1 if name.name in MANY else name.level
+        lo, hi = self._steps(name, stage)
+        bar = Bar(name.name, True, name.level, last, name.cycle, lo, hi, worker, start, stop, float("nan"))
+        self._draw(bar)
+        self.tasks += 1
+        self.busy += stop - start
+        if name.cycle not in self.begun:
+            self.begun[name.cycle] = start
+            if len(self.begun) > _CYCLES:
+                del self.begun[min(self.begun)]
+        # A client that settles nothing must not make the scheduler remember all.
+        if len(self._open) < 4 * BARS:
+            chunk = 0 if name.name in MANY or name.name == "coarse_solve" else name.chunk
+            task = _Task(name.name, name.level, bar, transfer)
+            self._open.setdefault((name.cycle, name.level, chunk), []).append(task)
+
+    def layout(self, event: dict[str, Any]) -> None:
+        """Take note of how the levels are cut, from cycle 1 on."""
+        self._layout = event
+
+    def settled(self, cycle: int, residual: float, rows: Iterable[StageRow]) -> None:
+        """Take note of a cycle whose residual is known, and of the stages done up to there."""
+        for row in rows:
+            task = self._holder(row)
+            if task is not None:
+                self._place(row, task)
+        for key in [key for key in self._open if key[0] <= cycle]:
+            for task in self._open.pop(key):
+                total = self.totals[task.level]
+                total[0] += task.phi
+                total[1] += max(task.bar.stop - task.bar.start - task.phi, 0.0)
+                total[2] += task.transfer
+        self.residuals.append((cycle, residual))
+        self.changes += 1
+
+    def end(self, state: str, message: str, now: float) -> None:
+        """Take note of the run's end; only the first counts."""
+        if self.ended is None:
+            self.state, self.message, self.ended = state, message, now
+            self._open.clear()
+            self.changes += 1
+
+    # -- what is drawn -------------------------------------------------------------------------------------------
+
+    def new_bars(self, seen: int) -> Iterator[Bar]:
+        """Return the bars after the first `seen`, as far as they are remembered."""
+        return islice(self.bars, max(len(self.bars) - (self.count - seen), 0), None)
+
+    @property
+    def gathered(self) -> int:
+        """First level of those that run within one task."""
+        return int((self._layout or self.about["layout"])["gathered"])
+
+    def current(self) -> int | None:
+        """Return the cycle that is under way: the first with tasks to be done; after the end, the last that counts."""
+        if self.ended is not None and self.residuals:
+            return self.residuals[-1][0]
+        for cycle in sorted(self.cycles):
+            if any(stage.waiting for stage in self.cycles[cycle].values()):
+                return cycle
+        return max(self.cycles, default=None)
+
+    def path(self, cycle: int | None) -> list[Stage]:
+        """Return the stages by which a cycle goes down and up the levels, in their order."""
+        stages = self.cycles.get(cycle, {}) if cycle is not None else {}
+        return [stages[number] for number in sorted(stages) if stages[number].name not in {*SERVICE, "guess"}]
+
+    # -- within --------------------------------------------------------------------------------------------------
+
+    def _draw(self, bar: Bar) -> None:
+        self.bars.append(bar)
+        self.count += 1
+        self.changes += 1
+
+    def _steps(self, name: TaskName, stage: Stage | None) -> tuple[int, int]:
+        """Return the steps that a task covers."""
+        points = self.about["steps"][0] + 1
+        if name.name in MANY or name.name in _ELSEWHERE or name.name == "coarse_solve":
+            return 0, points
+        # What goes from level to level is numbered by the chunks of the finer one.
+        level = name.level - (name.name in ("coarse_step", "part"))
+        layout = self._layout if name.cycle and self._layout else self.about["layout"]
+        bounds = layout["bounds"][level] if level < len(layout["bounds"]) else [0, points]
+        if name.chunk < len(bounds) - 1:
+            return bounds[name.chunk], bounds[name.chunk + 1]
+        # The layout has not come yet: an even share.
+        count = max(stage.tasks if stage else 1, name.chunk + 1)
+        return name.chunk * points // count, (name.chunk + 1) * points // count
+
+    def _holder(self, row: StageRow) -> _Task | None:
+        """Return the task that a stage was part of: that of its chunk which fits it in time."""
+        # The first C-relaxation of a cycle belongs to the residual of the one before. A coarse step may have a task of
+        # its own, which is named for its own level; and the first F-relaxation may be part of the task that restricts.
+        levels = {"coarse step": (row.row, row.row + 1), "F-relaxation": (row.row, row.row - 1)}
+        middle = row.start + row.seconds / 2
+        best, least = None, float("inf")
+        for cycle in (row.cycle, row.cycle + 1):
+            for level in levels.get(row.kind, (row.row,)):
+                for task in self._open.get((cycle, level, row.chunk), ()):
+                    if task.name not in MANY and row.kind not in _HOLDS.get(task.name, ()):
+                        continue
+                    away = max(task.bar.start - middle, middle - task.bar.stop, 0.0)
+                    if away < least:
+                        best, least = task, away
+        return best
+
+    def _place(self, row: StageRow, task: _Task) -> None:
+        """Draw a stage within its task; clocks differ by some milliseconds, so it counts from the first stage there."""
+        if task.zero is None:
+            task.zero = row.start
+        bar = task.bar
+        start = min(max(bar.start + row.start - task.zero, bar.start), bar.stop)
+        stop = min(start + row.seconds, bar.stop)
+        level = row.level if task.name in MANY else task.level
+        task.phi += row.phi_seconds
+        self._draw(
+            bar._replace(
+                name=row.kind, task=False, level=level, last=level, start=start, stop=stop, phi=row.phi_seconds
+            )
+        )
+
+
+class History:
+    """The last runs, newest first."""
+
+    def __init__(self) -> None:
+        self.runs: deque[Run] = deque(maxlen=RUNS)
+
+    def add(self, run: Run) -> None:
+        """Add a run that begins."""
+        self.runs.appendleft(run)
+
+    def find(self, name: str) -> Run | None:
+        """Return the run of this name."""
+        return next((run for run in self.runs if run.about["run"] == name), None)
+
+    def newest(self) -> Run | None:
+        """Return the newest run that is going on, else the newest."""
+        return next((run for run in self.runs if run.ended is None), self.runs[0] if self.runs else None)

@@ -1,0 +1,111 @@
+"""The scheduler's side: a plug-in for each solve that is going on, which hears its tasks and its client."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from daskmgrit.dashboard.events import CHANNEL, StageRow, TaskName, read_key
+from daskmgrit.dashboard.history import History, Run
+from daskmgrit.dashboard.page import history_of, install
+
+__all__ = ["MgritPlugin", "attach"]
+
+
+class MgritPlugin(SchedulerPlugin):
+    """Hears one solve. It goes when the solve ends or its client does; what it heard stays with the page.
+
+    Parameters
+    ----------
+    about : dict
+        See :func:`daskmgrit.dashboard.events.describe`.
+    """
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        self.name = f"{CHANNEL}-{about['run']}"
+        self.about = about
+
+    def attach(self, scheduler: Any) -> None:
+        """Begin to listen.
+
+        Raises
+        ------
+        NoPage
+            If the scheduler has no dashboard.
+        """
+        install(scheduler)
+        scheduler.handlers.setdefault(CHANNEL, _receiver(scheduler))
+        self.scheduler, self.run = scheduler, Run(self.about, time(), max(scheduler.total_nthreads, 1))
+        history: History = history_of(scheduler)
+        history.add(self.run)
+        scheduler.add_plugin(self, name=self.name)
+
+    # -- what the scheduler tells ----------------------------------------------------------------------------------
+
+    def update_graph(self, scheduler: Any, *, client: str, tasks: list[Any], **others: Any) -> None:
+        """Hear of new tasks."""
+        if client == self.about["client"]:
+            names = [read_key(key, self.about["run"]) for key in tasks]
+            self.run.submitted(name for name in names if name is not None)
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Hear of tasks that end."""
+        if finish != "memory" or start != "processing":
+            return
+        name: TaskName | None = read_key(key, self.about["run"])
+        if name is None:
+            return
+        spans: dict[str, tuple[float, float]] = {}
+        transfer = 0.0
+        for span in kwargs.get("startstops") or ():
+            spans[span["action"]] = span["start"], span["stop"]
+            if span["action"] == "transfer":
+                transfer += span["stop"] - span["start"]
+        if "compute" in spans:
+            self.run.task(name, str(kwargs.get("worker", "")), *spans["compute"], transfer)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Hear of clients that go."""
+        if client == self.about["client"]:
+            self.end("client lost", "")
+
+    # -- what the client tells -------------------------------------------------------------------------------------
+
+    def hear(self, events: list[dict[str, Any]]) -> None:
+        """Hear the client, whose events come in their order."""
+        for event in events:
+            if "layout" in event:
+                self.run.layout(event["layout"])
+            if "residual" in event:
+                self.run.settled(event["cycle"], event["residual"], (StageRow(*row) for row in event["stages"]))
+                told = {name: event[name] for name in ("cycle", "residual")} | {"run": self.about["run"]}
+                self.scheduler.log_event(CHANNEL, told)
+            if "end" in event:
+                self.end(event["end"], event["message"])
+
+    def end(self, state: str, message: str) -> None:
+        """Listen no more."""
+        self.run.end(state, message, time())
+        self.scheduler.plugins.pop(self.name, None)
+
+
+def _receiver(scheduler: Any) -> Any:
+    def receive(run: str, events: list[dict[str, Any]]) -> bool:
+        plugin = scheduler.plugins.get(f"{CHANNEL}-{run}")
+        if plugin is None:
+            return False
+        try:
+            plugin.hear(events)
+        except Exception as error:
+            plugin.end("not followed any more", repr(error))
+            raise
+        return True
+
+    return receive
+
+
+def attach(scheduler: Any, about: dict[str, Any]) -> None:
+    """Listen to a solve that is about to begin."""
+    MgritPlugin(about).attach(scheduler)

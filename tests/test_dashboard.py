@@ -1,0 +1,465 @@
+"""What the dashboard hears of a solve and keeps; that it is bounded, goes with the solve, and never breaks one."""
+
+import gc
+import logging
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import Decay
+from dask.utils import key_split
+from distributed import Client, LocalCluster, performance_report
+
+import daskmgrit as dm
+from daskmgrit.cli import main
+from daskmgrit.dashboard import dask_setup, documents, history, plots
+from daskmgrit.dashboard.events import TaskName
+from daskmgrit.dashboard.history import _HOLDS, MANY, History, Run
+from daskmgrit.dashboard.page import history_of
+
+STEPS = 100
+ABOUT = {
+    "run": "0a",
+    "client": "c",
+    "phi": "Decay",
+    "cycle": "V",
+    "steps": [8, 4],
+    "tol": 1e-6,
+    "maxiter": 9,
+    "layout": {"gathered": 1, "bounds": [[0, 4, 9]]},
+}
+
+
+def runs(cluster):
+    return list(history_of(cluster.scheduler).runs)
+
+
+def plugins(cluster):
+    return [name for name in cluster.scheduler.plugins if name.startswith("daskmgrit")]
+
+
+def wait_until(condition, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.05)
+
+
+def get(client, path):
+    link = client.dashboard_link.replace("/status", path)
+    with urllib.request.urlopen(link, timeout=60) as answer:
+        return answer.read().decode()
+
+
+# -- what is heard ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "config"),
+    [
+        ({}, {"chunks": 4}, {}),
+        ({}, {"chunks": 4}, {"agglomerate": 99}),
+        ({"cycle": "F", "coarsening": 3}, {"chunks": 3, "initial_guess": "nested"}, {"agglomerate": 2}),
+        ({"relaxation": 2}, {"chunks": 3}, {"agglomerate": 99, "beside": True}),
+        ({"relaxation": "F", "coarsening": [4, 2]}, {"chunks": 2, "maxiter": 4, "tol": 0}, {"agglomerate": 99}),
+        ({}, {"chunks": 1}, {}),
+    ],
+    ids=["V", "all levels", "F nested", "FCFCF beside", "F-relaxation", "one chunk"],
+)
+def test_every_task_and_stage_is_heard(cluster, client, w0, options, how, config):
+    with dask.config.set({f"daskmgrit.{name}": value for name, value in config.items()}):
+        result = dm.MGRIT(Decay(), STEPS, **options).solve(w0, client=client, **how)
+    run = runs(cluster)[0]
+    assert run.state == result.reason
+    assert not plugins(cluster)
+    assert [residual for _, residual in run.residuals] == result.residuals
+    stages = [bar for bar in run.bars if not bar.task]
+    assert sum(bar.phi for bar in stages) == pytest.approx(sum(result.timings["phi"]))
+    assert sorted(bar.name for bar in stages) == sorted(record.kind for record in result.records)
+    # A stage lies within a task that may hold it: the last task drawn of the same chunk and time.
+    tasks = [bar for bar in run.bars if bar.task]
+    for stage in stages:
+        holders = [
+            task
+            for task in tasks
+            if task.start <= stage.start <= stage.stop <= task.stop
+            and task.worker == stage.worker
+            and (task.lo, task.hi) == (stage.lo, stage.hi)
+            and (task.name in MANY or stage.name in _HOLDS.get(task.name, ()))
+        ]
+        assert holders, stage
+    # What is submitted ahead is not settled; all else is.
+    last = result.iterations
+    settled = [task for task in tasks if task.cycle <= last]
+    assert sum(map(sum, run.totals)) >= sum(task.stop - task.start for task in settled) * (1 - 1e-9)
+    assert all(0 <= bar.lo < bar.hi <= STEPS + 1 for bar in run.bars)
+    path = run.path(run.current())
+    assert path
+    assert all(stage.done == stage.tasks for stage in path)
+
+
+def test_residuals_are_an_event_that_anyone_may_hear(client, w0):
+    heard = []
+    client.subscribe_topic("daskmgrit", lambda event: heard.append(event[1]))
+    try:
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+        wait_until(lambda: len(heard) == len(result.residuals), "all residuals are heard")
+    finally:
+        client.unsubscribe_topic("daskmgrit")
+    assert [event["residual"] for event in heard] == result.residuals
+
+
+def test_two_solves_of_two_clients_stay_apart(cluster, client, w0):
+    results = {}
+    barrier = threading.Barrier(2, timeout=60)
+
+    def solve(steps):
+        def meet(cycle, residual, weights):
+            if cycle == 1:
+                barrier.wait()
+
+        with Client(cluster, set_as_default=False) as own:
+            results[steps] = dm.MGRIT(Decay(), steps).solve(w0, client=own, chunks=2, callback=meet)
+
+    threads = [threading.Thread(target=solve, args=(steps,)) for steps in (64, 101)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for run in runs(cluster)[:2]:
+        result = results[run.about["steps"][0]]
+        assert [residual for _, residual in run.residuals] == result.residuals
+        assert sum(not bar.task for bar in run.bars) == len(result.records)
+    assert {run.about["steps"][0] for run in runs(cluster)[:2]} == {64, 101}
+    assert not plugins(cluster)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_solve_that_fails_says_so(cluster, client, w0, error):
+    def callback(cycle, residual, weights):
+        assert plugins(cluster)
+        raise error("of the callback")
+
+    with pytest.raises(error):
+        dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2, callback=callback)
+    run = runs(cluster)[0]
+    assert run.state == ("failed" if error is ZeroDivisionError else "interrupted")
+    assert "of the callback" in run.message
+    assert not plugins(cluster)
+
+
+def test_a_client_that_drops(cluster, w0):
+    """The plug-in goes with the client, and the page keeps what it knows."""
+    code = (
+        "import os, sys, numpy as np, daskmgrit as dm\n"
+        "from distributed import Client\n"
+        "if __name__ == '__main__':\n"
+        "    def phi(weights, index, level): return 0.9 * weights\n"
+        "    def drop(cycle, residual, weights):\n"
+        "        if cycle == 2: os._exit(7)\n"
+        f"    dm.MGRIT(phi, 64).solve(np.ones(2), client=Client({cluster.scheduler_address!r}), chunks=2, tol=0,"
+        " callback=drop)\n"
+    )
+    before = len(runs(cluster))
+    out = subprocess.run([sys.executable, "-c", code], timeout=120, check=False, capture_output=True, text=True)
+    assert out.returncode == 7, out.stderr
+    wait_until(lambda: not plugins(cluster), "the plug-in goes")
+    assert len(runs(cluster)) == min(before + 1, history.RUNS)
+    assert runs(cluster)[0].state == "client lost"
+    assert runs(cluster)[0].bars
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_bounded_on_a_long_run():
+    run = Run(ABOUT, 0.0)
+    largest = 0
+    cycles = 4 * history.BARS
+    for cycle in range(cycles):
+        names = [TaskName("relax", 0, cycle, cycle, j) for j in (0, 1)]
+        run.submitted(names)
+        for name in names:
+            run.task(name, "tcp://a", cycle, cycle + 1, 0.0)
+        if cycle % 2:  # every other cycle is never settled
+            run.settled(cycle, 1.0, ())
+        largest = max(largest, len(run._open))
+    assert run.count == 2 * cycles
+    assert len(run.bars) == history.BARS
+    assert len(run.residuals) == min(cycles // 2, history.RESIDUALS)
+    assert len(run.cycles) <= 3
+    assert len(run.begun) <= 60
+    assert largest <= 4
+    assert len(list(run.new_bars(run.count - 5))) == 5
+    assert len(list(run.new_bars(0))) == history.BARS
+
+    never = Run(ABOUT, 0.0)
+    for cycle in range(5 * history.BARS):
+        never.task(TaskName("relax", 0, cycle, cycle, 0), "tcp://a", cycle, cycle + 1, 0.0)
+    assert len(never._open) <= 4 * history.BARS
+
+    kept = History()
+    for number in range(100):
+        kept.add(Run(ABOUT | {"run": str(number)}, 0.0))
+    assert [run.about["run"] for run in kept.runs] == [str(number) for number in range(99, 99 - history.RUNS, -1)]
+
+
+def test_state_of_the_current_cycle():
+    from daskmgrit.dashboard.words import headline, where
+
+    run = Run(ABOUT, 0.0)
+    assert where(run) == (None, "", 0.0)
+    stages = [("relax", 0), ("restrict", 0), ("coarse_solve", 1), ("correct", 0)]
+    names = [TaskName(name, level, 1, number, j) for number, (name, level) in enumerate(stages) for j in (0, 1)]
+    names.insert(2, TaskName("edge", 0, 1, 1, 0))
+    run.submitted(names)
+    run.submitted(names[-1:])  # as a later graph names again what it builds on
+    seen = []
+    for count, name in enumerate(names, 1):
+        seen.append(where(run)[1])
+        run.task(name, "tcp://a", count, count + 1, 0.0)
+        run.task(name, "tcp://a", count, count + 1, 0.0)  # computed again, as after the loss of a worker
+        assert where(run)[2] == pytest.approx(count / 9)
+    assert seen == ["level 0, down"] * 5 + ["level 1, at the bottom"] * 2 + ["level 0, up"] * 2
+    assert "100% of its tasks done" in headline(run)
+    assert [stage.name for stage in run.path(1)] == [name for name, _ in stages]
+
+
+# -- where there is no page ------------------------------------------------------------------------------------------
+
+
+def warnings_of(caplog):
+    return [record.message for record in caplog.records if "its page /mgrit" in record.message]
+
+
+def test_switched_off(cluster, client, w0):
+    before = runs(cluster)
+    with dask.config.set({"daskmgrit.dashboard": False}):
+        dm.MGRIT(Decay(), STEPS).solve(
+            w0, client=client, chunks=2, callback=lambda *args: bool(plugins(cluster)) and pytest.fail("it listens")
+        )
+    assert runs(cluster) == before
+
+
+def test_cluster_without_dashboard(w0, caplog):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        caplog.at_level(logging.WARNING, "daskmgrit"),
+    ):
+        for _ in range(2):
+            assert dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2).converged
+        assert not plugins(cluster)
+    [sentence] = warnings_of(caplog)
+    assert "without its dashboard" in sentence
+
+
+@pytest.mark.parametrize("where", ["attach", "hear", "tell"])
+def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, monkeypatch, caplog):
+    from daskmgrit.dashboard import listen, plugin
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("of the dashboard")
+
+    target = {
+        "attach": (plugin, "attach"),
+        "hear": (plugin.MgritPlugin, "hear"),
+        "tell": (listen, "stage_rows"),
+    }[where]
+    monkeypatch.setattr(*target, fail)
+    with caplog.at_level(logging.WARNING, "daskmgrit"):
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    assert result.converged
+    [sentence] = warnings_of(caplog)
+    assert "of the dashboard" in sentence
+    wait_until(lambda: not plugins(cluster), "the plug-in goes")
+    monkeypatch.undo()
+    dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    assert runs(cluster)[0].state == "tol"
+
+
+def test_scheduler_without_the_package(w0, caplog):
+    """A scheduler that cannot import daskmgrit runs a solve all the same, and a sentence says what is missing."""
+    with dask.config.set(scheduler="sync"):
+        expected = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=3)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    # conftest, where phi is, is not there either.
+    bare = (
+        "import sys; sys.modules['daskmgrit'] = None; from distributed.cli.dask_scheduler import main; "
+        "main(['--host', '127.0.0.1', '--port', sys.argv[1], '--dashboard-address', '127.0.0.1:0'])"
+    )
+    here = {"cwd": Path(__file__).parent, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    worker = ["-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+    running = []
+    try:
+        running.append(
+            subprocess.Popen([sys.executable, "-c", bare, address.rpartition(":")[2]], **here | {"cwd": "/"})
+        )
+        running.append(subprocess.Popen([sys.executable, *worker], **here))
+        with (
+            Client(address, timeout="60s", set_as_default=False) as client,
+            caplog.at_level(logging.WARNING, "daskmgrit"),
+        ):
+            result = dm.MGRIT(Decay(), STEPS).solve(
+                w0, client=client, chunks=3, callback=lambda cycle, residual, weights: client.compute(weights) is None
+            )
+            assert result.residuals == expected.residuals
+            again = dm.MGRIT(Decay(), STEPS).solve(w0, result, client=client, chunks=2, maxiter=0)
+            assert np.array_equal(client.compute(again.weights).result(), expected.weights.compute())
+            with pytest.raises(ZeroDivisionError):
+                dm.MGRIT(explodes, STEPS).solve(w0, client=client, chunks=2)
+            del result, again
+            gc.collect()
+    finally:
+        for process in reversed(running):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    [sentence] = warnings_of(caplog)
+    assert "the scheduler lacks daskmgrit" in sentence
+    assert "--preload daskmgrit.dashboard" in sentence
+    assert "PipInstall" in sentence
+
+
+def explodes(weights, index, level):
+    if level:
+        raise ZeroDivisionError
+    return 0.9 * weights
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_pages_are_served_and_listed(client, w0):
+    dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    for page in ("/mgrit", "/status", "/tasks"):
+        assert re.search(r'href="mgrit"', get(client, page)), page
+    listed = get(client, "/individual-plots.json")
+    for name in documents.single_documents():
+        assert f"/individual-mgrit-{name}" in listed
+        assert f'href="individual-mgrit-{name}"' in get(client, "/status")
+        assert "<html" in get(client, f"/individual-mgrit-{name}")
+
+
+def test_preload_has_the_page_before_any_solve():
+    async def attempt():
+        from distributed import Scheduler
+
+        async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", dashboard=True) as scheduler:
+            dask_setup(scheduler)
+            dask_setup(scheduler)
+            applications = [app for app in scheduler.http_application.applications if hasattr(app, "app_paths")]
+            return [path for app in applications for path in app.app_paths if path == "/mgrit"]
+
+    import asyncio
+
+    assert asyncio.run(attempt()) == ["/mgrit"]
+
+
+def test_two_browsers_see_the_same(client, w0):
+    """Every document has its own models; both are brought up to date from the same history."""
+    result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+
+    def look(dask_scheduler):
+        # Bokeh is used by one thread only: the scheduler's.
+        from bokeh.document import Document
+
+        known, seen = history_of(dask_scheduler).runs, []
+        for _ in range(2):
+            doc = Document()
+            documents.mgrit_document(history_of(dask_scheduler), doc, {})
+            [page] = doc.components
+            assert len(page.sections) == min(len(known), 3)
+            for _ in range(2):
+                page.update()
+                section = next(iter(page.sections.values()))
+                seen.append([len(section.levels.source.data["left"]), section.below[1].points.data["y"]])
+            # One run, chosen from the list.
+            page.select.value = known[-1].about["run"]
+            assert list(page.sections) == [page.select.value]
+            assert not page.failed
+        return seen, len(known[0].bars)
+
+    seen, bars = client.run_on_scheduler(look)
+    assert seen == [[bars, result.residuals]] * 4
+
+
+def test_a_zero_residual_is_marked(client):
+    def look():
+        run = Run(ABOUT, 0.0)
+        for cycle, residual in enumerate([1.0, 1e-3, 0.0]):
+            run.settled(cycle, residual, ())
+        plot = plots.ResidualPlot()
+        plot.show(run)
+        return dict(plot.points.data), dict(plot.zeros.data)
+
+    points, zeros = client.run_on_scheduler(look)
+    assert points == {"x": [0, 1], "y": [1.0, 1e-3]}
+    assert zeros["x"] == [2]
+    assert 0 < zeros["y"][0] < ABOUT["tol"]
+
+
+def test_an_error_in_drawing_stays_on_the_page(client, caplog):
+    def look():
+        made = documents._Single(History(), plots.ResidualPlot)
+        made.history.add(None)
+        for _ in range(3):
+            made.update()
+        return made.failed
+
+    with caplog.at_level(logging.ERROR, "daskmgrit"):
+        assert client.run_on_scheduler(look)
+    assert [record.message for record in caplog.records if record.name == "daskmgrit"] == [
+        "the page /mgrit cannot be drawn"
+    ]
+
+
+# -- Dask's own pages ------------------------------------------------------------------------------------------------
+
+
+def test_names_group_by_kind_and_level(cluster, client, w0):
+    seen = set()
+
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        dm.MGRIT(Decay(), STEPS).solve(
+            w0, client=client, chunks=2, callback=lambda *args: seen.update(cluster.scheduler.tasks) and None
+        )
+    prefixes = {key_split(key) for key in seen}
+    assert {"relax.L0", "restrict.L0", "correct.L0", "relax.L1", "edge.L0"} <= prefixes
+    # No run's token is part of a name, so a kind has one colour in every solve.
+    assert all(re.fullmatch(r"[A-Za-z_]+\.L\d+|propagator|w0|weights", prefix) for prefix in prefixes), prefixes
+
+
+def test_performance_report_names_the_tasks(client, w0, tmp_path):
+    path = tmp_path / "report.html"
+    with performance_report(str(path), mode="inline"), dask.config.set({"daskmgrit.agglomerate": 99}):
+        dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    text = path.read_text()
+    for name in ("relax.L0", "restrict.L1", "correct.L1", "coarse_solve.L4"):
+        assert name in text
+
+
+def test_demonstration():
+    out = CliRunner().invoke(
+        main,
+        ["dashboard", "xor", "--steps", "32", "--repeat", "2", "--pause", "0", "--no-show", "--port", "0"],
+    )
+    assert out.exit_code == 0, out.output
+    assert re.search(r"http://127\.0\.0\.1:\d+/mgrit", out.stdout)
+    assert "solve 2: " in out.stdout
+    assert CliRunner().invoke(main, ["dashboard", "xor", "--steps", "1"]).exit_code == 2
