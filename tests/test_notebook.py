@@ -1,18 +1,24 @@
 """What a notebook shows."""
 
+import io
 import math
 import re
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import Decay
+from nbclient import NotebookClient
+from rich.console import Console
 
 import daskmgrit as dm
 from daskmgrit.notebook.residuals import residual_svg
 from daskmgrit.problems import digits, xor
+from daskmgrit.progress import Progress
 
 
 def tree(shown):
@@ -139,3 +145,62 @@ print(solver._repr_html_(), solver.solve(np.ones(2), progress=True)._repr_html_(
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert len(re.findall("<svg", out.stdout)) == 1
+
+
+def executed(*sources):
+    """Run cells in a kernel of their own; return what each put out."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
+    return [cell.outputs for cell in notebook.cells]
+
+
+def test_progress_in_a_notebook():
+    _, finished, failed, awaited = executed(
+        """
+import numpy as np, daskmgrit as dm
+solver = dm.MGRIT(lambda weights, index, level: weights * 0.9 ** (2**level) + 0.01 * np.sin(weights), 100)
+def fails(cycle, residual, weights):
+    if cycle == 2:
+        raise KeyError
+""",
+        "result = solver.solve(np.ones(2), progress=True)",
+        """
+try:
+    solver.solve(np.ones(2), progress=True, callback=fails)
+except KeyError:
+    pass
+""",
+        """
+from distributed import Client, LocalCluster
+async with LocalCluster(
+    n_workers=1, processes=False, dashboard_address="127.0.0.1:0", asynchronous=True
+) as cluster, Client(cluster, asynchronous=True):
+    again = await solver.solve(np.ones(2), progress=True)
+    assert again.residuals == result.residuals
+""",
+    )
+    for outputs in (finished, failed, awaited):
+        # One table, and no bar that goes on for ever.
+        (output,) = outputs
+        shown = output["data"]["text/html"]
+        assert "<progress" not in shown
+        cycles = [row[0].text for row in ET.fromstring(shown).iter("tr")][1:]
+        assert len(cycles) == 3 if outputs is failed else len(cycles) > 3
+        assert cycles == [str(cycle) for cycle in range(len(cycles))]
+        assert output["data"]["text/plain"].splitlines()[1].split()[0] == "0"
+    assert finished[0]["data"]["text/plain"].split("s")[0] == awaited[0]["data"]["text/plain"].split("s")[0]
+
+
+@pytest.mark.parametrize(("tol", "told"), [(1e-4, "50% of the way to the tolerance"), (0, "cycle 2 of at most 9")])
+def test_progress_in_a_terminal(monkeypatch, tol, told):
+    screen = io.StringIO()
+    terminal = {"file": screen, "force_terminal": True, "width": 100}
+    monkeypatch.setattr("daskmgrit.progress.Console", lambda **how: Console(**(how | terminal)))
+    with Progress(True, tol, 9, 0.0) as lines:
+        lines.line(0, 1.0)
+        lines.line(1, 1e-2)
+        end = time.monotonic() + 20
+        while told not in screen.getvalue():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert "1.000e-02   0.010" in screen.getvalue()

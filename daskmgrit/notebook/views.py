@@ -113,7 +113,8 @@ def descent_view(phi: GradientDescent) -> Markup:
 def function_view(phi: vectorize) -> Markup:
     """Return what is known of a wrapped function."""
     inner = phi.phi
-    rows = [("phi", repr(inner))]
+    # A function's repr has its address, which tells nobody anything.
+    rows = [("phi", f"{inner.__module__}.{_name(inner)}" if inspect.isroutine(inner) else repr(inner))]
     # A function that is not Python's may have none.
     with suppress(TypeError, ValueError):
         rows.append(("signature", f"{_name(inner)}{inspect.signature(inner)}"))
