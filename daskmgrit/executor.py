@@ -283,6 +283,9 @@ def _current_client() -> Any:
     from distributed import default_client
 
     try:
-        return default_client()
+        client = default_client()
     except ValueError:
         return None
+    # One whose connection failed stays the current client until it is collected as garbage.
+    failed = client.status == "connecting" and not getattr(client, "_scheduler_identity", True)
+    return None if failed else client

@@ -340,3 +340,14 @@ def test_result_that_cannot_be_brought(client):
     (handle,) = executor.submit(book, [task])
     with pytest.raises(dm.ClusterError, match=r"it is on a worker but could not be brought.*0\.3 s"):
         executor.fetch(handle, "it")
+
+
+def test_a_client_that_never_connected_is_not_the_current_one(w0):
+    from distributed import Client, default_client
+
+    with pytest.raises(ValueError, match="missing port") as caught:
+        Client("nonsense", timeout="5s")
+    # The error's traceback keeps the client.
+    assert caught.value.__traceback__ is not None
+    assert default_client().status == "connecting"
+    assert dm.MGRIT(Decay(), STEPS).solve(w0, maxiter=1).iterations == 1
