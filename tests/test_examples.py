@@ -1,5 +1,7 @@
 """The examples and the commands that the documents print, as a user runs them."""
 
+import ast
+import json
 import re
 import signal
 import socket
@@ -8,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +27,59 @@ def test_example(name):
     assert "NOT" not in out.stdout
     for difference in re.findall(r"difference from serial training:? ([\d.e+-]+)", out.stdout):
         assert float(difference) < 1e-7
+
+
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+def last_value(cell):
+    """What the last line of a cell gave; the examples end with a dict of what they found."""
+    (output,) = (output for output in cell.outputs if output.output_type == "execute_result")
+    return ast.literal_eval(output.data["text/plain"])
+
+
+def assert_right(found):
+    assert found["converged"] is True
+    assert found.get("error", 0) < 1e-7
+    assert found.get("accuracy", 1) > 0.85
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path, tmp_path, monkeypatch):
+    """As a reader runs it, whole; what it says at its end is what it says as it is stored."""
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    notebook = nbformat.read(path, as_version=4)
+    stored = last_value(notebook.cells[-1])
+    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    found = last_value(notebook.cells[-1])
+    assert_right(found)
+    assert found["cycles"] == stored["cycles"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_notebook_connects_to_a_running_cluster(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+    notebook = nbformat.read(ROOT / "examples" / "watch_on_a_cluster.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    assert_right(last_value(notebook.cells[-1]))
+    link = next(output.text for cell in notebook.cells for output in cell.get("outputs", ()) if "/mgrit" in str(output))
+    assert link.strip() == cluster.dashboard_link.removesuffix("/status") + "/mgrit"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_outputs(path):
+    """They are whole, small, and tell of no machine."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert path.stat().st_size < 250_000
+    outputs = [output for cell in code for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    text = json.dumps([{**output, "data": {**output.get("data", {}), "image/png": ""}} for output in outputs])
+    assert not re.search(r"/home/|/root|/tmp|site-packages|tcp://|0x[0-9a-f]{6}|<progress", text)
+    assert set(re.findall(r"(?:127\.0\.0\.1|localhost):(\d+)", text)) <= {"8787"}
 
 
 def test_readme_python():
@@ -60,3 +117,16 @@ def test_deploy_commands():
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def test_pictures_of_the_documents(tmp_path):
+    """The script makes every picture that docs/notebooks.md shows."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import make_plots
+    finally:
+        sys.path.pop(0)
+    make_plots.main(str(tmp_path), steps=100)
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "docs" / "notebooks.md").read_text())
+    assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())
+    assert all((ROOT / "docs" / name).is_file() for name in shown)

@@ -119,10 +119,9 @@ def plot_traversal(result: Result, cycles: Any = None, ax: Any = None) -> Any:
             fontsize="small",
         )
     ax.set_ylim(depth - 0.5, -0.9)
-    ax.set_yticks(range(depth), [f"{level}   N = {steps}" for level, steps in enumerate(result.levels)])
+    ax.set_yticks(range(depth), [f"level {level}:  N = {steps}" for level, steps in enumerate(result.levels)])
     ax.set_xlim(-0.005 * span * scale, 1.005 * span * scale)
     ax.set_xlabel(f"time, {unit}")
-    ax.set_ylabel("level")
     ax.set_title(f"{_which(first, last, result)}, {result.cycle}-cycle on {depth} levels", fontsize="medium")
     ax.legend(
         handles=_keys(records),

@@ -136,7 +136,7 @@ class vectorize:
         return stages_of(self.phi, level)
 
     def __repr__(self) -> str:
-        return f"vectorize({self.phi!r})"
+        return f"vectorize({getattr(self.phi, '__qualname__', repr(self.phi))})"
 
     def _repr_html_(self) -> str:
         from daskmgrit.notebook import function_view
