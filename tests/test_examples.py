@@ -12,7 +12,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,22 +44,22 @@ def assert_right(found):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path, tmp_path, monkeypatch):
+def test_notebook(path, execute, monkeypatch):
     """As a reader runs it, whole; what it says at its end is what it says as it is stored."""
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     notebook = nbformat.read(path, as_version=4)
     stored = last_value(notebook.cells[-1])
-    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    place = execute(notebook)
     found = last_value(notebook.cells[-1])
     assert_right(found)
     assert found["cycles"] == stored["cycles"]
-    assert not list(tmp_path.iterdir())
+    assert not list(place.iterdir())
 
 
-def test_notebook_connects_to_a_running_cluster(cluster, tmp_path, monkeypatch):
+def test_notebook_connects_to_a_running_cluster(cluster, execute, monkeypatch):
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
     notebook = nbformat.read(ROOT / "examples" / "watch_on_a_cluster.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    execute(notebook)
     assert_right(last_value(notebook.cells[-1]))
     link = next(output.text for cell in notebook.cells for output in cell.get("outputs", ()) if "/mgrit" in str(output))
     assert link.strip() == cluster.dashboard_link.removesuffix("/status") + "/mgrit"

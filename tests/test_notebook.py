@@ -12,7 +12,6 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import Decay
-from nbclient import NotebookClient
 from rich.console import Console
 
 import daskmgrit as dm
@@ -147,15 +146,8 @@ print(solver._repr_html_(), solver.solve(np.ones(2), progress=True)._repr_html_(
     assert len(re.findall("<svg", out.stdout)) == 1
 
 
-def executed(*sources):
-    """Run cells in a kernel of their own; return what each put out."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
-    return [cell.outputs for cell in notebook.cells]
-
-
-def test_progress_in_a_notebook():
-    _, finished, failed, awaited = executed(
+def test_progress_in_a_notebook(execute):
+    sources = [
         """
 import numpy as np, daskmgrit as dm
 solver = dm.MGRIT(lambda weights, index, level: weights * 0.9 ** (2**level) + 0.01 * np.sin(weights), 100)
@@ -178,7 +170,10 @@ async with LocalCluster(
     again = await solver.solve(np.ones(2), progress=True)
     assert again.residuals == result.residuals
 """,
-    )
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    execute(notebook)
+    _, finished, failed, awaited = (cell.outputs for cell in notebook.cells)
     for outputs in (finished, failed, awaited):
         # One table, and no bar that goes on for ever.
         (output,) = outputs

@@ -114,7 +114,8 @@ def function_view(phi: vectorize) -> Markup:
     """Return what is known of a wrapped function."""
     inner = phi.phi
     # A function's repr has its address, which tells nobody anything.
-    rows = [("phi", f"{inner.__module__}.{_name(inner)}" if inspect.isroutine(inner) else repr(inner))]
+    place = f"{inner.__module__}." if getattr(inner, "__module__", None) else ""
+    rows = [("phi", f"{place}{_name(inner)}" if inspect.isroutine(inner) else repr(inner))]
     # A function that is not Python's may have none.
     with suppress(TypeError, ValueError):
         rows.append(("signature", f"{_name(inner)}{inspect.signature(inner)}"))
