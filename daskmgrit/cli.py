@@ -24,6 +24,7 @@ from daskmgrit.paper.command import paper
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS, Problem
 from daskmgrit.result import Result
 from daskmgrit.serial import train_serially
+from daskmgrit.tune.command import tune
 
 __all__ = ["main"]
 
@@ -70,6 +71,7 @@ def main() -> None:
 
 main.add_command(paper)
 main.add_command(dashboard)
+main.add_command(tune)
 
 
 @main.command()
@@ -112,6 +114,7 @@ main.add_command(dashboard)
     type=click.Choice(list(COARSE_DATA)),
     help="What coarse steps see of serialized data: step [default of Solvers 2 and 3], window [4], injected, averaged.",
 )
+@click.option("--max-stages", type=click.IntRange(min=1), help="At most so many stages; longer steps are cut short.")
 @click.option("--window", type=click.IntRange(min=1), help="B, the most fine steps whose examples a window holds.")
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3.")
 @click.option(
@@ -167,7 +170,7 @@ def solve(
             options["learning_rate"],
             options["max_learning_rate"],
             factor=hierarchy.get("coarsening", 2),
-            **{name: options[name] for name in ("batch", "coarse", "data", "window")},
+            **{name: options[name] for name in ("batch", "coarse", "max_stages", "data", "window")},
         )
         mgrit = MGRIT(
             phi,

@@ -129,10 +129,10 @@ def estimate_max_rate(
     >>> def descend(weights, index, level, rate):
     ...     return weights - rate * weights * np.array([0.1, 1.0, 4.0])
     >>> print(estimate_max_rate(descend, np.ones(3), rate=0.1, steps=8))
-    largest eigenvalue  4 of the Hessian, at step 0, after 5 power iterations
+    largest eigenvalue  4 of the Hessian, at step 5, after 4 power iterations
     stability bound     2 / 4 = 0.5
     alpha_max           0.8 x 0.5 = 0.4, the first the safety factor
-    Phi evaluations     191
+    Phi evaluations     72
     """
     from daskmgrit.mgrit import check_w0
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
-from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step
+from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step, published_bound
 from daskmgrit.coarse.substeps import substep_count, substeps
-from daskmgrit.options import number_option
+from daskmgrit.options import integer_option, number_option
 
 __all__ = ["METHODS", "CoarseRule"]
 
@@ -32,6 +32,9 @@ class CoarseRule:
         alpha_max, the largest stable rate of a plain step.
     damping : float, default 0.05
         eps of the Chebyshev step, in (0, 1].
+    max_stages : int, optional
+        At most so many stages. A step that would take more is shortened to what so many are stable for: a cap further
+        out, and the critical path stops growing with the level.
 
     Raises
     ------
@@ -44,11 +47,15 @@ class CoarseRule:
     [1, 1, 1, 1, 2, 3, 3, 5]
     >>> [CoarseRule(("capped", "capped", "substeps"), 1.0).stages(2.0**level, level) for level in range(4)]
     [1, 1, 4, 8]
+    >>> short = CoarseRule("chebyshev", 8.0, max_stages=3)
+    >>> short.stages(1024.0, 10), round(short.covered(1024.0, 10), 1)
+    (3, 69.6)
     """
 
     method: str | Sequence[str] = "capped"
     max_rate: float = 1.0
     damping: float = DAMPING
+    max_stages: int | None = None
 
     def __post_init__(self) -> None:
         given = (self.method,) if isinstance(self.method, str) else tuple(self.method)
@@ -61,20 +68,37 @@ class CoarseRule:
         number_option("damping", self.damping, "eps of the Chebyshev step is in (0, 1]; 0.05 is usual", above=0)
         if self.damping > 1:
             raise ValueError(f"damping={self.damping} is out of range: eps is in (0, 1]; 0.05 is usual")
+        if self.max_stages is not None:
+            integer_option("max_stages", self.max_stages, 1, "it is the most stages of a coarse step")
         object.__setattr__(self, "method", given)
 
     def on(self, level: int) -> str:
         """Return the method of a level."""
         return self.method[min(level, len(self.method) - 1)]
 
-    def stages(self, length: float, level: int) -> int:
-        """Return how many gradients a step of `length` takes on `level`, one after another."""
+    def _wanted(self, length: float, level: int) -> int:
+        """Return the stages that a step of `length` would take."""
         method = self.on(level)
         if method == "capped":
             return 1
         if method == "substeps":
             return substep_count(length, self.max_rate)
         return chebyshev_stages(length, self.max_rate, self.damping)
+
+    def stages(self, length: float, level: int) -> int:
+        """Return how many gradients a step of `length` takes on `level`, one after another."""
+        wanted = self._wanted(length, level)
+        return wanted if self.max_stages is None else min(wanted, self.max_stages)
+
+    def covered(self, length: float, level: int) -> float:
+        """Return the length that a step takes on `level`: `length`, or what its stages are stable for."""
+        stages = self.stages(length, level)
+        if stages == 1:
+            return min(length, self.max_rate)
+        if stages == self._wanted(length, level):
+            return length
+        bound = stages if self.on(level) == "substeps" else published_bound(stages, self.damping) / 2
+        return bound * self.max_rate
 
     def step(self, gradient: Callable[[Array], Array], weights: Array, length: float, level: int) -> Array:
         """Take a step.
@@ -90,9 +114,7 @@ class CoarseRule:
         level : int
             The level.
         """
-        method, stages = self.on(level), self.stages(length, level)
-        if method == "capped":
-            return weights - min(length, self.max_rate) * gradient(weights)
-        if method == "substeps" or stages == 1:
-            return substeps(gradient, weights, length, stages)
-        return chebyshev_step(gradient, weights, length, stages, self.damping)
+        stages, covered = self.stages(length, level), self.covered(length, level)
+        if stages == 1 or self.on(level) == "substeps":
+            return substeps(gradient, weights, covered, stages)
+        return chebyshev_step(gradient, weights, covered, stages, self.damping)

@@ -36,6 +36,8 @@ class stabilise:
         ``"capped"``, ``"substeps"`` or ``"chebyshev"``, see :class:`daskmgrit.coarse.CoarseRule`; or one per level.
     damping : float, default 0.05
         eps of the Chebyshev step.
+    max_stages : int, optional
+        At most so many stages; longer steps are shortened to what these are stable for.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class stabilise:
         factor: int | Sequence[int] = 2,
         method: str | Sequence[str] = "chebyshev",
         damping: float = DAMPING,
+        max_stages: int | None = None,
     ) -> None:
         if not callable(phi_of_rate):
             raise TypeError(
@@ -78,7 +81,7 @@ class stabilise:
             )
         self.phi_of_rate, self.factor = phi_of_rate, factor if isinstance(factor, int) else tuple(factor)
         self.rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
-        self.coarse = CoarseRule(method, max_rate, damping)
+        self.coarse = CoarseRule(method, max_rate, damping, max_stages)
         if max_rate < rate:
             raise ValueError(
                 f"max_rate={max_rate} is below rate={rate}: plain steps of level 0 would not be stable; lower the rate"
@@ -91,6 +94,10 @@ class stabilise:
     def stages(self, level: int) -> int:
         """Return how often a step of `level` calls `phi_of_rate`, one after another."""
         return self.coarse.stages(self.length(level), level)
+
+    def shortfall(self, level: int) -> float:
+        """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""
+        return self.length(level) / self.coarse.covered(self.length(level), level)
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step."""

@@ -61,6 +61,8 @@ class GradientDescent:
         levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
     damping : float, default 0.05
         eps of the Chebyshev step.
+    max_stages : int, optional
+        At most so many stages; longer steps are shortened to what these are stable for.
 
     Examples
     --------
@@ -81,15 +83,20 @@ class GradientDescent:
         repeats: int = 1,
         coarse: str | Sequence[str] = "capped",
         damping: float = DAMPING,
+        max_stages: int | None = None,
     ) -> None:
         self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
-        self.coarse = CoarseRule(coarse, rate.maximum, damping)
+        self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages)
         self._average = bool(getattr(data, "average", False))
         self._per_step: int | None = getattr(data, "per_step", None)
 
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
         return self.coarse.stages(self.rate.length(level), level)
+
+    def shortfall(self, level: int) -> float:
+        """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""
+        return self.rate.length(level) / self.coarse.covered(self.rate.length(level), level)
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step."""

@@ -43,6 +43,8 @@ class Tuned:
         The solver whose data it takes.
     max_learning_rate : float
         alpha_max.
+    max_stages : int or None
+        At most so many stages, see :class:`daskmgrit.coarse.CoarseRule`.
     window : int
         B, see :class:`daskmgrit.models.Window`; without effect where all examples are taken.
     coarsening, relaxation, min_coarse
@@ -53,6 +55,7 @@ class Tuned:
 
     base: str
     max_learning_rate: float
+    max_stages: int | None = None
     window: int = 128
     coarsening: tuple[int, ...] = (2,)
     relaxation: tuple[str, ...] = ("FCF",)
@@ -146,6 +149,7 @@ class Problem:
         data: str | None = None,
         window: int | None = None,
         damping: float = DAMPING,
+        max_stages: int | None = None,
     ) -> GradientDescent:
         """Make up the propagator.
 
@@ -179,6 +183,8 @@ class Problem:
             B of ``data="window"``, by default the problem's own.
         damping : float, default 0.05
             eps of the Chebyshev step.
+        max_stages : int, optional
+            At most so many stages of a coarse step, with Solver 4 by default the problem's own.
 
         Raises
         ------
@@ -209,9 +215,11 @@ class Problem:
             rate = CappedRate(base, top, tuple(factor) if isinstance(factor, Sequence) else factor)
         if coarse is None:
             coarse = "chebyshev" if solver == "4" else "capped"
+        if max_stages is None and solver == "4":
+            max_stages = self.tuned.max_stages
         rule = self._data(solver, factor, batch, offset, injection, "averaged" if averaged else data, window, fine_only)
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
-        return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping)
+        return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping, max_stages)
 
     def _data(
         self,

@@ -1,0 +1,7 @@
+"""Tuning: measures a small grid of settings on a short prefix of a training run, and predicts the best."""
+
+from daskmgrit.tune.path import critical_path, predicted_path
+from daskmgrit.tune.search import Trial, TuneReport, tune
+from daskmgrit.tune.settings import Settings, default_grid, rated
+
+__all__ = ["Settings", "Trial", "TuneReport", "critical_path", "default_grid", "predicted_path", "rated", "tune"]

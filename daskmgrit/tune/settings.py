@@ -1,0 +1,138 @@
+"""What is tuned: the levers on the critical path, and the values that are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.rule import CoarseRule
+from daskmgrit.coarse.stabilise import RatedPhi, stabilise
+from daskmgrit.options import number_option
+from daskmgrit.relaxation import Phi
+
+__all__ = ["DEFAULT_GRID", "Settings", "default_grid", "rated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One choice of everything that is tuned.
+
+    Attributes
+    ----------
+    max_rate : float
+        alpha_max.
+    coarsening : tuple of int
+        m of each level, the last repeating.
+    relaxation : tuple of str
+        Relaxation of each level, the last repeating.
+    min_coarse : int
+        Levels are added while the coarsest has more steps than this: the coarsest level's steps are few and long where
+        it is small.
+    coarse : str
+        "capped", "substeps" or "chebyshev".
+    max_stages : int or None
+        At most so many stages of a coarse step.
+    window : int or None
+        B, the most fine steps whose data a coarse step sees; None where the data are the same for all steps.
+    """
+
+    max_rate: float
+    coarsening: tuple[int, ...] = (2,)
+    relaxation: tuple[str, ...] = ("FCF",)
+    min_coarse: int = 10
+    coarse: str = "chebyshev"
+    max_stages: int | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
+        CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages)
+
+    def hierarchy(self) -> dict[str, Any]:
+        """Return the options of :class:`daskmgrit.MGRIT`."""
+        return {
+            "coarsening": list(self.coarsening),
+            "relaxation": list(self.relaxation),
+            "min_coarse": self.min_coarse,
+        }
+
+    def cells(self) -> list[str]:
+        """Return the values as text, in the order of the fields."""
+        return [
+            f"{self.max_rate:g}",
+            ",".join(map(str, self.coarsening)),
+            ",".join(self.relaxation),
+            str(self.min_coarse),
+            self.coarse,
+            "-" if self.max_stages is None else str(self.max_stages),
+            "-" if self.window is None else str(self.window),
+        ]
+
+    def tried(self, lever: str, value: Any) -> Settings:
+        """Return the same with one lever moved."""
+        return replace(self, **{lever: value})
+
+
+# In the order in which they are tried. Factors of max_rate are relative to the start.
+DEFAULT_GRID: dict[str, Sequence[Any]] = {
+    "coarse": ("chebyshev", "capped"),
+    "max_stages": (None, 2, 3, 4, 6, 8),
+    "max_rate": (0.5, 1, 1.5, 2, 3),
+    "coarsening": ((2,), (4,), (8,), (2, 2, 2, 2, 8), (2, 8, 4), (2, 12, 5, 3), (16, 4)),
+    "relaxation": (
+        ("FCF",),
+        ("F",),
+        ("F", "FCF"),
+        ("FCF", "F"),
+        ("FCF", "FCF", "F"),
+        ("FCF", "FCF", "FCF", "FCF", "F"),
+        ("FCFCF", "FCF"),
+        ("FCFCF", "FCF", "FCFCF", "FCF", "F"),
+    ),
+    "min_coarse": (10, 5, 20),
+    "window": (32, 128, 512),
+}
+
+
+def default_grid(start: Settings) -> dict[str, Sequence[Any]]:
+    """Return the values to try for each lever, for a start.
+
+    Examples
+    --------
+    >>> default_grid(Settings(8.0))["max_rate"], "window" in default_grid(Settings(8.0))
+    ((4.0, 8.0, 12.0, 16.0, 24.0), False)
+    """
+    grid = dict(DEFAULT_GRID)
+    grid["max_rate"] = tuple(start.max_rate * factor for factor in DEFAULT_GRID["max_rate"])
+    if start.window is None:
+        del grid["window"]
+    return grid
+
+
+def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Callable[[Settings], Phi]:
+    """Return what :func:`daskmgrit.tune.tune` asks for, made of a descent step that takes a learning rate.
+
+    Parameters
+    ----------
+    phi_of_rate : callable
+        ``phi_of_rate(weights, index, level, rate) -> new weights``, see :class:`daskmgrit.coarse.stabilise`.
+    rate : float
+        alpha_b.
+    damping : float, default 0.05
+        eps of the Chebyshev step.
+    """
+
+    def make(settings: Settings) -> Phi:
+        return stabilise(
+            phi_of_rate,
+            rate,
+            max(settings.max_rate, rate),
+            settings.coarsening,
+            settings.coarse,
+            damping,
+            settings.max_stages,
+        )
+
+    return make
