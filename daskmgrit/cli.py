@@ -225,12 +225,13 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         from distributed import Client
 
         try:
-            client = Client(scheduler, timeout="10s")
+            # Not as default: one that fails to connect would stay it.
+            client = Client(scheduler, timeout="10s", set_as_default=False)
         except ValueError as error:
             raise click.UsageError(f"--scheduler {scheduler}: {error}; give an address as tcp://HOST:PORT") from error
         except (OSError, TimeoutError) as error:
             raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error}") from error
-        with client:
+        with client, client.as_current():
             click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
             yield client
     elif workers:

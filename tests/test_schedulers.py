@@ -343,11 +343,14 @@ def test_result_that_cannot_be_brought(client):
 
 
 def test_a_client_that_never_connected_is_not_the_current_one(w0):
-    from distributed import Client, default_client
+    from distributed import default_client
 
-    with pytest.raises(ValueError, match="missing port") as caught:
-        Client("nonsense", timeout="5s")
-    # The error's traceback keeps the client.
-    assert caught.value.__traceback__ is not None
-    assert default_client().status == "connecting"
-    assert dm.MGRIT(Decay(), STEPS).solve(w0, maxiter=1).iterations == 1
+    # A client makes itself Dask's scheduler, and does not take that back when it fails.
+    with dask.config.set(scheduler=None):
+        with pytest.raises(ValueError, match="missing port") as caught:
+            Client("nonsense", timeout="5s")
+        # The error's traceback keeps the client.
+        assert caught.value.__traceback__ is not None
+        assert default_client().status == "connecting"
+        assert dm.MGRIT(Decay(), STEPS).solve(w0, maxiter=1).iterations == 1
+    gc.collect()
