@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from daskmgrit.paper import figures as drawing
-from daskmgrit.paper import report, study
+from daskmgrit.paper import report, solver4, study
 from daskmgrit.paper.run import Store, measure, write_whole
 from daskmgrit.paper.tables import Reading, Table, figures, tables
 
@@ -51,6 +53,7 @@ def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
 @click.option(
     "--study", "with_study", is_flag=True, help="Also seeds, weights, data and guesses of the four-layer net."
 )
+@click.option("--solver4", "only_solver4", is_flag=True, help="Only Solver 4 beside Solvers 1-3, into solver4.md.")
 @click.option("--no-solve", is_flag=True, help="Only write the report on what was solved before.")
 def paper(
     folder: str,
@@ -59,6 +62,7 @@ def paper(
     full: bool,
     remarks: bool,
     with_study: bool,
+    only_solver4: bool,
     no_solve: bool,
 ) -> None:
     """Solve the paper's experiments and set published and measured numbers side by side.
@@ -77,6 +81,10 @@ def paper(
     except OSError as error:
         raise click.UsageError(f"--out {out}: {error}") from error
     _check_folder(out)
+    if only_solver4 or not wanted:
+        _solver4(out, max_steps, full, no_solve)
+    if only_solver4:
+        return
     every = tables()
     chosen = [every[number] for number in sorted(set(wanted) or every)]
 
@@ -146,7 +154,20 @@ def _check_folder(out: Path) -> None:
         raise click.UsageError(f"{foreign[0]} is not of this command: move it away, or choose another folder")
 
 
-def _run(todo: list[tuple[str, Reading, int]], store: Store) -> None:
+def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> None:
+    """Solve what Solver 4 is compared on, and write its tables."""
+    try:
+        store = Store(out / "solver4.json")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    todo = sorted(solver4.columns(max_steps, full), key=lambda task: task[2])
+    if not no_solve:
+        _run(todo, store, solver4.measure)
+    if store.columns:
+        click.echo(f"Solver 4 in {solver4.write(out, store)}")
+
+
+def _run(todo: Sequence[tuple[str, Any, int]], store: Store, solve: Callable[..., dict[str, Any]] = measure) -> None:
     """Solve what is not in the store yet, smallest N first."""
     left = [task for task in todo if store.get(task[1], task[2]) is None]
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
@@ -164,7 +185,7 @@ def _run(todo: list[tuple[str, Reading, int]], store: Store) -> None:
             progress.update(bar, description=what)
             # Tables share columns: another name may have brought this one.
             if (measured := store.get(reading, steps)) is None:
-                measured = measure(reading, steps, on_cycle=on_cycle)
+                measured = solve(reading, steps, on_cycle=on_cycle)
                 store.put(reading, steps, measured)
             progress.update(bar, advance=1)
             console.print(f"{what}: {report.iterations_text(measured)} iterations, {measured['seconds']:.1f} s")

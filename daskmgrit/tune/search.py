@@ -110,13 +110,13 @@ def _cycles(residuals: Sequence[float], tol: float) -> float:
 def _slowing(phi: Any, steps: int, options: dict[str, Any]) -> float:
     """Return by what factor coarsest steps that are cut short make a solve longer.
 
-    Ten times is without effect; from there on cycles grow like the square root. Measured on the XOR problem, for
-    cuts from 8 to 256 times; see docs/solver4.md.
+    Up to five times is without effect; from there on cycles grow like the square root. So it is, roughly, on the XOR
+    problem for cuts from 8 to 256 times; see docs/solver4.md.
     """
     shortfall = getattr(phi, "shortfall", None)
     if shortfall is None:
         return 1.0
-    return math.sqrt(max(1.0, shortfall(len(MGRIT(phi, steps, **options).hierarchy) - 1) / 10))
+    return math.sqrt(max(1.0, shortfall(len(MGRIT(phi, steps, **options).hierarchy) - 1) / 5))
 
 
 def _measure(
@@ -205,7 +205,7 @@ def tune(
     One lever after another is moved through its values while the others stay: a small part of the whole grid. The
     critical path for N is counted in the graph (with a Phi that costs nothing). The cycles are those of the longer
     prefix, plus as many per factor in N as they grew from the shorter to the longer; and where steps of the coarsest
-    level are cut short (``phi.shortfall(level)``, by a cap or by `max_stages`) to less than a tenth of their length,
+    level are cut short (``phi.shortfall(level)``, by a cap or by `max_stages`) to less than a fifth of their length,
     which no prefix may show, they are taken to grow like the square root of that. It is a prediction: solve once
     with the best to see.
 

@@ -77,9 +77,9 @@ class Settings:
 
 # In the order in which they are tried. Factors of max_rate are relative to the start.
 DEFAULT_GRID: dict[str, Sequence[Any]] = {
-    "coarse": ("chebyshev", "capped"),
-    "max_stages": (None, 2, 3, 4, 6, 8),
     "max_rate": (0.5, 1, 1.5, 2, 3),
+    # One stage is the capped step.
+    "max_stages": (None, 1, 2, 3, 4, 6, 8),
     "coarsening": ((2,), (4,), (8,), (2, 2, 2, 2, 8), (2, 8, 4), (2, 12, 5, 3), (16, 4)),
     "relaxation": (
         ("FCF",),
