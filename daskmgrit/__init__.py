@@ -2,8 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.config import set_defaults
-from daskmgrit.errors import ClusterError, CommandError, Diverged, PropagatorError
+from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
 from daskmgrit.result import Result
@@ -18,6 +19,8 @@ set_defaults()
 
 __all__ = [
     "MGRIT",
+    "Checkpoint",
+    "CheckpointError",
     "ClusterError",
     "CommandError",
     "Diverged",

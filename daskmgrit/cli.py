@@ -15,10 +15,14 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 import daskmgrit
+from daskmgrit.checkpoint import Checkpoint
+from daskmgrit.checkpoint.store import latest
 from daskmgrit.dashboard.command import dashboard
-from daskmgrit.errors import ClusterError, PropagatorError
+from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
+from daskmgrit.interrupt import quiet_end, spared
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.paper.command import paper
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS, Problem
@@ -138,6 +142,20 @@ main.add_command(tune)
 @click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
 @click.option("--workers", type=click.IntRange(min=1), help="Start so many worker processes on this machine.")
+@click.option("--timeout", metavar="TIME", help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s]")
+@click.option(
+    "--checkpoint",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Save checkpoints in this directory, which all workers share.",
+)
+@click.option("--checkpoint-every", type=click.IntRange(min=1), help="Save after so many cycles.  [default: 10]")
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
+    help="Save when the last checkpoint is so old.  [default: 10]",
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR; begin if there is none yet.")
 @click.option("--check", is_flag=True, help="Compare with serial training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Plot the residuals.")
@@ -146,6 +164,11 @@ def solve(
     solver: str | None,
     scheduler: str | None,
     workers: int | None,
+    timeout: str | None,
+    checkpoint: Path | None,
+    checkpoint_every: int | None,
+    checkpoint_minutes: float | None,
+    resume: bool,
     check: bool,
     as_json: bool,
     plot: Path | None,
@@ -153,10 +176,12 @@ def solve(
 ) -> None:
     """Train PROBLEM with MGRIT.
 
-    Exit status: 0 converged, 1 not converged or diverged, 2 bad usage, 3 the solve could not run.
+    Exit status: 0 converged, 1 not converged or diverged, 2 bad usage, 3 the solve could not run, 130 interrupted.
     """
     if scheduler and workers:
         raise click.UsageError("--scheduler and --workers exclude each other: connect to a cluster, or start one")
+    if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
+        raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
     if plot:
         _check_plot(plot)
     try:
@@ -181,22 +206,32 @@ def solve(
         )
         click.echo(mgrit, err=True)
         with _client(scheduler, workers) as client:
-            result = mgrit.solve(
-                task.w0,
-                initial_guess=options["initial_guess"] or task.guess(solver),
-                tol=options["tol"],
-                maxiter=options["maxiter"],
-                chunks=options["chunks"],
-                client=client,
-                progress=True,
-            )
+            how = {
+                "tol": options["tol"],
+                "chunks": options["chunks"],
+                "client": client,
+                "progress": True,
+                "timeout": _number(timeout),
+            }
+            policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
+            if resume and checkpoint and latest(checkpoint):
+                given = click.get_current_context().get_parameter_source("maxiter") != ParameterSource.DEFAULT
+                result = mgrit.resume(policy, task.w0, maxiter=options["maxiter"] if given else None, **how)
+            else:
+                if resume:
+                    click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
+                guess = options["initial_guess"] or task.guess(solver)
+                result = mgrit.solve(task.w0, guess, maxiter=options["maxiter"], checkpoint=policy, **how)
             checked = _check(mgrit, task, result) if check else {}
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):
             raise
         raise click.UsageError(str(error)) from error
-    except (ClusterError, ImportError) as error:
-        raise CannotRun(str(error)) from error
+    except (CheckpointError, ClusterError, ImportError) as error:
+        raise CannotRun(". ".join([str(error), *getattr(error, "__notes__", [])])) from error
+    except KeyboardInterrupt as error:
+        click.echo("; ".join(["interrupted", *getattr(error, "__notes__", [])]), err=True)
+        sys.exit(130)
     metrics = task.metrics(result.final) if np.isfinite(result.final).all() else {}
     if plot:
         _save_plot(result, plot)
@@ -231,24 +266,39 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             raise click.UsageError(f"--scheduler {scheduler}: {error}; give an address as tcp://HOST:PORT") from error
         except (OSError, TimeoutError) as error:
             raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error}") from error
-        with client, client.as_current():
+        with client, client.as_current(), quiet_end():
             click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
             yield client
     elif workers:
         from distributed import Client, LocalCluster
 
-        with (
-            LocalCluster(
+        with spared():
+            cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+            )
+        with cluster, Client(cluster) as client, quiet_end(client):
             click.echo(
                 f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}", err=True
             )
             yield client
     else:
         yield None
+
+
+def _policy(directory: Path | None, every: int | None, minutes: float | None) -> Checkpoint | Path | None:
+    """Return what says where and how often to save; a directory alone leaves the latter to the solve."""
+    if directory is None or (every is None and minutes is None):
+        return directory
+    given: dict[str, Any] = {"every": every, "seconds": None if minutes is None else 60 * minutes}
+    return Checkpoint(directory, **{name: value for name, value in given.items() if value is not None})
+
+
+def _number(time: str | None) -> float | str | None:
+    """Read seconds where a time has no unit."""
+    try:
+        return None if time is None else float(time)
+    except ValueError:
+        return time
 
 
 def _check(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:

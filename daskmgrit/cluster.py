@@ -8,8 +8,44 @@ from typing import Any
 import cloudpickle
 
 from daskmgrit.errors import ClusterError, PropagatorError
+from daskmgrit.watch import bounded, look
 
-__all__ = ["check_cluster", "check_picklable"]
+__all__ = ["ask_workers", "check_cluster", "check_picklable"]
+
+
+def ask_workers(
+    client: Any, function: Callable[..., Any], *args: Any, timeout: float, **options: Any
+) -> dict[str, Any]:
+    """Run a function on all workers, or those in ``workers=``; returns each one's answer, an error in its place.
+
+    Workers that are lost meanwhile are left out.
+
+    Raises
+    ------
+    ClusterError
+        If one does not answer in time, or none is left; the message names it.
+    """
+    from distributed.comm import CommClosedError
+
+    try:
+        answers = bounded(client, timeout, client.run, function, *args, on_error="return", **options)
+    except TimeoutError:
+        pass
+    else:
+        left = {worker: answer for worker, answer in answers.items() if not isinstance(answer, CommClosedError)}
+        if not left:
+            raise ClusterError(f"{_some(sorted(answers)) or 'every worker'} was lost while the solve began: try again")
+        return left
+    try:
+        workers = look(client, timeout).workers
+    except TimeoutError:
+        raise ClusterError(f"the scheduler did not answer for {timeout:g} s") from None
+    order = sorted(workers, key=lambda address: -workers[address].silent)
+    silent = [address for address in order if workers[address].silent > timeout / 2] or order[:1]
+    raise ClusterError(
+        f"worker {_some(silent)} did not answer for {timeout:g} s: restart it, or give timeout=, or "
+        "daskmgrit.worker-timeout in dask.config, a longer time"
+    )
 
 
 def check_picklable(phi: Any) -> bytes:
@@ -55,7 +91,7 @@ def _load_probe() -> Callable[[bytes], str | None]:
     return probe
 
 
-def check_cluster(client: Any, phi: Any) -> None:
+def check_cluster(client: Any, phi: Any, timeout: float = 60.0) -> None:
     """Check that phi can be sent, and that every worker has this version of the package.
 
     The scheduler needs neither (see :mod:`daskmgrit.sealed`).
@@ -65,12 +101,12 @@ def check_cluster(client: Any, phi: Any) -> None:
     PropagatorError
         If phi cannot be pickled.
     ClusterError
-        If a worker lacks the package, has another version, or cannot load phi.
+        If a worker lacks the package, has another version, cannot load phi, or does not answer for `timeout` seconds.
     """
     from daskmgrit import __version__
 
     pickled = check_picklable(phi)
-    versions = dict(client.run(_version_probe(), on_error="return"))
+    versions = ask_workers(client, _version_probe(), timeout=timeout)
     missing = sorted(str(where) for where, version in versions.items() if version is None)
     if missing:
         raise ClusterError(
@@ -87,7 +123,7 @@ def check_cluster(client: Any, phi: Any) -> None:
         )
     # One worker stands for all: phi may be large.
     worker = min(versions)
-    error = client.run(_load_probe(), pickled, workers=[worker])[worker]
+    error = ask_workers(client, _load_probe(), pickled, workers=[worker], timeout=timeout)[worker]
     if error is not None:
         raise ClusterError(
             f"phi={phi!r} cannot be loaded on {worker} ({error}): install its module there, send it with "

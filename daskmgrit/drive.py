@@ -13,6 +13,7 @@ from dask.delayed import Delayed
 
 from daskmgrit import planning
 from daskmgrit.block import Record, Settled
+from daskmgrit.checkpoint.saver import Saver
 from daskmgrit.errors import Diverged
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import GraphBuilder
@@ -52,6 +53,8 @@ class Drive:
         Where the graphs run.
     run : str
         Token that sets this solve's keys apart.
+    saver : Saver, optional
+        Saves the solve's checkpoints; it may have one to go on from.
 
     Attributes
     ----------
@@ -67,6 +70,8 @@ class Drive:
         When the first cycle was, by ``time.perf_counter``.
     cycle_seconds : list of float
         Seconds of each cycle.
+    evaluations : list of int
+        State updates on each level, with those before the checkpoint that the solve goes on from.
     """
 
     def __init__(
@@ -77,9 +82,10 @@ class Drive:
         row_bytes: int,
         executor: LocalExecutor | ClusterExecutor,
         run: str,
+        saver: Saver | None = None,
     ) -> None:
         self.hierarchy, self.phi, self.w0, self.executor, self.run = hierarchy, phi, w0, executor, run
-        self.row_bytes = row_bytes
+        self.row_bytes, self.saver = row_bytes, saver
         self.layout = Layout(())
         self.beside = False
         self.records: list[Record] = []
@@ -90,6 +96,20 @@ class Drive:
         self._numbers = itertools.count()
         self._states: dict[int, list[Delayed]] = {}
         self._reports: dict[int, Delayed] = {}
+        self._before = [0] * len(hierarchy)
+        # The last cycle whose residual needs no later one.
+        self._probed = 0
+        # The cycle that is to be saved next, once nothing more may be submitted before that; and what saves it.
+        self._pause: int | None = None
+        self._saving: tuple[int, Delayed] | None = None
+
+    @property
+    def evaluations(self) -> list[int]:
+        """State updates on each level."""
+        counts = list(self._before)
+        for record in self.records:
+            counts[record.level] += record.evaluations
+        return counts
 
     # -- one submission ------------------------------------------------------------------------------------------
 
@@ -119,18 +139,21 @@ class Drive:
     # -- the initial guess ---------------------------------------------------------------------------------------
 
     def solve(self, guess: Guess, chunks: int | None, tol: float, maxiter: int, listener: Listener) -> Outcome:
-        """Solve from an initial guess."""
+        """Solve from an initial guess, or from the saver's checkpoint if it has one."""
         try:
+            if self.saver is not None and self.saver.saved is not None:
+                return self._iterate(tol, maxiter, self._restart(self.saver, chunks), listener)
             try:
                 residual = self._start(guess, chunks)
             except Diverged as error:
                 self.began = time.perf_counter()
                 return Outcome(self._states.get(-1) or self._zero(), [math.nan], "diverged", str(error))
-            return self._iterate(tol, maxiter, residual, listener)
+            return self._iterate(tol, maxiter, [residual], listener)
         finally:
             # What was submitted ahead, or before an error, is not wanted any more: dropping its futures cancels it.
             self._states.clear()
             self._reports.clear()
+            self._saving = None
 
     def _zero(self) -> list[Delayed]:
         builder = self._builder(0)
@@ -163,16 +186,59 @@ class Drive:
         residual = self._settle(report, 0)
         # The guess as it was made was kept only in case its evaluation diverged.
         self._states.pop(-1, None)
+        self._plan(state, chunks, 0)
+        return residual
+
+    def _restart(self, saver: Saver, chunks: int | None) -> list[float]:
+        """Have the state made from a checkpoint, and choose the layout; returns the residuals up to there."""
+        assert saver.saved is not None
+        saved = saver.saved
+        first = planning.first_chunks(chunks, self.hierarchy, self.executor.threads)
+        self.layout = cut(self.hierarchy, first, self.executor.threads, 1)
+        self._before, self._probed = list(saved.phi_evaluations), saved.cycle
+        builder = self._builder(saved.cycle)
+        made = saver.read(builder, report=True)
+        state, report = self._submit(builder, made, builder.report(made))
+        assert report is not None
+        self._settle(report, saved.cycle)
+        self._plan(state, chunks, saved.cycle)
+        return list(saved.residuals)
+
+    def _plan(self, state: list[Delayed], chunks: int | None, cycle: int) -> None:
+        """Choose the layout from what Phi cost so far, and bring the state of `cycle` to it."""
         bounds = self.layout.levels[0].bounds
         cost = planning.phi_cost(self.records)
         self.layout, self.beside = planning.plan_layout(
-            hierarchy, chunks, executor.threads, executor.name, cost, self.row_bytes
+            self.hierarchy, chunks, self.executor.threads, self.executor.name, cost, self.row_bytes
         )
-        self._states[0] = state
-        if self.layout.bounds(hierarchy) != bounds:
-            builder = self._builder(0)
-            self._states[0], _ = self._submit(builder, builder.regroup(state, bounds), None)
-        return residual
+        self._states[cycle] = state
+        if self.layout.bounds(self.hierarchy) != bounds:
+            builder = self._builder(cycle)
+            self._states[cycle], _ = self._submit(builder, builder.regroup(state, bounds), None)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _submit_save(self, cycle: int) -> Delayed:
+        assert self.saver is not None
+        builder = self._builder(cycle)
+        handle, _ = self._submit(builder, [self.saver.write(builder, self._states[cycle])], None)
+        self._saving = cycle, handle[0]
+        return handle[0]
+
+    def _save(self, cycle: int, residuals: list[float]) -> None:
+        """Save a checkpoint of a cycle whose residual is known, unless that is done already."""
+        if self._pause == cycle:
+            self._pause = None
+        if self.saver is None or self.saver.has(cycle):
+            return
+        handle = self._saving[1] if self._saving and self._saving[0] == cycle else self._submit_save(cycle)
+        checksums = self.executor.fetch(handle, f"the checkpoint of cycle {cycle}")
+        self._saving = None
+        self.saver.finish(cycle, checksums, residuals, self.evaluations, self.depth)
+        if self.executor.ahead:
+            # From here on the state comes from the file, so the scheduler may forget all that it was made from.
+            builder = self._builder(cycle)
+            self._states[cycle], _ = self._submit(builder, self.saver.read(builder), None)
 
     # -- cycles --------------------------------------------------------------------------------------------------
 
@@ -187,7 +253,7 @@ class Drive:
 
     def _submit_cycle(self, cycle: int) -> None:
         builder = self._builder(cycle)
-        settle = self._fused and cycle > 1
+        settle = self._fused and cycle - 1 > self._probed
         state = builder.cycle_tasks(self._states[cycle - 1], settle)
         report = builder.report(builder.relaxed) if settle else None
         number = cycle - 1
@@ -204,6 +270,7 @@ class Drive:
         self._states[cycle], handle = self._submit(builder, state, builder.report(state))
         assert handle is not None
         self._reports[cycle] = handle
+        self._probed = cycle
 
     def _residual(self, cycle: int) -> float:
         try:
@@ -215,9 +282,9 @@ class Drive:
             self._submit_probe(cycle)
             return self._settle(self._reports.pop(cycle), cycle)
 
-    def _iterate(self, tol: float, maxiter: int, residual: float, listener: Listener) -> Outcome:
+    def _iterate(self, tol: float, maxiter: int, residuals: list[float], listener: Listener) -> Outcome:
         """Cycle until the residual is at most `tol` (0 never stops), `maxiter` cycles, or the listener says so."""
-        residuals, submitted, cycle = [residual], 0, 0
+        submitted = cycle = len(residuals) - 1
         clock = self.began = time.perf_counter()
         try:
             while True:
@@ -229,24 +296,40 @@ class Drive:
                     )
                 # The state before is not asked for again: this one is finite.
                 self._states.pop(cycle - 1, None)
+                if self.saver is not None and self._pause is None and self.saver.overdue():
+                    self._pause = submitted
+                converged = tol > 0 and residual <= tol
+                if converged or cycle in (self._pause, maxiter):
+                    self._save(cycle, residuals)
                 stop = listener(cycle, residual, self._states[cycle])
-                if tol > 0 and residual <= tol:
+                if converged:
                     return self._outcome(cycle, residuals, "tol", "")
                 if stop:
+                    self._save(cycle, residuals)
                     return self._outcome(cycle, residuals, "callback", "the callback returned True")
-                if cycle == maxiter:
+                if cycle >= maxiter:
                     return self._outcome(cycle, residuals, "maxiter", "")
-                for number in range(submitted + 1, min(cycle + 1 + self.executor.ahead, maxiter) + 1):
-                    self._submit_cycle(number)
-                    submitted = number
+                submitted = self._submit_ahead(cycle, submitted, maxiter)
                 cycle += 1
-                if cycle == maxiter and self._fused:
-                    self._submit_probe(cycle)
+                if cycle in (self._pause, maxiter):
+                    if self.saver is not None:
+                        self._submit_save(cycle)
+                    if self._fused:
+                        self._submit_probe(cycle)
                 residuals.append(self._residual(cycle))
                 self.cycle_seconds.append(time.perf_counter() - clock)
                 clock = time.perf_counter()
         except Diverged as error:
             return self._outcome(len(residuals) - 1, residuals, "diverged", str(error))
+
+    def _submit_ahead(self, cycle: int, submitted: int, maxiter: int) -> int:
+        """Submit what may be under way while `cycle` + 1 is waited for; returns the last cycle submitted."""
+        while submitted < min(cycle + 1 + self.executor.ahead, maxiter) and self._pause is None:
+            submitted += 1
+            self._submit_cycle(submitted)
+            if self.saver is not None and self.saver.wants(submitted):
+                self._pause = submitted
+        return submitted
 
     def _outcome(self, cycle: int, residuals: list[float], reason: str, message: str) -> Outcome:
         return Outcome(self._states[cycle], residuals, reason, message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ClusterError", "CommandError", "Diverged", "PropagatorError"]
+__all__ = ["CheckpointError", "ClusterError", "CommandError", "Diverged", "PropagatorError"]
 
 
 class PropagatorError(ValueError):
@@ -10,7 +10,11 @@ class PropagatorError(ValueError):
 
 
 class ClusterError(RuntimeError):
-    """The Dask cluster cannot run the solve: no workers, no package on them, or another version."""
+    """The Dask cluster cannot run the solve: no workers, none that answers, no package on them, or another version."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written, is damaged, or is of another problem."""
 
 
 class CommandError(RuntimeError):

@@ -7,15 +7,18 @@ results that later graphs may build on.
 from __future__ import annotations
 
 import logging
+import pickle
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
+from dask._task_spec import TaskRef
 from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -27,6 +30,7 @@ from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
 from daskmgrit.sealed import seal, sealed_value
 from daskmgrit.taskbook import TaskBook
+from daskmgrit.watch import Watch, bounded
 
 logger = logging.getLogger("daskmgrit")
 
@@ -109,14 +113,19 @@ class ClusterExecutor:
     ----------
     client : distributed.Client
         The cluster's client.
+    timeout : float, optional
+        Seconds to wait for workers, by default ``daskmgrit.worker-timeout`` of ``dask.config``.
     """
 
     ahead = True
     name = "distributed"
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, timeout: float | None = None) -> None:
         self.client, self._stop = client, current_stop()
-        self._patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout"))
+        self.patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout")) if timeout is None else timeout
+        # What all that is planned on a worker depends on, and is not so itself: if all workers are lost, the scheduler
+        # gives a task that was planned on one of them, and depends on nothing, to no worker that comes.
+        self._root: Delayed | None = None
         threads = self._wait_for_workers()
         self.workers: list[str] | None = sorted(threads)
         self.threads = [threads[worker] for worker in self.workers]
@@ -128,14 +137,22 @@ class ClusterExecutor:
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
+        root = self._root = self._root or self._submit_root()
         book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
         with book.place(owner):
             # The layer takes the annotation when it is made.
-            book.layers = {key: MaterializedLayer({key: sealed_value(key, value)})}
-        book.dependencies = {key: set()}
+            book.layers = {key: MaterializedLayer({key: sealed_value(key, value, TaskRef(root.key))})}
+        book.layers |= root.dask.layers
+        book.dependencies = {key: {root.key}, root.key: set()}
         # It is sent once, however large.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return self.submit(book, [stub])[0]
+
+    def _submit_root(self) -> Delayed:
+        name = f"unpickler-0{uuid.uuid4().hex}"
+        book, stub = TaskBook(), delayed(pickle.loads, name=name, traverse=False)
+        book.layers, book.dependencies = dict(stub.dask.layers), {name: set()}
+        return self.submit(book, [stub])[0]
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Send the tasks to the scheduler; returns at once."""
@@ -144,33 +161,39 @@ class ClusterExecutor:
         return [_handle(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str) -> Any:
-        """Wait for a result; the wait ends also when the scheduler or, for too long, every worker is gone."""
+        """Wait for a result; the wait ends also when the cluster is lost, or nothing gets on for too long."""
         future = handle.dask.layers[handle.key][handle.key]
         with self._stop.waking(future.release):
             return self._wait(future, what)
 
     def _wait(self, future: Any, what: str) -> Any:
-        lonely: float | None = None
+        from distributed import KilledWorker
+
+        watch, tried = Watch(self.client, self.patience, what), False
         while True:
             try:
                 # This waits for the task but does not bring its result: to cut that short would cut short what other
                 # threads have brought by this client, too.
                 future.exception(timeout=1)
             except TimeoutError:
-                lonely = self._check_alive(what, lonely)
+                self._stop.check()
+                self._replace_lost(watch.look())
                 continue
             try:
-                return future.result(timeout=self._patience)
+                return future.result(timeout=self.patience)
             except TimeoutError:
                 if future.status == "error":
                     # The task's own, not the wait's.
                     future.release()
                     raise
-                if future.status == "finished":
+                # A worker that holds the result but does not answer is given up, and the result made again.
+                self._replace_lost(watch.look())
+                if future.status == "finished" and tried:
                     raise ClusterError(
-                        f"{what} is on a worker but could not be brought from there within {self._patience:g} s: look "
-                        "at the network, or raise daskmgrit.worker-timeout in dask.config"
+                        f"{what} is on a worker but could not be brought from there within {self.patience:g} s: look "
+                        "at the network, or give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
                     ) from None
+                tried = True
             except CancelledError as error:
                 # The future keeps it: with its traceback that would hold all that the solve holds.
                 error.__traceback__ = None
@@ -179,47 +202,47 @@ class ClusterExecutor:
                     f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or "
                     "it forgot data that the solve had sent to it"
                 ) from None
+            except KilledWorker as error:
+                future.release()
+                raise ClusterError(
+                    f"the task {error.task} was given up while waiting for {what}: {error.allowed_failures + 1} "
+                    f"workers died while they ran it or had it in their queue, the last {error.last_worker.address}. "
+                    "Their logs say why; where memory ran out, give workers more of it or the solve more chunks. Where "
+                    "workers are expected to die, raise distributed.scheduler.allowed-failures on the scheduler"
+                ) from None
             except Exception:
                 # The client keeps an error with its traceback, and that all futures of the solve, until it is told
                 # that nobody wants this one any more.
                 future.release()
                 raise
 
-    def _check_alive(self, what: str, lonely: float | None) -> float | None:
-        """Return since when there has been no worker, None while there is one."""
-        self._stop.check()
-        if self.client.status != "running":
-            raise ClusterError(
-                f"the connection to the scheduler was lost (client status {self.client.status!r}) "
-                f"while waiting for {what}"
-            )
-        if self.client.nthreads():
-            return None
-        if lonely is not None and time.monotonic() - lonely > self._patience:
-            raise ClusterError(
-                f"all workers were lost and none came within {self._patience:g} s while waiting for {what}; "
-                "start workers, or raise daskmgrit.worker-timeout in dask.config"
-            )
-        return time.monotonic() if lonely is None else lonely
+    def _replace_lost(self, present: Sequence[str]) -> None:
+        """Plan the chunks of lost workers on new ones from now on."""
+        assert self.workers is not None
+        new = sorted(set(present) - set(self.workers), reverse=True)
+        self.workers = [worker if worker in present or not new else new.pop() for worker in self.workers]
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made on the workers and held there."""
         return self.client.persist(array)
 
     def _wait_for_workers(self) -> dict[str, int]:
-        if not self.client.nthreads():
-            logger.warning("the cluster has no workers yet: waiting up to %g s for one", self._patience)
-        end = time.monotonic() + self._patience
-        while not (threads := self.client.nthreads()):
-            self._stop.check()
-            left = end - time.monotonic()
-            if left <= 0:
-                raise ClusterError(
-                    f"the cluster has no workers and none came within {self._patience:g} s: start one with "
-                    "`dask worker ADDRESS`, or raise daskmgrit.worker-timeout in dask.config"
-                )
-            with suppress(TimeoutError):
-                self.client.wait_for_workers(1, timeout=min(1.0, left))
+        try:
+            if not bounded(self.client, self.patience, self.client.nthreads):
+                logger.warning("the cluster has no workers yet: waiting up to %g s for one", self.patience)
+            end = time.monotonic() + self.patience
+            while not (threads := bounded(self.client, self.patience, self.client.nthreads)):
+                self._stop.check()
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise ClusterError(
+                        f"the cluster has no workers and none came within {self.patience:g} s: start one with `dask "
+                        "worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+                    )
+                with suppress(TimeoutError):
+                    self.client.wait_for_workers(1, timeout=min(1.0, left))
+        except TimeoutError:
+            raise ClusterError(f"the scheduler did not answer for {self.patience:g} s") from None
         return dict(threads)
 
 
@@ -247,7 +270,7 @@ def _configured_scheduler() -> Any:
     return None if configured in ("dask.distributed", "distributed") else configured
 
 
-def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
+def choose_executor(client: Any = None, timeout: float | None = None) -> LocalExecutor | ClusterExecutor:
     """Return the executor for the chosen client, else for the scheduler set in ``dask.config``.
 
     With neither there is the threaded scheduler.
@@ -273,7 +296,7 @@ def choose_executor(client: Any = None) -> LocalExecutor | ClusterExecutor:
         )
     if getattr(client, "status", "running") == "closed":
         raise ClusterError(f"client={client!r} is closed: pass an open one, or None for the threaded scheduler")
-    return ClusterExecutor(client)
+    return ClusterExecutor(client, timeout)
 
 
 def _current_client() -> Any:

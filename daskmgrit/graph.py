@@ -306,9 +306,10 @@ class GraphBuilder:
         """Add the nested initial guess, and what settles its residual."""
         return self.probe(nested_iteration(self))
 
-    def guess(self, chunk: int, function: Any, *args: Any) -> Delayed:
-        """Add what makes one chunk of the initial guess."""
-        return self._add("guess", 0, chunk, self.layout.levels[0].owners[chunk], function, *args)
+    def chunk_task(self, name: str, chunk: int, function: Any, *args: Any) -> Delayed:
+        """Add a task that belongs to a chunk of level 0."""
+        owner = self.layout.levels[0].owners[chunk] if self.layout.levels else 0
+        return self._add(name, 0, chunk, owner, function, *args)
 
     def regroup(self, state: list[Delayed], bounds: Sequence[int]) -> list[Delayed]:
         """Add what brings level 0 from other chunk bounds to those of the layout."""

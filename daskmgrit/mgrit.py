@@ -16,13 +16,16 @@ from dask.delayed import Delayed
 
 from daskmgrit.arrays import as_array, last_row
 from daskmgrit.asynchronous import solve_in_thread
+from daskmgrit.checkpoint.place import find
+from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
+from daskmgrit.checkpoint.saver import Saved, open_saver
 from daskmgrit.cluster import check_cluster
 from daskmgrit.dashboard.listen import Listener
 from daskmgrit.drive import Drive
 from daskmgrit.executor import ClusterExecutor, choose_executor, chosen_client
-from daskmgrit.guess import check_guess
+from daskmgrit.guess import Guess, check_guess
 from daskmgrit.hierarchy import Hierarchy, build_hierarchy
-from daskmgrit.options import integer_option, number_option
+from daskmgrit.options import integer_option, number_option, time_option
 from daskmgrit.planning import check_chunks
 from daskmgrit.progress import Progress
 from daskmgrit.propagators.contract import stages_of
@@ -170,8 +173,9 @@ class MGRIT:
         chunks: int | str = "auto",
         client: Any = None,
         callback: Callback | None = None,
-        checkpoint: None = None,
+        checkpoint: Any = None,
         progress: bool = False,
+        timeout: float | str | None = None,
     ) -> Any:
         """Solve for the states at all steps.
 
@@ -195,10 +199,16 @@ class MGRIT:
         callback : callable, optional
             ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array, valid until
             the solve goes on. Returning True stops the solve.
-        checkpoint : None
-            Reserved: there are no checkpoints yet.
+        checkpoint : str, path or Checkpoint, optional
+            A directory, shared by the client and all workers, to save what :meth:`resume` needs to, every 10 cycles or
+            10 minutes and at the end; a :class:`daskmgrit.Checkpoint` says how often. It must not hold a checkpoint
+            yet.
         progress : bool, default False
             Print a line per cycle.
+        timeout : float or str, optional
+            Seconds, or a time such as "5 minutes": how long to wait for workers: for the first, for new ones when all
+            are lost, for one that does not answer, for any to get on. By default ``daskmgrit.worker-timeout`` of
+            ``dask.config``.
 
         Returns
         -------
@@ -213,6 +223,8 @@ class MGRIT:
             If phi returns the wrong shape or dtype, or writes to its input.
         ClusterError
             If the cluster has no workers, they cannot import this version of daskmgrit or phi, or the cluster is lost.
+        CheckpointError
+            If `checkpoint` is of no use: it holds something else or a checkpoint, cannot be written to, is not shared.
 
         Notes
         -----
@@ -234,20 +246,102 @@ class MGRIT:
                 weights = await client.compute(result.weights)
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
-            again = partial(
-                self.solve, w0, initial_guess, tol, maxiter, chunks, checkpoint=checkpoint, progress=progress
-            )
-            return solve_in_thread(again, owner, callback)
+            how = {"checkpoint": checkpoint, "progress": progress, "timeout": timeout}
+            return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         start = check_w0(w0)
-        tol = (
-            1e-9 * math.sqrt(self.steps)
-            if tol is None
-            else number_option(
-                "tol", tol, "it is absolute and >= 0 (0 does exactly maxiter cycles); None is 1e-9*sqrt(N)", least=0
-            )
-        )
-        maxiter = integer_option("maxiter", maxiter, 0, "it is the largest number of cycles")
+        tol = 1e-9 * math.sqrt(self.steps) if tol is None else _check_tol(tol)
+        maxiter = _check_maxiter(maxiter)
+        guess = check_guess(initial_guess, self.steps, start)
+        policy = as_checkpoint(checkpoint)
+        return self._run(begin, start, guess, tol, maxiter, chunks, client, callback, policy, None, progress, timeout)
+
+    def resume(
+        self,
+        checkpoint: Any,
+        w0: Any = None,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        chunks: int | str = "auto",
+        client: Any = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+    ) -> Any:
+        """Go on with a solve from its last checkpoint, with the same bits as if it had not stopped.
+
+        The process, the cluster and the chunks may be others; the propagator and the options of the solver must be the
+        same. Further checkpoints are saved in the same place.
+
+        Parameters
+        ----------
+        checkpoint : str, path or Checkpoint
+            The directory that was given to :meth:`solve`. A Checkpoint also says how often to save from now on.
+        w0 : array_like, shape (s,), optional
+            The initial state, to compare with the checkpoint's.
+        tol, maxiter
+            As for :meth:`solve`; by default those of the solve that saved the checkpoint. `maxiter` counts all cycles.
+        chunks, client, callback, progress, timeout
+            As for :meth:`solve`.
+
+        Returns
+        -------
+        Result
+            Of the whole solve; only its records and timings are of this part. `phi_evaluations` hold what led to the
+            checkpoint, what was done since, and one F-relaxation to make the state from its C-points. From an
+            asynchronous client's event loop, a coroutine that gives it.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no checkpoint, it is damaged, or it is of another problem.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import daskmgrit as dm
+        >>> def halve(weights, index, level):
+        ...     return weights * 0.5 ** (2**level) * (1 + 0.1 * np.sin(weights))
+        >>> solver = dm.MGRIT(halve, steps=64)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     first = solver.solve(np.ones(3), maxiter=2, checkpoint=directory)
+        ...     result = solver.resume(directory, maxiter=50)
+        >>> first.reason, result.reason, result.residuals == solver.solve(np.ones(3)).residuals
+        ('maxiter', 'tol', True)
+        """
+        if getattr(owner := chosen_client(client), "asynchronous", False):
+            how: dict[str, Any] = {"progress": progress, "timeout": timeout}
+            return solve_in_thread(partial(self.resume, checkpoint, w0, tol, maxiter, chunks, **how), owner, callback)
+        begin = time.perf_counter()
+        policy = as_checkpoint(checkpoint)
+        if policy is None:
+            raise ValueError("checkpoint=None: give the directory of the checkpoint to go on from")
+        saved = Saved.load(find(policy.directory))
+        if not isinstance(checkpoint, Checkpoint):
+            policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
+        start = saved.w0 if w0 is None else check_w0(w0)
+        tol = saved.solve["tol"] if tol is None else _check_tol(tol)
+        maxiter = saved.solve["maxiter"] if maxiter is None else _check_maxiter(maxiter)
+        guess = Guess("checkpoint")
+        return self._run(begin, start, guess, tol, maxiter, chunks, client, callback, policy, saved, progress, timeout)
+
+    def _run(
+        self,
+        begin: float,
+        start: np.ndarray,
+        guess: Guess,
+        tol: float,
+        maxiter: int,
+        chunks: int | str,
+        client: Any,
+        callback: Callback | None,
+        policy: Checkpoint | None,
+        saved: Saved | None,
+        progress: bool,
+        timeout: float | str | None,
+    ) -> Result:
+        """Solve from a guess or a checkpoint."""
         wanted = check_chunks(chunks, self.hierarchy)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback={callback!r} is not callable: give callback(iteration, residual, weights)")
@@ -256,25 +350,32 @@ class MGRIT:
                 f"callback={callback!r} is a coroutine function, which only a solve through an asynchronous client can "
                 "await: give a plain function"
             )
-        if checkpoint is not None:
-            raise ValueError(f"checkpoint={checkpoint!r}: this version writes no checkpoints; leave it out")
-        guess = check_guess(initial_guess, self.steps, start)
+        if timeout is not None:
+            timeout = time_option("timeout", timeout, 'give seconds, or a time such as "5 minutes"')
         propagator = with_transfers(self.phi, self.transfers, start)
-        executor = choose_executor(client)
+        executor = choose_executor(client, timeout)
         if isinstance(executor, ClusterExecutor):
-            check_cluster(executor.client, propagator)
+            check_cluster(executor.client, propagator, executor.patience)
 
         run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
-        with executor.session(), Progress(progress, tol, maxiter, begin) as lines, ExitStack() as stack:
+        done = saved.cycle if saved else 0
+        with (
+            executor.session(),
+            open_saver(policy, saved, executor, start, {"tol": tol, "maxiter": maxiter}) as saver,
+            Progress(progress, tol, maxiter, begin) as lines,
+            ExitStack() as stack,
+        ):
             phi = executor.put(propagator, f"propagator-{run}")
             initial = executor.put(start, f"w0-{run}")
-            drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run)
+            if saver is not None:
+                saver.identify(executor, self.hierarchy, phi, initial, run)
+            drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run, saver)
             watch = stack.enter_context(Listener(executor, drive, self.phi, wanted, tol, maxiter))
 
             def listener(cycle: int, residual: float, state: list[Delayed]) -> bool:
                 lines.line(cycle, residual)
                 watch.cycle(cycle, residual)
-                if callback is None or cycle == 0:
+                if callback is None or cycle == done:
                     return False
                 name = f"weights-{run}-{cycle}"
                 return bool(callback(cycle, residual, as_array(state, drive.layout, self.hierarchy, start, name)))
@@ -285,10 +386,8 @@ class MGRIT:
             watch.end(outcome.reason, outcome.message)
         iterations = len(outcome.residuals) - 1
         phi_seconds = [0.0] * len(self.hierarchy)
-        evaluations = [0] * len(self.hierarchy)
         for record in drive.records:
             phi_seconds[record.level] += record.phi_seconds
-            evaluations[record.level] += record.evaluations
         total = time.perf_counter() - begin
         return Result(
             weights=weights,
@@ -301,7 +400,7 @@ class MGRIT:
             tol=tol,
             levels=self.hierarchy.steps,
             cycle=self.hierarchy.cycle,
-            phi_evaluations=evaluations,
+            phi_evaluations=drive.evaluations,
             critical_path=drive.depth,
             tasks=drive.tasks,
             timings={
@@ -312,6 +411,15 @@ class MGRIT:
             },
             records=drive.records,
         )
+
+
+def _check_tol(tol: Any) -> float:
+    remedy = "it is absolute and >= 0 (0 does exactly maxiter cycles); None is 1e-9*sqrt(N)"
+    return number_option("tol", tol, remedy, least=0)
+
+
+def _check_maxiter(maxiter: Any) -> int:
+    return integer_option("maxiter", maxiter, 0, "it is the largest number of cycles")
 
 
 def check_w0(w0: Any) -> np.ndarray:

@@ -6,7 +6,9 @@ import math
 import numbers
 from typing import Any
 
-__all__ = ["integer_option", "number_option"]
+from dask.utils import parse_timedelta
+
+__all__ = ["integer_option", "number_option", "time_option"]
 
 
 def integer_option(name: str, value: Any, least: int, remedy: str, most: int | None = None) -> int:
@@ -47,3 +49,23 @@ def number_option(
         if above < number < below and number >= least:
             return number
     raise ValueError(f"{name}={value!r} is out of range: {remedy}")
+
+
+def time_option(name: str, value: Any, remedy: str) -> float:
+    """Return a time in seconds, given as a number or as Dask writes it, such as "90s" or "5 minutes".
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or not above 0.
+
+    Examples
+    --------
+    >>> time_option("timeout", "5 minutes", "")
+    300.0
+    """
+    try:
+        seconds = parse_timedelta(value) if isinstance(value, str) else value
+    except (ValueError, KeyError):
+        seconds = None
+    return number_option(name, seconds if seconds is not None else value, remedy, above=0)

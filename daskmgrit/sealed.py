@@ -37,9 +37,10 @@ def load(function: Callable[..., Any]) -> tuple[Any, ...]:
     return pickle.loads, pickle.dumps(function)
 
 
-def sealed_value(key: Any, value: Any) -> Task:
-    """Return a task whose result is the value."""
-    return Task(key, pickle.loads, bytes(cloudpickle.dumps(value)))
+def sealed_value(key: Any, value: Any, loads: TaskRef | None = None) -> Task:
+    """Return a task whose result is the value; `loads` may stand for a task whose result unpickles it."""
+    pickled = bytes(cloudpickle.dumps(value))
+    return Task(key, pickle.loads, pickled) if loads is None else Task(key, operator.call, loads, pickled)
 
 
 def _sealed(node: Any) -> Any:

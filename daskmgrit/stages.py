@@ -28,6 +28,7 @@ __all__ = [
     "probe",
     "relax",
     "report",
+    "restore",
     "restrict",
     "take",
 ]
@@ -258,6 +259,21 @@ def interpolate(
     carried = coarse.records if records else ()
     depth = coarse.depths(first, first + counts[0]) + _calls_of_first(meter.batches, counts[0])
     return Block(level, first, states, None, depth, carried + tuple(meter.records))
+
+
+def restore(phi: Phi, c_points: Array, first: int, points: int, m: int, cycle: int, depth: int, report: bool) -> Block:
+    """Make a chunk of so many points from its C-points after `cycle`, all of them with `depth` Phi behind them.
+
+    The F-relaxation is the one that ended the cycle, so it gives the same bits. With `report` the block reports on it.
+    """
+    meter = Meter(phi, cycle)
+    counts = place_counts(points, m)
+    with meter.stage("F-relaxation", 0, first):
+        states = f_relaxation(meter, c_points, counts, None, first, 0)
+    chain, records = depth + _calls_of_first(meter.batches, counts[0]), tuple(meter.records)
+    if report:
+        return Block(0, first, states, None, chain, settled=Settled(np.zeros(0), int(chain.max()), records))
+    return Block(0, first, states, None, chain, records)
 
 
 def take(coarse: Block, lo: int, hi: int, records: bool) -> Part:

@@ -1,3 +1,5 @@
+import time
+
 import dask
 import numpy as np
 import pytest
@@ -57,6 +59,18 @@ class Decay:
     def __call__(self, weights, index, level):
         length = self.m**level
         return weights / (1 + 0.05 * length) + 0.01 * length * np.sin(weights) * (index % 3)[:, None]
+
+
+class Slow(Decay):
+    """The same, taking its time, so that a fault comes in the midst of a solve."""
+
+    def __init__(self, m=2, seconds=0.005):
+        super().__init__(m)
+        self.seconds = seconds
+
+    def __call__(self, weights, index, level):
+        time.sleep(self.seconds)
+        return super().__call__(weights, index, level)
 
 
 class Counting:

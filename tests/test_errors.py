@@ -351,6 +351,9 @@ class FakeClient:
     def run(self, probe, on_error):
         return self.workers
 
+    def sync(self, call, callback_timeout):
+        return call()
+
 
 @pytest.mark.parametrize(
     ("client", "words"),

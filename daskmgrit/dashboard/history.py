@@ -18,8 +18,9 @@ RESIDUALS = 5000  # residuals of each
 _CYCLES = 60  # cycles of each whose beginning is remembered
 
 MANY = {"V_cycle", "F_cycle", "whole_cycle", "nested"}  # tasks that span several levels
-SERVICE = {"edge", "part", "report", "residual", "regroup", "final"}  # tasks that move or collect what others made
-_ELSEWHERE = {"report", "residual", "regroup"}  # tasks whose number is not that of a chunk of the layout
+# Tasks that move, collect or keep what others made.
+SERVICE = {"edge", "part", "report", "residual", "regroup", "save", "saved", "load", "final"}
+_ELSEWHERE = {"report", "residual", "regroup", "saved"}  # tasks whose number is not that of a chunk of the layout
 
 # Which stages a task may hold.
 _HOLDS = {
@@ -32,6 +33,7 @@ _HOLDS = {
     "enter": {"F-relaxation"},
     "correct": {"correction", "F-relaxation"},
     "coarse_solve": {"coarse solve"},
+    "load": {"F-relaxation"},
 }
 
 

@@ -70,6 +70,9 @@ _DOES = {
     "report": "norms collected",
     "residual": "norms collected",
     "regroup": "chunks regrouped",
+    "save": "C-points saved to a checkpoint",
+    "saved": "checksums collected",
+    "load": "chunk made from a checkpoint",
 }
 
 NO_RUN = "<p style='font-size:15px;color:#555'>No solve yet: this page fills as soon as one begins.</p>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -157,6 +159,18 @@ class GradientDescent:
         shape = (*chosen.shape, rows.shape[1])
         name = "inputs" if rows is self.x else "targets"
         return np.take(rows, chosen, axis=0, out=scratch(name, shape, rows.dtype), mode="clip")
+
+    def fingerprint(self) -> str:
+        """Return what tells this step from others, training data and all, whatever the process: checkpoints keep it."""
+        of_model = getattr(self.model, "fingerprint", None)
+        model = of_model() if of_model else type(self.model).__qualname__
+        text = f"{model} {self.rate!r} {self.data!r} {self.repeats} {self.coarse!r}"
+        # An object of the user's without a repr of its own shows where it is in memory.
+        total = hashlib.blake2b(re.sub(" at 0x[0-9a-fA-F]+", "", text).encode(), digest_size=16)
+        for rows in (self.x, self.y):
+            total.update(f"{rows.dtype.str} {rows.shape}".encode())
+            total.update(np.ascontiguousarray(rows).tobytes())
+        return total.hexdigest()
 
     def __repr__(self) -> str:
         return f"GradientDescent({self.model!r}, rate={self.rate!r}, data={self.data!r})"

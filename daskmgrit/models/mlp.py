@@ -107,6 +107,10 @@ class MLP:
     def __repr__(self) -> str:
         return f"MLP({list(self.sizes)}, hidden={self.hidden!r}, loss={self.loss_name!r}, bias={self.bias})"
 
+    def fingerprint(self) -> str:
+        """Return what tells this network from others, whatever the process."""
+        return f"{self!r}, output={self.output!r}, reduction={self.reduction!r}"
+
     def footprint(self, batch: int) -> int:
         """Return how many numbers one state takes while its gradient is computed: weights and values of layers."""
         return 2 * self.size + 3 * batch * sum(self.sizes)

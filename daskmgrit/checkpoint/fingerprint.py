@@ -1,0 +1,135 @@
+"""What tells one problem from another: options, w0, and the propagator by its own word and by what it does.
+
+A propagator is any callable, so it is known by its values: a few steps of every level from states near w0. They are
+compared to within rounding, since another machine may round otherwise. A propagator that says what it is, by a method
+``fingerprint()`` that returns a string, is known by that too; it finds what those few steps do not show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.errors import CheckpointError
+from daskmgrit.hierarchy import Hierarchy
+from daskmgrit.propagators.contract import apply_phi
+from daskmgrit.propagators.function import vectorize
+from daskmgrit.relaxation import Array, Phi
+from daskmgrit.transfer import Transferred
+
+__all__ = ["compare", "describe", "evaluate", "options_of", "word_of"]
+
+# Steps tried on level 0 and on each coarser level.
+TRIED = 8, 3
+
+
+def describe(hierarchy: Hierarchy, w0: Array) -> dict[str, Any]:
+    """Return what of a problem is known without calling the propagator."""
+    return options_of(hierarchy) | {
+        "dtype": w0.dtype.str,
+        "weights": w0.size,
+        "w0": hashlib.blake2b(np.ascontiguousarray(w0).view(np.uint8).data, digest_size=16).hexdigest(),
+    }
+
+
+def options_of(hierarchy: Hierarchy) -> dict[str, Any]:
+    """Return the solver's options, level by level where they may differ."""
+    upper = hierarchy.levels[:-1]
+    return {
+        "steps": hierarchy.steps,
+        "cycle": hierarchy.cycle,
+        "coarsening": [level.coarsening for level in upper],
+        "relaxation": [level.relaxation for level in upper],
+        "weight": [level.weight for level in upper],
+    }
+
+
+def word_of(phi: Any) -> str | None:
+    """Return what a propagator says of itself, None if it says nothing."""
+    while isinstance(phi, vectorize | Transferred):
+        phi = phi.phi
+    word = getattr(phi, "fingerprint", None)
+    return None if word is None else str(word())
+
+
+def evaluate(phi: Phi, w0: Array, steps: Sequence[int]) -> dict[str, Any]:
+    """Return what a propagator says of itself, and what it does in a few steps of levels with so many steps.
+
+    For each step there are the 2-norm of its change of the weights, and that change's component along a fixed vector.
+    """
+    starts = phi.starts if isinstance(phi, Transferred) else (w0,) * len(steps)
+    tried = []
+    for level, (count, start) in enumerate(zip(steps, starts, strict=True)):
+        index = np.unique(np.linspace(0, count - 1, TRIED[level > 0]).astype(int))
+        # Factors keep the sign of every weight, and zeros.
+        factors = 1 + 0.01 * np.cos(np.arange(len(index))[:, None] + np.arange(start.size))
+        states = (start * np.where(index[:, None] == 0, 1.0, factors)).astype(start.dtype)
+        with np.errstate(all="ignore"):
+            change = apply_phi(phi, states, index, level) - states
+        tried += [[level, int(i), *_measure(row)] for i, row in zip(index, change, strict=True)]
+    seen = [_measure(row) for level, start in enumerate(starts) for row in _passed(phi, start, level)]
+    return {"word": word_of(phi), "size": float(np.linalg.norm(w0)), "tried": tried, "transfers": seen}
+
+
+def _passed(phi: Phi, start: Array, level: int) -> list[Array]:
+    """Return the initial value of a level as its transfer passes it on, and what comes back."""
+    transfer = phi.transfers[level] if isinstance(phi, Transferred) and level < len(phi.transfers) else None
+    if transfer is None:
+        return []
+    coarse = transfer.restrict(start[None], level)
+    return [coarse[0], transfer.interpolate(coarse, level)[0]]
+
+
+def _measure(row: Array) -> list[str]:
+    """Return a vector's 2-norm, and its component along a fixed vector, as hexadecimal: JSON has no nan and inf."""
+    wide = np.asarray(row.real + 0.5 * row.imag if np.iscomplexobj(row) else row, np.float64)
+    with np.errstate(all="ignore"):
+        return [float(np.sqrt((wide * wide).sum())).hex(), float(wide @ np.cos(1.0 + np.arange(wide.size))).hex()]
+
+
+def compare(saved: dict[str, Any], now: dict[str, Any], path: Any) -> None:
+    """See that the problem is that of the checkpoint `path`.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not; the message says what differs.
+    """
+    for name, value in saved["options"].items():
+        if now["options"][name] != value:
+            what = f"its {name} is {_short(value)}, here it is {_short(now['options'][name])}"
+            raise CheckpointError(f"the checkpoint {path} is of another problem: {what}")
+    before, after = saved["phi"], now["phi"]
+    if before["word"] is not None and after["word"] is not None and before["word"] != after["word"]:
+        raise CheckpointError(
+            f"the checkpoint {path} is of another problem: phi.fingerprint() was {_short(before['word'])}, here it is "
+            f"{_short(after['word'])}"
+        )
+    eps = float(np.finfo(np.dtype(saved["options"]["dtype"])).eps)
+    for old, new in zip(before["tried"], after["tried"], strict=True):
+        if not _alike(old[2:], new[2:], eps, before["size"]):
+            raise CheckpointError(
+                f"the checkpoint {path} is of another problem: phi gives other weights on level {old[0]}, step "
+                f"{old[1]} (norm of the change {float.fromhex(old[2]):.6g}, here {float.fromhex(new[2]):.6g})"
+            )
+    pairs = zip(before["transfers"], after["transfers"], strict=False)
+    if len(before["transfers"]) != len(after["transfers"]) or not all(
+        _alike(old, new, eps, before["size"]) for old, new in pairs
+    ):
+        raise CheckpointError(f"the checkpoint {path} is of another problem: its solver had another transfer")
+
+
+def _alike(old: Sequence[str], new: Sequence[str], eps: float, size: float) -> bool:
+    """Whether two measures of a vector differ by no more than rounding, on weights of this norm."""
+    slack = 4 * math.sqrt(eps) * float.fromhex(old[0]) + 100 * eps * size
+    pairs = zip(map(float.fromhex, old), map(float.fromhex, new), strict=True)
+    return all(abs(a - b) <= slack or a == b or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

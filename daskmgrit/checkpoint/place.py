@@ -1,0 +1,141 @@
+"""The directory of a solve's checkpoints: is it ours to write to, and do all workers see the same one?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from daskmgrit.checkpoint import store
+from daskmgrit.cluster import ask_workers
+from daskmgrit.errors import CheckpointError
+from daskmgrit.executor import ClusterExecutor, LocalExecutor
+
+__all__ = ["claim", "find"]
+
+
+def find(directory: Path) -> Path:
+    """Return the newest checkpoint in a directory.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    path = store.latest(directory)
+    if path is None:
+        what = "holds no whole checkpoint" if directory.is_dir() else "is not there"
+        raise CheckpointError(f"there is nothing to go on from: the directory {directory} {what}")
+    return path
+
+
+@contextmanager
+def claim(directory: Path, going_on: bool, executor: LocalExecutor | ClusterExecutor) -> Iterator[None]:
+    """Hold a directory for one solve, after seeing that it may be written to, by all workers.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+    going_on : bool
+        Whether the solve goes on from a checkpoint in it; else there must be none.
+    executor : LocalExecutor or ClusterExecutor
+        Its workers are those that will write.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds something else or a checkpoint that would be replaced, another solve writes to it, it cannot be
+        written to, or a worker sees another directory.
+    """
+    store.zarr()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        others = store.foreign(directory)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={str(directory)!r} cannot be used: {error}") from error
+    if others:
+        some = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
+        raise CheckpointError(
+            f"checkpoint={str(directory)!r} holds something else ({some}): give a directory that is empty or missing"
+        )
+    path = store.latest(directory)
+    if path and not going_on:
+        raise CheckpointError(
+            f"checkpoint={str(directory)!r} already holds a checkpoint, of cycle {store.cycle_of(path.name)}: go on "
+            "from it with solver.resume(...), or --resume; or give another directory"
+        )
+    try:
+        handle = os.open(directory / store.LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={str(directory)!r} cannot be written to: {error}") from error
+    try:
+        _lock(handle, directory)
+        store.clear(directory, None)
+        _check_shared(directory, executor)
+        yield
+    finally:
+        # The system lets go of the lock, however the process ends.
+        os.close(handle)
+
+
+def _lock(handle: int, directory: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CheckpointError(
+            f"checkpoint={str(directory)!r} is written to by another solve: wait for it, or give another directory"
+        ) from None
+    except OSError:
+        # A file system without locks; names that are no other solve's keep files apart there too.
+        return
+
+
+def _check_shared(directory: Path, executor: LocalExecutor | ClusterExecutor) -> None:
+    """See that all workers see this directory, and this process what they write to it."""
+    token = os.urandom(6).hex()
+    folder = directory / f"visible-{token}"
+    try:
+        folder.mkdir()
+        (folder / "client").write_text(token, encoding="ascii")
+        if not isinstance(executor, ClusterExecutor):
+            return
+        answers = ask_workers(executor.client, look, str(folder), token, timeout=executor.patience)
+        for worker, problem in answers.items():
+            if problem is None and not (folder / _file_of(worker)).is_file():
+                problem = f"what it wrote there is not seen on {socket.gethostname()}"
+            if problem is not None:  # in words, or an exception
+                raise CheckpointError(
+                    f"checkpoint={str(directory)!r} cannot be used by worker {worker}: {problem}. The client and all "
+                    "workers must share the directory and may write to it"
+                )
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={str(directory)!r} cannot be written to: {error}") from error
+    finally:
+        with suppress(OSError):
+            store.discard(folder)
+
+
+def look(folder: str, token: str, dask_worker: Any = None) -> str | None:
+    """Read what the client wrote, and write something for it to read; returns what is wrong, in words."""
+    try:
+        store.zarr()
+        if Path(folder, "client").read_text(encoding="ascii") != token:
+            return "it sees another directory of that name"
+        Path(folder, _file_of(dask_worker.address)).write_text(token, encoding="ascii")
+    except FileNotFoundError:
+        return f"on {socket.gethostname()} it does not see what the client wrote there"
+    except (OSError, ImportError) as error:
+        return f"on {socket.gethostname()}: {error}"
+    return None
+
+
+def _file_of(worker: str) -> str:
+    return "".join(character if character.isalnum() else "-" for character in worker)

@@ -1,0 +1,66 @@
+"""Where and how often a solve saves a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daskmgrit.options import integer_option, number_option
+
+__all__ = ["Checkpoint", "as_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a solve saves what another process needs to go on.
+
+    A checkpoint is saved after `every` cycles or `seconds`, whichever comes first, and when the solve ends.
+
+    Parameters
+    ----------
+    path : str or path
+        A directory that the client and all workers share. It is made if it is missing.
+    every : int or None, default 10
+        Save after so many cycles; None leaves it to `seconds`.
+    seconds : float or None, default 600
+        Save when the last checkpoint, or the start, was so long ago; None leaves it to `every`. With both None only
+        the end is saved.
+
+    Examples
+    --------
+    >>> Checkpoint("run1", every=5).every
+    5
+    """
+
+    path: str | os.PathLike[str]
+    every: int | None = 10
+    seconds: float | None = 600.0
+
+    def __post_init__(self) -> None:
+        try:
+            path = Path(os.fsdecode(self.path)).expanduser().absolute()
+        except TypeError:
+            raise ValueError(f"checkpoint={self.path!r} is not a path: give the name of a directory") from None
+        object.__setattr__(self, "path", path)
+        if self.every is not None:
+            integer_option("every", self.every, 1, "save after so many cycles; None: not by cycles")
+        if self.seconds is not None:
+            number_option("seconds", self.seconds, "save after so many seconds; None: not by time", least=0)
+
+    @property
+    def directory(self) -> Path:
+        """The directory, absolute."""
+        return Path(self.path)
+
+
+def as_checkpoint(value: Any) -> Checkpoint | None:
+    """Return what an argument `checkpoint` means: a Checkpoint, the name of a directory, or None.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    return value if value is None or isinstance(value, Checkpoint) else Checkpoint(value)

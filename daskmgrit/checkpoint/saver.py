@@ -1,0 +1,293 @@
+"""The checkpoints of one solve: when one is due, the tasks that write and read it, and what makes it whole."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.delayed import Delayed
+
+from daskmgrit import stages
+from daskmgrit.block import Block
+from daskmgrit.checkpoint import fingerprint, store
+from daskmgrit.checkpoint.place import claim, find
+from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.errors import CheckpointError, ClusterError
+from daskmgrit.executor import ClusterExecutor, LocalExecutor
+from daskmgrit.graph import GraphBuilder, chunk_points
+from daskmgrit.relaxation import Array, Phi
+from daskmgrit.taskbook import TaskBook
+
+__all__ = ["Saved", "Saver", "open_saver"]
+
+logger = logging.getLogger("daskmgrit")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A whole checkpoint.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    cycle : int
+        Cycles done.
+    residuals : list of float
+        Their residuals, that of the initial guess first.
+    phi_evaluations : list of int
+        State updates on each level so far.
+    depth : int
+        Longest chain of Phi so far.
+    problem, solve : dict
+        What the problem is (see :mod:`daskmgrit.checkpoint.fingerprint`), and the options of the solve.
+    chunk : tuple of int
+        Rows and columns of a chunk of the array.
+    checksums : dict
+        Of every chunk, by its file's name.
+    """
+
+    path: Path
+    cycle: int
+    residuals: list[float]
+    phi_evaluations: list[int]
+    depth: int
+    problem: dict[str, Any]
+    solve: dict[str, Any]
+    chunk: tuple[int, int]
+    checksums: dict[str, str]
+
+    @classmethod
+    def load(cls, path: Path) -> Saved:
+        """Read what a checkpoint says of itself."""
+        content = store.manifest(path)
+        try:
+            return cls(
+                path,
+                content["cycle"],
+                content["residuals"],
+                content["phi_evaluations"],
+                content["depth"],
+                content["problem"],
+                content["solve"],
+                (content["chunk"][0], content["chunk"][1]),
+                content["checksums"],
+            )
+        except (KeyError, IndexError) as error:
+            raise CheckpointError(f"the checkpoint {path} is damaged: manifest.json lacks {error}") from error
+
+    @property
+    def w0(self) -> Array:
+        """The initial state."""
+        return store.read(str(self.path), 0, 1, self.chunk, self.checksums)[0]
+
+
+class Saver:
+    """Saves the checkpoints of one solve, in a directory that :func:`~daskmgrit.checkpoint.place.claim` holds.
+
+    Parameters
+    ----------
+    policy : Checkpoint
+        Where and how often.
+    w0 : ndarray
+        The initial state.
+    solve : dict
+        Options of the solve, kept for whoever goes on.
+    saved : Saved, optional
+        The checkpoint that the solve goes on from.
+
+    Attributes
+    ----------
+    saved : Saved or None
+        The last checkpoint.
+    """
+
+    def __init__(self, policy: Checkpoint, w0: Array, solve: dict[str, Any], saved: Saved | None) -> None:
+        if w0.dtype.str[1:] not in store.DTYPES or not w0.dtype.isnative:
+            raise CheckpointError(
+                f"w0 has dtype {w0.dtype.str}, which checkpoints cannot hold: use {', '.join(store.DTYPES)}"
+            )
+        self.policy, self.saved = policy, saved
+        self._w0, self._solve = w0, solve
+        self._problem: dict[str, Any] = {}
+        self._partial: Path | None = None
+        self._chunk = (0, 0)
+        self._clock = time.monotonic()
+
+    # -- the problem ---------------------------------------------------------------------------------------------
+
+    def identify(
+        self, executor: LocalExecutor | ClusterExecutor, hierarchy: Any, phi: Delayed, w0: Delayed, run: str
+    ) -> None:
+        """Find out what the problem is, and see that it is that of the checkpoint to go on from."""
+        book = TaskBook(executor.workers)
+        task = book.add(f"fingerprint-{run}", fingerprint.evaluate, phi, w0, hierarchy.steps, owner=0)
+        known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
+        self._problem = {"options": fingerprint.describe(hierarchy, self._w0), "phi": known}
+        if self.saved is not None:
+            fingerprint.compare(self.saved.problem, self._problem, self.saved.path)
+
+    # -- when ----------------------------------------------------------------------------------------------------
+
+    def wants(self, cycle: int) -> bool:
+        """Whether the policy has a checkpoint after this cycle."""
+        return self.policy.every is not None and cycle % self.policy.every == 0
+
+    def overdue(self) -> bool:
+        """Whether the policy has a checkpoint as soon as possible."""
+        return self.policy.seconds is not None and time.monotonic() - self._clock > self.policy.seconds
+
+    def has(self, cycle: int) -> bool:
+        """Whether the last checkpoint is of this cycle."""
+        return self.saved is not None and self.saved.cycle == cycle
+
+    # -- how -----------------------------------------------------------------------------------------------------
+
+    def write(self, builder: GraphBuilder, state: Sequence[Delayed]) -> Delayed:
+        """Begin a checkpoint, and add the tasks that write it: each worker its own chunks."""
+        self.close()
+        bounds = builder.layout.bounds(builder.hierarchy)
+        shape = builder.hierarchy[0].intervals, self._w0.size
+        self._chunk = store.chunk_shape(bounds, self._w0.size, self._w0.itemsize)
+        self._partial = store.create(
+            self.policy.directory, builder.cycle, os.urandom(6).hex(), shape, self._w0.dtype, self._chunk
+        )
+        parts = [builder.chunk_task("save", j, _write, block, str(self._partial)) for j, block in enumerate(state)]
+        return builder.chunk_task("saved", 0, _merge, parts)
+
+    def finish(
+        self, cycle: int, checksums: dict[str, str], residuals: list[float], evaluations: list[int], depth: int
+    ) -> None:
+        """Make the checkpoint whole, and remove the one before."""
+        assert self._partial is not None
+        content = {
+            "cycle": cycle,
+            "residuals": residuals,
+            "phi_evaluations": evaluations,
+            "depth": depth,
+            "problem": self._problem,
+            "solve": self._solve | {"every": self.policy.every, "seconds": self.policy.seconds},
+            "chunk": self._chunk,
+            "checksums": checksums,
+            "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        path = store.commit(self._partial, content)
+        self._partial, self._clock = None, time.monotonic()
+        self.saved = Saved.load(path)
+        store.clear(self.policy.directory, keep=path)
+        logger.info("the checkpoint of cycle %d is in %s", cycle, path)
+
+    def read(self, builder: GraphBuilder, report: bool = False) -> list[Delayed]:
+        """Add the tasks that make the state of level 0 from the last checkpoint.
+
+        They depend on nothing but phi: what the state was first made from may be forgotten.
+        """
+        assert self.saved is not None
+        saved, size = self.saved, builder.hierarchy[0]
+        bounds = builder.layout.bounds(builder.hierarchy)
+        tasks = []
+        for j in range(len(bounds) - 1):
+            first, points = chunk_points(size.coarsening, size.steps, bounds, j)
+            last = bounds[j + 1]
+            rows, step = saved.chunk[0], saved.chunk[1]
+            wanted = {
+                name: saved.checksums.get(name, "")
+                for number in range(first // rows, -(-last // rows))
+                for name in (f"c.{number}.{column}" for column in range(-(-self._w0.size // step)))
+            }
+            tasks.append(
+                builder.chunk_task(
+                    "load",
+                    j,
+                    _read,
+                    builder.phi,
+                    str(saved.path),
+                    saved.chunk,
+                    wanted,
+                    (first, last, points),
+                    size.coarsening,
+                    saved.cycle,
+                    saved.depth,
+                    report,
+                )
+            )
+        return tasks
+
+    def close(self) -> None:
+        """Remove what was begun and not made whole."""
+        if self._partial is not None:
+            store.discard(self._partial)
+            self._partial = None
+
+    def hint(self) -> str:
+        """Say where to go on from."""
+        directory = str(self.policy.directory)
+        if self.saved is None:
+            return f"no checkpoint had been saved in {directory} yet"
+        return (
+            f"the checkpoint of cycle {self.saved.cycle} is in {directory}: go on from it with "
+            f"solver.resume({directory!r}), or daskmgrit solve … --checkpoint {directory} --resume"
+        )
+
+
+@contextmanager
+def open_saver(
+    policy: Checkpoint | None,
+    saved: Saved | None,
+    executor: LocalExecutor | ClusterExecutor,
+    w0: Array,
+    solve: dict[str, Any],
+) -> Iterator[Saver | None]:
+    """Hold the directory of a solve's checkpoints; None where it saves none.
+
+    Errors that end the solve say where to go on from.
+    """
+    if policy is None:
+        yield None
+        return
+    saver = Saver(policy, w0, solve, saved)
+    with claim(policy.directory, saved is not None, executor):
+        try:
+            # Another solve may have gone on since the checkpoint was looked at.
+            if saved is not None and find(policy.directory) != saved.path:
+                raise CheckpointError(f"another solve has gone on from {saved.path}")
+            yield saver
+        except ClusterError as error:
+            raise ClusterError(f"{error}; {saver.hint()}") from error
+        except BaseException as error:
+            error.add_note(saver.hint())
+            raise
+        finally:
+            saver.close()
+
+
+def _write(block: Block, path: str) -> dict[str, str]:
+    return store.write(path, block.first, block.points[0])
+
+
+def _merge(parts: Sequence[dict[str, str]]) -> dict[str, str]:
+    return {name: checksum for part in parts for name, checksum in part.items()}
+
+
+def _read(
+    phi: Phi,
+    path: str,
+    chunk: tuple[int, int],
+    checksums: dict[str, str],
+    span: tuple[int, int, int],
+    m: int,
+    cycle: int,
+    depth: int,
+    report: bool,
+) -> Block:
+    first, last, points = span
+    rows = np.ascontiguousarray(store.read(path, first, last, chunk, checksums))
+    return stages.restore(phi, rows, first, points, m, cycle, depth, report)

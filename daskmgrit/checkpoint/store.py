@@ -1,0 +1,277 @@
+"""A checkpoint on disk: which files there are, and how a save is whole or is not at all.
+
+::
+
+    DIR/
+        lock                                  held by the solve that writes here
+        cycle-000020/                         whole: it got this name when all of it was on disk
+            manifest.json                     what it is, with a checksum of every chunk
+            c_points/                         zarr array: C-points of level 0 by weights
+        cycle-000030.0123456789ab.partial/    being written, or left behind by a solve that was killed
+
+Nothing here is ever pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.errors import CheckpointError
+from daskmgrit.relaxation import Array
+
+__all__ = [
+    "LOCK",
+    "chunk_shape",
+    "clear",
+    "commit",
+    "create",
+    "discard",
+    "foreign",
+    "latest",
+    "manifest",
+    "read",
+    "write",
+]
+
+FORMAT = "daskmgrit checkpoint 1"
+LOCK = "lock"
+CHUNK_BYTES = 1 << 26
+DTYPES = ("f2", "f4", "f8", "c8", "c16")
+
+_WHOLE = re.compile(r"cycle-(\d{6,})")
+_OTHERS = re.compile(r"cycle-\d{6,}\.[0-9a-f]{12}\.(partial|removed)|visible-[0-9a-f]{12}|" + LOCK)
+
+
+def zarr() -> Any:
+    """Import zarr, which only checkpoints need."""
+    try:
+        import zarr
+    except ImportError:
+        raise ImportError(
+            "checkpoints need zarr, which is not installed: pip install 'daskmgrit[checkpoint]'"
+        ) from None
+    return zarr
+
+
+# -- what is there -----------------------------------------------------------------------------------------------
+
+
+def foreign(directory: Path) -> list[str]:
+    """Return the names in a directory that no checkpoint has."""
+    return sorted(
+        entry.name
+        for entry in os.scandir(directory)
+        if not (_WHOLE.fullmatch(entry.name) or _OTHERS.fullmatch(entry.name))
+    )
+
+
+def _whole(directory: Path) -> list[Path]:
+    """Return the whole checkpoints, oldest first."""
+    try:
+        names = [entry.name for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [directory / name for name in sorted(names, key=cycle_of)]
+
+
+def latest(directory: Path) -> Path | None:
+    """Return the newest whole checkpoint in a directory, None if there is none."""
+    whole = _whole(directory)
+    return whole[-1] if whole else None
+
+
+def cycle_of(name: str) -> int:
+    """Return the cycle in the name of a whole checkpoint."""
+    return int(name.removeprefix("cycle-"))
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """Read what a whole checkpoint says of itself.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or of a version of the format that this one does not know.
+    """
+    file = path / "manifest.json"
+    try:
+        outer = json.loads(file.read_text(encoding="utf-8"))
+        content = outer["content"]
+        if outer["format"] != FORMAT:
+            raise CheckpointError(f"{path} has the format {outer['format']!r}; this version reads {FORMAT!r}")
+        if outer["checksum"] != _checksum_of_json(content):
+            raise ValueError("its checksum is wrong")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: manifest.json: {error}") from error
+    return dict(content)
+
+
+# -- what workers do ---------------------------------------------------------------------------------------------
+
+
+def chunk_shape(bounds: Sequence[int], size: int, itemsize: int) -> tuple[int, int]:
+    """Return the rows and columns of a zarr chunk, such that none holds rows of two blocks.
+
+    Examples
+    --------
+    >>> chunk_shape((0, 16, 32, 51), size=1000, itemsize=8)
+    (16, 1000)
+    """
+    columns = min(size, CHUNK_BYTES // itemsize)
+    most = max(1, CHUNK_BYTES // (columns * itemsize))
+    common = math.gcd(*bounds[1:-1])
+    if not common:
+        return min(bounds[-1], most), columns
+    return next(rows for rows in range(min(common, most), 0, -1) if common % rows == 0), columns
+
+
+def _pieces(first: int, last: int, shape: tuple[int, int], columns: int) -> Iterator[tuple[slice, slice, str]]:
+    """Rows, columns and file name of every chunk from row `first` (where a chunk begins) up to `last`."""
+    for a, b in itertools.product(range(first, last, shape[0]), range(0, columns, shape[1])):
+        yield slice(a, a + shape[0]), slice(b, b + shape[1]), f"c.{a // shape[0]}.{b // shape[1]}"
+
+
+def write(path: str, first: int, rows: Array) -> dict[str, str]:
+    """Write rows ``first …`` of the C-points to a checkpoint that was created; returns the checksum of each chunk."""
+    with _named(f"the checkpoint {path} cannot be written on {socket.gethostname()}"):
+        array = zarr().open_array(store=Path(path) / "c_points", mode="r+")
+        array[first : first + len(rows)] = rows
+        checksums = {}
+        for lines, columns, name in _pieces(first, first + len(rows), array.chunks, rows.shape[1]):
+            _flush(Path(path) / "c_points" / name)
+            checksums[name] = _checksum(rows[lines.start - first : lines.stop - first, columns])
+        return checksums
+
+
+def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping[str, str]) -> Array:
+    """Read rows ``lo … hi-1`` of the C-points and check every chunk that they are in.
+
+    Raises
+    ------
+    CheckpointError
+        If a chunk is damaged or missing.
+    """
+    folder = Path(path) / "c_points"
+    begin = lo - lo % shape[0]
+    try:
+        array = zarr().open_array(store=folder, mode="r")
+        end = min(-(-hi // shape[0]) * shape[0], array.shape[0])
+        rows = np.empty((end - begin, array.shape[1]), array.dtype)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged, or not there on {socket.gethostname()}: {error}"
+        ) from error
+    for lines, columns, name in _pieces(begin, end, shape, rows.shape[1]):
+        part = rows[lines.start - begin : lines.stop - begin, columns]
+        try:
+            # zarr takes a missing chunk for an empty one.
+            os.stat(folder / name)
+            part[...] = array[lines, columns]
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint {path} is damaged: chunk {name}: {error}") from error
+        if _checksum(part) != checksums.get(name):
+            raise CheckpointError(f"the checkpoint {path} is damaged: the checksum of chunk {name} is wrong")
+    return rows[lo - begin : hi - begin]
+
+
+# -- what the client does ----------------------------------------------------------------------------------------
+
+
+def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtype: Any, chunk: tuple[int, int]) -> Path:
+    """Begin a checkpoint: make its directory, under a name of its own, with the array that workers write to."""
+    path = directory / f"cycle-{cycle:06d}.{token}.partial"
+    with _named(f"no checkpoint can be written in {directory}"):
+        path.mkdir()
+        zarr().create_array(
+            store=path / "c_points",
+            shape=shape,
+            dtype=dtype,
+            chunks=chunk,
+            # Weights hardly compress; and no chunk of them is empty, that is nan, so that zarr leaves none out.
+            compressors=None,
+            fill_value=math.nan,
+            chunk_key_encoding={"name": "default", "separator": "."},
+            dimension_names=("c_point", "weight"),
+        )
+    return path
+
+
+def commit(path: Path, content: Mapping[str, Any]) -> Path:
+    """Make a checkpoint whole, once all workers have written: flush it to disk, and rename it."""
+    whole = path.with_name(path.name.split(".")[0])
+    with _named(f"the checkpoint {whole} cannot be written"):
+        text = json.dumps({"format": FORMAT, "checksum": _checksum_of_json(content), "content": content}, indent=1)
+        with (path / "manifest.json").open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _flush(path / "c_points" / "zarr.json")
+        for folder in (path / "c_points", path):
+            _flush(folder)
+        path.rename(whole)
+        _flush(path.parent)
+    return whole
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint; at no moment does what is left of it look whole."""
+    with suppress(OSError):
+        if _WHOLE.fullmatch(path.name):
+            path = path.rename(path.with_name(f"{path.name}.{os.urandom(6).hex()}.removed"))
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def clear(directory: Path, keep: Path | None) -> None:
+    """Remove what a newer checkpoint replaces, and what solves that were killed have left behind."""
+    for entry in list(os.scandir(directory)):
+        path = directory / entry.name
+        old = _WHOLE.fullmatch(entry.name) and keep is not None and cycle_of(entry.name) < cycle_of(keep.name)
+        if old or (_OTHERS.fullmatch(entry.name) and entry.is_dir()):
+            discard(path)
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say what an operating system's error kept from being done."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{what}: {error}") from error
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or the names in a directory, written to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some file systems flush files only.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _checksum(rows: Array) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()
+
+
+def _checksum_of_json(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

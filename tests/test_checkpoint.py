@@ -1,0 +1,714 @@
+"""Checkpoints: the same bits after going on, whatever happens to the process, the files or the directory."""
+
+import errno
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from conftest import Counting, Decay
+from processes import wait_for
+
+import daskmgrit as dm
+from daskmgrit import drive
+from daskmgrit.checkpoint import place, store
+from daskmgrit.models import MLP, ConstantRate, GradientDescent, Serial
+from daskmgrit.problems import digits
+
+STEPS = 100
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(cycle):
+    def callback(iteration, residual, weights):
+        if iteration == cycle:
+            raise Stop
+
+    return callback
+
+
+def straight(phi, w0, options, **how):
+    with dask.config.set(scheduler="sync"):
+        result = dm.MGRIT(phi, STEPS, **options).solve(w0, chunks=1, **how)
+        return result, result.weights.compute()
+
+
+def assert_same(result, expected, weights):
+    assert result.residuals == expected.residuals
+    assert (result.reason, result.iterations) == (expected.reason, expected.iterations)
+    assert np.array_equal(result.weights.compute(), weights)
+    assert np.array_equal(result.final, weights[-1])
+
+
+def snapshot(directory):
+    return {path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def saved(tmp_path, w0):
+    """A directory with the checkpoint of cycle 3."""
+    with pytest.raises(Stop):
+        dm.MGRIT(Decay(), STEPS).solve(
+            w0, chunks=3, tol=0, maxiter=6, callback=stop_at(4), checkpoint=dm.Checkpoint(tmp_path / "saved", every=3)
+        )
+    return tmp_path / "saved"
+
+
+# -- going on ----------------------------------------------------------------------------------------------------
+
+OPTIONS = [
+    {},
+    {"cycle": "F", "relaxation": "F"},
+    {"coarsening": 3, "relaxation": ["FCFCF", "FCF"], "weight": 1.1},
+    {"max_levels": 2, "coarsening": 16},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_same_bits_on_any_cluster_and_chunks(client, tmp_path, options):
+    problem = digits(hidden=8)
+    phi, w0 = problem.propagator(), problem.w0
+    how = {"initial_guess": "constant", "tol": 0, "maxiter": 5}
+    expected, weights = straight(phi, w0, options, **how)
+    solver = dm.MGRIT(phi, STEPS, **options)
+    most = STEPS // solver.hierarchy[0].coarsening + 1
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        for number, (first, second, chunks, other) in enumerate(
+            [("threads", client, 2, most), (client, "threads", min(7, most), 1), (client, client, 3, 2)]
+        ):
+            place = dm.Checkpoint(tmp_path / str(number), every=2)
+            with dask.config.set(scheduler=first), pytest.raises(Stop):
+                solver.solve(w0, chunks=chunks, callback=stop_at(3), checkpoint=place, **how)
+            with dask.config.set(scheduler=second):
+                assert_same(solver.resume(place.path, chunks=other), expected, weights)
+            assert store.latest(place.directory).name == "cycle-000005"
+
+
+def test_same_bits_where_a_solve_saves(client, tmp_path, w0):
+    """Saving itself changes nothing, however often."""
+    expected, weights = straight(Decay(), w0, {}, tol=0, maxiter=5)
+    for every in (1, 2, None):
+        where = dm.Checkpoint(tmp_path / str(every), every=every, seconds=None)
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, chunks=3, tol=0, maxiter=5, client=client, checkpoint=where)
+        assert_same(result, expected, weights)
+
+
+def test_counts_are_of_the_whole_solve(client, tmp_path, w0):
+    """On a cluster each save reads the state again; so the counts do not depend on where a solve was stopped."""
+    solver = dm.MGRIT(Decay(), STEPS)
+    how = {"chunks": 3, "tol": 0, "maxiter": 5, "client": client}
+    whole = solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "a", every=2), **how)
+    with pytest.raises(Stop):
+        solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "b", every=2), callback=stop_at(5), **how)
+    result = solver.resume(tmp_path / "b", client=client)
+    assert result.phi_evaluations == whole.phi_evaluations
+    assert result.critical_path == whole.critical_path
+    # A save costs N updates: the residual ends its cycle, and the F-points are made again.
+    plain = solver.solve(w0, **how)
+    assert whole.phi_evaluations[0] - plain.phi_evaluations[0] == 2 * STEPS
+    assert whole.phi_evaluations[1:] == plain.phi_evaluations[1:]
+
+
+def test_counts_are_those_of_phi(saved, w0, synchronous):
+    before = json.loads((saved / "cycle-000003/manifest.json").read_text())["content"]["phi_evaluations"]
+    phi = Counting(Decay())
+    result = dm.MGRIT(phi, STEPS).resume(saved, chunks=3)
+    tried = [8 if level == 0 else 3 for level in range(len(before))]
+    done = [a + b - c for a, b, c in zip(before, phi.counts(len(before)), tried, strict=True)]
+    assert result.phi_evaluations == done
+
+
+def test_options_of_the_first_solve_hold(saved, w0):
+    solver = dm.MGRIT(Decay(), STEPS)
+    seen = []
+    result = solver.resume(saved, w0, callback=lambda k, r, w: seen.append(k))
+    assert (result.iterations, result.reason, result.tol) == (6, "maxiter", 0)
+    assert seen == [4, 5, 6]
+    # It is done, so there is nothing to do; with other options there is.
+    assert solver.resume(saved, callback=lambda k, r, w: seen.append(k)).residuals == result.residuals
+    assert solver.resume(saved, maxiter=2).iterations == 6
+    assert len(seen) == 3
+    result = solver.resume(saved, tol=1e-9, maxiter=50)
+    assert result.reason == "tol"
+    assert result.residuals == solver.solve(w0, tol=1e-9).residuals
+
+
+def test_callback_that_stops(tmp_path, w0):
+    solver = dm.MGRIT(Decay(), STEPS)
+    first = solver.solve(w0, callback=lambda k, r, w: k == 2, checkpoint=tmp_path)
+    assert first.reason == "callback"
+    assert solver.resume(tmp_path).residuals == solver.solve(w0).residuals
+
+
+def test_other_dtypes(tmp_path):
+    def phi(weights, index, level):
+        return (weights * weights.dtype.type(0.97 ** (2**level))).astype(weights.dtype)
+
+    for dtype in (np.float32, np.complex128):
+        w0 = (np.linspace(1, 2, 5) * (1 + 0.5j if dtype == np.complex128 else 1)).astype(dtype)
+        expected, weights = straight(phi, w0, {}, tol=0, maxiter=3)
+        dm.MGRIT(phi, STEPS).solve(w0, tol=0, maxiter=1, checkpoint=tmp_path / dtype.__name__)
+        result = dm.MGRIT(phi, STEPS).resume(tmp_path / dtype.__name__, maxiter=3)
+        assert_same(result, expected, weights)
+        assert result.weights.dtype == dtype
+    with pytest.raises(dm.CheckpointError, match=r"w0 has dtype .*f8, f4|w0 has dtype .*use"):
+        dm.MGRIT(phi, STEPS).solve(np.ones(2, np.longdouble), checkpoint=tmp_path / "long")
+    assert not (tmp_path / "long").exists()
+
+
+def test_large_states_in_several_chunks(tmp_path, w0, monkeypatch):
+    """Rows and columns of the array are cut where they are large, and no chunk has rows of two blocks."""
+    monkeypatch.setattr(store, "CHUNK_BYTES", 100)
+    w0 = np.linspace(1, 2, 29)
+    expected, weights = straight(Decay(), w0, {}, tol=0, maxiter=2)
+    for chunks in (1, 3):
+        where = tmp_path / str(chunks)
+        dm.MGRIT(Decay(), STEPS).solve(w0, chunks=chunks, tol=0, maxiter=1, checkpoint=where)
+        assert len(list((where / "cycle-000001/c_points").glob("c.*.2"))) == 51
+        assert_same(dm.MGRIT(Decay(), STEPS).resume(where, maxiter=2, chunks=2), expected, weights)
+
+
+def test_saved_array_is_plain_zarr(saved, w0):
+    import zarr
+
+    array = zarr.open_array(saved / "cycle-000003/c_points", mode="r")
+    _, weights = straight(Decay(), w0, {}, tol=0, maxiter=3)
+    assert np.array_equal(array[:], weights[::2])
+
+
+def test_nothing_is_unpickled(saved, w0, monkeypatch, synchronous):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a pickle was read")
+
+    monkeypatch.setattr(pickle, "loads", refuse)
+    monkeypatch.setattr(pickle, "load", refuse)
+    assert dm.MGRIT(Decay(), STEPS).resume(saved).iterations == 6
+
+
+# -- when --------------------------------------------------------------------------------------------------------
+
+
+def test_look_ahead_up_to_the_cycle_to_save(client, w0, tmp_path, monkeypatch):
+    events = []
+
+    def noted(owner, name, text):
+        original = getattr(owner, name)
+
+        def call(self, *args):
+            if text == "submit":
+                events.append(f"submit {args[0]}")
+            made = original(self, *args)
+            if text != "submit":
+                events.append(text)
+            return made
+
+        monkeypatch.setattr(owner, name, call)
+
+    noted(drive.Drive, "_submit_cycle", "submit")
+    noted(drive.Drive, "_settle", "residual")
+    noted(drive.Saver, "finish", "saved")
+    where = dm.Checkpoint(tmp_path, every=3)
+    dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, tol=0, maxiter=5, checkpoint=where)
+    first = ["residual", "submit 1", "submit 2", "residual", "submit 3", "residual", "residual", "saved"]
+    assert events == [*first, "submit 4", "submit 5", "residual", "residual", "saved"]
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_by_time(where, w0, tmp_path, monkeypatch, request):
+    client = request.getfixturevalue("client") if where == "cluster" else None
+    made = []
+    commit = store.commit
+    monkeypatch.setattr(store, "commit", lambda path, content: made.append(content["cycle"]) or commit(path, content))
+    solver = dm.MGRIT(Decay(), STEPS)
+    how = {"chunks": 2, "tol": 0, "maxiter": 6, "client": client}
+    expected = solver.solve(w0, **how)
+    # Always overdue: each cycle is saved, or where one was submitted ahead, each second one.
+    result = solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "a", every=None, seconds=0), **how)
+    assert made == ([0, 1, 2, 3, 4, 5, 6] if where == "threads" else [0, 2, 4, 6])
+    assert result.residuals == expected.residuals
+    made.clear()
+    solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "b", every=4, seconds=1e9), **how)
+    assert made == [4, 6]
+    assert [path.name for path in sorted((tmp_path / "b").iterdir())] == ["cycle-000006", "lock"]
+
+
+def test_scheduler_forgets_what_was_saved(client, w0, tmp_path):
+    """The number of tasks that the scheduler remembers stays flat with checkpoints, and grows without."""
+    most = {}
+    for name, where in {"saved": dm.Checkpoint(tmp_path, every=5), "plain": None}.items():
+        counts = []
+
+        def count(iteration, residual, weights, counts=counts):
+            counts.append(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+
+        with dask.config.set({"daskmgrit.agglomerate": 99}):
+            dm.MGRIT(Decay(), 32).solve(
+                w0, chunks=2, client=client, tol=0, maxiter=60, callback=count, checkpoint=where
+            )
+        most[name] = [max(counts[start : start + 20]) for start in (0, 20, 40)]
+    first, *later = most["saved"]
+    assert max(later) <= first + 20
+    assert most["plain"][2] > 4 * max(most["saved"])
+
+
+# -- the process dies --------------------------------------------------------------------------------------------
+
+KILLED = """
+import sys
+import dask
+import numpy as np
+from conftest import Slow
+import daskmgrit as dm
+
+dask.config.set(scheduler="threads", num_workers=2)
+solver = dm.MGRIT(Slow(seconds=0.002), 100)
+policy = dm.Checkpoint(sys.argv[1], every=int(sys.argv[2]))
+how = {"chunks": int(sys.argv[3])}
+try:
+    result = solver.resume(policy, **how)
+except dm.CheckpointError as error:
+    assert "there is nothing to go on from" in str(error), error
+    result = solver.solve(np.linspace(1, 2, 5), tol=0, maxiter=14, checkpoint=policy, **how)
+np.save(sys.argv[4], result.weights.compute())
+np.save(sys.argv[5], result.residuals)
+"""
+
+
+@pytest.mark.faults
+def test_killed_at_any_moment(tmp_path, w0):
+    """Kill the process again and again at random moments; each new one goes on, to the bits of a calm run."""
+    expected, weights = straight(Decay(), w0, {}, tol=0, maxiter=14)
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    directory, final, history = tmp_path / "saved", tmp_path / "final.npy", tmp_path / "history.npy"
+    kills, before = 0, None
+    for attempt in range(30):
+        command = [sys.executable, "-c", KILLED, str(directory), str(1 + attempt % 2), str(1 + attempt % 4)]
+        child = subprocess.Popen(
+            [*command, str(final), str(history)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        )
+        try:
+            # It is killed only after it has saved, so that there is progress; and then soon, or a little later.
+            wait_for(lambda before=before, child=child: store.latest(directory) != before or child.poll() is not None)
+            time.sleep(chance.uniform(0, 0.3))
+        finally:
+            child.kill()
+            child.wait(30)
+        before = store.latest(directory)
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL
+        kills += 1
+    assert child.returncode == 0
+    assert kills >= 2
+    assert np.array_equal(np.load(final), weights)
+    assert np.load(history).tolist() == expected.residuals
+    assert sorted(path.name for path in directory.iterdir()) == ["cycle-000014", "lock"]
+
+
+class Breakdown:
+    """From the n-th operation on files of a directory on, each one fails; as if the process had died there."""
+
+    def __init__(self):
+        self.directory, self.left, self.count = None, None, 0
+        sys.addaudithook(self.hook)
+
+    def hook(self, event, args):
+        if self.directory is None or event not in {
+            *("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.scandir", "shutil.rmtree"),
+        }:
+            return
+        if any(isinstance(name, str | os.PathLike) and self.directory in os.fspath(name) for name in args):
+            self.count += 1
+            if self.left is not None and self.count > self.left:
+                raise OSError(errno.EIO, "the disk is gone")
+
+
+BREAKDOWN = Breakdown()
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["first save", "a later one"])
+def test_save_broken_off_at_every_step(tmp_path, w0, old, synchronous):
+    """Whatever operation is the last one, the old checkpoint or the new one is there, and whole."""
+    solver = dm.MGRIT(Decay(), STEPS)
+    results = {k: solver.solve(w0, tol=0, maxiter=k) for k in (2, 3)}
+    made = set()
+    for step in range(200):
+        directory = tmp_path / str(step)
+        if old:
+            solver.solve(w0, chunks=2, tol=0, maxiter=2, checkpoint=directory)
+        BREAKDOWN.count, BREAKDOWN.left, BREAKDOWN.directory = 0, step, str(directory)
+        try:
+            if old:
+                solver.resume(directory, maxiter=3, chunks=2)
+            else:
+                solver.solve(w0, chunks=2, tol=0, maxiter=3, checkpoint=directory)
+            failed = False
+        except (dm.CheckpointError, OSError):
+            failed = True
+        finally:
+            BREAKDOWN.directory = None
+        path = store.latest(directory)
+        if path is None:
+            assert not old
+            assert failed
+            made.add(None)
+        else:
+            cycle = store.cycle_of(path.name)
+            made.add(cycle)
+            found = solver.resume(directory, maxiter=cycle)
+            assert found.residuals == results[cycle].residuals
+            assert np.array_equal(found.weights.compute(), results[cycle].weights.compute())
+        if not failed:
+            break
+    assert not failed
+    assert step > 15
+    # Both outcomes were seen; what was left behind is gone after the next solve.
+    assert made == {2 if old else None, 3}
+    assert sorted(entry.name for entry in directory.iterdir()) == ["cycle-000003", "lock"]
+
+
+# -- what is wrong with the files ----------------------------------------------------------------------------------
+
+
+def damage_truncated(path):
+    file = max((path / "c_points").glob("c.*"))
+    file.write_bytes(file.read_bytes()[:-3])
+
+
+def damage_bit(path):
+    file = max((path / "c_points").glob("c.*"))
+    data = bytearray(file.read_bytes())
+    data[0] ^= 1
+    file.write_bytes(data)
+
+
+def damage_swapped(path):
+    first, second, *_ = sorted((path / "c_points").glob("c.*"))
+    data = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(data)
+
+
+DAMAGE = {
+    "truncated chunk": (damage_truncated, r"chunk c\.\d+\.0"),
+    "wrong bit": (damage_bit, r"checksum of chunk c\.\d+\.0"),
+    "swapped chunks": (damage_swapped, r"checksum of chunk c\.0\.0"),
+    "missing chunk": (lambda path: max((path / "c_points").glob("c.*")).unlink(), r"chunk c\.\d+\.0.*No such file"),
+    "missing array": (lambda path: shutil.rmtree(path / "c_points"), "c_points"),
+    "missing zarr.json": (lambda path: (path / "c_points/zarr.json").unlink(), "damaged"),
+    "missing manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json.*No such file"),
+    "truncated manifest": (lambda path: (path / "manifest.json").write_text('{"format": "dask'), "manifest.json"),
+    "other manifest": (
+        lambda path: (path / "manifest.json").write_text(
+            (path / "manifest.json").read_text().replace('"tol": 0', '"tol": 1')
+        ),
+        "checksum",
+    ),
+    "future format": (
+        lambda path: (path / "manifest.json").write_text(
+            (path / "manifest.json").read_text().replace("checkpoint 1", "checkpoint 2")
+        ),
+        "has the format 'daskmgrit checkpoint 2'; this version reads",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_damage(saved, name, where, request):
+    client = request.getfixturevalue("client") if where == "cluster" else None
+    act, words = DAMAGE[name]
+    act(saved / "cycle-000003")
+    before = snapshot(saved)
+    with pytest.raises(dm.CheckpointError, match=words) as caught:
+        dm.MGRIT(Decay(), STEPS).resume(saved, client=client)
+    assert "cycle-000003" in str(caught.value)
+    assert snapshot(saved) == before
+
+
+class Named(Decay):
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def fingerprint(self):
+        return self.name
+
+
+class Other(Decay):
+    def __call__(self, weights, index, level):
+        return super().__call__(weights, index, level) + 1e-4 * (level == 2)
+
+
+OTHERS = {
+    "steps": ({"steps": 101}, {}, r"its steps is \[100, 50, .*, here it is \[101, 50"),
+    "cycle": ({"cycle": "F"}, {}, "its cycle is 'V', here it is 'F'"),
+    "relaxation": ({"relaxation": "F"}, {}, "its relaxation"),
+    "weight": ({"weight": 0.9}, {}, "its weight"),
+    "coarsening": ({"coarsening": 4}, {}, "its steps"),
+    "w0": ({}, {"w0": np.linspace(1, 2.0000001, 5)}, "its w0"),
+    "size": ({}, {"w0": np.ones(4)}, "its weights"),
+    "dtype": ({}, {"w0": np.ones(5, np.float32)}, "its dtype"),
+    "phi": ({"phi": Other()}, {}, "phi gives other weights on level 2, step 0"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_problem(saved, name):
+    options, arguments, words = OTHERS[name]
+    before = snapshot(saved)
+    with pytest.raises(dm.CheckpointError, match=words) as caught:
+        dm.MGRIT(**({"phi": Decay(), "steps": STEPS} | options)).resume(saved, **arguments)
+    assert "is of another problem" in str(caught.value)
+    assert snapshot(saved) == before
+
+
+def test_what_phi_says_of_itself(tmp_path, w0):
+    dm.MGRIT(Named("one"), STEPS).solve(w0, maxiter=1, checkpoint=tmp_path)
+    with pytest.raises(dm.CheckpointError, match=r"fingerprint\(\) was 'one', here it is 'two'"):
+        dm.MGRIT(Named("two"), STEPS).resume(tmp_path)
+    assert dm.MGRIT(Named("one"), STEPS).resume(tmp_path, maxiter=2).iterations == 2
+    # One that says nothing is known by what it does.
+    assert dm.MGRIT(Decay(), STEPS).resume(tmp_path, maxiter=3).iterations == 3
+    wrapped = dm.vectorize(Named("one"))
+    from daskmgrit.checkpoint.fingerprint import word_of
+
+    assert word_of(wrapped) == "one"
+
+
+def test_rounding_of_another_machine_is_no_other_problem(saved):
+    class Rounded(Decay):
+        def __call__(self, weights, index, level):
+            return super().__call__(weights, index, level) * (1 + 4e-16)
+
+    assert dm.MGRIT(Rounded(), STEPS).resume(saved).iterations == 6
+
+
+def test_gradient_descent_knows_its_data():
+    """One example among many that is different is found, though the steps tried do not see it."""
+    x, y = np.arange(100.0).reshape(50, 2), np.ones((50, 1))
+
+    def phi(x=x, y=y, sizes=(2, 1), rate=0.1, **options):
+        return GradientDescent(MLP(sizes, **options), x, y, ConstantRate(rate), Serial(50))
+
+    other = x.copy()
+    other[33, 1] += 1
+    words = [
+        made.fingerprint()
+        for made in (
+            phi(),
+            phi(x=other),
+            phi(rate=0.2),
+            phi(sizes=(2, 2, 1)),
+            phi(reduction="mean"),
+            phi(output="tanh"),
+        )
+    ]
+    assert len(set(words)) == len(words)
+    assert phi().fingerprint() == words[0]
+    code = (
+        "import numpy as np; from daskmgrit.models import *;"
+        "x, y = np.arange(100.0).reshape(50, 2), np.ones((50, 1));"
+        "print(GradientDescent(MLP((2, 1)), x, y, ConstantRate(0.1), Serial(50)).fingerprint())"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert again.stdout.strip() == words[0]
+
+
+# -- what is wrong with the directory ------------------------------------------------------------------------------
+
+
+def test_directory_with_a_checkpoint_is_not_begun_again(saved, w0):
+    before = snapshot(saved)
+    with pytest.raises(
+        dm.CheckpointError, match=r"already holds a checkpoint, of cycle 3: go on from it with solver\.resume"
+    ):
+        dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=saved)
+    assert snapshot(saved) == before
+
+
+def test_directory_that_holds_something_else(tmp_path, w0):
+    (tmp_path / "thesis.tex").write_text("precious")
+    before = snapshot(tmp_path)
+    with pytest.raises(dm.CheckpointError, match=r"holds something else \(thesis.tex\): give a directory"):
+        dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=tmp_path)
+    assert snapshot(tmp_path) == before
+    with pytest.raises(dm.CheckpointError, match="cannot be used: "):
+        dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=tmp_path / "thesis.tex")
+
+
+@pytest.mark.skipif(
+    not Path("/proc/version").exists(), reason="needs a directory that nobody can write to: Linux's /proc"
+)
+def test_directory_that_cannot_be_written_to(w0):
+    with pytest.raises(dm.CheckpointError, match="checkpoint='/proc/daskmgrit' cannot be used"):
+        dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint="/proc/daskmgrit")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: dm.Checkpoint(3), "checkpoint=3"),
+        (lambda: dm.Checkpoint("x", every=0), "every=0"),
+        (lambda: dm.Checkpoint("x", every=1.5), "every=1.5"),
+        (lambda: dm.Checkpoint("x", seconds=-1), "seconds=-1"),
+        (lambda: dm.MGRIT(Decay(), STEPS).solve([1.0], checkpoint=7), "checkpoint=7"),
+        (lambda: dm.MGRIT(Decay(), STEPS).resume(None), "checkpoint=None"),
+        (lambda: dm.MGRIT(Decay(), STEPS).solve([1.0], timeout=0), "timeout=0"),
+        (lambda: dm.MGRIT(Decay(), STEPS).solve([1.0], timeout="soon"), "timeout='soon'"),
+    ],
+)
+def test_arguments(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_nothing_to_go_on_from(tmp_path):
+    solver = dm.MGRIT(Decay(), STEPS)
+    with pytest.raises(dm.CheckpointError, match=r"nothing to go on from.*nowhere is not there"):
+        solver.resume(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(dm.CheckpointError, match="holds no whole checkpoint"):
+        solver.resume(tmp_path)
+
+
+def test_two_solves_in_one_directory(tmp_path, w0):
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold(iteration, residual, weights):
+        inside.set()
+        assert leave.wait(60)
+
+    solver = dm.MGRIT(Decay(), STEPS)
+    first = threading.Thread(target=solver.solve, args=(w0,), kwargs={"callback": hold, "checkpoint": tmp_path})
+    first.start()
+    try:
+        assert inside.wait(60)
+        with pytest.raises(dm.CheckpointError, match="is written to by another solve"):
+            solver.solve(w0, checkpoint=tmp_path)
+    finally:
+        leave.set()
+        first.join(60)
+    assert store.latest(tmp_path)
+
+
+def test_full_disk(saved, w0, monkeypatch):
+    """Nothing is lost but what was being written."""
+    import zarr
+
+    before = snapshot(saved)
+    solver = dm.MGRIT(Decay(), STEPS)
+    written = []
+
+    def full(self, *args, **kwargs):
+        written.append(args)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.Array, "__setitem__", full)
+        with pytest.raises(dm.CheckpointError, match=r"cannot be written.*No space left on device") as caught:
+            solver.resume(saved)
+    assert written
+    assert any("the checkpoint of cycle 3 is in" in note for note in caught.value.__notes__)
+    assert snapshot(saved) == before
+    assert [path.name for path in sorted(saved.iterdir())] == ["cycle-000003", "lock"]
+    assert solver.resume(saved).iterations == 6
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root on Linux")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)]
+    made = subprocess.run(mount, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_full_disk_in_truth(small_disk, client):
+    # A checkpoint takes 160 kB: the second does not fit beside the first.
+    w0 = np.linspace(1, 2, 400)
+    solver = dm.MGRIT(Decay(), STEPS)
+    where = dm.Checkpoint(small_disk / "saved", every=2)
+    with pytest.raises(dm.CheckpointError, match="No space left on device"):
+        solver.solve(w0, chunks=2, tol=0, maxiter=6, client=client, checkpoint=where)
+    assert [path.name for path in sorted(where.directory.iterdir())] == ["cycle-000002", "lock"]
+    result = solver.resume(where.path, maxiter=2)
+    assert result.residuals == solver.solve(w0, tol=0, maxiter=2).residuals
+
+
+def test_directory_that_workers_do_not_share(tmp_path):
+    """What a worker answers that sees another directory, or none."""
+    assert "does not see what the client wrote" in place.look(str(tmp_path / "nowhere"), "token")
+    (tmp_path / "client").write_text("another")
+    assert "another directory" in place.look(str(tmp_path), "token")
+
+
+@pytest.mark.faults
+def test_worker_that_does_not_share_the_directory(tmp_path, w0):
+    from distributed import Client
+    from processes import Processes
+
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("a worker with a file system of its own needs root and unshare")
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"a worker cannot have a file system of its own here: {tried.stderr.strip()}")
+    with Processes() as processes:
+        processes.worker("shares")
+        own = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh"]
+        processes.worker("apart", before=own)
+        with Client(processes.address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+            with pytest.raises(
+                dm.CheckpointError, match=r"cannot be used by worker tcp://\S+: .*must share the directory"
+            ):
+                dm.MGRIT(Decay(), STEPS).solve(w0, client=client, checkpoint=tmp_path / "saved")
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["lock"]
+
+
+def test_without_zarr(tmp_path, w0, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ImportError, match=r"zarr.*pip install 'daskmgrit\[checkpoint\]'"):
+        dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_divergence_leaves_the_last_checkpoint(where, tmp_path, request):
+    client = request.getfixturevalue("client") if where == "cluster" else None
+
+    def calm(weights, index, level):
+        return (0.9 ** (2**level) * weights) * (1 + 0.1 * np.sin(weights))
+
+    kept = dm.MGRIT(calm, 64).solve(np.ones(2), tol=0, maxiter=3, chunks=3).weights.compute()
+
+    def bad(weights, index, level):
+        new = calm(weights, index, level)
+        if level == 0:
+            new[(index == 40) & (weights == kept[40]).all(axis=1)] = np.nan
+        return new
+
+    saved = dm.Checkpoint(tmp_path, every=1)
+    result = dm.MGRIT(bad, 64).solve(np.ones(2), tol=0, maxiter=9, chunks=3, client=client, checkpoint=saved)
+    assert (result.reason, result.iterations) == ("diverged", 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cycle-000002", "lock"]
+    again = dm.MGRIT(bad, 64).resume(tmp_path, client=client)
+    assert (again.reason, again.iterations, again.residuals) == ("diverged", 2, result.residuals)
