@@ -28,6 +28,8 @@ from daskmgrit.paper.command import paper
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS, Problem
 from daskmgrit.result import Result
 from daskmgrit.serial import train_serially
+from daskmgrit.slurm.command import slurm_client
+from daskmgrit.tls import read_keys
 from daskmgrit.tune.command import tune
 
 __all__ = ["main"]
@@ -141,7 +143,13 @@ main.add_command(tune)
 @click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
 @click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
-@click.option("--workers", type=click.IntRange(min=1), help="Start so many worker processes on this machine.")
+@click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Start so many worker processes on this machine, with --slurm in SLURM jobs.",
+)
+@click.option("--slurm", is_flag=True, help="Start workers as SLURM jobs, by jobqueue.slurm in dask.config.")
 @click.option("--timeout", metavar="TIME", help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s]")
 @click.option(
     "--checkpoint",
@@ -163,7 +171,9 @@ def solve(
     problem: str,
     solver: str | None,
     scheduler: str | None,
+    keys: str | None,
     workers: int | None,
+    slurm: bool,
     timeout: str | None,
     checkpoint: Path | None,
     checkpoint_every: int | None,
@@ -178,8 +188,11 @@ def solve(
 
     Exit status: 0 converged, 1 not converged or diverged, 2 bad usage, 3 the solve could not run, 130 interrupted.
     """
-    if scheduler and workers:
-        raise click.UsageError("--scheduler and --workers exclude each other: connect to a cluster, or start one")
+    if scheduler and (workers or slurm):
+        other = "--slurm" if slurm else "--workers"
+        raise click.UsageError(f"--scheduler and {other} exclude each other: connect to a cluster, or start one")
+    if keys and not (scheduler or "").startswith("tls://"):
+        raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
         raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
     if plot:
@@ -205,7 +218,7 @@ def solve(
             **hierarchy,
         )
         click.echo(mgrit, err=True)
-        with _client(scheduler, workers) as client:
+        with slurm_client(workers, _number(timeout)) if slurm else _client(scheduler, workers, keys) as client:
             how = {
                 "tol": options["tol"],
                 "chunks": options["chunks"],
@@ -254,16 +267,21 @@ def solve(
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+def _client(scheduler: str | None, workers: int | None, keys: str | None) -> Iterator[Any]:
     """Connect to a cluster, or start one on loopback; None where neither is asked for."""
     if scheduler:
         from distributed import Client
 
         try:
             # Not as default: one that fails to connect would stay it.
-            client = Client(scheduler, timeout="10s", set_as_default=False)
-        except ValueError as error:
-            raise click.UsageError(f"--scheduler {scheduler}: {error}; give an address as tcp://HOST:PORT") from error
+            security = read_keys(keys) if keys else None
+            client = Client(scheduler, timeout="10s", set_as_default=False, security=security)
+        except FileNotFoundError as error:
+            raise click.UsageError(f"--keys {keys}: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(
+                f"--scheduler {scheduler}: {error}; give tcp://HOST:PORT, or tls://HOST:PORT with --keys FOLDER"
+            ) from error
         except (OSError, TimeoutError) as error:
             raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error}") from error
         with client, client.as_current(), quiet_end():

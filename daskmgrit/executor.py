@@ -30,7 +30,7 @@ from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
 from daskmgrit.sealed import seal, sealed_value
 from daskmgrit.taskbook import TaskBook
-from daskmgrit.watch import Watch, bounded
+from daskmgrit.watch import Watch, absence, bounded, excuse
 
 logger = logging.getLogger("daskmgrit")
 
@@ -123,6 +123,7 @@ class ClusterExecutor:
     def __init__(self, client: Any, timeout: float | None = None) -> None:
         self.client, self._stop = client, current_stop()
         self.patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout")) if timeout is None else timeout
+        self._alone = absence(client, self.patience) if timeout is None else timeout
         # What all that is planned on a worker depends on, and is not so itself: if all workers are lost, the scheduler
         # gives a task that was planned on one of them, and depends on nothing, to no worker that comes.
         self._root: Delayed | None = None
@@ -169,7 +170,7 @@ class ClusterExecutor:
     def _wait(self, future: Any, what: str) -> Any:
         from distributed import KilledWorker
 
-        watch, tried = Watch(self.client, self.patience, what), False
+        watch, tried = Watch(self.client, self.patience, what, self._alone), False
         while True:
             try:
                 # This waits for the task but does not bring its result: to cut that short would cut short what other
@@ -229,15 +230,16 @@ class ClusterExecutor:
     def _wait_for_workers(self) -> dict[str, int]:
         try:
             if not bounded(self.client, self.patience, self.client.nthreads):
-                logger.warning("the cluster has no workers yet: waiting up to %g s for one", self.patience)
-            end = time.monotonic() + self.patience
+                logger.warning("the cluster has no workers yet: waiting up to %g s for one", self._alone)
+            end = time.monotonic() + self._alone
             while not (threads := bounded(self.client, self.patience, self.client.nthreads)):
                 self._stop.check()
                 left = end - time.monotonic()
                 if left <= 0:
                     raise ClusterError(
-                        f"the cluster has no workers and none came within {self.patience:g} s: start one with `dask "
-                        "worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+                        f"the cluster has no workers and none came within {self._alone:g} s{excuse(self.client)}: start "
+                        "one with `dask worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in dask.config, a "
+                        "longer time"
                     )
                 with suppress(TimeoutError):
                     self.client.wait_for_workers(1, timeout=min(1.0, left))

@@ -31,6 +31,18 @@ def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any,
     return client.sync(lambda: method(*args, **options), callback_timeout=seconds)
 
 
+def absence(client: Any, patience: float) -> float:
+    """Return how many seconds there may be no workers: more where the cluster gets them from a queue, and says so."""
+    return float(max(patience, getattr(getattr(client, "cluster", None), "patience", 0.0)))
+
+
+def excuse(client: Any) -> str:
+    """Return why workers have not come, where the cluster gets them from a queue and can say so."""
+    explain = getattr(getattr(client, "cluster", None), "explain", None)
+    said = explain() if explain else ""
+    return f" ({said})" if said else ""
+
+
 class WorkerView(NamedTuple):
     """A worker as the scheduler sees it."""
 
@@ -138,10 +150,13 @@ class Watch:
         Seconds to wait for workers: for one to come, to answer, or to get on.
     what : str
         What is being waited for.
+    alone : float, optional
+        Seconds to wait for one to come, by default `patience`.
     """
 
-    def __init__(self, client: Any, patience: float, what: str) -> None:
+    def __init__(self, client: Any, patience: float, what: str, alone: float | None = None) -> None:
         self.client, self.patience, self.what = client, patience, what
+        self.alone = patience if alone is None else alone
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
         self._moves = -1
@@ -192,10 +207,11 @@ class Watch:
         return lasted > patience
 
     def _none(self, view: View) -> None:
-        if self._lasts("none", not view.workers, self.patience, "the cluster has no workers"):
+        if self._lasts("none", not view.workers, self.alone, "the cluster has no workers"):
             raise ClusterError(
-                f"all workers were lost and none came within {self.patience:g} s while waiting for {self.what}; "
-                "start workers, or give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+                f"all workers were lost and none came within {self.alone:g} s while waiting for {self.what}"
+                f"{excuse(self.client)}; start workers, or give timeout=, or daskmgrit.worker-timeout in dask.config, a "
+                "longer time"
             )
 
     def _silent(self, view: View) -> None:

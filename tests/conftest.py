@@ -1,8 +1,14 @@
+import os
+import tempfile
 import time
 
-import dask
-import numpy as np
-import pytest
+# Dask would read, and dask-jobqueue write to, the configuration of whoever runs the tests.
+_configuration = tempfile.TemporaryDirectory()
+os.environ["DASK_CONFIG"] = _configuration.name
+
+import dask  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,25 @@
+"""Solve on SLURM jobs from a login node: python cluster.py [JOBS]. What a job gets is in jobqueue.yaml."""
+
+import sys
+
+from distributed import Client
+
+import daskmgrit as dm
+from daskmgrit.problems import xor
+from daskmgrit.slurm import SLURMCluster
+
+
+def main(jobs=2):
+    problem = xor()  # yours: any phi and w0
+    with SLURMCluster() as cluster:
+        cluster.scale(jobs=int(jobs))
+        with Client(cluster) as client:
+            print("dashboard:", cluster.dashboard_link)
+            client.wait_for_workers(int(jobs) * cluster.processes, timeout=3600)
+            solver = dm.MGRIT(problem.propagator(), steps=problem.steps)
+            result = solver.solve(problem.w0, initial_guess=problem.initial_guess, progress=True)
+            print(result)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
