@@ -41,4 +41,6 @@ def adder(seed: int = 1, examples: int = 500) -> Problem:
             "bit_accuracy": float(((out > 0.5) == (y > 0.5)).mean()),
         }
 
-    return Problem("adder", model, x, y, w0, 0.025, 0.2, 1, "3", "zero", 400, metrics, Tuned("2", 28.0))
+    return Problem(
+        "adder", model, x, y, w0, 0.025, 0.2, 1, "3", "zero", 400, metrics, Tuned("2", 28.0, relaxation=("F", "FCF"))
+    )

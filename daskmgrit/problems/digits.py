@@ -61,4 +61,6 @@ def digits(seed: int = 1, hidden: int = 32, test_share: float = 0.2) -> Problem:
             "test_accuracy": accuracy(x_test, labels_test),
         }
 
-    return Problem("digits", model, x, y, w0[0], 0.05, 0.8, 32, "2", "constant", 1600, metrics, Tuned("2", 0.8))
+    return Problem(
+        "digits", model, x, y, w0[0], 0.05, 0.8, 32, "2", "constant", 1600, metrics, Tuned("2", 0.8, max_stages=4)
+    )
