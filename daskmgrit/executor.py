@@ -237,9 +237,9 @@ class ClusterExecutor:
                 left = end - time.monotonic()
                 if left <= 0:
                     raise ClusterError(
-                        f"the cluster has no workers and none came within {self._alone:g} s{excuse(self.client)}: start "
-                        "one with `dask worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in dask.config, a "
-                        "longer time"
+                        f"the cluster has no workers and none came within {self._alone:g} s{excuse(self.client)}: "
+                        "start one with `dask worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in "
+                        "dask.config, a longer time"
                     )
                 with suppress(TimeoutError):
                     self.client.wait_for_workers(1, timeout=min(1.0, left))

@@ -210,8 +210,8 @@ class Watch:
         if self._lasts("none", not view.workers, self.alone, "the cluster has no workers"):
             raise ClusterError(
                 f"all workers were lost and none came within {self.alone:g} s while waiting for {self.what}"
-                f"{excuse(self.client)}; start workers, or give timeout=, or daskmgrit.worker-timeout in dask.config, a "
-                "longer time"
+                f"{excuse(self.client)}; start workers, or give timeout=, or daskmgrit.worker-timeout in dask.config, "
+                "a longer time"
             )
 
     def _silent(self, view: View) -> None:

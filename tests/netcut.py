@@ -17,7 +17,7 @@ from processes import Processes
 
 import daskmgrit as dm
 
-CUT, HEALS_AFTER, TIMEOUT = 3, float(sys.argv[1]), float(sys.argv[2])
+CUT = 3  # the cycle after which it happens
 
 
 def run(*arguments):
@@ -32,7 +32,7 @@ def forward(value):
     Path("/proc/sys/net/ipv4/ip_forward").write_text(value)
 
 
-def main():
+def main(heals_after, timeout):
     # Names of namespaces are files there.
     run("mount", "-t", "tmpfs", "none", "/run")
     ip("link", "set", "lo", "up")
@@ -58,13 +58,13 @@ def main():
             def cut(iteration, residual, weights):
                 if iteration == CUT:
                     forward("0")
-                    if HEALS_AFTER:
-                        threading.Timer(HEALS_AFTER, forward, "1").start()
+                    if heals_after:
+                        threading.Timer(heals_after, forward, "1").start()
 
             try:
                 with dask.config.set({"daskmgrit.agglomerate": 99}):
                     result = dm.MGRIT(Slow(), 100).solve(
-                        np.linspace(1, 2, 5), chunks=2, client=client, callback=cut, tol=0, maxiter=6, timeout=TIMEOUT
+                        np.linspace(1, 2, 5), chunks=2, client=client, callback=cut, tol=0, maxiter=6, timeout=timeout
                     )
                 outcome = {"residuals": result.residuals}
             except dm.ClusterError as error:
@@ -73,4 +73,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]), float(sys.argv[2]))
