@@ -1,10 +1,12 @@
 """What the dashboard's listening costs: solves with and without it in turn, on one cluster, in one process.
 
-Run with ``python benchmarks/listening.py [PAIRS]``. Prints two readings:
+Run with ``python benchmarks/listening.py [PAIRS]``. Client and scheduler share this process, so what the hooks take the
+solve might have had. Prints
 
-* the ratio of the median times of solves with and without listening, which on a busy machine is mostly noise;
-* the seconds spent within the hooks themselves, on the scheduler and at the client, over those of the solve. Client and
-  scheduler share this process, so these are seconds that the solve might have had.
+* the ratio of the times of neighbouring solves with and without listening, its quartiles: on a machine that has other
+  work it is mostly noise;
+* the processor time of the hooks by task of the solve, once as the sum of all calls, which on a busy machine holds what
+  interrupted them, and once as their number times their median.
 """
 
 from __future__ import annotations
@@ -20,15 +22,23 @@ import dask
 from distributed import Client, LocalCluster
 
 import daskmgrit as dm
-from daskmgrit.dashboard import listen, plugin
+from daskmgrit.dashboard import history, listen, plugin
 from daskmgrit.problems import digits
 
-spent: dict[str, float] = {}
+spent: dict[str, list[float]] = {}
+
+
+class Nothing:
+    """Has a function whose time is that of looking at the clock."""
+
+    def nothing(self) -> None:
+        """Do nothing."""
 
 
 def timed(owner: Any, name: str) -> None:
-    """Add up the processor seconds of a function."""
+    """Note the processor seconds of every call of a function."""
     function: Callable[..., Any] = getattr(owner, name)
+    seconds = spent.setdefault(name, [])
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -36,7 +46,7 @@ def timed(owner: Any, name: str) -> None:
         try:
             return function(*args, **kwargs)
         finally:
-            spent[name] = spent.get(name, 0.0) + time.thread_time() - clock
+            seconds.append(time.thread_time() - clock)
 
     setattr(owner, name, wrapper)
 
@@ -44,7 +54,7 @@ def timed(owner: Any, name: str) -> None:
 def main(pairs: int) -> None:
     """Measure."""
     problem = digits()
-    solver = dm.MGRIT(problem.propagator(), steps=400)
+    solver = dm.MGRIT(problem.propagator(), steps=200)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
@@ -54,12 +64,13 @@ def main(pairs: int) -> None:
 
         def solve(listening: bool) -> Any:
             with dask.config.set({"daskmgrit.dashboard": listening}):
-                return solver.solve(problem.w0, "constant", client=client, chunks=4, tol=0, maxiter=12)
+                return solver.solve(problem.w0, "constant", client=client, chunks=4, tol=0, maxiter=3)
 
         for listening in (False, True):  # the first solves import and build the page
             solve(listening)
-        for name in ("update_graph", "transition", "hear", "attach"):
+        for name in ("attach", "update_graph", "transition", "hear"):
             timed(plugin.MgritPlugin, name)
+        timed(history.Run, "task")  # within transition, which has nothing to do in its other calls
         timed(listen.Listener, "_event")
         seconds: dict[bool, list[float]] = {False: [], True: []}
         tasks = 0
@@ -68,12 +79,26 @@ def main(pairs: int) -> None:
                 result = solve(listening)
                 seconds[listening].append(result.timings["total"])
                 tasks += result.tasks * listening
-    on, off = statistics.median(seconds[True]), statistics.median(seconds[False])
-    print(f"{tasks // pairs} tasks a solve; median {on:.2f} s with and {off:.2f} s without listening: {on / off:.3f}")
-    for name, value in spent.items():
-        print(f"  {name:14s} {value / tasks * 1e6:7.1f} µs a task  {value / sum(seconds[True]):7.3%} of the solve")
-    print(f"  {'all hooks':14s} {'':18s} {sum(spent.values()) / sum(seconds[True]):7.3%} of the solve")
+    timed(Nothing, "nothing")
+    for _ in range(20_000):
+        Nothing().nothing()
+    look = statistics.median(spent.pop("nothing"))
+    wall = sum(seconds[True])
+    ratios = [on / off for on, off in zip(seconds[True], seconds[False], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(
+        f"{tasks // pairs} tasks a solve; with listening over without: {middle:.2f} (quartiles {low:.2f}, {high:.2f})"
+    )
+    print(f"a task takes {wall / tasks * 1e6:.0f} µs of the solve, and of that in µs (less {look * 1e6:.1f} per call):")
+    print("                 calls      sum  number x median")
+    totals = [0.0, 0.0]
+    for name, values in spent.items():
+        whole, typical = sum(values) - look * len(values), (statistics.median(values) - look) * len(values)
+        totals = [totals[0] + whole * (name != "task"), totals[1] + typical]
+        print(f"  {name:12s} {len(values) / tasks:8.2f} {whole / tasks * 1e6:8.1f} {typical / tasks * 1e6:8.1f}")
+    print(f"  {'all hooks':21s} {totals[0] / tasks * 1e6:8.1f} {totals[1] / tasks * 1e6:8.1f}")
+    print(f"  {'of the solve':21s} {totals[0] / wall:8.2%} {totals[1] / wall:8.2%}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 16)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 from distributed import Client, LocalCluster
 
@@ -52,11 +53,14 @@ def browser(width: int = 1500, height: int = 1000) -> Iterator[Any]:
             driver.quit()
 
 
-class Slow:
-    """A recurrence whose step takes some milliseconds a state, as a network's would."""
+class Step:
+    """A recurrence whose step takes some milliseconds a state, as a network's may."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+
+    def __repr__(self) -> str:
+        return f"a step of {1000 * self.seconds:g} ms"
 
     def __call__(self, weights: np.ndarray, index: np.ndarray, level: int) -> np.ndarray:
         """Apply one step of the level."""
@@ -67,20 +71,20 @@ class Slow:
 
 def main(path: Path) -> None:
     """Solve, and write the picture."""
+    solver, w0 = dm.MGRIT(Step(0.004), steps=128, min_coarse=4), np.linspace(1, 2, 50)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
-        browser() as driver,
+        browser(1500, 950) as driver,
     ):
-        solver = dm.MGRIT(Slow(0.004), steps=128, min_coarse=4)
-        w0 = np.linspace(1, 2, 50)
-        solver.solve(w0, chunks=4, client=client, maxiter=1)  # the workers' first tasks are slow
+        with dask.config.set({"daskmgrit.dashboard": False}):
+            solver.solve(w0, chunks=4, client=client, maxiter=1)  # the workers' first tasks are slow
         solver.solve(w0, chunks=4, client=client, tol=1e-9)
         driver.get(client.dashboard_link.replace("/status", "/mgrit"))
         time.sleep(5)  # for the plots to be drawn
-        handle = path.with_suffix(".part.png")
-        driver.save_screenshot(str(handle))
-        handle.replace(path)
+        part = path.with_name("." + path.name)
+        driver.save_screenshot(str(part))
+        part.replace(path)
 
 
 if __name__ == "__main__":

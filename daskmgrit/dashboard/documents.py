@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from bokeh.core.property.validation import validate
 from bokeh.layouts import column, row
 from bokeh.models import Div, Select
 from distributed.dashboard.components import DashboardComponent, add_periodic_callback
@@ -57,7 +58,9 @@ class _Live(DashboardComponent):
     def update(self) -> None:
         """Draw what is new. An error that left a callback would disturb Bokeh's other documents in this process."""
         try:
-            self.draw()
+            # Dask's periodic callbacks go without Bokeh's checks, which also turn a new plot's strings into models.
+            with validate(True):
+                self.draw()
         except Exception:
             if not self.failed:
                 self.failed = True

@@ -67,13 +67,19 @@ def describe(
     return {
         "run": run,
         "client": client,
-        "phi": getattr(phi, "__name__", type(phi).__name__),
+        "phi": _name(phi),
         "cycle": hierarchy.cycle,
         "steps": hierarchy.steps,
         "tol": tol,
         "maxiter": maxiter,
         "layout": layout_event(layout, hierarchy),
     }
+
+
+def _name(phi: Any) -> str:
+    """Return a short name for a propagator: a function's, what its class shows it as, or the class's."""
+    shown = getattr(phi, "__name__", "") or ("" if type(phi).__repr__ is object.__repr__ else repr(phi))
+    return shown if 0 < len(shown) <= 40 else type(phi).__name__
 
 
 def layout_event(layout: Layout, hierarchy: Hierarchy) -> dict[str, Any]:

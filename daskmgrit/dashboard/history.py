@@ -187,7 +187,10 @@ class Run:
             if task is not None:
                 self._place(row, task)
         for key in [key for key in self._open if key[0] <= cycle]:
-            for task in self._open.pop(key):
+            tasks = self._open.pop(key)
+            if key[0] == 0:  # the initial guess is no cycle, and may be cut otherwise
+                continue
+            for task in tasks:
                 total = self.totals[task.level]
                 total[0] += task.phi
                 total[1] += max(task.bar.stop - task.bar.start - task.phi, 0.0)

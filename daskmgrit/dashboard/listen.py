@@ -36,12 +36,17 @@ def _attach_probe() -> Callable[..., str | None]:
         import importlib
 
         try:
+            importlib.invalidate_caches()  # it may have been installed since this process began
             package = importlib.import_module("daskmgrit")
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            if error.name != "daskmgrit":
+                return f"the scheduler has daskmgrit but not {error.name}, which it needs; install it there"
             return (
                 f"the scheduler lacks daskmgrit; install version {version} in its environment and start it with "
                 "--preload daskmgrit.dashboard, or call client.register_plugin(PipInstall(['daskmgrit']))"
             )
+        except Exception as error:
+            return f"the scheduler cannot import daskmgrit ({error!r})"
         if package.__version__ != version:
             return f"the scheduler has daskmgrit {package.__version__} and this client {version}; install the same"
         try:

@@ -18,7 +18,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from daskmgrit.dashboard.history import BARS, Run
-from daskmgrit.dashboard.words import COLOURS, direction, does, kind, seconds, where
+from daskmgrit.dashboard.words import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
 
 __all__ = ["CyclePlot", "LevelPlot", "PhiPlot", "ResidualPlot"]
 
@@ -43,6 +43,22 @@ def _figure(title: str, tools: str = "", **options: Any) -> Any:
 
 def _empty(*names: str, **options: Any) -> ColumnDataSource:
     return ColumnDataSource({name: [] for name in names}, **options)
+
+
+def _legend(items: list[Any]) -> Legend:
+    return Legend(
+        items=items,
+        orientation="horizontal",
+        border_line_color=None,
+        background_fill_alpha=0,
+        label_text_font_size="12px",
+        label_standoff=4,
+        glyph_width=16,
+        glyph_height=16,
+        spacing=14,
+        padding=2,
+        margin=0,
+    )
 
 
 class LevelPlot:
@@ -102,31 +118,18 @@ class LevelPlot:
             x="x", y=-0.46, text="text", x_offset=3, text_font_size="11px", text_color=_GREY, text_baseline="bottom",
             source=self.marks,
         )  # fmt: skip
-        legend = Legend(
-            items=[
-                LegendItem(
-                    label=name,
-                    renderers=[plot.rect([math.nan], [math.nan], 1, 1, fill_color=colour, line_color=colour)],
-                )
-                for name, colour in COLOURS.items()
-            ],
-            orientation="horizontal",
-            border_line_color=None,
-            background_fill_alpha=0,
-            label_text_font_size="12px",
-            glyph_width=16,
-            glyph_height=16,
-            spacing=14,
-            padding=2,
-            margin=0,
-            label_standoff=4,
-        )
-        plot.add_layout(legend, "above")
+        items = [
+            LegendItem(label=name, renderers=[plot.rect([math.nan], [math.nan], 1, 1, color=colour)])
+            for name, colour in COLOURS.items()
+        ]
+        for part in (items[4:], items[:4]) if single else (items,):
+            plot.add_layout(_legend(part), "above")
         self.plot = plot
         self.window = RadioButtonGroup(labels=_WINDOWS, active=0, align="end", margin=(5, 20, 0, 20))
         self.root, self._single = plot, single
         self.run: Run | None = None
         self.seen = 0
+        self._window: tuple[int, float, float] | None = None
 
     def show(self, run: Run) -> None:
         """Show a run."""
@@ -136,15 +139,10 @@ class LevelPlot:
             new = [self._row(bar) for bar in run.new_bars(self.seen)]
             self.seen = run.count
             self.source.stream({name: [row[i] for row in new] for i, name in enumerate(self._COLUMNS)}, BARS)
-            marks = [(start - run.started, cycle) for cycle, start in sorted(run.begun.items())]
-            self.marks.data = {
-                "x": [x for x, _ in marks],
-                "text": [f"cycle {cycle}" if cycle else "initial guess" for _, cycle in marks],
-            }
         self._move(run)
 
     def _begin(self, run: Run) -> None:
-        self.run, self.seen, steps = run, 0, run.about["steps"]
+        self._window, self.run, self.seen, steps = None, run, 0, run.about["steps"]
         self.source.data = {name: [] for name in self._COLUMNS}
         self.y_range.start, self.y_range.end = len(steps) - 1 + 0.55, -0.85
         self.plot.yaxis.ticker = FixedTicker(ticks=list(range(len(steps))))
@@ -181,30 +179,41 @@ class LevelPlot:
 
     def _move(self, run: Run) -> None:
         """Let the time axis follow the run."""
-        window = _WINDOWS[self.window.active or 0]
-        if window == _WINDOWS[2] or not run.bars:
+        window = self.window.active or 0
+        if _WINDOWS[window] == "hold still" or not run.bars:
             return
         stop = max(bar.stop for bar in list(run.bars)[-50:]) - run.started
         cycles = sorted(run.begun)
-        first = cycles[-3] if window == _WINDOWS[0] and len(cycles) > 3 else cycles[0]
+        first = cycles[-3] if _WINDOWS[window] == "last 3 cycles" and len(cycles) > 3 else cycles[0]
         start = run.begun[first] - run.started
+        # Where nothing is new, the user may look about.
+        if self._window == (window, start, stop):
+            return
+        self._window = window, start, stop
         margin = 0.01 * (stop - start)
-        wanted = start - margin, stop + margin
-        if (self.x_range.start, self.x_range.end) != wanted:
-            self.x_range.update(start=wanted[0], end=wanted[1], reset_start=wanted[0], reset_end=wanted[1])
+        self.x_range.update(
+            start=start - margin, end=stop + margin, reset_start=start - margin, reset_end=stop + margin
+        )
+        marks: dict[str, list[Any]] = {"x": [], "text": []}
+        for cycle in cycles[cycles.index(first) :]:
+            x = run.begun[cycle] - run.started
+            if not marks["x"] or x - marks["x"][-1] > 0.07 * (stop - start):  # as wide as the words
+                marks["x"].append(x)
+                marks["text"].append(f"cycle {cycle}" if cycle else "initial guess")
+        self.marks.data = marks
 
 
 class CyclePlot:
     """The path of the current cycle through the levels, filled as its tasks are done."""
 
     def __init__(self, single: bool = False, **options: Any) -> None:
-        self.path = _empty("x", "y", "color", "share", "size", "ring", "what", "done")
+        self.path = _empty("x", "y", "color", "whole", "size", "ring", "what", "done")
         self.y_range = Range1d(1, 0)
         plot = _figure("Current cycle", y_range=self.y_range, y_axis_label="level", **options)
         plot.xaxis.visible = plot.xgrid.visible = False
         plot.line("x", "y", source=self.path, color="#AAAAAA", line_width=2)
         plot.scatter(
-            "x", "y", source=self.path, size=20, fill_color="white", line_color="ring", line_width=2, name="rings"
+            "x", "y", source=self.path, size="whole", fill_color="white", line_color="ring", line_width=2, name="rings"
         )
         dots = plot.scatter("x", "y", source=self.path, size="size", fill_color="color", line_color=None)
         rings = plot.select_one({"name": "rings"})
@@ -221,14 +230,15 @@ class CyclePlot:
         cycle, place, share = where(run)
         path = run.path(cycle)
         at = next((i for i, stage in enumerate(path) if stage.waiting), None) if run.ended is None else None
+        whole = min(max(380 / max(len(path), 1), 8), 20)  # F-cycles are long
         shares = [stage.done / stage.tasks if stage.tasks else 0.0 for stage in path]
         colours = [COLOURS[kind(stage.name, True)] for stage in path]
         self.path.data = {
             "x": list(range(len(path))),
             "y": [stage.level for stage in path],
-            "color": ["#888888" if colour == COLOURS["several levels"] else colour for colour in colours],
-            "share": shares,
-            "size": [16 * math.sqrt(share) for share in shares],
+            "color": ["#888888" if colour == COLOURS[MANY_LEVELS] else colour for colour in colours],
+            "whole": [whole] * len(path),
+            "size": [0.8 * whole * math.sqrt(share) for share in shares],
             "ring": ["black" if i == at else "#999999" for i in range(len(path))],
             "what": [f"{does(stage.name, True)} ({direction(stage.name)}, level {stage.level})" for stage in path],
             "done": [f"{stage.done} of {stage.tasks}" for stage in path],
@@ -249,7 +259,9 @@ class ResidualPlot:
     def __init__(self, single: bool = False, **options: Any) -> None:
         self.points = _empty("x", "y", name="mgrit-residuals")
         self.zeros, self.tol = _empty("x", "y"), _empty("x", "y")
-        plot = _figure("Residual", y_axis_type="log", x_axis_label="cycle", **options)
+        self.y_range = Range1d(0.1, 1)
+        plot = _figure("Residual", y_axis_type="log", y_range=self.y_range, x_axis_label="cycle", **options)
+        plot.axis.minor_tick_line_color = None
         plot.xaxis.ticker = BasicTicker(min_interval=1)
         plot.line("x", "y", source=self.points, color="#0072B2", line_width=2)
         dots = plot.scatter("x", "y", source=self.points, size=8, color="#0072B2", name="residuals")
@@ -279,6 +291,10 @@ class ResidualPlot:
         floor = min([value for _, value in positive] + [tol] * (tol > 0), default=1.0) / 10
         self.points.data = {"x": [cycle for cycle, _ in positive], "y": [value for _, value in positive]}
         self.zeros.data = {"x": zeros, "y": [floor] * len(zeros)}
+        values = [value for _, value in positive] + [floor] * bool(zeros) + [tol] * (tol > 0)
+        if values:
+            self.y_range.start = 10.0 ** math.floor(math.log10(min(values)) - 0.2)
+            self.y_range.end = 10.0 ** math.ceil(math.log10(max(values)) + 0.1)
         end = max([cycle for cycle, _ in finite], default=0)
         first = min([cycle for cycle, _ in finite], default=0)
         self.tol.data = {"x": [first, max(end, first + 1)], "y": [tol, tol]} if tol > 0 else {"x": [], "y": []}
@@ -299,7 +315,7 @@ class PhiPlot:
             "Phi and overhead, by level of the task",
             y_range=self.y_range,
             x_range=self.x_range,
-            x_axis_label="seconds of worker time, cycles with known residual",
+            x_axis_label="seconds of worker time in cycles with known residual",
             y_axis_label="level",
             **options,
         )
@@ -319,21 +335,8 @@ class PhiPlot:
         plot.text(
             "all", "y", text="percent", source=self.source, x_offset=5, text_baseline="middle", text_font_size="11px"
         )
-        legend = Legend(
-            items=[
-                LegendItem(label=name, renderers=[bar]) for (name, _, _), bar in zip(self._PARTS, bars, strict=True)
-            ],
-            orientation="horizontal",
-            border_line_color=None,
-            background_fill_alpha=0,
-            label_text_font_size="12px",
-            glyph_width=16,
-            glyph_height=16,
-            spacing=12,
-            padding=2,
-            margin=0,
-        )
-        plot.add_layout(legend, "above")
+        items = [LegendItem(label=name, renderers=[bar]) for (name, _, _), bar in zip(self._PARTS, bars, strict=True)]
+        plot.add_layout(_legend(items), "above")
         tips = [("level", "@y")] + [(name, f"@{{{name}}}{{0.000}} s") for name, _, _ in self._PARTS]
         plot.add_tools(HoverTool(renderers=list(bars), tooltips=tips))
         self.root = self.plot = plot

@@ -6,31 +6,25 @@ import html
 from datetime import datetime
 from time import time
 
-from daskmgrit.dashboard.history import Run
+from daskmgrit.dashboard.history import MANY, Run
+from daskmgrit.kinds import KINDS, kind_of
 
-__all__ = ["COLOURS", "HOW_TO_READ", "NO_RUN", "direction", "does", "headline", "kind", "label", "seconds", "where"]
+__all__ = [
+    "COLOURS",
+    "HOW_TO_READ",
+    "MANY_LEVELS",
+    "NO_RUN",
+    "direction",
+    "does",
+    "headline",
+    "kind",
+    "label",
+    "seconds",
+    "where",
+]
 
-# Okabe and Ito's palette, which most colour-blind readers can tell apart.
-COLOURS = {
-    "F-relaxation": "#0072B2",
-    "C-relaxation": "#56B4E9",
-    "residual, restriction": "#E69F00",
-    "coarse solve": "#D55E00",
-    "correction": "#009E73",
-    "initial guess": "#CC79A7",
-    "rows moved, reports": "#999999",
-    "several levels": "#DDDDDD",
-}
-
-_STAGES = {
-    "F-relaxation": "F-relaxation",
-    "C-relaxation": "C-relaxation",
-    "residual": "residual, restriction",
-    "coarse step": "residual, restriction",
-    "correction": "correction",
-    "coarse solve": "coarse solve",
-    "initial residual": "initial guess",
-}
+OTHER, MANY_LEVELS = "rows moved, reports", "several levels"
+COLOURS = {kind.name: kind.colour for kind in KINDS} | {OTHER: "#999999", MANY_LEVELS: "#DDDDDD"}
 
 # A task is of the kind of its first stage.
 _TASKS = {
@@ -44,11 +38,7 @@ _TASKS = {
     "interpolate": "correction",
     "guess": "initial guess",
     "initial": "initial guess",
-    "V_cycle": "several levels",
-    "F_cycle": "several levels",
-    "whole_cycle": "several levels",
-    "nested": "several levels",
-}
+} | dict.fromkeys(MANY, MANY_LEVELS)
 
 _DOES = {
     "relax": "C- and F-relaxation",
@@ -104,9 +94,7 @@ def kind(name: str, task: bool) -> str:
     >>> kind("residual", task=False), kind("residual", task=True), kind("relax", task=True)
     ('residual, restriction', 'rows moved, reports', 'C-relaxation')
     """
-    if task:
-        return _TASKS.get(name, "rows moved, reports")
-    return _STAGES.get(name, "several levels")
+    return _TASKS.get(name, OTHER) if task else kind_of(name).name
 
 
 def does(name: str, task: bool) -> str:
@@ -176,9 +164,9 @@ def headline(run: Run) -> str:
         facts.append(f"cycle {cycle}: {place}, {share:.0%} of its tasks done")
     if run.residuals:
         number, residual = run.residuals[-1]
-        facts.append(
-            f"residual {residual:.2e} after {number} cycle{'s' * (number != 1)} (tolerance {about['tol']:.1e})"
-        )
+        goal = f"tolerance {about['tol']:.1e}" if about["tol"] else f"of {about['maxiter']}, no tolerance"
+        when = f"after {number} cycle{'s' * (number != 1)}" if number else "of the initial guess"
+        facts.append(f"residual {residual:.2e} {when} ({goal})")
     elapsed = max(now - run.started, 1e-9)
     facts.append(f"{run.tasks} tasks in {seconds(elapsed)}")
     facts.append(f"worker threads busy {min(run.busy / elapsed / run.threads, 1):.0%}")
