@@ -138,7 +138,7 @@ class ClusterExecutor:
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
-        root = self._root = self._root or self._submit_root()
+        root = self._root = self._submit_root() if self._root is None else self._root
         book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
         with book.place(owner):
             # The layer takes the annotation when it is made.

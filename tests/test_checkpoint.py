@@ -79,22 +79,21 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_same_bits_on_any_cluster_and_chunks(client, tmp_path, options):
-    problem = digits(hidden=8)
+    problem = digits(hidden=4)
     phi, w0 = problem.propagator(), problem.w0
-    how = {"initial_guess": "constant", "tol": 0, "maxiter": 5}
+    how = {"initial_guess": "constant", "tol": 0, "maxiter": 4}
     expected, weights = straight(phi, w0, options, **how)
     solver = dm.MGRIT(phi, STEPS, **options)
     most = STEPS // solver.hierarchy[0].coarsening + 1
+    ways = [("threads", client, 2, most), (client, "threads", min(7, most), 1), (client, client, 3, 2)]
     with dask.config.set({"daskmgrit.agglomerate": 99}):
-        for number, (first, second, chunks, other) in enumerate(
-            [("threads", client, 2, most), (client, "threads", min(7, most), 1), (client, client, 3, 2)]
-        ):
+        for number, (first, second, chunks, other) in enumerate(ways if not options else ways[2:]):
             place = dm.Checkpoint(tmp_path / str(number), every=2)
             with dask.config.set(scheduler=first), pytest.raises(Stop):
                 solver.solve(w0, chunks=chunks, callback=stop_at(3), checkpoint=place, **how)
             with dask.config.set(scheduler=second):
                 assert_same(solver.resume(place.path, chunks=other), expected, weights)
-            assert store.latest(place.directory).name == "cycle-000005"
+            assert store.latest(place.directory).name == "cycle-000004"
 
 
 def test_same_bits_where_a_solve_saves(client, tmp_path, w0):
@@ -112,7 +111,7 @@ def test_counts_are_of_the_whole_solve(client, tmp_path, w0):
     how = {"chunks": 3, "tol": 0, "maxiter": 5, "client": client}
     whole = solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "a", every=2), **how)
     with pytest.raises(Stop):
-        solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "b", every=2), callback=stop_at(5), **how)
+        solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "b", every=2), callback=stop_at(3), **how)
     result = solver.resume(tmp_path / "b", client=client)
     assert result.phi_evaluations == whole.phi_evaluations
     assert result.critical_path == whole.critical_path
@@ -190,12 +189,14 @@ def test_saved_array_is_plain_zarr(saved, w0):
 
 
 def test_nothing_is_unpickled(saved, w0, monkeypatch, synchronous):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a pickle was read")
-
-    monkeypatch.setattr(pickle, "loads", refuse)
-    monkeypatch.setattr(pickle, "load", refuse)
+    files = list(snapshot(saved).values())
+    read = []
+    loads = pickle.loads
+    monkeypatch.setattr(pickle, "loads", lambda data, **options: read.append(bytes(data)) or loads(data, **options))
+    monkeypatch.setattr(pickle, "load", lambda *args, **options: pytest.fail("a file was unpickled"))
     assert dm.MGRIT(Decay(), STEPS).resume(saved).iterations == 6
+    # Dask does unpickle, for names of tasks; but nothing of the checkpoint.
+    assert not any(data in file for data in read for file in files)
 
 
 # -- when --------------------------------------------------------------------------------------------------------
@@ -254,11 +255,9 @@ def test_scheduler_forgets_what_was_saved(client, w0, tmp_path):
         def count(iteration, residual, weights, counts=counts):
             counts.append(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
 
-        with dask.config.set({"daskmgrit.agglomerate": 99}):
-            dm.MGRIT(Decay(), 32).solve(
-                w0, chunks=2, client=client, tol=0, maxiter=60, callback=count, checkpoint=where
-            )
-        most[name] = [max(counts[start : start + 20]) for start in (0, 20, 40)]
+        solver = dm.MGRIT(Decay(), 32, max_levels=2)
+        solver.solve(w0, chunks=2, client=client, tol=0, maxiter=45, callback=count, checkpoint=where)
+        most[name] = [max(counts[start : start + 15]) for start in (0, 15, 30)]
     first, *later = most["saved"]
     assert max(later) <= first + 20
     assert most["plain"][2] > 4 * max(most["saved"])
@@ -410,7 +409,8 @@ DAMAGE = {
     "swapped chunks": (damage_swapped, r"checksum of chunk c\.0\.0"),
     "missing chunk": (lambda path: max((path / "c_points").glob("c.*")).unlink(), r"chunk c\.\d+\.0.*No such file"),
     "missing array": (lambda path: shutil.rmtree(path / "c_points"), "c_points"),
-    "missing zarr.json": (lambda path: (path / "c_points/zarr.json").unlink(), "damaged"),
+    "missing zarr.json": (lambda path: (path / "c_points/zarr.json").unlink(), "zarr.json"),
+    "other zarr.json": (lambda path: (path / "c_points/zarr.json").write_text("{}"), "checksum of zarr.json"),
     "missing manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json.*No such file"),
     "truncated manifest": (lambda path: (path / "manifest.json").write_text('{"format": "dask'), "manifest.json"),
     "other manifest": (

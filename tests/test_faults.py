@@ -1,6 +1,6 @@
 """Workers killed, stopped, out of memory and cut off, a scheduler lost: the same bits, or a clear error, in time.
 
-The processes are real. Every solve here has a bound of its own (``timeout=``), so a hang shows as a failure.
+The processes are real. Every solve here has a bound of its own (``timeout=``), so a hang shows as a failed test.
 """
 
 import json

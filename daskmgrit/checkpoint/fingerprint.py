@@ -21,7 +21,7 @@ from daskmgrit.propagators.function import vectorize
 from daskmgrit.relaxation import Array, Phi
 from daskmgrit.transfer import Transferred
 
-__all__ = ["compare", "describe", "evaluate", "options_of", "word_of"]
+__all__ = ["compare", "compare_options", "describe", "evaluate", "options_of", "word_of"]
 
 # Steps tried on level 0 and on each coarser level.
 TRIED = 8, 3
@@ -91,25 +91,34 @@ def _measure(row: Array) -> list[str]:
         return [float(np.sqrt((wide * wide).sum())).hex(), float(wide @ np.cos(1.0 + np.arange(wide.size))).hex()]
 
 
-def compare(saved: dict[str, Any], now: dict[str, Any], path: Any) -> None:
-    """See that the problem is that of the checkpoint `path`.
+def compare_options(before: dict[str, Any], after: dict[str, Any], path: Any) -> None:
+    """See that options and initial value are those of the checkpoint `path`.
+
+    Raises
+    ------
+    CheckpointError
+        If they are not; the message says what differs.
+    """
+    for name, value in before.items():
+        if after[name] != value:
+            what = f"its {name} is {_short(value)}, here it is {_short(after[name])}"
+            raise CheckpointError(f"the checkpoint {path} is of another problem: {what}")
+
+
+def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any) -> None:
+    """See that the propagator, on states of a dtype, is that of the checkpoint `path`.
 
     Raises
     ------
     CheckpointError
         If it is not; the message says what differs.
     """
-    for name, value in saved["options"].items():
-        if now["options"][name] != value:
-            what = f"its {name} is {_short(value)}, here it is {_short(now['options'][name])}"
-            raise CheckpointError(f"the checkpoint {path} is of another problem: {what}")
-    before, after = saved["phi"], now["phi"]
     if before["word"] is not None and after["word"] is not None and before["word"] != after["word"]:
         raise CheckpointError(
             f"the checkpoint {path} is of another problem: phi.fingerprint() was {_short(before['word'])}, here it is "
             f"{_short(after['word'])}"
         )
-    eps = float(np.finfo(np.dtype(saved["options"]["dtype"])).eps)
+    eps = float(np.finfo(dtype).eps)
     for old, new in zip(before["tried"], after["tried"], strict=True):
         if not _alike(old[2:], new[2:], eps, before["size"]):
             raise CheckpointError(

@@ -128,12 +128,15 @@ class Saver:
         self, executor: LocalExecutor | ClusterExecutor, hierarchy: Any, phi: Delayed, w0: Delayed, run: str
     ) -> None:
         """Find out what the problem is, and see that it is that of the checkpoint to go on from."""
+        options = fingerprint.describe(hierarchy, self._w0)
+        if self.saved is not None:
+            fingerprint.compare_options(self.saved.problem["options"], options, self.saved.path)
         book = TaskBook(executor.workers)
         task = book.add(f"fingerprint-{run}", fingerprint.evaluate, phi, w0, hierarchy.steps, owner=0)
         known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
-        self._problem = {"options": fingerprint.describe(hierarchy, self._w0), "phi": known}
         if self.saved is not None:
-            fingerprint.compare(self.saved.problem, self._problem, self.saved.path)
+            fingerprint.compare(self.saved.problem["phi"], known, self._w0.dtype, self.saved.path)
+        self._problem = {"options": options, "phi": known}
 
     # -- when ----------------------------------------------------------------------------------------------------
 
@@ -176,7 +179,7 @@ class Saver:
             "problem": self._problem,
             "solve": self._solve | {"every": self.policy.every, "seconds": self.policy.seconds},
             "chunk": self._chunk,
-            "checksums": checksums,
+            "checksums": checksums | store.checksum_of_metadata(self._partial),
             "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         path = store.commit(self._partial, content)
@@ -198,11 +201,12 @@ class Saver:
             first, points = chunk_points(size.coarsening, size.steps, bounds, j)
             last = bounds[j + 1]
             rows, step = saved.chunk[0], saved.chunk[1]
-            wanted = {
-                name: saved.checksums.get(name, "")
+            names = [
+                f"c.{number}.{column}"
                 for number in range(first // rows, -(-last // rows))
-                for name in (f"c.{number}.{column}" for column in range(-(-self._w0.size // step)))
-            }
+                for column in range(-(-self._w0.size // step))
+            ]
+            wanted = {name: saved.checksums.get(name, "") for name in ["zarr.json", *names]}
             tasks.append(
                 builder.chunk_task(
                     "load",

@@ -35,6 +35,7 @@ from daskmgrit.relaxation import Array
 
 __all__ = [
     "LOCK",
+    "checksum_of_metadata",
     "chunk_shape",
     "clear",
     "commit",
@@ -168,6 +169,9 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
     folder = Path(path) / "c_points"
     begin = lo - lo % shape[0]
     try:
+        # What it says must be what was written: it names the codecs that zarr is to run.
+        if checksum_of_metadata(Path(path))["zarr.json"] != checksums.get("zarr.json"):
+            raise ValueError("the checksum of zarr.json is wrong")
         array = zarr().open_array(store=folder, mode="r")
         end = min(-(-hi // shape[0]) * shape[0], array.shape[0])
         rows = np.empty((end - begin, array.shape[1]), array.dtype)
@@ -267,6 +271,12 @@ def _flush(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def checksum_of_metadata(path: Path) -> dict[str, str]:
+    """Return the checksum of the array's metadata."""
+    data = (path / "c_points" / "zarr.json").read_bytes()
+    return {"zarr.json": hashlib.blake2b(data, digest_size=16).hexdigest()}
 
 
 def _checksum(rows: Array) -> str:
