@@ -10,7 +10,7 @@ import numpy as np
 
 from daskmgrit.cluster import check_picklable
 from daskmgrit.errors import PropagatorError
-from daskmgrit.propagators.contract import apply_phi, is_held, read_only
+from daskmgrit.propagators.contract import apply_phi, is_held, read_only, stages_of
 from daskmgrit.relaxation import Array, Phi
 
 __all__ = ["CheckReport", "check_propagator"]
@@ -103,6 +103,11 @@ def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[
     """Try one level; stop at the first problem, for what follows would repeat it."""
     # States that differ, near the user's own, so that a phi that mixes rows is found out.
     spread = 1 + 0.01 * np.arange(steps)[:, None] / max(steps, 1)
+    try:
+        stages_of(phi, level)
+    except PropagatorError as error:
+        problems.append(str(error))
+        return
     states = (start * spread).astype(start.dtype)
     index = np.arange(steps)
     try:
