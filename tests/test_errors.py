@@ -61,7 +61,8 @@ def test_phi_must_be_callable():
         ({"initial_guess": np.ones((100, 2))}, ["(100, 2)", "(101, 2)"]),
         ({"initial_guess": np.full((101, 2), np.nan)}, ["initial_guess", "nan", "row 1"]),
         ({"initial_guess": np.full((101, 2), 1j)}, ["initial_guess", "complex"]),
-        ({"checkpoint": "there"}, ["checkpoint='there'"]),
+        ({"checkpoint": 5}, ["checkpoint=5"]),
+        ({"timeout": "soon"}, ["timeout='soon'"]),
     ],
 )
 def test_solve_arguments(arguments, words):

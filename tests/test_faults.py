@@ -134,11 +134,11 @@ def test_new_workers_get_the_chunks_of_lost_ones(processes, client, w0):
     from daskmgrit.executor import ClusterExecutor
 
     executor = ClusterExecutor(client)
-    _, second = executor.workers
-    executor._replace_lost([second, "tcp://new"])
-    assert executor.workers == ["tcp://new", second]
-    executor._replace_lost([second])
-    assert executor.workers == ["tcp://new", second]
+    _, *kept = executor.workers
+    executor._replace_lost([*kept, "tcp://new"])
+    assert executor.workers == ["tcp://new", *kept]
+    executor._replace_lost(kept)
+    assert executor.workers == ["tcp://new", *kept]
 
 
 def test_no_worker_comes(processes, client, w0, tmp_path):
@@ -185,8 +185,8 @@ def test_worker_that_does_not_answer_at_the_start(client, w0):
     address = sorted(client.nthreads())[0]
     os.kill(victim, signal.SIGSTOP)
     try:
-        with pytest.raises(dm.ClusterError, match=f"worker {address} did not answer for 2 s"):
-            dm.MGRIT(Slow(), STEPS).solve(w0, client=client, timeout=2, **HOW)
+        with pytest.raises(dm.ClusterError, match=f"worker .*{address}.* did not answer for 5 s"):
+            dm.MGRIT(Slow(), STEPS).solve(w0, client=client, timeout=5, **HOW)
     finally:
         os.kill(victim, signal.SIGCONT)
 
