@@ -149,7 +149,9 @@ main.add_command(tune)
     type=click.IntRange(min=1),
     help="Start so many worker processes on this machine, with --slurm in SLURM jobs.",
 )
-@click.option("--slurm", is_flag=True, help="Start workers as SLURM jobs, by jobqueue.slurm in dask.config.")
+@click.option(
+    "--slurm", is_flag=True, help="Start workers as SLURM jobs, by jobqueue.slurm and daskmgrit.slurm in dask.config."
+)
 @click.option("--timeout", metavar="TIME", help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s]")
 @click.option(
     "--checkpoint",

@@ -23,6 +23,7 @@ from daskmgrit.checkpoint.store import latest
 from daskmgrit.cli import main
 from daskmgrit.errors import ClusterError
 from daskmgrit.problems import xor
+from daskmgrit.watch import absence
 
 pytestmark = [
     pytest.mark.slurm,
@@ -190,6 +191,24 @@ def test_walltime(slurm, pool_client, w0, tmp_path):
     expected = calm(solver.phi, w0, 200, chunks=4, tol=0, maxiter=12)
     assert result.residuals == expected.residuals
     np.testing.assert_array_equal(result.final, expected.final, strict=True)
+
+
+def test_no_job_comes_in_place_of_the_lost(slurm, pool_client, w0):
+    def lose(iteration, residual, weights):
+        if iteration == 1:
+            slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
+            slurm.run("scancel", *map(str, slurm.queue()))
+            until(lambda: not pool_client.nthreads(), "the end of all workers")
+
+    solver = dm.MGRIT(Decay(), 200)
+    reason = r"all workers were lost and none came within 5 s .*\(job \d+ is PENDING \(PartitionDown\)"
+    try:
+        with pytest.raises(ClusterError, match=reason):
+            solver.solve(w0, client=pool_client, chunks=4, callback=lose, timeout=5)
+    finally:
+        slurm.run("scontrol", "update", "PartitionName=main", "State=UP")
+    # Without timeout= the wait is as long as one for jobs may be, not as one for workers that are there.
+    assert absence(pool_client, 1.0) == 90.0
 
 
 def test_command(slurm, pool, caplog):
