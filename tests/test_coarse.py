@@ -17,6 +17,7 @@ from daskmgrit.coarse import (
     chebyshev_stages,
     chebyshev_step,
     estimate_max_rate,
+    from_fine,
     published_bound,
     stabilise,
     stability_bound,
@@ -232,6 +233,24 @@ def test_bad_stabilise():
         stabilise(Quadratic(), 1.0, 0.1)
     with pytest.raises(ValueError, match="rate=0 is out of range"):
         stabilise(Quadratic(), 0, 0.1)
+
+
+@pytest.mark.parametrize("window", [1, 8])
+def test_a_loop_that_knows_no_levels(window):
+    """Level 0 of the built-in descent, made into Solver 4 from outside."""
+    problem = adder(examples=30)
+    fine = problem.propagator("2")
+    phi = stabilise(from_fine(fine, 2, window), 1.0, 4.0)
+    inside = problem.propagator("2", max_learning_rate=0.1, coarse="chebyshev", data="window", window=window)
+    states, index = np.stack([problem.w0, 0.9 * problem.w0]), np.array([1, 2])
+    for level in range(6):
+        np.testing.assert_allclose(phi(states, index, level), inside(states, index, level), rtol=1e-9, atol=1e-12)
+        assert phi.stages(level) == inside.stages(level)
+    assert np.array_equal(phi(states, index, 0), fine(states, index, 0))
+    result = dm.MGRIT(phi, 60).solve(problem.w0, "constant")
+    np.testing.assert_allclose(result.final, dm.train_serially(fine, problem.w0, 60)[-1], atol=1e-7)
+    with pytest.raises(TypeError, match="phi=2 is not callable"):
+        from_fine(2)
 
 
 # -- counting ----------------------------------------------------------------------------------------------------------

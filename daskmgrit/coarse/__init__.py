@@ -2,6 +2,7 @@
 
 from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step, published_bound, stability_bound
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
+from daskmgrit.coarse.fine import from_fine
 from daskmgrit.coarse.rule import METHODS, CoarseRule
 from daskmgrit.coarse.stabilise import stabilise
 from daskmgrit.coarse.substeps import substep_count, substeps
@@ -14,6 +15,7 @@ __all__ = [
     "chebyshev_stages",
     "chebyshev_step",
     "estimate_max_rate",
+    "from_fine",
     "published_bound",
     "stabilise",
     "stability_bound",

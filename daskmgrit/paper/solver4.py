@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.models.descent import GradientDescent
 from daskmgrit.paper.report import iterations_text, markdown_table, rho_text
 from daskmgrit.paper.run import MAXITER, Store, write_whole
 from daskmgrit.paper.tables import Reading
@@ -64,20 +65,22 @@ class Variant(Reading):
         )
         return {"cycle": self.cycle, **options}
 
-    def make(self, steps: int) -> tuple[MGRIT, Problem]:
-        """Return the solver of a column, and its problem."""
-        problem, options = _problem(self.problem, self.seed), self.hierarchy()
-        phi = problem.propagator(
+    def propagator(self) -> GradientDescent:
+        """Return the propagator."""
+        return _problem(self.problem, self.seed).propagator(
             self.solver,
             self.rate or None,
             self.cap,
-            factor=options.get("coarsening", 2),
+            factor=self.hierarchy().get("coarsening", 2),
             coarse=self.coarse,
             data=self.data,
             window=self.window,
             max_stages=self.max_stages,
         )
-        return MGRIT(phi, steps, **options), problem
+
+    def make(self, steps: int) -> tuple[MGRIT, Problem]:
+        """Return the solver of a column, and its problem."""
+        return MGRIT(self.propagator(), steps, **self.hierarchy()), _problem(self.problem, self.seed)
 
 
 @functools.cache
@@ -233,9 +236,7 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
     result = solver.solve(problem.w0, variant.initial_guess, maxiter=MAXITER, callback=callback)
     base = problem.tuned.base if variant.solver == "4" else variant.solver
     agreed = _agreed(losses, _serial_loss(variant.problem, variant.seed, base, variant.rate, steps))
-    phi: Any = solver.phi
-    seen = [phi.data(np.zeros(1, int), level) for level in range(len(result.levels))]
-    examples = [len(phi.x) if numbers is None else numbers.shape[1] for numbers in seen]
+    examples = [_examples(variant, level) for level in range(len(result.levels))]
     path = None
     if agreed is not None:
         path = critical_path(steps, solver.stages, agreed, variant.initial_guess, **variant.hierarchy())
@@ -257,12 +258,18 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
     }
 
 
+def _examples(variant: Variant, level: int) -> int:
+    """Return how many examples a gradient on `level` is of."""
+    phi = variant.propagator()
+    numbers = phi.data(np.zeros(1, int), level)
+    return len(phi.x) if numbers is None else int(numbers.shape[1])
+
+
 def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
     agreed = ["-", "-"]
     if cell["agreed"]:
         agreed = [str(cell["agreed"]), f"{steps / cell['agreed_path']:.2f}"]
     done = cell["converged"]
-    fine = 4 if variant.problem == "xor" and (variant.solver in "14") else 32 if variant.problem == "digits" else 1
     return [
         iterations_text(cell),
         rho_text(cell),
@@ -270,7 +277,7 @@ def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
         f"{steps / cell['critical_path']:.2f}" if done else "-",
         *agreed,
         f"{sum(cell['phi_evaluations']) / steps:.1f}",
-        f"{cell['examples'] / (steps * fine):.0f}",
+        f"{cell['examples'] / (steps * _examples(variant, 0)):.0f}",
     ]
 
 

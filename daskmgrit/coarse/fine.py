@@ -1,0 +1,66 @@
+"""A loop that knows neither rates nor levels, as a descent step that takes a rate and sees a window of fine steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskmgrit.coarse.window import window_steps
+from daskmgrit.options import integer_option
+
+__all__ = ["from_fine"]
+
+Array = NDArray
+
+
+class from_fine:
+    """Make a descent step that takes a rate of what a propagator does on level 0.
+
+    What level 0 does in a step is taken for the gradient, and its rate for the unit of rates: give
+    :class:`daskmgrit.coarse.stabilise` ``rate=1``, and as `max_rate` the largest stable rate in units of the loop's.
+
+    Parameters
+    ----------
+    phi : callable
+        ``phi(weights (k, s), index (k,), level) -> new weights``; only called with level 0.
+    factor : int or sequence of int, default 2
+        Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
+    window : int, default 1
+        B: a coarse step takes the mean over at most so many of the fine steps that it stands for, evenly spread. Each
+        costs one phi; they are done in one call.
+
+    Examples
+    --------
+    >>> def body(weights, index, level):  # one example after another, at a rate of 0.01
+    ...     return weights - 0.01 * (weights - np.array([1.0, 3.0])[index % 2, None])
+    >>> descend = from_fine(body, window=8)
+    >>> descend(np.zeros((1, 1)), np.array([0]), 3, 10.0).round(3).tolist()  # towards the mean, ten times as far
+    [[0.2]]
+    """
+
+    def __init__(
+        self, phi: Callable[[Array, Array, int], Any], factor: int | Sequence[int] = 2, window: int = 1
+    ) -> None:
+        if not callable(phi):
+            raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+        self.phi, self.factor = phi, factor if isinstance(factor, int) else tuple(factor)
+        self.window = integer_option(
+            "window", window, 1, "B is the most fine steps that a coarse step takes the mean of"
+        )
+
+    def __call__(self, weights: Array, index: Array, level: int, rate: float) -> Array:
+        """Return the states after one step at `rate`, in units of the rate of level 0."""
+        steps = window_steps(index, level, self.factor, self.window)
+        count = steps.shape[1]
+        states = np.repeat(weights, count, axis=0) if count > 1 else weights
+        moved = self.phi(states, steps.ravel(), 0)
+        if rate == 1 and count == 1:
+            return moved
+        # The change of each, then their mean: a step without change is one to the bit.
+        return weights + rate * (moved - states).reshape(len(weights), count, -1).mean(axis=1)
+
+    def __repr__(self) -> str:
+        return f"from_fine({self.phi!r}, factor={self.factor}, window={self.window})"
