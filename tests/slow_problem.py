@@ -1,4 +1,4 @@
-"""A problem whose solve can be interrupted: the xor problem, slowed down."""
+"""A problem whose solve can be interrupted: the xor problem, short and slow."""
 
 import time
 
@@ -15,6 +15,8 @@ class Slow:
 
 
 class SlowProblem:
+    steps = 100
+
     def __init__(self, problem):
         self.problem = problem
 
