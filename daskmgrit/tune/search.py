@@ -111,7 +111,7 @@ def _slowing(phi: Any, steps: int, options: dict[str, Any]) -> float:
     """Return by what factor coarsest steps that are cut short make a solve longer.
 
     Up to five times is without effect; from there on cycles grow like the square root. So it is, roughly, on the XOR
-    problem for cuts from 8 to 256 times; see docs/solver4.md.
+    problem for cuts from 8 to 256 times.
     """
     shortfall = getattr(phi, "shortfall", None)
     if shortfall is None:
