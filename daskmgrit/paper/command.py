@@ -107,7 +107,7 @@ def paper(
         raise click.UsageError(f"--no-solve: none of this was solved in {out} before")
     if not no_solve:
         try:
-            _run(todo, store)
+            _run(todo, store, measure)
         except KeyboardInterrupt:
             click.echo(f"interrupted: the same command goes on from {store.path}", err=True)
             sys.exit(130)
@@ -167,7 +167,7 @@ def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> No
         click.echo(f"Solver 4 in {solver4.write(out, store)}")
 
 
-def _run(todo: Sequence[tuple[str, Any, int]], store: Store, solve: Callable[..., dict[str, Any]] = measure) -> None:
+def _run(todo: Sequence[tuple[str, Any, int]], store: Store, solve: Callable[..., dict[str, Any]]) -> None:
     """Solve what is not in the store yet, smallest N first."""
     left = [task for task in todo if store.get(task[1], task[2]) is None]
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
