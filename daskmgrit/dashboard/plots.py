@@ -360,4 +360,7 @@ class PhiPlot:
         self.x_range.start, self.x_range.end = 0, 1.25 * max(data["all"], default=1.0)
         self.plot.yaxis.ticker = FixedTicker(ticks=list(range(deepest + 1)))
         gathered = run.gathered
-        self.plot.yaxis.major_label_overrides = {gathered: f"{gathered} to {last}"} if gathered < last else {}
+        labels = {level: str(level) for level in range(deepest + 1)}
+        if gathered < last:
+            labels[gathered] = f"{gathered} to {last}"
+        self.plot.yaxis.major_label_overrides = labels
