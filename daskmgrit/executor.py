@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -35,6 +35,10 @@ from daskmgrit.watch import Watch, absence, bounded, excuse
 logger = logging.getLogger("daskmgrit")
 
 __all__ = ["ClusterExecutor", "LocalExecutor", "choose_executor", "chosen_client"]
+
+
+# Seconds after which to look whether workers were lost and new ones came, to plan tasks on those.
+RENEWAL = 5.0
 
 
 class _BlasLimit:
@@ -128,6 +132,7 @@ class ClusterExecutor:
         # gives a task that was planned on one of them, and depends on nothing, to no worker that comes.
         self._root: Delayed | None = None
         threads = self._wait_for_workers()
+        self._seen = time.monotonic()
         self.workers: list[str] | None = sorted(threads)
         self.threads = [threads[worker] for worker in self.workers]
 
@@ -157,6 +162,10 @@ class ClusterExecutor:
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Send the tasks to the scheduler; returns at once."""
+        if time.monotonic() - self._seen > RENEWAL:
+            # Where the scheduler does not answer, the wait for the result will say so.
+            with suppress(TimeoutError, OSError):
+                self._replace_lost(bounded(self.client, self.patience, self.client.nthreads))
         keys = [task.key for task in wanted]
         futures = self.client.get(seal(book.graph()), keys, sync=False)
         return [_handle(key, future) for key, future in zip(keys, futures, strict=True)]
@@ -217,9 +226,10 @@ class ClusterExecutor:
                 future.release()
                 raise
 
-    def _replace_lost(self, present: Sequence[str]) -> None:
+    def _replace_lost(self, present: Collection[str]) -> None:
         """Plan the chunks of lost workers on new ones from now on."""
         assert self.workers is not None
+        self._seen = time.monotonic()
         new = sorted(set(present) - set(self.workers), reverse=True)
         self.workers = [worker if worker in present or not new else new.pop() for worker in self.workers]
 

@@ -1,12 +1,18 @@
 """The command line as a user calls it."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
+from processes import wait_for
 
 import daskmgrit as dm
 from daskmgrit.cli import main
@@ -148,3 +154,75 @@ def test_installed_commands(command):
         [*program, "solve", "xor", "--steps", "40", "--json"], capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(out.stdout)["converged"]
+
+
+def solve_and_resume(directory, *how):
+    return call("xor", "--steps", "100", "--checkpoint", str(directory), "--json", *how)
+
+
+def test_checkpoint_and_resume(tmp_path):
+    straight = json.loads(call("xor", "--steps", "100", "--json").stdout)
+    out = solve_and_resume(tmp_path, "--resume", "--maxiter", "3", "--checkpoint-every", "2")
+    assert out.exit_code == 1
+    assert f"no checkpoint in {tmp_path} yet: beginning from the initial guess" in out.stderr
+    out = solve_and_resume(tmp_path)
+    assert out.exit_code == 3
+    assert "already holds a checkpoint, of cycle 3" in out.stderr
+    out = solve_and_resume(tmp_path, "--resume", "--learning-rate", "0.5")
+    assert out.exit_code == 3
+    assert "is of another problem" in out.stderr
+    # Without --maxiter that of the first run holds.
+    assert json.loads(solve_and_resume(tmp_path, "--resume").stdout)["iterations"] == 3
+    out = solve_and_resume(tmp_path, "--resume", "--maxiter", "50", "--checkpoint-minutes", "60", "--chunks", "3")
+    assert out.exit_code == 0
+    answer = json.loads(out.stdout)
+    assert answer["residuals"] == straight["residuals"]
+    manifest = json.loads(next(tmp_path.glob("cycle-*/manifest.json")).read_text())["content"]
+    assert (manifest["solve"]["every"], manifest["solve"]["seconds"]) == (10, 3600)
+
+
+@pytest.mark.parametrize("option", [["--resume"], ["--checkpoint-every", "3"], ["--checkpoint-minutes", "0"]])
+def test_checkpoint_options_need_a_directory(option):
+    out = call("xor", *option)
+    assert out.exit_code == 2
+    assert "need --checkpoint DIR" in out.stderr
+
+
+def test_timeout_for_workers():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+        out = call("xor", "--scheduler", cluster.scheduler_address, "--timeout", "0.5")
+        assert out.exit_code == 3
+        assert "no workers and none came within 0.5 s" in out.stderr
+        assert call("xor", "--timeout", "300ms", "--steps", "40").exit_code == 0
+        assert "timeout='soon'" in call("xor", "--timeout", "soon").stderr
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("how", [["--workers", "2"], []], ids=["workers", "threads"])
+def test_interrupted(how, tmp_path):
+    """Ctrl-C, which a terminal sends to every process: one line, status 130, and nothing left."""
+    log, saved = tmp_path / "log", tmp_path / "saved"
+    program = [str(Path(sys.executable).with_name("daskmgrit")), "solve", "digits", "--tol", "0", "--maxiter", "5000"]
+    options = ["--steps", "200", "--checkpoint", str(saved), "--checkpoint-every", "1", *how]
+    with log.open("w") as out:
+        child = subprocess.Popen([*program, *options], stdout=out, stderr=out, start_new_session=True)
+    try:
+        wait_for(lambda: "\n     2 " in log.read_text() or child.poll() is not None, 120)
+        family = psutil.Process(child.pid).children(recursive=True)
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.wait(60) == 130
+        gone, left = psutil.wait_procs(family, 30)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait(30)
+    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    *before, last = log.read_text().splitlines()
+    assert last.startswith("interrupted; the checkpoint of cycle ")
+    assert f"--checkpoint {saved} --resume" in last
+    assert "Traceback" not in log.read_text()
+    assert re.fullmatch(r" +\d+ +\S+.*", before[-1])
+    assert len(gone) >= len(how)

@@ -19,6 +19,7 @@ from distributed import Client
 from processes import Processes, wait_for
 
 import daskmgrit as dm
+from daskmgrit import executor, watch
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 
@@ -62,7 +63,9 @@ def client(processes):
 
 
 def restart(processes, client, count=2):
-    for _ in range(count - len(client.nthreads())):
+    # A nanny starts its worker again.
+    there = len(processes.children) - 1 if processes.nanny else len(client.nthreads())
+    for _ in range(count - there):
         processes.worker(f"w{len(processes.children)}", processes.nanny)
     client.wait_for_workers(count, timeout=60)
 
@@ -130,15 +133,22 @@ def test_lost_workers_after_a_checkpoint(processes, client, calm, w0, tmp_path):
     assert_calm(result, calm)
 
 
-def test_new_workers_get_the_chunks_of_lost_ones(processes, client, w0):
-    from daskmgrit.executor import ClusterExecutor
+def test_new_workers_get_the_chunks_of_lost_ones(processes, client, calm, w0, monkeypatch):
+    from distributed import futures_of
 
-    executor = ClusterExecutor(client)
-    _, *kept = executor.workers
-    executor._replace_lost([*kept, "tcp://new"])
-    assert executor.workers == ["tcp://new", *kept]
-    executor._replace_lost(kept)
-    assert executor.workers == ["tcp://new", *kept]
+    monkeypatch.setattr(executor, "RENEWAL", 0)
+    victim, before = pids(client)[0], sorted(client.nthreads())
+
+    def replace():
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: before[0] not in client.nthreads())
+        restart(processes, client)
+
+    result = dm.MGRIT(Slow(), STEPS).solve(w0, client=client, callback=at_cycle_3(replace), timeout=60, **HOW)
+    assert_calm(result, calm)
+    places = {worker for workers in client.who_has(futures_of(result.weights)).values() for worker in workers}
+    assert places == set(client.nthreads())
+    assert before[1] in places
 
 
 def test_no_worker_comes(processes, client, w0, tmp_path):
@@ -228,6 +238,19 @@ def test_paused_for_want_of_memory(w0):
             client.wait_for_workers(1, timeout=60)
             with pytest.raises(dm.ClusterError, match=r"nothing has run for 3 s .*paused, for its memory is full"):
                 dm.MGRIT(Hungry(keep=True), STEPS).solve(w0, client=client, timeout=3, **HOW)
+
+
+def test_task_that_became_ready_while_no_worker_ran():
+    """The scheduler would give it to no worker but the one that it was planned on, though others are allowed."""
+    with Processes() as processes, Client(processes.address, timeout=60) as client:
+        planned = client.submit(sum, [1, 2], workers=["tcp://127.0.0.1:1"], allow_other_workers=True)
+        strict = client.submit(sum, [3, 4], workers=["tcp://127.0.0.1:1"])
+        wait_for(lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 2)
+        processes.worker("a")
+        client.wait_for_workers(1, timeout=60)
+        client.run_on_scheduler(watch._free())
+        assert planned.result(timeout=60) == 3
+        assert strict.status == "pending"
 
 
 def reason_for_no_namespaces():
