@@ -284,8 +284,9 @@ def _client(scheduler: str | None, workers: int | None, keys: str | None) -> Ite
             raise click.UsageError(
                 f"--scheduler {scheduler}: {error}; give tcp://HOST:PORT, or tls://HOST:PORT with --keys FOLDER"
             ) from error
-        except (OSError, TimeoutError) as error:
-            raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error}") from error
+        except Exception as error:
+            # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
+            raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error!r}") from error
         with client, client.as_current(), quiet_end():
             click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
             yield client
