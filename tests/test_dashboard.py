@@ -469,7 +469,9 @@ def test_names_group_by_kind_and_level(cluster, client, w0):
     prefixes = {key_split(key) for key in seen}
     assert {"relax.L0", "restrict.L0", "correct.L0", "relax.L1", "edge.L0"} <= prefixes
     # No run's token is part of a name, so a kind has one colour in every solve.
-    assert all(re.fullmatch(r"[A-Za-z_]+\.L\d+|propagator|unpickler|w0|weights", prefix) for prefix in prefixes), prefixes
+    assert all(re.fullmatch(r"[A-Za-z_]+\.L\d+|propagator|unpickler|w0|weights", prefix) for prefix in prefixes), (
+        prefixes
+    )
 
 
 def test_performance_report_names_the_tasks(client, w0, tmp_path):
