@@ -159,6 +159,7 @@ class Watch:
         self.alone = patience if alone is None else alone
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
+        self._late: set[str] = set()
         self._moves = -1
         self._given_up = 0
         self._most = 3
@@ -231,8 +232,10 @@ class Watch:
                     self.what,
                     patience - worker.silent,
                 )
-            if worker.silent > patience:
+            # Seen twice, lest the scheduler was kept from hearing its workers while it answered this.
+            if worker.silent > patience and address in self._late:
                 self._give_up(address, worker.silent)
+        self._late = {address for address, worker in view.workers.items() if worker.silent > patience}
 
     def _give_up(self, address: str, silent: float) -> None:
         self._given_up += 1

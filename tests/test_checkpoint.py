@@ -1,5 +1,6 @@
 """Checkpoints: the same bits after going on, whatever happens to the process, the files or the directory."""
 
+import asyncio
 import errno
 import json
 import os
@@ -166,6 +167,51 @@ def test_other_dtypes(tmp_path):
     with pytest.raises(dm.CheckpointError, match=r"w0 has dtype .*f8, f4|w0 has dtype .*use"):
         dm.MGRIT(phi, STEPS).solve(np.ones(2, np.longdouble), checkpoint=tmp_path / "long")
     assert not (tmp_path / "long").exists()
+
+
+class Pairs:
+    """Coarse states are the sums of pairs of weights, times a factor on the way back."""
+
+    def __init__(self, back=0.5):
+        self.back = back
+
+    def restrict(self, weights, level):
+        return weights[:, ::2] + weights[:, 1::2]
+
+    def interpolate(self, weights, level):
+        return self.back * np.repeat(weights, 2, axis=1)
+
+
+def test_states_of_other_sizes_on_coarse_levels(tmp_path):
+    w0, options = np.linspace(1, 2, 8), {"transfer": [Pairs(), None]}
+    expected, weights = straight(Decay(), w0, options, tol=0, maxiter=3)
+    solver = dm.MGRIT(Decay(), STEPS, **options)
+    solver.solve(w0, tol=0, maxiter=1, checkpoint=tmp_path)
+    with pytest.raises(dm.CheckpointError, match="its solver had another transfer"):
+        dm.MGRIT(Decay(), STEPS, transfer=[Pairs(0.4), None]).resume(tmp_path)
+    with pytest.raises(dm.CheckpointError, match="is of another problem"):
+        dm.MGRIT(Decay(), STEPS).resume(tmp_path)
+    assert_same(solver.resume(tmp_path, maxiter=3), expected, weights)
+
+
+def test_asynchronous_client(tmp_path, w0):
+    from distributed import Client, LocalCluster
+
+    expected, weights = straight(Decay(), w0, {}, tol=0, maxiter=4)
+    solver = dm.MGRIT(Decay(), STEPS)
+
+    async def go_on():
+        async with (
+            LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", asynchronous=True) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            await solver.solve(w0, tol=0, maxiter=2, client=client, checkpoint=tmp_path)
+            result = await solver.resume(tmp_path, maxiter=4, client=client)
+            return result, await client.compute(result.weights)
+
+    result, found = asyncio.run(go_on())
+    assert result.residuals == expected.residuals
+    assert np.array_equal(found, weights)
 
 
 def test_large_states_in_several_chunks(tmp_path, w0, monkeypatch):

@@ -86,6 +86,8 @@ def _whole(directory: Path) -> list[Path]:
         names = [entry.name for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={str(directory)!r} cannot be read: {error}") from error
     return [directory / name for name in sorted(names, key=cycle_of)]
 
 
