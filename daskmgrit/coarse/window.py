@@ -28,7 +28,13 @@ def growth(factor: float | Sequence[float], level: int) -> float | int:
     return total
 
 
-def window_steps(index: Index, level: int, factor: int | Sequence[int] = 2, size: int | None = None) -> Index:
+# Multiples of it spread over the unit interval with gaps that are as even as can be, and without a period.
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def window_steps(
+    index: Index, level: int, factor: int | Sequence[int] = 2, size: int | None = None, period: int | None = None
+) -> Index:
     """Return the source steps of level 0 that coarse steps stand for, at most `size` of each, evenly spread.
 
     Step i of level l stands for the steps ``M*i … M*i + M-1``, M the product of the coarsening factors above l. A mean
@@ -44,20 +50,31 @@ def window_steps(index: Index, level: int, factor: int | Sequence[int] = 2, size
         Coarsening factor, or one per level.
     size : int, optional
         B, the most steps to take of a window; all by default.
+    period : int, optional
+        Number of steps after which the data come round again. Where a window holds a whole round and `size` too, one
+        round is taken: it has the mean of all of them.
 
     Returns
     -------
-    ndarray of int, shape (k, min(M, size))
+    ndarray of int, shape (k, min(M, size, period))
 
     Examples
     --------
     >>> window_steps(np.array([0, 1]), level=2).tolist()
     [[0, 1, 2, 3], [4, 5, 6, 7]]
     >>> window_steps(np.array([1]), level=3, size=3).tolist()
-    [[9, 12, 14]]
+    [[8, 12, 13]]
     """
     width = int(growth(factor, level))
     count = width if size is None else min(width, size)
-    # The middle of each of `count` equal parts.
-    places = (2 * np.arange(count) + 1) * width // (2 * count)
+    if period is not None and period <= count:
+        count = period
+        places = np.arange(count)
+    elif count == width:
+        places = np.arange(width)
+    else:
+        # One in each of `count` equal parts; always the same place in it would see only some residues of the step's
+        # number, and so only some of the data where they come round and round.
+        parts = np.arange(count)
+        places = ((parts + parts * GOLDEN % 1) * width / count).astype(int)
     return np.asarray(index)[:, None] * width + places

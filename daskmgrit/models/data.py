@@ -66,6 +66,11 @@ class Serial:
         if not 1 <= self.batch <= self.examples:
             raise ValueError(f"batch={self.batch} is out of range: give 1 to {self.examples}, the number of examples")
 
+    @property
+    def period(self) -> int:
+        """Number of steps after which the same examples come round again."""
+        return self.examples // self.batch
+
     def _place(self, index: Index, level: int) -> Index:
         offset = self.offset
         if isinstance(offset, tuple):
@@ -102,6 +107,11 @@ class Repeat(Serial):
     """
 
     fine_only: bool = False
+
+    @property
+    def period(self) -> int:
+        """Number of steps of level 0 after which the same examples come round again."""
+        return 2 * (self.examples // self.batch)
 
     def __call__(self, index: Index, level: int) -> Index:
         """Return example numbers, shape (k, batch)."""
@@ -159,7 +169,7 @@ class Window:
     --------
     >>> window = Window(Repeat(6), size=2)
     >>> [window(np.array([1]), level).tolist() for level in range(4)]
-    [[[0]], [[1, 1]], [[2, 3]], [[5, 1]]]
+    [[[0]], [[1, 1]], [[2, 3]], [[4, 1]]]
     """
 
     rule: Serial
@@ -176,5 +186,5 @@ class Window:
 
     def __call__(self, index: Index, level: int) -> Index:
         """Return example numbers, shape (k, min(factor**level, size) * batch)."""
-        steps = window_steps(index, level, self.factor, self.size)
+        steps = window_steps(index, level, self.factor, self.size, self.rule.period)
         return self.rule(steps.ravel(), 0).reshape(len(steps), -1)
