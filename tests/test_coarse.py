@@ -331,8 +331,42 @@ def test_window_steps():
         assert steps.tolist() == [list(range(width)), list(range(5 * width, 6 * width))]
     few = window_steps(np.arange(7), 6, 2, size=10)
     assert few.shape == (7, 10)
-    assert np.diff(few.ravel()).min() >= 6  # evenly spread, over the borders of the windows too
-    assert np.diff(few.ravel()).max() <= 7
+    for row, steps in enumerate(few):
+        # One from each of ten equal parts of the window.
+        assert np.array_equal((steps - 64 * row) * 10 // 64, np.arange(10))
+
+
+@pytest.mark.parametrize("period", [4, 5, 8, 50])
+@pytest.mark.parametrize("level", [8, 10, 13])
+def test_a_sampled_window_sees_every_part_of_the_data(period, level):
+    """No remainder of the step's number is left out, whatever the step from one sampled place to the next."""
+    size = 128
+    seen = window_steps(np.array([3]), level, 2, size)[0] % period
+    parts = min(period, 8)
+    counts = np.bincount(seen * parts // period, minlength=parts)
+    assert counts.min() > 0.6 * size / parts
+    assert counts.max() < 1.5 * size / parts
+
+
+@pytest.mark.parametrize("level", [9, 11, 15])
+def test_a_sample_of_a_round_is_of_distinct_examples(level):
+    window = Window(Serial(500), 2, size=128)
+    for row in window(np.array([0, 1, 2]), level):
+        assert len(set(row)) == 128
+        assert np.bincount(row // 50).min() >= 10
+
+
+@pytest.mark.parametrize("rule", [Serial(12), Serial(12, batch=2), Repeat(12), Repeat(12, batch=3)])
+def test_a_window_of_whole_rounds_sees_each_example_alike(rule):
+    window = Window(rule, 2, size=30)
+    for level in (5, 6, 7):
+        seen = window(np.array([0, 1, 5]), level)
+        assert seen.shape[1] == rule.period * rule.batch <= 30 * rule.batch
+        for row in seen:
+            assert len(set(np.bincount(row, minlength=12))) == 1
+    assert rule.period == next(
+        n for n in range(1, 30) if np.array_equal(rule(np.arange(60), 0), rule(np.arange(60) + n, 0))
+    )
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
@@ -348,6 +382,8 @@ def test_window_gradient_is_the_mean_of_the_fine_steps_gradients(make, rule, bat
     for level, width in ((0, 1), (1, 2), (2, 6), (3, 18)):
         moved = phi(states, index, level) - states
         steps = window_steps(index, level, (2, 3), size)
+        if fine.period <= size:
+            steps = steps[:, : fine.period]
         wanted = np.mean([one(states, steps[:, j], 0) - states for j in range(steps.shape[1])], axis=0)
         np.testing.assert_allclose(moved, width * wanted, rtol=1e-9, atol=1e-12)
 

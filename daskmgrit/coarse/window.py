@@ -51,8 +51,8 @@ def window_steps(
     size : int, optional
         B, the most steps to take of a window; all by default.
     period : int, optional
-        Number of steps after which the data come round again. Where a window holds a whole round and `size` too, one
-        round is taken: it has the mean of all of them.
+        Number of steps after which the data come round again. Of a window that holds a whole round, one round is taken,
+        or a sample of it.
 
     Returns
     -------
@@ -66,15 +66,14 @@ def window_steps(
     [[8, 12, 13]]
     """
     width = int(growth(factor, level))
-    count = width if size is None else min(width, size)
-    if period is not None and period <= count:
-        count = period
-        places = np.arange(count)
-    elif count == width:
-        places = np.arange(width)
+    # One round of the data has the mean of all of them.
+    span = width if period is None else min(width, period)
+    count = span if size is None else min(span, size)
+    if count == span:
+        places = np.arange(span)
     else:
         # One in each of `count` equal parts; always the same place in it would see only some residues of the step's
         # number, and so only some of the data where they come round and round.
         parts = np.arange(count)
-        places = ((parts + parts * GOLDEN % 1) * width / count).astype(int)
+        places = ((parts + parts * GOLDEN % 1) * span / count).astype(int)
     return np.asarray(index)[:, None] * width + places
