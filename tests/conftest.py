@@ -32,6 +32,18 @@ def client(cluster):
         yield client
 
 
+@pytest.fixture(autouse=True)
+def no_client_is_left():
+    """Fail the test that leaves a client behind: every later one would compute on its cluster, and wait if it is gone."""
+    yield
+    from distributed.client import _get_global_client
+
+    left = _get_global_client()
+    if left is not None:
+        left.close(timeout=5)
+        pytest.fail(f"the test left {left} as the client of all that follows")
+
+
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
     """Runs a notebook whole, in a kernel that leaves nothing in the user's home; returns where it ran."""
