@@ -34,7 +34,7 @@ def client(cluster):
 
 @pytest.fixture(autouse=True)
 def no_client_is_left():
-    """Fail the test that leaves a client behind: every later one would compute on its cluster, and wait if it is gone."""
+    """A client left behind is where all later tests compute: they would wait for ever once its cluster is gone."""
     yield
     from distributed.client import _get_global_client
 

@@ -353,4 +353,4 @@ def test_a_client_that_never_connected_is_not_the_current_one(w0):
         assert caught.value.__traceback__ is not None
         assert default_client().status == "connecting"
         assert dm.MGRIT(Decay(), STEPS).solve(w0, maxiter=1).iterations == 1
-    gc.collect()
+        default_client().close()

@@ -131,7 +131,7 @@ def test_who_has_no_key_is_refused(pool):
         (address, Security.temporary(), "certificate does not match"),
     ):
         with pytest.raises(OSError, match=words):
-            Client(stranger, security=security, timeout="3s")
+            Client(stranger, security=security, timeout="3s", set_as_default=False)
     folder = pool._keys.folder
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == {"0o600"}
