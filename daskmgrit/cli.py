@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from click.core import ParameterSource
 
 import daskmgrit
 from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.checkpoint.store import latest
+from daskmgrit.connect import command_client
 from daskmgrit.dashboard.command import dashboard
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
-from daskmgrit.interrupt import quiet_end, spared
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.outcome import compare, tell
 from daskmgrit.paper.command import paper
-from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS, Problem
-from daskmgrit.result import Result
-from daskmgrit.serial import train_serially
+from daskmgrit.plots.file import check_plot, save_plot
+from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS
 from daskmgrit.slurm.command import slurm_client
-from daskmgrit.tls import read_keys
 from daskmgrit.tune.command import tune
 
 __all__ = ["main"]
@@ -152,7 +144,11 @@ main.add_command(tune)
 @click.option(
     "--slurm", is_flag=True, help="Start workers as SLURM jobs, by jobqueue.slurm and daskmgrit.slurm in dask.config."
 )
-@click.option("--timeout", metavar="TIME", help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s]")
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s; with --slurm 1h]",
+)
 @click.option(
     "--checkpoint",
     type=click.Path(file_okay=False, path_type=Path),
@@ -198,7 +194,7 @@ def solve(
     if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
         raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
     if plot:
-        _check_plot(plot)
+        check_plot(plot)
     try:
         task = PROBLEMS[problem](seed=options["seed"])
         solver = solver or task.solver
@@ -220,7 +216,7 @@ def solve(
             **hierarchy,
         )
         click.echo(mgrit, err=True)
-        with slurm_client(workers, _number(timeout)) if slurm else _client(scheduler, workers, keys) as client:
+        with slurm_client(workers, _number(timeout)) if slurm else command_client(scheduler, workers, keys) as client:
             how = {
                 "tol": options["tol"],
                 "chunks": options["chunks"],
@@ -237,7 +233,7 @@ def solve(
                     click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
                 guess = options["initial_guess"] or task.guess(solver)
                 result = mgrit.solve(task.w0, guess, maxiter=options["maxiter"], checkpoint=policy, **how)
-            checked = _check(mgrit, task, result) if check else {}
+            checked = compare(mgrit, task, result) if check else {}
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):
             raise
@@ -247,63 +243,10 @@ def solve(
     except KeyboardInterrupt as error:
         click.echo("; ".join(["interrupted", *getattr(error, "__notes__", [])]), err=True)
         sys.exit(130)
-    metrics = task.metrics(result.final) if np.isfinite(result.final).all() else {}
     if plot:
-        _save_plot(result, plot)
-    if as_json:
-        click.echo(json.dumps(_clean(_summary(task, solver, mgrit, result) | checked | {"metrics": metrics})))
-    else:
-        click.echo(result)
-        for name, value in metrics.items():
-            click.echo(f"{name.replace('_', ' '):19s} {value:.4g}")
-        if checked:
-            click.echo(
-                f"{'largest error':19s} {checked['max_error']:.2e} against serial training, all steps and weights"
-            )
-            ratio = checked["serial_seconds"] / result.timings["total"]
-            click.echo(
-                f"{'serial training':19s} {checked['serial_seconds']:.3g} s: this solve was "
-                + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
-            )
+        save_plot(result, plot)
+    tell(task, solver, mgrit, result, checked, as_json=as_json)
     sys.exit(0 if result.converged else 1)
-
-
-@contextmanager
-def _client(scheduler: str | None, workers: int | None, keys: str | None) -> Iterator[Any]:
-    """Connect to a cluster, or start one on loopback; None where neither is asked for."""
-    if scheduler:
-        from distributed import Client
-
-        try:
-            # Not as default: one that fails to connect would stay it.
-            security = read_keys(keys) if keys else None
-            client = Client(scheduler, timeout="10s", set_as_default=False, security=security)
-        except FileNotFoundError as error:
-            raise click.UsageError(f"--keys {keys}: {error}") from error
-        except (ValueError, TypeError) as error:
-            raise click.UsageError(
-                f"--scheduler {scheduler}: {error}; give tcp://HOST:PORT, or tls://HOST:PORT with --keys FOLDER"
-            ) from error
-        except Exception as error:
-            # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
-            raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error!r}") from error
-        with client, client.as_current(), quiet_end():
-            click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
-            yield client
-    elif workers:
-        from distributed import Client, LocalCluster
-
-        with spared():
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            )
-        with cluster, Client(cluster) as client, quiet_end(client):
-            click.echo(
-                f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}", err=True
-            )
-            yield client
-    else:
-        yield None
 
 
 def _policy(directory: Path | None, every: int | None, minutes: float | None) -> Checkpoint | Path | None:
@@ -320,77 +263,3 @@ def _number(time: str | None) -> float | str | None:
         return None if time is None else float(time)
     except ValueError:
         return time
-
-
-def _check(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:
-    """Train serially and compare all states, chunk by chunk."""
-    clock = time.perf_counter()
-    serial = train_serially(mgrit.phi, task.w0, mgrit.steps)
-    seconds = time.perf_counter() - clock
-    worst, start = 0.0, 0
-    for number in range(result.weights.numblocks[0]):
-        rows = result.weights.blocks[number].compute()
-        worst = float(np.maximum(worst, np.abs(rows - serial[start : start + len(rows)]).max()))
-        start += len(rows)
-    return {"max_error": worst, "serial_seconds": seconds}
-
-
-def _summary(task: Problem, solver: str, mgrit: MGRIT, result: Result) -> dict[str, Any]:
-    return {
-        "problem": task.name,
-        "solver": solver,
-        "steps": result.levels[0],
-        "levels": result.levels,
-        "stages": mgrit.stages,
-        "cycle": result.cycle,
-        "iterations": result.iterations,
-        "residuals": result.residuals,
-        "converged": result.converged,
-        "reason": result.reason,
-        "message": result.message,
-        "convergence_factor": result.convergence_factor,
-        "phi_evaluations": result.phi_evaluations,
-        "critical_path": result.critical_path,
-        "tasks": result.tasks,
-        "seconds": result.timings["total"],
-    }
-
-
-def _clean(value: Any) -> Any:
-    """Return the value with nan and inf, which JSON lacks, as null."""
-    if isinstance(value, dict):
-        return {name: _clean(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_clean(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _check_plot(path: Path) -> None:
-    """Find out before the solve what would keep the plot from being written."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-    except ImportError:
-        raise click.UsageError("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
-    known = FigureCanvasAgg.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise click.BadParameter(f"{path}: the name must end in one of {', '.join('.' + kind for kind in known)}")
-    if not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"{path}: the folder {path.parent} does not exist")
-
-
-def _save_plot(result: Result, path: Path) -> None:
-    """Write the plot whole or not at all."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    result.plot(figure.subplots())
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, suffix=path.suffix)
-    os.close(handle)
-    try:
-        figure.savefig(name, dpi=150)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    click.echo(f"plot written to {path}", err=True)

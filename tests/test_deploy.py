@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from daskmgrit.cli import _client
+from daskmgrit.connect import command_client
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
@@ -155,7 +155,7 @@ def test_bad_usage(arguments, words):
 
 def test_own_workers_listen_on_loopback():
     before = listening(os.getpid())
-    with _client(None, 1, None) as client:
+    with command_client(None, 1, None) as client:
         client.wait_for_workers(1, timeout=60)
         assert listening(os.getpid()) - before <= {"127.0.0.1"}
         assert "127.0.0.1" in listening(os.getpid())
