@@ -305,7 +305,7 @@ class MGRIT:
         ...     return weights * 0.5 ** (2**level) * (1 + 0.1 * np.sin(weights))
         >>> solver = dm.MGRIT(halve, steps=64)
         >>> with tempfile.TemporaryDirectory() as directory:
-        ...     first = solver.solve(np.ones(3), maxiter=2, checkpoint=directory)
+        ...     first = solver.solve(np.ones(3), maxiter=1, checkpoint=directory)
         ...     result = solver.resume(directory, maxiter=50)
         >>> first.reason, result.reason, result.residuals == solver.solve(np.ones(3)).residuals
         ('maxiter', 'tol', True)

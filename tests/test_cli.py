@@ -208,7 +208,14 @@ def test_interrupted(how, tmp_path):
     program = [str(Path(sys.executable).with_name("daskmgrit")), "solve", "digits", "--tol", "0", "--maxiter", "5000"]
     options = ["--steps", "200", "--checkpoint", str(saved), "--checkpoint-every", "1", *how]
     with log.open("w") as out:
-        child = subprocess.Popen([*program, *options], stdout=out, stderr=out, start_new_session=True)
+        child = subprocess.Popen(
+            [*program, *options],
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            # A shell's background process, as these tests may be, ignores SIGINT, and so do its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         wait_for(lambda: "\n     2 " in log.read_text() or child.poll() is not None, 120)
         family = psutil.Process(child.pid).children(recursive=True)

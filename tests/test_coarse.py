@@ -240,7 +240,7 @@ def test_a_loop_that_knows_no_levels(window):
     """Level 0 of the built-in descent, made into Solver 4 from outside."""
     problem = adder(examples=30)
     fine = problem.propagator("2")
-    phi = stabilise(from_fine(fine, 2, window), 1.0, 4.0)
+    phi = stabilise(from_fine(fine, 2, window, period=30), 1.0, 4.0)
     inside = problem.propagator("2", max_learning_rate=0.1, coarse="chebyshev", data="window", window=window)
     states, index = np.stack([problem.w0, 0.9 * problem.w0]), np.array([1, 2])
     for level in range(6):
@@ -381,9 +381,7 @@ def test_window_gradient_is_the_mean_of_the_fine_steps_gradients(make, rule, bat
     states, index = np.stack([problem.w0, 0.9 * problem.w0]), np.array([2, 7])
     for level, width in ((0, 1), (1, 2), (2, 6), (3, 18)):
         moved = phi(states, index, level) - states
-        steps = window_steps(index, level, (2, 3), size)
-        if fine.period <= size:
-            steps = steps[:, : fine.period]
+        steps = window_steps(index, level, (2, 3), size, fine.period)
         wanted = np.mean([one(states, steps[:, j], 0) - states for j in range(steps.shape[1])], axis=0)
         np.testing.assert_allclose(moved, width * wanted, rtol=1e-9, atol=1e-12)
 

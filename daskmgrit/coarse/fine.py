@@ -31,6 +31,8 @@ class from_fine:
     window : int, default 1
         B: a coarse step takes the mean over at most so many of the fine steps that it stands for, evenly spread. Each
         costs one phi; they are done in one call.
+    period : int, optional
+        Number of steps after which the data come round again, see :func:`daskmgrit.coarse.window_steps`.
 
     Examples
     --------
@@ -42,7 +44,11 @@ class from_fine:
     """
 
     def __init__(
-        self, phi: Callable[[Array, Array, int], Any], factor: int | Sequence[int] = 2, window: int = 1
+        self,
+        phi: Callable[[Array, Array, int], Any],
+        factor: int | Sequence[int] = 2,
+        window: int = 1,
+        period: int | None = None,
     ) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
@@ -50,10 +56,13 @@ class from_fine:
         self.window = integer_option(
             "window", window, 1, "B is the most fine steps that a coarse step takes the mean of"
         )
+        self.period = period
+        if period is not None:
+            integer_option("period", period, 1, "it is the number of steps after which the data come round again")
 
     def __call__(self, weights: Array, index: Array, level: int, rate: float) -> Array:
         """Return the states after one step at `rate`, in units of the rate of level 0."""
-        steps = window_steps(index, level, self.factor, self.window)
+        steps = window_steps(index, level, self.factor, self.window, self.period)
         count = steps.shape[1]
         states = np.repeat(weights, count, axis=0) if count > 1 else weights
         moved = self.phi(states, steps.ravel(), 0)
@@ -63,4 +72,4 @@ class from_fine:
         return weights + rate * (moved - states).reshape(len(weights), count, -1).mean(axis=1)
 
     def __repr__(self) -> str:
-        return f"from_fine({self.phi!r}, factor={self.factor}, window={self.window})"
+        return f"from_fine({self.phi!r}, factor={self.factor}, window={self.window}, period={self.period})"
