@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 import daskmgrit
 from daskmgrit.checkpoint import Checkpoint
-from daskmgrit.checkpoint.store import latest
+from daskmgrit.checkpoint.policy import as_checkpoint
 from daskmgrit.connect import command_client
 from daskmgrit.dashboard.command import dashboard
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
@@ -225,7 +225,7 @@ def solve(
                 "timeout": _number(timeout),
             }
             policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
-            if resume and checkpoint and latest(checkpoint):
+            if resume and (asked := as_checkpoint(policy)) and asked.latest():
                 given = click.get_current_context().get_parameter_source("maxiter") != ParameterSource.DEFAULT
                 result = mgrit.resume(policy, task.w0, maxiter=options["maxiter"] if given else None, **how)
             else:

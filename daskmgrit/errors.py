@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "ClusterError", "CommandError", "Diverged", "PropagatorError"]
+__all__ = ["CheckpointError", "CheckpointUnusable", "ClusterError", "CommandError", "Diverged", "PropagatorError"]
 
 
 class PropagatorError(ValueError):
@@ -15,6 +15,10 @@ class ClusterError(RuntimeError):
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written, is damaged, or is of another problem."""
+
+
+class CheckpointUnusable(CheckpointError):
+    """There is a checkpoint, but none to go on from: it is damaged, or of another problem."""
 
 
 class CommandError(RuntimeError):

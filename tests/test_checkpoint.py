@@ -508,7 +508,7 @@ OTHERS = {
     "weight": ({"weight": 0.9}, {}, "its weight"),
     "coarsening": ({"coarsening": 4}, {}, "its steps"),
     "w0": ({}, {"w0": np.linspace(1, 2.0000001, 5)}, "its w0"),
-    "size": ({}, {"w0": np.ones(4)}, "its weights"),
+    "size": ({}, {"w0": np.ones(4)}, "its number of weights is 5, here it is 4"),
     "dtype": ({}, {"w0": np.ones(5, np.float32)}, "its dtype"),
     "phi": ({"phi": Other()}, {}, "phi gives other weights on level 2, step 0"),
 }
@@ -521,7 +521,23 @@ def test_another_problem(saved, name):
     with pytest.raises(dm.CheckpointError, match=words) as caught:
         dm.MGRIT(**({"phi": Decay(), "steps": STEPS} | options)).resume(saved, **arguments)
     assert "is of another problem" in str(caught.value)
+    # What has just failed is not recommended.
+    assert "solver.resume" not in " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert snapshot(saved) == before
+
+
+def test_what_a_file_system_leaves_does_not_keep_from_going_on(saved, w0):
+    (saved / ".nfs0001").touch()
+    calm = dm.MGRIT(Decay(), STEPS).solve(w0, tol=0, maxiter=6)
+    assert dm.MGRIT(Decay(), STEPS).resume(saved).residuals == calm.residuals
+    assert (saved / ".nfs0001").exists()
+
+
+def test_a_checkpoint_under_another_cycles_name(saved):
+    before = dm.Checkpoint(saved).latest()
+    before.rename(saved / "cycle-000099")
+    with pytest.raises(dm.CheckpointError, match=r"is damaged: manifest.json: it is of cycle \d+\."):
+        dm.MGRIT(Decay(), STEPS).resume(saved)
 
 
 def test_what_phi_says_of_itself(tmp_path, w0):
@@ -594,6 +610,8 @@ def test_directory_that_holds_something_else(tmp_path, w0):
     with pytest.raises(dm.CheckpointError, match=r"holds something else \(thesis.tex\): give a directory"):
         dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=tmp_path)
     assert snapshot(tmp_path) == before
+    with pytest.raises(dm.CheckpointError, match=r"thesis\.tex is a file, not a directory"):
+        dm.MGRIT(Decay(), STEPS).resume(tmp_path / "thesis.tex")
     with pytest.raises(dm.CheckpointError, match="cannot be used: "):
         dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=tmp_path / "thesis.tex")
 

@@ -160,7 +160,7 @@ def solve_and_resume(directory, *how):
     return call("xor", "--steps", "100", "--checkpoint", str(directory), "--json", *how)
 
 
-def test_checkpoint_and_resume(tmp_path):
+def test_checkpoint_and_resume(tmp_path, monkeypatch):
     straight = json.loads(call("xor", "--steps", "100", "--json").stdout)
     out = solve_and_resume(tmp_path, "--resume", "--maxiter", "3", "--checkpoint-every", "2")
     assert out.exit_code == 1
@@ -171,6 +171,9 @@ def test_checkpoint_and_resume(tmp_path):
     out = solve_and_resume(tmp_path, "--resume", "--learning-rate", "0.5")
     assert out.exit_code == 3
     assert "is of another problem" in out.stderr
+    # As a shell leaves it in --checkpoint=~/DIR.
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert "beginning" not in solve_and_resume(f"~/{tmp_path.name}", "--resume").stderr
     # Without --maxiter that of the first run holds.
     assert json.loads(solve_and_resume(tmp_path, "--resume").stdout)["iterations"] == 3
     out = solve_and_resume(tmp_path, "--resume", "--maxiter", "50", "--checkpoint-minutes", "60", "--chunks", "3")

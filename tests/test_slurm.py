@@ -201,7 +201,7 @@ def test_no_job_comes_in_place_of_the_lost(slurm, pool_client, w0):
             until(lambda: not pool_client.nthreads(), "the end of all workers")
 
     solver = dm.MGRIT(Decay(), 200)
-    reason = r"all workers were lost and none came within 5 s .*\(job \d+ is PENDING \(PartitionDown\)"
+    reason = r"all workers were lost and none came within 5 s .*\(2 jobs \(\d+, \d+\) are PENDING \(PartitionDown\)"
     try:
         with pytest.raises(ClusterError, match=reason):
             solver.solve(w0, client=pool_client, chunks=4, callback=lose, timeout=5)
@@ -341,12 +341,32 @@ def test_chain_of_batch_jobs(slurm, deploy, monkeypatch):
         ({"cores": None}, "jobqueue.slurm.cores is not set"),
         ({".jobs": 0}, "daskmgrit.slurm.jobs=0"),
         ({".minimum": 2}, "daskmgrit.slurm.minimum=2"),
+        ({"cores": "zwei"}, "jobqueue.slurm.cores='zwei'"),
+        ({"memory": "banana"}, "jobqueue.slurm.memory='banana'"),
+        ({".wait": "banana"}, "daskmgrit.slurm.wait in dask.config='banana'"),
+        ({".poll": -1}, "daskmgrit.slurm.poll in dask.config=-1"),
     ],
 )
 def test_bad_settings(slurm, settings, words):
     out = solve(**settings)
     assert out.exit_code == 2, out.stderr
     assert words in out.stderr
+
+
+@pytest.mark.parametrize("timeout", ["banana", "nan", "-3"])
+def test_bad_timeout(slurm, timeout):
+    before = slurm.queue()
+    out = solve("--timeout", timeout)
+    assert out.exit_code == 2, out.stderr
+    assert f"--timeout={float(timeout) if timeout != 'banana' else timeout!r}" in out.stderr
+    assert slurm.queue() == before
+
+
+def test_interface_that_is_not_there(slurm):
+    out = solve(interface="ib7")
+    assert out.exit_code == 3, out.stderr
+    assert "'ib7' is not a valid network interface" in out.stderr
+    assert "jobqueue.slurm in dask.config: interface" in out.stderr
 
 
 def test_folder_that_no_script_can_name(slurm, tmp_path):
@@ -391,22 +411,24 @@ def test_no_slurm_here(monkeypatch):
 
 
 def test_import():
-    """In the main thread only, when it is needed only, and Ctrl-C stays what it was."""
+    """When it is needed only, in any thread, as a worker unpickles in any; and Ctrl-C stays what it was."""
     code = """
 import signal, sys, threading, daskmgrit.cli
 assert "dask_jobqueue" not in sys.modules
+before, setter = signal.getsignal(signal.SIGINT), signal.signal
 
 def load():
-    try:
-        from daskmgrit.slurm import SLURMCluster
-    except RuntimeError as error:
-        print(error)
+    from daskmgrit.slurm import SLURMCluster
+    print(SLURMCluster.__name__)
 
-thread = threading.Thread(target=load)
-thread.start()
-thread.join()
-before = signal.getsignal(signal.SIGINT)
-from daskmgrit.slurm import SLURMCluster
+if in_thread:
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join()
+else:
+    load()
 assert signal.getsignal(signal.SIGINT) is before
+assert signal.signal is setter
 """
-    assert "in the main thread only" in run_python("-c", code)
+    for in_thread in (False, True):
+        assert "SLURMCluster" in run_python("-c", f"in_thread = {in_thread}\n{code}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.errors import CheckpointError
+from daskmgrit.errors import CheckpointUnusable
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.propagators.contract import apply_phi
 from daskmgrit.propagators.function import vectorize
@@ -96,13 +96,13 @@ def compare_options(before: dict[str, Any], after: dict[str, Any], path: Any) ->
 
     Raises
     ------
-    CheckpointError
+    CheckpointUnusable
         If they are not; the message says what differs.
     """
     for name, value in before.items():
         if after[name] != value:
-            what = f"its {name} is {_short(value)}, here it is {_short(after[name])}"
-            raise CheckpointError(f"the checkpoint {path} is of another problem: {what}")
+            said = {"weights": "number of weights"}.get(name, name)
+            raise _another(path, f"its {said} is {_short(value)}, here it is {_short(after[name])}")
 
 
 def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any) -> None:
@@ -110,26 +110,31 @@ def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any
 
     Raises
     ------
-    CheckpointError
+    CheckpointUnusable
         If it is not; the message says what differs.
     """
     if before["word"] is not None and after["word"] is not None and before["word"] != after["word"]:
-        raise CheckpointError(
-            f"the checkpoint {path} is of another problem: phi.fingerprint() was {_short(before['word'])}, here it is "
-            f"{_short(after['word'])}"
-        )
+        raise _another(path, f"phi.fingerprint() was {_short(before['word'])}, here it is {_short(after['word'])}")
     eps = float(np.finfo(dtype).eps)
     for old, new in zip(before["tried"], after["tried"], strict=True):
         if not _alike(old[2:], new[2:], eps, before["size"]):
-            raise CheckpointError(
-                f"the checkpoint {path} is of another problem: phi gives other weights on level {old[0]}, step "
-                f"{old[1]} (norm of the change {float.fromhex(old[2]):.6g}, here {float.fromhex(new[2]):.6g})"
+            raise _another(
+                path,
+                f"phi gives other weights on level {old[0]}, step {old[1]} (norm of the change "
+                f"{float.fromhex(old[2]):.6g}, here {float.fromhex(new[2]):.6g})",
             )
     pairs = zip(before["transfers"], after["transfers"], strict=False)
     if len(before["transfers"]) != len(after["transfers"]) or not all(
         _alike(old, new, eps, before["size"]) for old, new in pairs
     ):
-        raise CheckpointError(f"the checkpoint {path} is of another problem: its solver had another transfer")
+        raise _another(path, "its solver had another transfer")
+
+
+def _another(path: Any, what: str) -> CheckpointUnusable:
+    return CheckpointUnusable(
+        f"the checkpoint {path} is of another problem: {what}. To go on from it, make solver, phi and w0 as they "
+        "were; or save to another directory"
+    )
 
 
 def _alike(old: Sequence[str], new: Sequence[str], eps: float, size: float) -> bool:

@@ -28,7 +28,9 @@ def find(directory: Path) -> Path:
     path = store.latest(directory)
     if path is None:
         what = "holds no whole checkpoint" if directory.is_dir() else "is not there"
-        raise CheckpointError(f"there is nothing to go on from: the directory {directory} {what}")
+        if directory.is_file():
+            what = "is a file, not a directory"
+        raise CheckpointError(f"there is nothing to go on from: {directory} {what}")
     return path
 
 
@@ -48,7 +50,7 @@ def claim(directory: Path, going_on: bool, executor: LocalExecutor | ClusterExec
     Raises
     ------
     CheckpointError
-        If it holds something else or a checkpoint that would be replaced, another solve writes to it, it cannot be
+        If it holds something else or a checkpoint where neither is expected, another solve writes to it, it cannot be
         written to, or a worker sees another directory.
     """
     store.zarr()
@@ -57,7 +59,7 @@ def claim(directory: Path, going_on: bool, executor: LocalExecutor | ClusterExec
         others = store.foreign(directory)
     except OSError as error:
         raise CheckpointError(f"checkpoint={str(directory)!r} cannot be used: {error}") from error
-    if others:
+    if others and not going_on:
         some = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
         raise CheckpointError(
             f"checkpoint={str(directory)!r} holds something else ({some}): give a directory that is empty or missing"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daskmgrit.checkpoint.store import latest
 from daskmgrit.options import integer_option, number_option
 
 __all__ = ["Checkpoint", "as_checkpoint"]
@@ -40,9 +41,12 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         try:
-            path = Path(os.fsdecode(self.path)).expanduser().absolute()
+            name = os.fsdecode(self.path)
         except TypeError:
-            raise ValueError(f"checkpoint={self.path!r} is not a path: give the name of a directory") from None
+            name = ""
+        if not name:
+            raise ValueError(f"checkpoint={self.path!r} is not a path: give the name of a directory")
+        path = Path(name).expanduser().absolute()
         object.__setattr__(self, "path", path)
         if self.every is not None:
             integer_option("every", self.every, 1, "save after so many cycles; None: not by cycles")
@@ -53,6 +57,16 @@ class Checkpoint:
     def directory(self) -> Path:
         """The directory, absolute."""
         return Path(self.path)
+
+    def latest(self) -> Path | None:
+        """Return the newest whole checkpoint there, None if there is none to go on from.
+
+        Raises
+        ------
+        CheckpointError
+            If the directory cannot be read.
+        """
+        return latest(self.directory)
 
 
 def as_checkpoint(value: Any) -> Checkpoint | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from daskmgrit.block import Block
 from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
-from daskmgrit.errors import CheckpointError, ClusterError
+from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import GraphBuilder, chunk_points
 from daskmgrit.relaxation import Array, Phi
@@ -82,7 +83,7 @@ class Saved:
                 content["checksums"],
             )
         except (KeyError, IndexError) as error:
-            raise CheckpointError(f"the checkpoint {path} is damaged: manifest.json lacks {error}") from error
+            raise CheckpointUnusable(f"the checkpoint {path} is damaged: manifest.json lacks {error}") from error
 
     @property
     def w0(self) -> Array:
@@ -238,7 +239,7 @@ class Saver:
             return f"no checkpoint had been saved in {directory} yet"
         return (
             f"the checkpoint of cycle {self.saved.cycle} is in {directory}: go on from it with "
-            f"solver.resume({directory!r}), or daskmgrit solve … --checkpoint {directory} --resume"
+            f"solver.resume({directory!r}), or daskmgrit solve … --checkpoint {shlex.quote(directory)} --resume"
         )
 
 
@@ -264,6 +265,8 @@ def open_saver(
             if saved is not None and find(policy.directory) != saved.path:
                 raise CheckpointError(f"another solve has gone on from {saved.path}")
             yield saver
+        except CheckpointUnusable:
+            raise
         except ClusterError as error:
             raise ClusterError(f"{error}; {saver.hint()}") from error
         except BaseException as error:

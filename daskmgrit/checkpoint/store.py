@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.errors import CheckpointError
+from daskmgrit.errors import CheckpointError, CheckpointUnusable
 from daskmgrit.relaxation import Array
 
 __all__ = [
@@ -107,7 +107,7 @@ def manifest(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    CheckpointError
+    CheckpointUnusable
         If it is damaged, or of a version of the format that this one does not know.
     """
     file = path / "manifest.json"
@@ -115,11 +115,13 @@ def manifest(path: Path) -> dict[str, Any]:
         outer = json.loads(file.read_text(encoding="utf-8"))
         content = outer["content"]
         if outer["format"] != FORMAT:
-            raise CheckpointError(f"{path} has the format {outer['format']!r}; this version reads {FORMAT!r}")
+            raise CheckpointUnusable(f"{path} has the format {outer['format']!r}; this version reads {FORMAT!r}")
         if outer["checksum"] != _checksum_of_json(content):
             raise ValueError("its checksum is wrong")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"the checkpoint {path} is damaged: manifest.json: {error}") from error
+        if content["cycle"] != cycle_of(path.name):
+            raise ValueError(f"it is of cycle {content['cycle']}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, f"manifest.json: {error}") from error
     return dict(content)
 
 
@@ -165,7 +167,7 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
 
     Raises
     ------
-    CheckpointError
+    CheckpointUnusable
         If a chunk is damaged or missing.
     """
     folder = Path(path) / "c_points"
@@ -178,19 +180,19 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
         end = min(-(-hi // shape[0]) * shape[0], array.shape[0])
         rows = np.empty((end - begin, array.shape[1]), array.dtype)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"the checkpoint {path} is damaged, or not there on {socket.gethostname()}: {error}"
-        ) from error
+        raise _damaged(path, f"{error} (seen from {socket.gethostname()})") from error
     for lines, columns, name in _pieces(begin, end, shape, rows.shape[1]):
         part = rows[lines.start - begin : lines.stop - begin, columns]
         try:
-            # zarr takes a missing chunk for an empty one.
-            os.stat(folder / name)
+            # zarr takes a missing chunk for an empty one, and says little of one that is cut short.
+            there, wanted = os.stat(folder / name).st_size, math.prod(shape) * rows.itemsize
+            if there != wanted:
+                raise ValueError(f"it has {there} bytes of {wanted}")
             part[...] = array[lines, columns]
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"the checkpoint {path} is damaged: chunk {name}: {error}") from error
+            raise _damaged(path, f"chunk {name}: {error}") from error
         if _checksum(part) != checksums.get(name):
-            raise CheckpointError(f"the checkpoint {path} is damaged: the checksum of chunk {name} is wrong")
+            raise _damaged(path, f"the checksum of chunk {name} is wrong")
     return rows[lo - begin : hi - begin]
 
 
@@ -251,6 +253,13 @@ def clear(directory: Path, keep: Path | None) -> None:
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------
+
+
+def _damaged(path: Path | str, what: str) -> CheckpointUnusable:
+    return CheckpointUnusable(
+        f"the checkpoint {path} is damaged: {what}. Go on from it when the file system has brought it back whole; "
+        "or move it away, and begin anew"
+    )
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dask
-from dask.utils import parse_timedelta
+from dask.utils import parse_bytes
 from distributed import Status
 from distributed.deploy.spec import ProcessInterface
 
 from daskmgrit.errors import ClusterError
+from daskmgrit.options import integer_option, time_option
 from daskmgrit.slurm.jobqueue import JobQueueCluster, JobQueueJob
 from daskmgrit.slurm.keys import TemporaryKeys
 from daskmgrit.slurm.queue import JobEntry, QueueError, ask_slurm, own_jobs, post_mortem
@@ -32,8 +33,19 @@ logger = logging.getLogger("daskmgrit")
 ROUNDS = 3
 
 
+def _some(jobs: list[str]) -> str:
+    return ", ".join(jobs[:3]) + (" …" if len(jobs) > 3 else "")
+
+
 class WorkersMissing(ClusterError, TimeoutError):
     """Workers did not come in time: an error of this package's, and what a client expects of a cluster's wait."""
+
+
+TIMES = 'it is a time in seconds, or e.g. "5min"'
+
+
+def _time_setting(name: str) -> float:
+    return time_option(f"{name} in dask.config", dask.config.get(name), TIMES)
 
 
 def _is_loopback(address: Any) -> bool:
@@ -135,6 +147,15 @@ class SLURMCluster(JobQueueCluster):
                     f"jobqueue.{config_name}.{name} is not set in dask.config: say what a job gets, e.g. by "
                     f"{variable}__CORES=8 and {variable}__MEMORY=16GB in the environment"
                 )
+        if isinstance(cores, str) and cores.isdigit():
+            cores = int(cores)
+        integer_option(f"jobqueue.{config_name}.cores", cores, 1, "it is the number of cores of a job")
+        try:
+            parse_bytes(memory)
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"jobqueue.{config_name}.memory={memory!r} is not an amount of memory: give e.g. 16GB"
+            ) from None
         shared = shared_temp_directory or setting("shared-temp-directory") or os.getcwd()
         if security is None:
             security = bool(dask.config.get("daskmgrit.slurm.tls"))
@@ -149,7 +170,9 @@ class SLURMCluster(JobQueueCluster):
         self._failed_rounds = 0
         self._trouble: dict[str, str] = {}
         self._said = ""
-        self._poll = parse_timedelta(dask.config.get("daskmgrit.slurm.poll"))
+        self._poll = _time_setting("daskmgrit.slurm.poll")
+        # Looked at now: a mistake in it is to be told before jobs are submitted.
+        self._patience = _time_setting("daskmgrit.slurm.wait")
         try:
             with warnings.catch_warnings():
                 # Another port is taken then; dashboard_link has it.
@@ -169,9 +192,15 @@ class SLURMCluster(JobQueueCluster):
                     config_name=config_name,
                     **kwargs,
                 )
-        except BaseException:
+        except BaseException as error:
             if self._keys:
                 self._keys.remove()
+            if isinstance(error, RuntimeError) and "failed to start" in str(error):
+                name = f"jobqueue.{config_name}"
+                raise ClusterError(
+                    f"{error} (from {name} in dask.config: interface, scheduler-options and the like say where the "
+                    "scheduler listens)"
+                ) from error
             raise
 
     @property
@@ -287,7 +316,7 @@ class SLURMCluster(JobQueueCluster):
     @property
     def patience(self) -> float:
         """Seconds that a wait for workers may last: that of ``daskmgrit.slurm.wait``."""
-        return float(parse_timedelta(dask.config.get("daskmgrit.slurm.wait")))
+        return self._patience
 
     def explain(self) -> str:
         """Say what the jobs are doing whose workers are not there, in words: states, reasons, refusals, ends."""
@@ -295,21 +324,24 @@ class SLURMCluster(JobQueueCluster):
 
     def _say(self) -> str:
         here = self._connected()
-        texts = []
+        states: dict[str, list[str]] = {}
         for name, job in list(self.job_cls.submitted.items()):
             if here & self._workers_of(name) or job.refusal is not None:
                 continue
             entry = self._queue.get(job.job_id)
-            texts.append(
-                f"job {job.job_id} "
-                + ("was submitted" if entry is None else f"is {entry}")
-                + (", its worker has not connected yet" if entry is not None and entry.state == "RUNNING" else "")
-            )
+            late = ", no worker has connected yet" if entry is not None and entry.state == "RUNNING" else ""
+            states.setdefault(("submitted" if entry is None else str(entry)) + late, []).append(job.job_id)
+        texts = [
+            (f"job {jobs[0]} is {state}" if len(jobs) == 1 else f"{len(jobs)} jobs ({_some(jobs)}) are {state}")
+            for state, jobs in states.items()
+        ]
+        if waiting := len(set(self.worker_spec) - set(self.job_cls.submitted)):
+            texts.append(f"sbatch has not answered yet for {waiting} job{'s' * (waiting > 1)}")
         refused = {f"sbatch refused a job: {job.refusal}" for job in self.job_cls.submitted.values() if job.refusal}
         return "; ".join([*texts, *sorted(refused | set(self._trouble.values()))])
 
     async def _wait_for_workers(self, n_workers: int = 0, timeout: Any = None) -> None:
-        patience = self.patience if timeout is None else float(parse_timedelta(timeout))
+        patience = self.patience if timeout is None else time_option("timeout", timeout, TIMES)
         begin, told, told_at = time.monotonic(), "", 0.0
         while (count := len(self._connected())) < n_workers:
             elapsed = time.monotonic() - begin
@@ -321,9 +353,11 @@ class SLURMCluster(JobQueueCluster):
             if self._failed_rounds >= ROUNDS:
                 raise ClusterError(f"{missing}; jobs ended {ROUNDS} times before a worker connected: {state}")
             if elapsed > patience:
+                remedy = "Wait longer, by timeout= or daskmgrit.slurm.wait in dask.config, or ask for less"
+                if "job" in self._trouble:
+                    remedy = "Mend what ended the jobs; or wait" + remedy.removeprefix("Wait")
                 raise WorkersMissing(
-                    f"{missing} within {patience:g} s: {state or 'no job was asked for, see scale()'}. Wait longer, by "
-                    "timeout= or daskmgrit.slurm.wait in dask.config, or ask for less"
+                    f"{missing} within {patience:g} s: {state or 'no job was asked for, see scale()'}. {remedy}"
                 )
             # A line when something changes; an unchanged state is told at doubling intervals.
             if (f"{missing}; {state}" != told and elapsed - told_at >= 1) or elapsed > max(2 * told_at, 10):

@@ -16,7 +16,7 @@ import click
 import dask
 
 from daskmgrit.interrupt import quiet_end
-from daskmgrit.options import integer_option
+from daskmgrit.options import integer_option, time_option
 
 __all__ = ["slurm_client"]
 
@@ -39,8 +39,10 @@ def slurm_client(workers: int | None, timeout: float | str | None = None) -> Ite
     """
     from distributed import Client
 
-    from daskmgrit.slurm import SLURMCluster
+    from daskmgrit.slurm.cluster import TIMES, SLURMCluster
 
+    if timeout is not None:
+        time_option("--timeout", timeout, TIMES)
     options = dask.config.get("daskmgrit.slurm")
     jobs = integer_option("daskmgrit.slurm.jobs", options["jobs"], 1, "it is the number of SLURM jobs to submit")
     with _terminable(), SLURMCluster() as cluster:

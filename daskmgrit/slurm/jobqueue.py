@@ -1,25 +1,28 @@
 """dask-jobqueue, imported without what its import does to the process.
 
-Its import sets a handler of SIGINT, so Ctrl-C would end the interpreter instead of raising KeyboardInterrupt; the
-handler before is set again here. (It also puts its defaults, as comments, into the user's ``jobqueue.yaml`` if there is
-none.)
+Its import sets a handler of SIGINT: so Ctrl-C would end the interpreter instead of raising KeyboardInterrupt, and off
+the main thread, where workers unpickle, it would fail. Here it sets none. (It also puts its defaults, as comments, into
+the user's ``jobqueue.yaml`` if there is none.)
 """
 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
+from typing import Any
 
 __all__ = ["JobQueueCluster", "JobQueueJob"]
 
-if "dask_jobqueue" not in sys.modules and threading.current_thread() is not threading.main_thread():
-    raise RuntimeError(
-        "dask_jobqueue can be imported in the main thread only, since it sets a signal handler: import "
-        "SLURMCluster from daskmgrit.slurm there first"
-    )
-_handler = signal.getsignal(signal.SIGINT)
+_set, _here = signal.signal, threading.get_ident()
+
+
+def _set_elsewhere(number: int, handler: Any) -> Any:
+    """Set a signal handler, if it is another thread that wants one."""
+    return signal.getsignal(number) if threading.get_ident() == _here else _set(number, handler)
+
+
 try:
+    signal.signal = _set_elsewhere  # type: ignore[assignment]
     from dask_jobqueue.slurm import SLURMCluster as JobQueueCluster
     from dask_jobqueue.slurm import SLURMJob as JobQueueJob
 except ModuleNotFoundError as error:
@@ -27,5 +30,4 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("SLURM needs dask-jobqueue, which is not installed: pip install 'daskmgrit[slurm]'") from None
 finally:
-    if _handler is not None and signal.getsignal(signal.SIGINT) is not _handler:
-        signal.signal(signal.SIGINT, _handler)
+    signal.signal = _set

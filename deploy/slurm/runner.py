@@ -2,13 +2,11 @@
 
 import socket
 import sys
-from pathlib import Path
 
 from dask_jobqueue.slurm import SLURMRunner
 from distributed import Client, rpc
 
 import daskmgrit as dm
-from daskmgrit.checkpoint.store import latest
 from daskmgrit.problems import xor
 from daskmgrit.tls import read_keys
 
@@ -32,7 +30,7 @@ def main(keys, checkpoint):
         client.wait_for_workers(runner.n_workers, timeout=600)
         problem = xor()  # yours: any phi and w0
         solver = dm.MGRIT(problem.propagator(), steps=problem.steps)
-        if latest(Path(checkpoint)):  # of a job before this one
+        if dm.Checkpoint(checkpoint).latest():  # of a job before this one
             result = solver.resume(checkpoint, progress=True)
         else:
             result = solver.solve(problem.w0, problem.initial_guess, checkpoint=checkpoint, progress=True)
