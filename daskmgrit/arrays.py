@@ -11,6 +11,7 @@ import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from daskmgrit.backend import to_host
 from daskmgrit.block import Block
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import chunk_points
@@ -47,9 +48,9 @@ def last_row(
 
 
 def _rows(block: Block) -> np.ndarray:
-    return block.rows()
+    return to_host(block.rows())
 
 
 def _last(block: Block) -> np.ndarray:
     last = block.first * len(block.points) + sum(block.counts)
-    return block.rows(last - 1, last)[0]
+    return to_host(block.rows(last - 1, last))[0]

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskmgrit.backend import compact, copy_of, namespace, nbytes
 from daskmgrit.relaxation import Array
 
-__all__ = ["Block", "Edge", "Part", "Record", "Settled", "place_counts", "spread"]
+__all__ = ["Block", "Edge", "Part", "Record", "Settled", "interleave", "place_counts", "spread"]
 
 
 class Record(NamedTuple):
@@ -62,7 +63,7 @@ class Part(NamedTuple):
 
     def rows(self, lo: int, hi: int) -> Array:
         """Return the points ``lo … hi-1`` of the level."""
-        return self.values[lo - self.first : hi - self.first]
+        return self.values[lo - self.first : hi - self.first, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,11 @@ class Block:
     @property
     def counts(self) -> tuple[int, ...]:
         """Rows at each place of the F-interval."""
-        return tuple(len(rows) for rows in self.points)
+        return tuple(rows.shape[0] for rows in self.points)
 
     def edge(self) -> Edge:
         """Return what the block to the right needs of this one."""
-        return Edge(self.points[-1][-1:].copy(), self.points[0][-1:].copy(), int(self.depth[-1]))
+        return Edge(copy_of(self.points[-1][-1:, ...]), copy_of(self.points[0][-1:, ...]), int(self.depth[-1]))
 
     def depths(self, lo: int, hi: int) -> Array:
         """Return the depth behind each of the points ``lo … hi-1``."""
@@ -117,25 +118,37 @@ class Block:
         lo = offset if lo is None else lo
         hi = offset + sum(self.counts) if hi is None else hi
         if m == 1:
-            return self.points[0][lo - offset : hi - offset]
+            return self.points[0][lo - offset : hi - offset, ...]
         a, b = lo // m - self.first, (hi - 1) // m + 1 - self.first
-        cut = [rows[a:b] for rows in self.points]
-        whole = np.empty((sum(map(len, cut)), *self.points[0].shape[1:]), self.points[0].dtype)
-        for j, rows in enumerate(cut):
-            whole[j::m] = rows
+        whole = interleave([rows[a : min(b, rows.shape[0]), ...] for rows in self.points])
         start = lo - (a + self.first) * m
-        return whole[start : start + hi - lo]
+        return whole[start : start + hi - lo, ...]
 
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask weighs transfers and spilling rightly."""
         arrays = [*self.points, *(self.rhs or ())]
         arrays += [array for array in (self.arrived, self.settled and self.settled.norms) if array is not None]
-        return 200 + sum(array.nbytes for array in arrays)
+        return 200 + sum(map(nbytes, arrays))
 
 
 def spread(rows: Array, m: int) -> tuple[Array, ...]:
     """Split consecutive points, the first a C-point, by their place in the F-interval."""
-    return tuple(np.ascontiguousarray(rows[j::m]) for j in range(m))
+    return tuple(compact(rows[j::m, ...]) for j in range(m))
+
+
+def interleave(places: Sequence[Array]) -> Array:
+    """Put points together from their places in the F-interval, the inverse of :func:`spread`."""
+    first, m = places[0], len(places)
+    if isinstance(first, np.ndarray):
+        whole = np.empty((sum(map(len, places)), *first.shape[1:]), first.dtype)
+        for j, rows in enumerate(places):
+            whole[j::m] = rows
+        return whole
+    xp, full = namespace(first), places[-1].shape[0]
+    whole = xp.reshape(xp.stack([rows[:full, ...] for rows in places], axis=1), (full * m, *first.shape[1:]))
+    # The last F-interval may be partial.
+    rest = [rows[full:, ...] for rows in places if rows.shape[0] > full]
+    return xp.concat((whole, *rest)) if rest else whole
 
 
 def place_counts(points: int, m: int) -> Sequence[int]:

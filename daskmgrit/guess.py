@@ -34,7 +34,9 @@ class Guess:
         spans = [chunk_points(size.coarsening, size.steps, layout.bounds, j) for j in range(len(layout))]
         if self.kind != "given":
             return [
-                builder.chunk_task("guess", j, stages.guess, self.kind, builder.w0, first, points, size.coarsening)
+                builder.chunk_task(
+                    "guess", j, stages.guess, builder.phi, self.kind, builder.w0, first, points, size.coarsening
+                )
                 for j, (first, points) in enumerate(spans)
             ]
         if isinstance(self.values, da.Array):
@@ -47,7 +49,7 @@ class Guess:
                 rows = self.values[first * size.coarsening : first * size.coarsening + points]
                 pieces.append(executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j]))
         return [
-            builder.chunk_task("guess", j, stages.given, piece, builder.w0, first, size.coarsening)
+            builder.chunk_task("guess", j, stages.given, builder.phi, piece, builder.w0, first, size.coarsening)
             for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
         ]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit import stages
+from daskmgrit.backend import as_block, namespace
 from daskmgrit.block import Block
 from daskmgrit.cycle import nested_iteration, run_cycle
 from daskmgrit.hierarchy import Hierarchy
@@ -59,12 +60,12 @@ class Inline:
         assert self.w0 is not None
         last = self.hierarchy.last
         meter = Meter(self.phi, 0)
-        states = [meter.start(last) if meter.transfers else self.w0[None]]
+        states = [meter.start(last) if meter.transfers else as_block(self.phi, self.w0)[None, ...]]
         with meter.stage("coarse solve", last, 0):
             for i in range(self.hierarchy[last].steps):
                 states.append(meter(states[-1], np.arange(i, i + 1), last))
         depth = np.full(len(states), len(meter.batches))
-        return last, Block(last, 0, (np.concatenate(states),), None, depth, tuple(meter.records))
+        return last, Block(last, 0, (namespace(states[0]).concat(states),), None, depth, tuple(meter.records))
 
     def interpolate(self, level: int, coarse: Any) -> Block:
         """Inject and F-relax."""

@@ -16,6 +16,7 @@ from dask.delayed import Delayed
 
 from daskmgrit.arrays import as_array, last_row
 from daskmgrit.asynchronous import solve_in_thread
+from daskmgrit.backend import Origin, is_array, library_of, origin, to_host
 from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
 from daskmgrit.checkpoint.saver import Saved, open_saver
@@ -182,7 +183,8 @@ class MGRIT:
         Parameters
         ----------
         w0 : array_like, shape (s,)
-            The initial state.
+            The initial state. If it is an array of another library that keeps the Python array API standard (a torch
+            tensor, a JAX array), so are the blocks that phi is given, on its device; results are NumPy's always.
         initial_guess : str, array or Result, default "zero"
             ``"zero"`` (w0, then zeros), ``"constant"`` (w0 everywhere), ``"nested"`` (nested iteration from the
             coarsest level), an array of shape (N+1, s), or an earlier Result.
@@ -250,11 +252,14 @@ class MGRIT:
             return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         start = check_w0(w0)
+        given = origin(w0, start)
         tol = 1e-9 * math.sqrt(self.steps) if tol is None else _check_tol(tol)
         maxiter = _check_maxiter(maxiter)
         guess = check_guess(initial_guess, self.steps, start)
         policy = as_checkpoint(checkpoint)
-        return self._run(begin, start, guess, tol, maxiter, chunks, client, callback, policy, None, progress, timeout)
+        return self._run(
+            begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, None, progress, timeout
+        )
 
     def resume(
         self,
@@ -278,7 +283,7 @@ class MGRIT:
         checkpoint : str, path or Checkpoint
             The directory that was given to :meth:`solve`. A Checkpoint also says how often to save from now on.
         w0 : array_like, shape (s,), optional
-            The initial state, to compare with the checkpoint's.
+            The initial state, to compare with the checkpoint's. Needed if it was an array of another library.
         tol, maxiter
             As for :meth:`solve`; by default those of the solve that saved the checkpoint. `maxiter` counts all cycles.
         chunks, client, callback, progress, timeout
@@ -321,14 +326,18 @@ class MGRIT:
         if not isinstance(checkpoint, Checkpoint):
             policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
         start = saved.w0 if w0 is None else check_w0(w0)
+        given = start if w0 is None else origin(w0, start)
         tol = saved.solve["tol"] if tol is None else _check_tol(tol)
         maxiter = saved.solve["maxiter"] if maxiter is None else _check_maxiter(maxiter)
         guess = Guess("checkpoint")
-        return self._run(begin, start, guess, tol, maxiter, chunks, client, callback, policy, saved, progress, timeout)
+        return self._run(
+            begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, saved, progress, timeout
+        )
 
     def _run(
         self,
         begin: float,
+        given: np.ndarray | Origin,
         start: np.ndarray,
         guess: Guess,
         tol: float,
@@ -352,7 +361,7 @@ class MGRIT:
             )
         if timeout is not None:
             timeout = time_option("timeout", timeout, 'give seconds, or a time such as "5 minutes"')
-        propagator = with_transfers(self.phi, self.transfers, start)
+        propagator = with_transfers(self.phi, self.transfers, given)
         executor = choose_executor(client, timeout)
         if isinstance(executor, ClusterExecutor):
             check_cluster(executor.client, propagator, executor.patience)
@@ -366,9 +375,9 @@ class MGRIT:
             ExitStack() as stack,
         ):
             phi = executor.put(propagator, f"propagator-{run}")
-            initial = executor.put(start, f"w0-{run}")
+            initial = executor.put(given, f"w0-{run}")
             if saver is not None:
-                saver.identify(executor, self.hierarchy, phi, initial, run)
+                saver.identify(executor, self.hierarchy, phi, initial, library_of(given), run)
             drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run, saver)
             watch = stack.enter_context(Listener(executor, drive, self.phi, wanted, tol, maxiter))
 
@@ -423,8 +432,8 @@ def _check_maxiter(maxiter: Any) -> int:
 
 
 def check_w0(w0: Any) -> np.ndarray:
-    """Return w0 as a floating-point vector."""
-    start = np.array(w0)
+    """Return w0 as a floating-point vector in host memory."""
+    start = np.array(to_host(w0) if is_array(w0) else w0)
     if start.dtype.kind in "iub":
         start = start.astype(np.float64)
     if start.dtype.kind not in "fc":

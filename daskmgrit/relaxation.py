@@ -15,8 +15,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from daskmgrit.backend import namespace, to_host
+
 __all__ = ["arrivals", "c_relaxation", "f_relaxation", "row_norms"]
 
+# Of NumPy, or of another library that keeps the Python array API standard.
 Array = NDArray
 Phi = Callable[[Array, Array, int], Array]
 
@@ -61,7 +64,7 @@ def f_relaxation(
         if j == 1 and known is not None:
             points.append(known)
             continue
-        state = phi(points[j - 1][:rows], np.arange(first, first + rows) * m + (j - 1), level)
+        state = phi(points[j - 1][:rows, ...], np.arange(first, first + rows) * m + (j - 1), level)
         points.append(state if rhs is None else state + rhs[j])
     return tuple(points)
 
@@ -85,15 +88,15 @@ def arrivals(
     ndarray, shape (n, s)
         Row i is what arrives at C-point i. Point 0, where nothing arrives, keeps its value.
     """
-    m, rows = len(points), len(points[0])
-    inner = points[-1][: rows - 1]
+    m, rows, xp = len(points), points[0].shape[0], namespace(points[0])
+    inner = points[-1][: rows - 1, ...]
     if left is None:
         arrived = phi(inner, np.arange(first + 1, first + rows) * m - 1, level)
     else:
-        arrived = phi(np.concatenate((left, inner)), np.arange(first, first + rows) * m - 1, level)
+        arrived = phi(xp.concat((left, inner)), np.arange(first, first + rows) * m - 1, level)
     if rhs is not None:
-        arrived = arrived + rhs[0][rows - len(arrived) :]
-    return np.concatenate((points[0][:1], arrived)) if left is None else arrived
+        arrived = arrived + rhs[0][rows - arrived.shape[0] :, ...]
+    return xp.concat((points[0][:1, ...], arrived)) if left is None else arrived
 
 
 def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
@@ -105,9 +108,25 @@ def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
 
 
 def row_norms(rows: Array) -> Array:
-    """Return the squared 2-norm of each row, in double precision; the same bits for any number of rows."""
+    """Return the squared 2-norm of each row, in double precision; the same bits for any number of rows.
+
+    It is a NumPy array whatever the rows are: one number for each of them.
+    """
+    if not isinstance(rows, np.ndarray):
+        return _foreign_row_norms(rows)
     with np.errstate(over="ignore"):
         if np.iscomplexobj(rows):
             return row_norms(rows.real) + row_norms(rows.imag)
         wide = rows.astype(np.float64, copy=False)
         return (wide * wide).sum(axis=1)
+
+
+def _foreign_row_norms(rows: Array) -> Array:
+    """Sum where the rows are; on the host if they have no double precision there."""
+    xp = namespace(rows)
+    if xp.isdtype(rows.dtype, "complex floating"):
+        return _foreign_row_norms(xp.real(rows)) + _foreign_row_norms(xp.imag(rows))
+    if "float64" not in xp.__array_namespace_info__().dtypes():
+        return row_norms(to_host(rows))
+    wide = xp.astype(rows, xp.float64, copy=False)
+    return to_host(xp.sum(wide * wide, axis=1))

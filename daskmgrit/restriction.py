@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from daskmgrit.backend import namespace
 from daskmgrit.relaxation import Array, Phi
 from daskmgrit.transfer import StateTransfer
 
@@ -37,10 +38,11 @@ def coarse_step(phi: Phi, v: Array, left: Array | None, first: int, level: int) 
     ndarray, shape (n, s)
         Row 0 is zero where there is no point before it.
     """
+    xp, before, end = namespace(v), v[:-1, ...], first + v.shape[0] - 1
     if left is None:
-        stepped = phi(v[:-1], np.arange(first, first + len(v) - 1), level)
-        return np.concatenate((np.zeros_like(v[:1]), stepped))
-    return phi(np.concatenate((left, v[:-1])), np.arange(first - 1, first + len(v) - 1), level)
+        stepped = phi(before, np.arange(first, end), level)
+        return xp.concat((xp.zeros_like(v[:1, ...]), stepped))
+    return phi(xp.concat((left, before)), np.arange(first - 1, end), level)
 
 
 def coarse_rhs(u: Array, stepped: Array) -> Array:
@@ -72,8 +74,9 @@ def serial_solve(phi: Phi, u: Array, rhs: Array, level: int) -> Array:
     level : int
         The coarsest level.
     """
-    w = np.empty_like(u)
-    w[:2] = u[:2]
-    for i in range(2, len(u)):
-        w[i : i + 1] = phi(w[i - 1 : i], np.arange(i - 1, i), level) + rhs[i : i + 1]
-    return w
+    last = u[1:2, ...]
+    states = [u[:2, ...]]
+    for i in range(2, u.shape[0]):
+        last = phi(last, np.arange(i - 1, i), level) + rhs[i : i + 1, ...]
+        states.append(last)
+    return namespace(u).concat(states)

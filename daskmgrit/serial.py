@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.backend import as_block, origin, to_host
 from daskmgrit.mgrit import check_w0
 from daskmgrit.options import integer_option
 from daskmgrit.propagators.contract import apply_phi
@@ -40,6 +41,8 @@ def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
     steps = integer_option("steps", steps, 1, "it is the number of training steps")
     states = np.empty((steps + 1, start.size), start.dtype)
     states[0] = start
+    state = as_block(phi, origin(w0, start))[None, ...]
     for i in range(steps):
-        states[i + 1 : i + 2] = apply_phi(phi, states[i : i + 1], np.arange(i, i + 1), 0)
+        state = apply_phi(phi, state, np.arange(i, i + 1), 0)
+        states[i + 1] = to_host(state)[0]
     return states

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit import restriction
+from daskmgrit.backend import as_block, compact, device, move_like, namespace, nbytes, to_host
 from daskmgrit.block import Block, Edge, Part, Record, Settled, place_counts, spread
 from daskmgrit.propagators.contract import Meter, stages_of
 from daskmgrit.relaxation import Array, Phi, arrivals, c_relaxation, f_relaxation, row_norms
@@ -50,7 +51,7 @@ class Restricted:
 
     def __sizeof__(self) -> int:
         """Bytes held."""
-        return 200 + self.u.nbytes + self.v.nbytes
+        return 200 + nbytes(self.u) + nbytes(self.v)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class CoarseStep:
 
     def __sizeof__(self) -> int:
         """Bytes held."""
-        return 200 + self.values.nbytes
+        return 200 + nbytes(self.values)
 
 
 Left = Block | Edge | None
@@ -96,7 +97,7 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
     edge = _edge(left)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, _behind(block, edge) + _calls_of_last(meter.batches, len(arrived))
+    return arrived, _behind(block, edge) + _calls_of_last(meter.batches, arrived.shape[0])
 
 
 def initial(phi: Phi, block: Block, left: Left) -> Block:
@@ -110,7 +111,7 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
     first, level = block.first, block.level
     with meter.stage("initial residual", level, first):
         stepped = [
-            meter(block.points[j - 1][: counts[j]], np.arange(first, first + counts[j]) * m + j - 1, level)
+            meter(block.points[j - 1][: counts[j], ...], np.arange(first, first + counts[j]) * m + j - 1, level)
             for j in range(1, m)
         ]
         arrived = arrivals(meter, block.points, None, edge.last_f if edge else None, first, level)
@@ -174,7 +175,7 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
     return Restricted(
         block.first,
         v + difference,
-        v[-block.first % m_coarse :: m_coarse],
+        v[min(-block.first % m_coarse, v.shape[0]) :: m_coarse, ...],
         depth,
         tuple(meter.records),
     )
@@ -188,7 +189,7 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     before = meter.restrict(edge.last_c, block.level) if edge else None
     with meter.stage("coarse step", block.level + 1, block.first):
         values = restriction.coarse_step(meter, v, before, block.first, block.level + 1)
-    depth = _behind(block, edge) + _calls_of_last(meter.batches, len(values))
+    depth = _behind(block, edge) + _calls_of_last(meter.batches, values.shape[0])
     return CoarseStep(values, depth, tuple(meter.records))
 
 
@@ -199,9 +200,10 @@ def _assemble(
     if len(pieces) == 1:
         u, v, stepped = pieces[0].u, pieces[0].v, steps[0].values
     else:
-        u = np.concatenate([piece.u for piece in pieces])
-        v = np.concatenate([piece.v for piece in pieces])
-        stepped = np.concatenate([step.values for step in steps])
+        xp = namespace(pieces[0].u)
+        u = xp.concat([piece.u for piece in pieces])
+        v = xp.concat([piece.v for piece in pieces])
+        stepped = xp.concat([step.values for step in steps])
     parts: list[Restricted | CoarseStep] = [*pieces, *steps]
     records = tuple(record for part in parts for record in part.records)
     depth = np.maximum(
@@ -217,21 +219,21 @@ def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], l
     """
     u, v, rhs_rows, behind, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
-    first, counts, rhs = pieces[0].first // m, place_counts(len(u), m), spread(rhs_rows, m)
+    first, counts, rhs = pieces[0].first // m, place_counts(u.shape[0], m), spread(rhs_rows, m)
     depth = np.maximum.reduceat(behind, np.arange(0, len(behind), m))
-    points: tuple[Array, ...] = (v, u[1::m])
+    points: tuple[Array, ...] = (v, u[1::m, ...])
     if m > 2:
         with meter.stage("F-relaxation", level, first):
-            points = f_relaxation(meter, v, counts, rhs, first, level, known=u[1::m])
+            points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
         depth = depth + _calls_of_first(meter.batches, len(depth))
-    points = tuple(np.ascontiguousarray(rows) for rows in points)
+    points = tuple(compact(rows) for rows in points)
     return Block(level, first, points, rhs, depth, records + tuple(meter.records))
 
 
 def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: bool = True) -> Block:
     """Correct the C-points, then F-relaxation; `records` says whether to carry the coarse levels' records on."""
     meter = Meter(phi, cycle)
-    span = block.first, block.first + len(block.points[0])
+    span = block.first, block.first + block.points[0].shape[0]
     with meter.stage("correction", block.level, block.first):
         c_points = restriction.correction(block.points[0], coarse.rows(*span), meter.transfer(block.level), block.level)
     with meter.stage("F-relaxation", block.level, block.first):
@@ -247,13 +249,13 @@ def interpolate(
     """Inject a coarse initial guess to a chunk of so many points, then F-relaxation with g = 0."""
     meter = Meter(phi, 0)
     counts = place_counts(points, m)
-    rows = np.ascontiguousarray(coarse.rows(first, first + counts[0]))
+    rows = compact(coarse.rows(first, first + counts[0]))
     transfer = meter.transfer(level)
     if transfer is not None:
         rows = transfer.interpolate(rows, level)
         if first == 0:
             # The initial value is not what is left of it after restriction.
-            rows = np.concatenate((meter.start(level), rows[1:]))
+            rows = namespace(rows).concat((meter.start(level), rows[1:, ...]))
     with meter.stage("F-relaxation", level, first):
         states = f_relaxation(meter, rows, counts, None, first, level)
     carried = coarse.records if records else ()
@@ -278,7 +280,7 @@ def restore(phi: Phi, c_points: Array, first: int, points: int, m: int, cycle: i
 
 def take(coarse: Block, lo: int, hi: int, records: bool) -> Part:
     """Cut the points ``lo … hi-1`` out of a coarse level, to be sent to another worker."""
-    values = np.ascontiguousarray(coarse.rows(lo, hi))
+    values = compact(coarse.rows(lo, hi))
     return Part(lo, values, coarse.depths(lo, hi), coarse.records if records else ())
 
 
@@ -286,12 +288,14 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
     """Put F-intervals ``lo … hi-1`` together from the chunks that hold them."""
 
     def cut(rows: Array, block: Block) -> Array:
-        return rows[max(lo - block.first, 0) : hi - block.first]
+        end = min(hi - block.first, rows.shape[0])
+        return rows[min(max(lo - block.first, 0), end) : end, ...]
 
     pieces = [tuple(cut(rows, block) for rows in block.points) for block in blocks]
-    points = tuple(np.concatenate(rows) for rows in zip(*pieces, strict=True))
+    xp = namespace(pieces[0][0])
+    points = tuple(xp.concat(rows) for rows in zip(*pieces, strict=True))
     ready = [cut(block.arrived, block) for block in blocks if block.arrived is not None]
-    arrived = np.concatenate(ready) if len(ready) == len(blocks) else None
+    arrived = xp.concat(ready) if len(ready) == len(blocks) else None
     depth = np.concatenate([cut(block.depth, block) for block in blocks])
     return Block(blocks[0].level, lo, points, None, depth, arrived=arrived)
 
@@ -318,31 +322,33 @@ def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseS
     with meter.stage("coarse solve", level, 0):
         w = restriction.serial_solve(meter, u, rhs, level)
     # One task: no point is there before all are.
-    chain = np.full(len(w), depth.max() + len(meter.batches))
+    chain = np.full(w.shape[0], depth.max() + len(meter.batches))
     return Block(level, 0, (w,), None, chain, records + tuple(meter.records))
 
 
-def guess(kind: str, w0: Array, first: int, points: int, m: int) -> Block:
+def guess(phi: Phi, kind: str, w0: Array, first: int, points: int, m: int) -> Block:
     """A chunk of the initial guess: "zero" (w0 at point 0, else 0) or "constant" (w0 everywhere)."""
     counts = place_counts(points, m)
+    start = as_block(phi, w0)[None, ...]
+    xp = namespace(start)
     if kind == "constant":
-        states = tuple(np.tile(w0, (count, 1)) for count in counts)
+        states = [xp.tile(start, (count, 1)) for count in counts]
     else:
-        states = tuple(np.zeros((count, w0.size), w0.dtype) for count in counts)
+        size = start.shape[1]
+        states = [xp.zeros((count, size), dtype=start.dtype, device=device(start)) for count in counts]
         if first == 0:
-            states[0][0] = w0
-    return Block(0, first, states, None, np.zeros(counts[0], int))
+            states[0] = xp.concat((start, states[0][1:, ...]))
+    return Block(0, first, tuple(states), None, np.zeros(counts[0], int))
 
 
-def given(rows: Array, w0: Array, first: int, m: int) -> Block:
+def given(phi: Phi, rows: Array, w0: Array, first: int, m: int) -> Block:
     """A chunk of an initial guess that the user gave; point 0 is w0."""
-    rows = np.asarray(rows, w0.dtype)
+    start = as_block(phi, w0)[None, ...]
+    rows = np.asarray(rows, to_host(start).dtype)
     if not np.isfinite(rows[int(first == 0) :]).all():
         row = first * m + int(np.argmin(np.isfinite(rows).all(axis=1)))
         raise ValueError(f"initial_guess holds nan or inf, at or after row {row}: give finite weights")
-    points = spread(rows, m)
+    points = [move_like(places, start) for places in spread(rows, m)]
     if first == 0:
-        c_points = points[0].copy()
-        c_points[0] = w0
-        points = (c_points, *points[1:])
-    return Block(0, first, points, None, np.zeros(len(points[0]), int))
+        points[0] = namespace(start).concat((start, points[0][1:, ...]))
+    return Block(0, first, tuple(points), None, np.zeros(points[0].shape[0], int))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from daskmgrit.backend import Origin, as_block, namespace, origin, to_host
 from daskmgrit.relaxation import Array, Phi
 
 __all__ = ["StateTransfer", "Transferred", "check_transfers", "with_transfers"]
@@ -38,13 +39,13 @@ class Transferred:
         The propagator; it sees the level's size by the weights that it is given.
     transfers : tuple of StateTransfer or None
         From each level to the next coarser one; None where the size stays.
-    starts : tuple of ndarray
+    starts : tuple of ndarray or Origin
         The initial value on each level.
     """
 
     phi: Phi
     transfers: tuple[StateTransfer | None, ...]
-    starts: tuple[Array, ...]
+    starts: tuple[Array | Origin, ...]
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Apply the propagator."""
@@ -79,7 +80,7 @@ def check_transfers(transfer: Any, coarse_levels: int) -> tuple[StateTransfer | 
     return tuple(given[min(level, len(given) - 1)] for level in range(coarse_levels))
 
 
-def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: Array) -> Phi:
+def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: Array | Origin) -> Phi:
     """Return what stands for `phi` where there are transfers: `phi` itself if there are none.
 
     Raises
@@ -91,15 +92,19 @@ def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: Arra
     if not any(transfers):
         return phi
     starts = [w0]
+    block = as_block(phi, w0)
     for level, transfer in enumerate(transfers):
-        starts.append(starts[-1] if transfer is None else _restricted(transfer, starts[-1], level))
+        if transfer is not None:
+            block = _restricted(transfer, block, level)
+        starts.append(starts[-1] if transfer is None else origin(block, np.array(to_host(block))))
     return Transferred(phi, tuple(transfers), tuple(starts))
 
 
 def _restricted(transfer: StateTransfer, start: Array, level: int) -> Array:
     """Return a level's initial value on the next level, after trying the transfer on it."""
     # Zero, the initial value and twice that: the least that shows a transfer which is not linear.
-    fine = np.stack((0 * start, start, 2 * start))
+    xp = namespace(start)
+    fine = xp.stack((0 * start, start, 2 * start))
     coarse = transfer.restrict(fine, level)
     back = transfer.interpolate(coarse, level)
     for name, before, after, columns in (
@@ -109,21 +114,22 @@ def _restricted(transfer: StateTransfer, start: Array, level: int) -> Array:
         shape, want = getattr(after, "shape", None), f"(3, {'s_c' if columns is None else columns})"
         if shape is None or len(shape) != 2 or shape[0] != 3 or (columns is not None and shape[1] != columns):
             raise ValueError(
-                f"transfer.{name} of level {level} returned shape {shape} for states of shape {before.shape}: it must "
-                f"return {want}, a row for each"
+                f"transfer.{name} of level {level} returned shape {shape} for states of shape {tuple(before.shape)}: "
+                f"it must return {want}, a row for each"
             )
         if after.dtype != start.dtype:
             raise ValueError(
                 f"transfer.{name} of level {level} returned dtype {after.dtype} for states of {start.dtype}: return "
                 "states of the dtype that it is given"
             )
+        after = to_host(after)
         if not np.isfinite(after).all():
             raise ValueError(f"transfer.{name} of level {level} returned nan or inf for the initial value")
         scale = float(np.abs(after).max())
-        tolerance = 1e3 * np.finfo(start.dtype).eps * scale
+        tolerance = 1e3 * np.finfo(after.dtype).eps * scale
         if np.abs(after[0]).max() > tolerance or np.abs(after[2] - 2 * after[1]).max() > tolerance:
             raise ValueError(
                 f"transfer.{name} of level {level} is not linear: corrections pass it too, so it must return zero for "
                 "zero and twice as much for twice as much"
             )
-    return np.array(coarse[1])
+    return coarse[1, ...]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.backend import Origin, as_block, move_like, to_host
 from daskmgrit.errors import CheckpointUnusable
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.propagators.contract import apply_phi
@@ -27,9 +28,10 @@ __all__ = ["compare", "compare_options", "describe", "evaluate", "options_of", "
 TRIED = 8, 3
 
 
-def describe(hierarchy: Hierarchy, w0: Array) -> dict[str, Any]:
+def describe(hierarchy: Hierarchy, w0: Array, library: str) -> dict[str, Any]:
     """Return what of a problem is known without calling the propagator."""
     return options_of(hierarchy) | {
+        "library": library,
         "dtype": w0.dtype.str,
         "weights": w0.size,
         "w0": hashlib.blake2b(np.ascontiguousarray(w0).view(np.uint8).data, digest_size=16).hexdigest(),
@@ -56,32 +58,39 @@ def word_of(phi: Any) -> str | None:
     return None if word is None else str(word())
 
 
-def evaluate(phi: Phi, w0: Array, steps: Sequence[int]) -> dict[str, Any]:
+def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, Any]:
     """Return what a propagator says of itself, and what it does in a few steps of levels with so many steps.
 
     For each step there are the 2-norm of its change of the weights, and that change's component along a fixed vector.
     """
     starts = phi.starts if isinstance(phi, Transferred) else (w0,) * len(steps)
     tried = []
-    for level, (count, start) in enumerate(zip(steps, starts, strict=True)):
+    for level, (count, given) in enumerate(zip(steps, starts, strict=True)):
+        block = as_block(phi, given)
+        start = to_host(block)
         index = np.unique(np.linspace(0, count - 1, TRIED[level > 0]).astype(int))
         # Factors keep the sign of every weight, and zeros.
         factors = 1 + 0.01 * np.cos(np.arange(len(index))[:, None] + np.arange(start.size))
         states = (start * np.where(index[:, None] == 0, 1.0, factors)).astype(start.dtype)
         with np.errstate(all="ignore"):
-            change = apply_phi(phi, states, index, level) - states
+            change = to_host(apply_phi(phi, move_like(states, block), index, level)) - states
         tried += [[level, int(i), *_measure(row)] for i, row in zip(index, change, strict=True)]
     seen = [_measure(row) for level, start in enumerate(starts) for row in _passed(phi, start, level)]
-    return {"word": word_of(phi), "size": float(np.linalg.norm(w0)), "tried": tried, "transfers": seen}
+    return {
+        "word": word_of(phi),
+        "size": float(np.linalg.norm(to_host(as_block(phi, w0)))),
+        "tried": tried,
+        "transfers": seen,
+    }
 
 
-def _passed(phi: Phi, start: Array, level: int) -> list[Array]:
+def _passed(phi: Phi, start: Array | Origin, level: int) -> list[Array]:
     """Return the initial value of a level as its transfer passes it on, and what comes back."""
     transfer = phi.transfers[level] if isinstance(phi, Transferred) and level < len(phi.transfers) else None
     if transfer is None:
         return []
-    coarse = transfer.restrict(start[None], level)
-    return [coarse[0], transfer.interpolate(coarse, level)[0]]
+    coarse = transfer.restrict(as_block(phi, start)[None, ...], level)
+    return [to_host(rows)[0] for rows in (coarse, transfer.interpolate(coarse, level))]
 
 
 def _measure(row: Array) -> list[str]:
@@ -101,6 +110,11 @@ def compare_options(before: dict[str, Any], after: dict[str, Any], path: Any) ->
     """
     for name, value in before.items():
         if after[name] != value:
+            if name == "library":
+                raise CheckpointUnusable(
+                    f"the checkpoint {path} began with an initial state of {value}, here it is of {after[name]}: give "
+                    "w0 again, as it was given to solve"
+                )
             said = {"weights": "number of weights"}.get(name, name)
             raise _another(path, f"its {said} is {_short(value)}, here it is {_short(after[name])}")
 

@@ -17,6 +17,7 @@ import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit import stages
+from daskmgrit.backend import Origin, as_block, move_like, to_host
 from daskmgrit.block import Block
 from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
@@ -126,10 +127,16 @@ class Saver:
     # -- the problem ---------------------------------------------------------------------------------------------
 
     def identify(
-        self, executor: LocalExecutor | ClusterExecutor, hierarchy: Any, phi: Delayed, w0: Delayed, run: str
+        self,
+        executor: LocalExecutor | ClusterExecutor,
+        hierarchy: Any,
+        phi: Delayed,
+        w0: Delayed,
+        library: str,
+        run: str,
     ) -> None:
         """Find out what the problem is, and see that it is that of the checkpoint to go on from."""
-        options = fingerprint.describe(hierarchy, self._w0)
+        options = fingerprint.describe(hierarchy, self._w0, library)
         if self.saved is not None:
             fingerprint.compare_options(self.saved.problem["options"], options, self.saved.path)
         book = TaskBook(executor.workers)
@@ -214,6 +221,7 @@ class Saver:
                     j,
                     _read,
                     builder.phi,
+                    builder.w0,
                     str(saved.path),
                     saved.chunk,
                     wanted,
@@ -277,7 +285,7 @@ def open_saver(
 
 
 def _write(block: Block, path: str) -> dict[str, str]:
-    return store.write(path, block.first, block.points[0])
+    return store.write(path, block.first, to_host(block.points[0]))
 
 
 def _merge(parts: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -286,6 +294,7 @@ def _merge(parts: Sequence[dict[str, str]]) -> dict[str, str]:
 
 def _read(
     phi: Phi,
+    w0: Array | Origin,
     path: str,
     chunk: tuple[int, int],
     checksums: dict[str, str],
@@ -296,5 +305,5 @@ def _read(
     report: bool,
 ) -> Block:
     first, last, points = span
-    rows = np.ascontiguousarray(store.read(path, first, last, chunk, checksums))
+    rows = move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
     return stages.restore(phi, rows, first, points, m, cycle, depth, report)

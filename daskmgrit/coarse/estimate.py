@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskmgrit.backend import as_block, move_like, origin, to_host
 from daskmgrit.coarse.stabilise import RatedPhi
 from daskmgrit.coarse.window import growth
 from daskmgrit.options import integer_option, number_option
@@ -141,6 +142,7 @@ def estimate_max_rate(
             f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new weights"
         )
     start = check_w0(w0)
+    like = as_block(phi_of_rate, origin(w0, start))
     rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
     steps = integer_option("steps", steps, 0, "it is the number of serial steps to take from w0")
     states = integer_option("states", states, 1, "it is the number of states to look at")
@@ -148,13 +150,17 @@ def estimate_max_rate(
     level = integer_option("level", level, 0, "it is the level whose gradients count")
     safety = number_option("safety", safety, "it is a factor in (0, 1]", above=0, below=1 + 1e-12)
 
+    def moved_by(states: Array, steps: Array, level: int) -> Array:
+        """Return host states after a step of descent."""
+        return to_host(phi_of_rate(move_like(states, like), steps, level, rate))
+
     chosen = sorted({round(i * steps / max(states - 1, 1)) for i in range(states)})
     kept, now = [], start[None]
     for i in range(chosen[-1] + 1):
         if i in chosen:
             kept.append(now)
         if i < chosen[-1]:
-            now = phi_of_rate(now, np.array([i]), 0, rate)
+            now = moved_by(now, np.array([i]), 0)
     points = np.concatenate(kept)
     if not np.isfinite(points).all():
         raise ValueError(f"rate={rate}: {steps} serial steps at this rate end in nan or inf; lower the rate")
@@ -166,7 +172,7 @@ def estimate_max_rate(
         scale = np.maximum(np.abs(points).max(axis=1, keepdims=True), 1.0)
         d = np.cbrt(np.finfo(points.dtype).eps).astype(points.dtype) * scale * np.sqrt(points.shape[1])
         both = np.concatenate((points + d * vectors, points - d * vectors))
-        gradient = (both - phi_of_rate(both, np.concatenate((index, index)), level, rate)) / rate
+        gradient = (both - moved_by(both, np.concatenate((index, index)), level)) / rate
         return (gradient[: len(points)] - gradient[len(points) :]) / (2 * d)
 
     vectors = np.random.default_rng(seed).standard_normal(points.shape).astype(points.dtype)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from daskmgrit.backend import namespace
 from daskmgrit.coarse.window import window_steps
 from daskmgrit.options import integer_option
 
@@ -36,6 +36,7 @@ class from_fine:
 
     Examples
     --------
+    >>> import numpy as np
     >>> def body(weights, index, level):  # one example after another, at a rate of 0.01
     ...     return weights - 0.01 * (weights - np.array([1.0, 3.0])[index % 2, None])
     >>> descend = from_fine(body, window=8)
@@ -53,6 +54,8 @@ class from_fine:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
         self.phi, self.factor = phi, factor if isinstance(factor, int) else tuple(factor)
+        if hasattr(phi, "to_block"):
+            self.to_block = phi.to_block
         self.window = integer_option(
             "window", window, 1, "B is the most fine steps that a coarse step takes the mean of"
         )
@@ -64,12 +67,14 @@ class from_fine:
         """Return the states after one step at `rate`, in units of the rate of level 0."""
         steps = window_steps(index, level, self.factor, self.window, self.period)
         count = steps.shape[1]
-        states = np.repeat(weights, count, axis=0) if count > 1 else weights
+        xp = namespace(weights)
+        states = xp.repeat(weights, count, axis=0) if count > 1 else weights
         moved = self.phi(states, steps.ravel(), 0)
         if rate == 1 and count == 1:
             return moved
         # The change of each, then their mean: a step without change is one to the bit.
-        return weights + rate * (moved - states).reshape(len(weights), count, -1).mean(axis=1)
+        change = xp.reshape(moved - states, (weights.shape[0], count, weights.shape[1]))
+        return weights + rate * xp.mean(change, axis=1)
 
     def __repr__(self) -> str:
         return f"from_fine({self.phi!r}, factor={self.factor}, window={self.window}, period={self.period})"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.window import growth
 from daskmgrit.options import number_option
+from daskmgrit.propagators.contract import read_only
 
 __all__ = ["RatedPhi", "stabilise"]
 
@@ -80,6 +82,8 @@ class stabilise:
                 "weights"
             )
         self.phi_of_rate, self.factor = phi_of_rate, factor if isinstance(factor, int) else tuple(factor)
+        if hasattr(phi_of_rate, "to_block"):
+            self.to_block = phi_of_rate.to_block
         self.rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
         self.coarse = CoarseRule(method, max_rate, damping, max_stages)
         if max_rate < rate:
@@ -107,8 +111,7 @@ class stabilise:
             return self.phi_of_rate(weights, index, level, plain)
 
         def gradient(states: Array) -> Array:
-            given = states.view()
-            given.flags.writeable = False
+            given = read_only(states) if isinstance(states, np.ndarray) else states
             return (states - self.phi_of_rate(given, index, level, plain)) / plain
 
         return self.coarse.step(gradient, weights, length, level)

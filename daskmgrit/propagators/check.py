@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.backend import as_block, call_purely, may_change, move_like, origin, to_host
 from daskmgrit.cluster import check_picklable
 from daskmgrit.errors import PropagatorError
 from daskmgrit.propagators.contract import apply_phi, is_held, read_only, stages_of
@@ -86,7 +87,7 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
         problems.append(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
     else:
         for level in range(levels):
-            _check_level(phi, start, steps, level, problems, remarks)
+            _check_level(phi, origin(w0, start), steps, level, problems, remarks)
             if problems:
                 break
         try:
@@ -99,7 +100,7 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     return report
 
 
-def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
+def _check_level(phi: Phi, start: Any, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
     """Try one level; stop at the first problem, for what follows would repeat it."""
     # States that differ, near the user's own, so that a phi that mixes rows is found out.
     spread = 1 + 0.01 * np.arange(steps)[:, None] / max(steps, 1)
@@ -108,17 +109,19 @@ def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[
     except PropagatorError as error:
         problems.append(str(error))
         return
-    states = (start * spread).astype(start.dtype)
     index = np.arange(steps)
     try:
+        block = as_block(phi, start)
+        host = to_host(block)
+        kept = (host * spread).astype(host.dtype)
+        states = move_like(kept.copy(), block)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            batch = np.array(apply_phi(phi, states, index, level))
-            kept = states.copy()
-            again = apply_phi(phi, states, index, level)
-            loop = np.concatenate([apply_phi(phi, states[i : i + 1], index[i : i + 1], level) for i in range(steps)])
-            first = phi(read_only(states), read_only(index), level)
-            if isinstance(first, np.ndarray) and is_held(first) and not np.shares_memory(first, states):
+            batch = np.array(to_host(apply_phi(phi, states, index, level)))
+            again = to_host(apply_phi(phi, states, index, level))
+            rows = [apply_phi(phi, states[i : i + 1, ...], index[i : i + 1], level) for i in range(steps)]
+            loop = np.concatenate([to_host(row) for row in rows])
+            if _keeps_its_result(phi, states, index, level):
                 remarks.append(
                     f"phi keeps the array that it returned (level {level}): if it writes to it again, threads will "
                     "spoil each other's results; return a new array"
@@ -129,7 +132,7 @@ def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[
     except Exception as error:
         problems.append(f"phi raised {type(error).__name__} on level {level} for {steps} states: {error}")
         return
-    if not np.array_equal(kept, states):
+    if not np.array_equal(kept, to_host(states)):
         problems.append(f"phi changed the weights it was given (level {level}): it must return new ones")
     if not np.isfinite(batch).all():
         row = int(np.argmin(np.isfinite(batch).all(axis=1)))
@@ -141,9 +144,10 @@ def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[
             "seeded with the step index, and keep no state between calls"
         )
         return
-    scale = max(float(np.abs(batch).max()), np.finfo(start.dtype).tiny)
+    precision = np.finfo(batch.dtype)
+    scale = max(float(np.abs(batch).max()), precision.tiny)
     worst = float(np.abs(batch - loop).max())
-    if worst > 1e3 * np.finfo(start.dtype).eps * scale:
+    if worst > 1e3 * precision.eps * scale:
         problems.append(
             f"phi treats a block of {steps} states differently from one state at a time on level {level} (difference "
             f"{worst:.1e}): each row must depend on its own weights and index only"
@@ -153,3 +157,12 @@ def _check_level(phi: Phi, start: Array, steps: int, level: int, problems: list[
             f"a block and single states differ by rounding on level {level} ({worst:.1e}): results will depend on the "
             "number of chunks in their last bits"
         )
+
+
+def _keeps_its_result(phi: Phi, states: Array, index: Array, level: int) -> bool:
+    """Whether phi holds on to an array that it returned, other than what it was given."""
+    if isinstance(states, np.ndarray):
+        first = phi(read_only(states), read_only(index), level)
+        return isinstance(first, np.ndarray) and is_held(first) and not np.shares_memory(first, states)
+    first, _ = call_purely(phi, states, read_only(index), level)
+    return is_held(first) and may_change(first)

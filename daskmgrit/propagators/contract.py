@@ -5,6 +5,9 @@ source step of each on `level`. Phi must not write to its input, so it is given 
 
 A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``:
 each call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
+
+A Phi may work on blocks of another array library: if ``w0`` is of that library, or if it has a method ``to_block`` that
+makes a state of that library from a NumPy array, on the device that it computes on. `index` is a NumPy array always.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.backend import as_block, call_purely, copy_of, device, is_array, may_change, namespace, to_host
 from daskmgrit.block import Record
 from daskmgrit.errors import Diverged, PropagatorError
 from daskmgrit.relaxation import Array, Phi
@@ -28,12 +32,13 @@ __all__ = ["Meter", "apply_phi", "stages_of"]
 
 
 def _references(array: Array) -> int:
-    return sys.getrefcount(array) + (0 if array.base is None else sys.getrefcount(array.base))
+    base = getattr(array, "base", None)
+    return sys.getrefcount(array) + (0 if base is None else sys.getrefcount(base))
 
 
 def is_held(new: Array) -> bool:
     """Whether somebody besides the caller holds an array: a buffer, perhaps, that will be written to again."""
-    return _references(new) > _FRESH[new.base is not None]
+    return _references(new) > _FRESH[getattr(new, "base", None) is not None]
 
 
 def _count_fresh(new: Array) -> int:
@@ -77,6 +82,8 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
     PropagatorError
         If `phi` wrote to its input or returned something of another shape or dtype.
     """
+    if not isinstance(weights, np.ndarray):
+        return _apply_foreign(phi, weights, index, level)
     try:
         new = phi(read_only(weights), read_only(index), level)
     except ValueError as error:
@@ -90,6 +97,30 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
         raise PropagatorError(
             f"phi returned {type(new).__name__} (level {level}): return an ndarray of shape {weights.shape}"
         )
+    _check_alike(new, weights, level)
+    # A result is kept, not copied; so it must not be a buffer that phi writes to again.
+    return new.copy() if is_held(new) else new
+
+
+def _apply_foreign(phi: Phi, weights: Array, index: Array, level: int) -> Array:
+    """Do the same for a block of another library, which cannot be made read-only."""
+    new, wrote = call_purely(phi, weights, read_only(index), level)
+    if wrote:
+        raise PropagatorError(
+            f"phi wrote to its input, or donated it (level {level}): return a new array, write a += b as a = a + b, "
+            "and donate only what phi has made itself"
+        )
+    if not is_array(new) or namespace(new) is not namespace(weights) or device(new) != device(weights):
+        where = f" on {device(new)}" if is_array(new) else ""
+        raise PropagatorError(
+            f"phi returned {type(new).__name__}{where} (level {level}): return a {type(weights).__name__} on "
+            f"{device(weights)} of shape {tuple(weights.shape)}, as it was given"
+        )
+    _check_alike(new, weights, level)
+    return copy_of(new) if is_held(new) and may_change(new) else new
+
+
+def _check_alike(new: Array, weights: Array, level: int) -> None:
     if new.shape != weights.shape:
         raise PropagatorError(
             f"phi returned shape {new.shape} for weights of shape {weights.shape} (level {level}): it is given "
@@ -100,8 +131,6 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
             f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): give w0 the "
             f"dtype that phi works in, or return new.astype(weights.dtype)"
         )
-    # A result is kept, not copied; so it must not be a buffer that phi writes to again.
-    return new.copy() if is_held(new) else new
 
 
 def stages_of(phi: Any, level: int) -> int:
@@ -174,7 +203,7 @@ class Meter:
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Apply the propagator to a block of states; an empty block needs no call."""
-        if not len(weights):
+        if not weights.shape[0]:
             return weights
         clock = time.perf_counter()
         try:
@@ -182,13 +211,17 @@ class Meter:
         except Exception as error:
             _annotate(error, index, level, self.cycle)
             raise
+        foreign = not isinstance(new, np.ndarray)
+        # Other libraries may only have begun to compute: a number of theirs says that they are done.
+        total = complex(namespace(new).sum(new)) if foreign else None
         self._seconds += time.perf_counter() - clock
-        self.batches += [len(weights)] * stages_of(self.phi, level)
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = new.sum()
+        self.batches += [weights.shape[0]] * stages_of(self.phi, level)
+        if total is None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = new.sum()
         # A sum may overflow where no entry does: only then look at each.
         if not np.isfinite(total):
-            finite = np.isfinite(new).all(axis=1)
+            finite = np.isfinite(to_host(new)).all(axis=1)
             if not finite.all():
                 raise Diverged(level, int(index[np.argmin(finite)]), self.cycle)
         return new
@@ -199,7 +232,7 @@ class Meter:
 
     def start(self, level: int) -> Array:
         """Return the initial value on `level`, shape (1, s), where there are transfers."""
-        return self._starts[level][None]
+        return as_block(self.phi, self._starts[level])[None, ...]
 
     def restrict(self, rows: Array, level: int) -> Array:
         """Restrict states of `level` to the next level."""

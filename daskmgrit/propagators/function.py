@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from daskmgrit.backend import copy_of, namespace
 from daskmgrit.errors import PropagatorError
 from daskmgrit.propagators.contract import stages_of
 from daskmgrit.propagators.length import StepLength
@@ -123,13 +122,14 @@ class vectorize:
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Apply the wrapped phi to each state."""
-        return np.stack([self._one(w, int(i), level) for w, i in zip(weights.copy(), index, strict=True)])
+        xp, own = namespace(weights), copy_of(weights)
+        return xp.stack([xp.asarray(self._one(own[row, ...], int(i), level)) for row, i in enumerate(index)])
 
-    def _one(self, w: Array, i: int, level: int) -> Array:
+    def _one(self, w: Array, i: int, level: int) -> Any:
         new = self.phi(w, i, level)
         if new is None:
             raise PropagatorError(f"phi={self.phi!r} returned None (level {level}, step {i}): return the new weights")
-        return np.asarray(new)
+        return new
 
     def stages(self, level: int) -> int:
         """Return what the wrapped phi says of its stages, one where it says nothing."""
