@@ -142,6 +142,13 @@ main.add_command(tune)
 )
 @click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
 @click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
+@click.option(
+    "--storage",
+    type=click.Choice(["full", "c-points"]),
+    default="full",
+    show_default=True,
+    help="c-points: 1/m of the memory.",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option(
@@ -230,13 +237,17 @@ def solve(
             }
             policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
             if resume and checkpoint and latest(checkpoint):
-                given = click.get_current_context().get_parameter_source("maxiter") != ParameterSource.DEFAULT
-                result = mgrit.resume(policy, task.w0, maxiter=options["maxiter"] if given else None, **how)
+                source = click.get_current_context().get_parameter_source
+                given = {
+                    name: options[name] for name in ("maxiter", "storage") if source(name) != ParameterSource.DEFAULT
+                }
+                result = mgrit.resume(policy, task.w0, **given, **how)
             else:
                 if resume:
                     click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
                 guess = options["initial_guess"] or task.guess(solver)
-                result = mgrit.solve(task.w0, guess, maxiter=options["maxiter"], checkpoint=policy, **how)
+                how |= {"maxiter": options["maxiter"], "storage": options["storage"], "checkpoint": policy}
+                result = mgrit.solve(task.w0, guess, **how)
             checked = _check(mgrit, task, result) if check else {}
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):

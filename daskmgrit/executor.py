@@ -23,12 +23,13 @@ from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.utils import parse_timedelta
+from dask.utils import parse_bytes, parse_timedelta
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
 from daskmgrit.sealed import seal, sealed_value
+from daskmgrit.spill import Store, load
 from daskmgrit.taskbook import TaskBook
 from daskmgrit.watch import Watch, absence, bounded, excuse
 
@@ -103,7 +104,21 @@ class LocalExecutor:
 
     def fetch(self, handle: Delayed, what: str) -> Any:
         """Return a result's value."""
-        return self._get(dict(handle.dask), handle.key)
+        return load(self._get(dict(handle.dask), handle.key))
+
+    def store(self, held: int) -> Store | None:
+        """Return where blocks go if a solve holds so many bytes of them, None for plain memory."""
+        limit = dask.config.get("daskmgrit.memory")
+        if self.name == "processes" or limit is None:
+            return None
+        if limit == "auto":
+            if held < 1 << 28:
+                return None
+            # Known to respect control groups; not imported where it is not needed.
+            from distributed.system import MEMORY_LIMIT
+
+            limit = MEMORY_LIMIT // 2
+        return Store(parse_bytes(limit)) if held > parse_bytes(limit) else None
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made, so that the blocks they come from may go."""
@@ -232,6 +247,9 @@ class ClusterExecutor:
         self._seen = time.monotonic()
         new = sorted(set(present) - set(self.workers), reverse=True)
         self.workers = [worker if worker in present or not new else new.pop() for worker in self.workers]
+
+    def store(self, held: int) -> None:
+        """Return None: workers see to their memory themselves."""
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made on the workers and held there."""

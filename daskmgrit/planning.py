@@ -49,9 +49,19 @@ def phi_cost(records: Iterable[Record]) -> float:
     return seconds / evaluations if evaluations else 0.0
 
 
-def first_chunks(chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int]) -> int:
+def first_chunks(
+    chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int], row_bytes: int = 0, c_points: bool = False
+) -> int:
     """Return the number of chunks for the initial guess, whose evaluation shows the cost of Phi."""
-    return chunks if chunks is not None else min(sum(threads), most_chunks(hierarchy))
+    if chunks is not None:
+        return chunks
+    least = _least_c_chunks(hierarchy, row_bytes) if c_points else 1
+    return min(max(sum(threads), least), most_chunks(hierarchy))
+
+
+def _least_c_chunks(hierarchy: Hierarchy, row_bytes: int) -> int:
+    """Chunks that keep a task's memory small where only C-points are held."""
+    return math.ceil(hierarchy[0].intervals * row_bytes / parse_bytes(dask.config.get("daskmgrit.c-chunk-bytes")))
 
 
 def plan_layout(
@@ -61,6 +71,7 @@ def plan_layout(
     scheduler: str,
     cost: float,
     row_bytes: int = 0,
+    c_points: bool = False,
 ) -> tuple[Layout, bool]:
     """Choose the layout.
 
@@ -82,6 +93,9 @@ def plan_layout(
         Seconds of Phi per state update.
     row_bytes : int, default 0
         Bytes of a state.
+    c_points : bool, default False
+        Whether level 0 holds its C-points only. Then there are more chunks than threads where memory asks for it, and
+        level 0 always has tasks of its own.
 
     Returns
     -------
@@ -105,16 +119,19 @@ def plan_layout(
         best = math.sqrt(hierarchy[0].intervals * cost / overhead)
         # A chunk that is too large for one worker is worse than any overhead.
         least = math.ceil(hierarchy[0].steps * row_bytes / parse_bytes(dask.config.get("daskmgrit.chunk-bytes")))
-        chunks = max(1, min(sum(threads), max(int(best), least), most_chunks(hierarchy)))
+        chunks = max(1, min(sum(threads), max(int(best), least)))
+        if c_points:
+            chunks = max(chunks, _least_c_chunks(hierarchy, row_bytes))
+        chunks = min(chunks, most_chunks(hierarchy))
     wanted = dask.config.get("daskmgrit.agglomerate")
     if wanted == "auto":
         # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
         travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
         whole = cut(hierarchy, chunks, threads)
-        gathered = 0 if chunks == 1 else _gathered(hierarchy, whole, overhead, cost, travel)
+        gathered = _gathered(hierarchy, whole, overhead, cost, travel, row_bytes) if chunks > 1 else int(c_points)
     else:
-        gathered = max(int(wanted), 1 if chunks > 1 else 0)
+        gathered = max(int(wanted), 1 if chunks > 1 or c_points else 0)
     layout = cut(hierarchy, chunks, threads, gathered)
     beside = dask.config.get("daskmgrit.beside")
     if beside == "auto":
@@ -123,13 +140,15 @@ def plan_layout(
     return layout, bool(beside)
 
 
-def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float) -> int:
+def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float, row_bytes: int) -> int:
     """First level that costs more to split than to bring together."""
+    # One worker holds a gathered level's values and right-hand sides, and as much again while it makes them.
+    most = parse_bytes(dask.config.get("daskmgrit.chunk-bytes")) / 4
     for number, level in enumerate(layout.levels):
         size, parts = hierarchy[number], len(level)
         # Three stages (relax, restrict, correct), each of about half the level's points.
         together = 3 * size.intervals * cost + (size.steps + 1) * travel
         apart = 3 * (size.intervals * cost / parts + parts * overhead)
-        if number and together <= apart:
+        if number and together <= apart and (size.steps + 1) * row_bytes <= most:
             return number
     return layout.gathered

@@ -10,6 +10,8 @@ import dask
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from daskmgrit.spill import Store, through
+
 __all__ = ["TaskBook"]
 
 _TASKS: dict[Callable[..., Any], Any] = {}
@@ -22,10 +24,12 @@ class TaskBook:
     ----------
     workers : sequence of str or None
         Address of each worker; None where the scheduler has no workers to choose from.
+    store : Store, optional
+        Where the tasks' results go.
     """
 
-    def __init__(self, workers: Sequence[str] | None = None) -> None:
-        self.workers = workers
+    def __init__(self, workers: Sequence[str] | None = None, store: Store | None = None) -> None:
+        self.workers, self.store = workers, store
         self.layers: dict[str, Any] = {}
         self.dependencies: dict[str, set[str]] = {}
         self.tasks = 0
@@ -41,6 +45,8 @@ class TaskBook:
 
         (Each ``Delayed`` otherwise holds all that came before it, which makes long graphs quadratic.)
         """
+        if self.store is not None:
+            function, args = through, (self.store, function, *args)
         task = _TASKS.get(function)
         if task is None:
             task = _TASKS[function] = delayed(function, pure=False, traverse=False)
