@@ -247,6 +247,7 @@ class Drive:
             cost,
             self.row_bytes,
             self.c_points,
+            self.executor.hosts,
         )
         self._states[cycle] = state
         if self.layout.bounds(self.hierarchy) != bounds:

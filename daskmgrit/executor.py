@@ -77,6 +77,7 @@ class LocalExecutor:
     """
 
     ahead = False
+    hosts = 1
     workers: list[str] | None = None
 
     def __init__(self, name: str, get: Callable[..., Any]) -> None:
@@ -150,6 +151,7 @@ class ClusterExecutor:
         self._seen = time.monotonic()
         self.workers: list[str] | None = sorted(threads)
         self.threads = [threads[worker] for worker in self.workers]
+        self.hosts = len({worker.rpartition("://")[2].rpartition(":")[0] for worker in self.workers})
 
     @contextmanager
     def session(self) -> Iterator[None]:

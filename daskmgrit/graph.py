@@ -25,6 +25,9 @@ from daskmgrit.taskbook import TaskBook
 
 __all__ = ["GraphBuilder", "chunk_points"]
 
+# They take no time and other workers wait for them: behind a long task of the same worker they would hold those up.
+URGENT = ("edge", "part", "report", "residual")
+
 
 @dataclass(slots=True)
 class _Gathered:
@@ -85,7 +88,7 @@ class GraphBuilder:
 
     def _add(self, name: str, level: int, chunk: int, owner: int, function: Any, *args: Any) -> Delayed:
         key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
-        return self.book.add(key, _attempt, function, *args, owner=owner)
+        return self.book.add(key, _attempt, function, *args, owner=owner, urgent=name in URGENT)
 
     def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
         """What chunk needs of its left neighbour: its block on the same worker, else only the edge."""

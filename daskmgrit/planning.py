@@ -35,9 +35,13 @@ def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
     return integer_option("chunks", chunks, 1, remedy, most)
 
 
-def task_overhead(scheduler: str) -> float:
-    """Return the wall time that one task costs beyond its work, in seconds."""
-    return float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
+def task_overhead(scheduler: str, hosts: int = 1) -> float:
+    """Return the wall time that one task costs beyond its work, in seconds.
+
+    Where a cluster has several hosts each sees to its own tasks, and what the scheduler does for a task remains.
+    """
+    overhead = float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
+    return max(overhead / hosts, min(overhead, float(parse_timedelta(dask.config.get("daskmgrit.scheduler-overhead")))))
 
 
 def phi_cost(records: Iterable[Record]) -> float:
@@ -72,12 +76,14 @@ def plan_layout(
     cost: float,
     row_bytes: int = 0,
     c_points: bool = False,
+    hosts: int = 1,
 ) -> tuple[Layout, bool]:
     """Choose the layout.
 
-    Splitting a stage of n F-intervals into P chunks turns its wall time from n*cost into n*cost/P + P*overhead, so
-    P = sqrt(n*cost/overhead) chunks are best, one per thread at most; and a level is worth splitting while
-    that saves time, or while bringing it to one worker would take longer than its tasks.
+    The stages of a cycle do (2m + 1)/3 Phi per F-interval on average. One with n F-intervals, cut into P chunks, takes
+    the time of ceil(n/P) of them and P times a task's overhead; the P for which that is least is taken, one chunk per
+    thread at most. A level is worth splitting while that saves time, or while bringing it to one worker would take
+    longer than its tasks.
 
     Parameters
     ----------
@@ -96,6 +102,8 @@ def plan_layout(
     c_points : bool, default False
         Whether level 0 holds its C-points only. Then there are more chunks than threads where memory asks for it, and
         level 0 always has tasks of its own.
+    hosts : int, default 1
+        Machines that the workers are on.
 
     Returns
     -------
@@ -111,15 +119,15 @@ def plan_layout(
     ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
     ...     print([len(level) for level in layout.levels])
     []
-    [4, 4]
+    [6, 6]
     [8, 8, 8, 8, 4, 3, 2]
     """
-    overhead = task_overhead(scheduler)
+    overhead = task_overhead(scheduler, hosts)
     if chunks is None:
-        best = math.sqrt(hierarchy[0].intervals * cost / overhead)
+        best = _best_chunks(hierarchy, sum(threads), overhead, cost)
         # A chunk that is too large for one worker is worse than any overhead.
         least = math.ceil(hierarchy[0].steps * row_bytes / parse_bytes(dask.config.get("daskmgrit.chunk-bytes")))
-        chunks = max(1, min(sum(threads), max(int(best), least)))
+        chunks = max(1, min(sum(threads), max(best, least)))
         if c_points:
             chunks = max(chunks, _least_c_chunks(hierarchy, row_bytes))
         chunks = min(chunks, most_chunks(hierarchy))
@@ -136,8 +144,22 @@ def plan_layout(
     beside = dask.config.get("daskmgrit.beside")
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
-        beside = bool(layout.levels) and chunks < sum(threads) and per_chunk > 10 * overhead
+        beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead
     return layout, bool(beside)
+
+
+def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
+    """Return the number of chunks for which a stage takes least."""
+    size = hierarchy[0]
+    # The last C-point is an F-interval without F-points where m divides N.
+    intervals = math.ceil(size.steps / size.coarsening)
+    each = (2 * size.coarsening + 1) / 3 * cost
+    ideal = min(threads, intervals, max(1, int(math.sqrt(intervals * each / overhead))))
+    # Chunks that are all but equal: a little longer or shorter than the ideal.
+    longest = math.ceil(intervals / ideal)
+    tried = [math.ceil(intervals / length) for length in range(max(1, longest - 2), longest + 3)]
+    allowed = [chunks for chunks in (*tried, ideal) if chunks <= threads]
+    return min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
 
 
 def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float, row_bytes: int) -> int:

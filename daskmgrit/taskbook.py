@@ -34,23 +34,25 @@ class TaskBook:
         self.dependencies: dict[str, set[str]] = {}
         self.tasks = 0
 
-    def place(self, owner: int) -> AbstractContextManager[Any]:
+    def place(self, owner: int, urgent: bool = False) -> AbstractContextManager[Any]:
         """Return a context in which tasks are planned on a worker; another takes them if it is lost."""
         if not self.workers:
             return nullcontext()
-        return dask.annotate(workers=[self.workers[owner % len(self.workers)]], allow_other_workers=True)
+        where = {"workers": [self.workers[owner % len(self.workers)]], "allow_other_workers": True}
+        return dask.annotate(**where, **({"priority": 1} if urgent else {}))
 
-    def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int) -> Delayed:
+    def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int, urgent: bool = False) -> Delayed:
         """Add a task; returns a stand-in for its result that carries no graph but its own.
 
-        (Each ``Delayed`` otherwise holds all that came before it, which makes long graphs quadratic.)
+        An urgent task does not queue behind others on its worker. (Each ``Delayed`` otherwise holds all that came
+        before it, which makes long graphs quadratic.)
         """
         if self.store is not None:
             function, args = through, (self.store, function, *args)
         task = _TASKS.get(function)
         if task is None:
             task = _TASKS[function] = delayed(function, pure=False, traverse=False)
-        with self.place(owner):
+        with self.place(owner, urgent):
             made = task(*args, dask_key_name=key)
         self.tasks += 1
         for name, layer in made.dask.layers.items():
