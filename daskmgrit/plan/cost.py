@@ -35,8 +35,8 @@ class PhiCost:
 
     Examples
     --------
-    >>> PhiCost(0.001, call=0.01, stages=(1, 2)).seconds([100, 1], level=3)
-    0.242
+    >>> PhiCost(0.001, call=0.01, stages=(1, 2)).seconds([100, 25], level=3)
+    0.29
     """
 
     state: float
