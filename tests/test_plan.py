@@ -1,6 +1,7 @@
 """The replay against the graphs of real solves, the wave model against the replay, and the command."""
 
 import json
+import time
 
 import dask
 import numpy as np
@@ -12,7 +13,7 @@ import daskmgrit as dm
 from daskmgrit.cli import main
 from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine, PhiCost, Planner, predict, replay, trace
-from daskmgrit.plan.cost import _fit, measure_cost
+from daskmgrit.plan.cost import _fit, measure_cost, measure_stages
 from daskmgrit.plan.measure import measure_machine
 from daskmgrit.plan.waves import inline_seconds
 from daskmgrit.planning import plan_layout
@@ -160,14 +161,13 @@ def test_phi_cost():
 
     class Steps:
         def __call__(self, weights, index, level):
+            time.sleep(0.01 * (1 + level))
             return weights * 1
 
-        def stages(self, level):
-            return 1 + level
-
-    cost = measure_cost(Steps(), np.ones(3), levels=3, seconds=0.001)
-    assert cost.stages == (1, 2, 3)
-    assert cost.call + cost.state > 0
+    cost = measure_cost(Steps(), np.ones(3), seconds=0.001)
+    # The call takes the time here, not the states.
+    assert cost.call > 10 * cost.state
+    assert measure_stages(Steps(), np.ones(3), 3, seconds=0.001) == pytest.approx((1, 2, 3), rel=0.5)
 
 
 def test_machine_refuses_nonsense():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import Any
 
 import click
 from dask.utils import parse_bytes, parse_timedelta
 
 from daskmgrit.errors import ClusterError
+from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.mgrit import MGRIT
-from daskmgrit.plan.cost import PhiCost, measure_cost
+from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.replay import Replay, replay
 from daskmgrit.plan.search import COARSENINGS, Plan, Planner
@@ -26,6 +28,8 @@ __all__ = ["plan"]
 ASSUMED = {"V": 10.0, "F": 7.0}
 # A plan of more tasks per cycle is not replayed one by one.
 MOST_TASKS = 3000
+# Beyond, levels are taken to be as the last of these.
+MOST_LEVELS = 12
 
 
 def _seconds(context: Any, parameter: Any, value: str | None) -> float | None:
@@ -128,9 +132,10 @@ def plan(
             source.cost,
             source.iterations,
             row_bytes if row_bytes is not None else source.row_bytes,
-            coarsenings=[coarsening] if coarsening else COARSENINGS,
+            coarsenings=[coarsening] if coarsening else source.coarsenings,
             cycles=[cycle.upper()] if cycle else ["V", "F"],
             chunks=chunks,
+            **source.levels,
         )
         best = planner.best(machine)
         exact = None
@@ -150,6 +155,8 @@ class _Given:
     """Phi as the options say."""
 
     row_bytes = 0
+    coarsenings: Sequence[tuple[int, ...]] = COARSENINGS
+    levels: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, cost: PhiCost, iterations: float | None) -> None:
         self._cost, self._iterations = cost, iterations
@@ -177,6 +184,10 @@ class _Measured:
         self.problem, self.steps, self.given = PROBLEMS[problem](), steps, iterations
         self.solver = solver or self.problem.solver
         self.row_bytes = self.problem.w0.nbytes
+        # Relaxation and coarsest level that suit the solver, and its coarsening as one more to try.
+        self.levels = self.problem.hierarchy(self.solver)
+        own = self.levels.pop("coarsening", None)
+        self.coarsenings = [*COARSENINGS, *([tuple(own)] if own else [])]
         click.echo(f"timing Phi of {problem}, solver {self.solver}", err=True)
         self._costs: dict[tuple[int, ...], PhiCost] = {}
         self._iterations: dict[tuple[tuple[int, ...], str], float] = {}
@@ -190,8 +201,8 @@ class _Measured:
 
     def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
         if coarsening not in self._costs:
-            count = getattr(self._phi(coarsening), "stages", None)
-            stages = tuple(float(count(level)) for level in range(20)) if callable(count) else (1.0,)
+            levels = len(build_hierarchy(self.steps, list(coarsening), **self.levels))
+            stages = measure_stages(self._phi(coarsening), self.problem.w0, min(levels, MOST_LEVELS))
             self._costs[coarsening] = replace(self._timed, stages=stages)
         return self._costs[coarsening]
 
@@ -213,9 +224,8 @@ class _Measured:
 
         click.echo(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles", err=True)
         with dask.config.set(scheduler="sync"):
-            result = MGRIT(self._phi(coarsening), steps, list(coarsening), cycle=cycle).solve(
-                self.problem.w0, self.problem.initial_guess, chunks=1
-            )
+            solver = MGRIT(self._phi(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
+            result = solver.solve(self.problem.w0, self.problem.guess(self.solver), chunks=1)
         return float(result.iterations) if result.converged else math.nan
 
     @property

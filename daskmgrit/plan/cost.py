@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from daskmgrit.options import number_option
 from daskmgrit.relaxation import Array, Phi
 
-__all__ = ["PhiCost", "measure_cost"]
+__all__ = ["PhiCost", "measure_cost", "measure_stages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +65,44 @@ class PhiCost:
         return steps * self.of_level(0) * (self.call + self.state)
 
 
-def measure_cost(phi: Phi, w0: Array, levels: int = 1, seconds: float = 0.2) -> PhiCost:
+def measure_cost(phi: Phi, w0: Array, seconds: float = 0.2) -> PhiCost:
     """Time a propagator on level 0, on one state and on blocks of states.
 
     Parameters
     ----------
     phi : callable
-        The propagator. If it has a method ``stages(level)``, that says how many Phi a step of a level stands for.
+        The propagator.
     w0 : ndarray, shape (s,)
         A state to try it on.
-    levels : int
-        Levels to ask for their stages.
     seconds : float
         Time to spend on each size of block.
     """
     sizes = [1, 8, 64]
+    call, state = _fit(sizes, [_least(phi, w0, rows, 0, seconds) for rows in sizes])
+    return PhiCost(state, call)
 
-    def once(rows: int) -> float:
-        block, index, best, spent = np.tile(w0, (rows, 1)), np.arange(rows), np.inf, 0.0
-        phi(block, index, 0)
-        while spent < seconds:
-            clock = time.perf_counter()
-            phi(block, index, 0)
-            took = time.perf_counter() - clock
-            # The least of many is what the work takes when nobody disturbs it.
-            best, spent = min(best, took), spent + took
-        return best
 
-    call, state = _fit(sizes, [once(rows) for rows in sizes])
-    count = getattr(phi, "stages", None)
-    stages = tuple(float(count(level)) for level in range(levels)) if callable(count) else (1.0,)
-    return PhiCost(state / stages[0], call / stages[0], stages)
+def measure_stages(phi: Phi, w0: Array, levels: int, seconds: float = 0.02) -> tuple[float, ...]:
+    """Return how many Phi of level 0 one of each level costs: it may take stages, or see more data.
+
+    Parameters are those of :func:`measure_cost`; `levels` is the number of levels.
+    """
+    fine = _least(phi, w0, 8, 0, seconds)
+    ratios = [_least(phi, w0, 8, level, seconds) / fine for level in range(1, levels)]
+    # A tenth is noise.
+    return (1.0, *(1.0 if abs(ratio - 1) < 0.1 else round(ratio, 2) for ratio in ratios))
+
+
+def _least(phi: Phi, w0: Array, rows: int, level: int, seconds: float) -> float:
+    """Return the least of several times that a call took: what it takes when nobody disturbs it."""
+    block, index, best, spent, calls = np.tile(w0, (rows, 1)), np.arange(rows), math.inf, 0.0, 0
+    phi(block, index, level)
+    while spent < seconds or calls < 3:
+        clock = time.perf_counter()
+        phi(block, index, level)
+        took = time.perf_counter() - clock
+        best, spent, calls = min(best, took), spent + took, calls + 1
+    return best
 
 
 def _fit(sizes: Sequence[int], times: Sequence[Any]) -> tuple[float, float]:

@@ -93,8 +93,10 @@ class Planner:
         Coarsening factors to try.
     cycles : sequence of str
         Cycles to try.
-    relaxation : str
+    relaxation : str or sequence of str
         Relaxation.
+    min_coarse : int
+        Levels are added while the coarsest has more steps.
     chunks : int, optional
         Chunks of level 0, one per thread at most; by default the best number.
     """
@@ -106,6 +108,7 @@ class Planner:
     coarsenings: Sequence[Coarsening] = COARSENINGS
     cycles: Sequence[str] = ("V", "F")
     relaxation: str | Sequence[str] = "FCF"
+    min_coarse: int = 10
     chunks: int | None = None
 
     def __post_init__(self) -> None:
@@ -126,7 +129,7 @@ class Planner:
         name = (coarsening, cycle)
         if name not in self._hierarchies:
             self._hierarchies[name] = build_hierarchy(
-                self.steps, list(coarsening), cycle=cycle, relaxation=self.relaxation
+                self.steps, list(coarsening), None, self.min_coarse, cycle, self.relaxation
             )
         return self._hierarchies[name]
 
