@@ -286,6 +286,7 @@ def test_command_measures_a_problem():
         (("--phi-cost", "soon", "--workers", "2"), "'soon'"),
         (("--phi-cost", "0", "--workers", "2"), "phi-cost=0"),
         (("--phi-cost", "1ms", "--workers", "2", "--measure"), "go together"),
+        (("--phi-cost", "1ms", "--workers", "2", "--keys", "folder"), "--keys folder"),
         (("--phi-cost", "1ms", "--workers", "5", "--threads", "2"), "workers=5"),
         (("--problem", "xor", "--workers", "2", "--stages", "1,2"), "--stages"),
         (("--phi-cost", "1ms", "--workers", "2", "--solver", "1"), "--problem"),

@@ -75,6 +75,7 @@ def _numbers(convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...] | N
 @click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), help="Only this cycle.")
 @click.option("--chunks", type=click.IntRange(min=1), help="Only so many chunks.")
 @click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
+@click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
 @click.option("--scheduler-overhead", callback=_seconds, help="Of the scheduler, per task.  [default: 1.6ms]")
 @click.option("--worker-overhead", callback=_seconds, help="Of a worker process, per task.  [default: 3.5ms]")
@@ -97,6 +98,7 @@ def plan(
     cycle: str | None,
     chunks: int | None,
     scheduler: str | None,
+    keys: str | None,
     measure: bool,
     as_json: bool,
     **overheads: Any,
@@ -116,10 +118,12 @@ def plan(
         raise click.UsageError("--solver goes with --problem")
     if measure != bool(scheduler):
         raise click.UsageError("--measure and --scheduler go together: the cluster to measure overheads on")
+    if keys and not (scheduler or "").startswith("tls://"):
+        raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not measure and workers is None:
         raise click.UsageError("give --workers, the number of worker threads; or a cluster by --measure --scheduler")
     try:
-        machine = _machine(scheduler, workers, threads, overheads)
+        machine = _machine(scheduler, keys, workers, threads, overheads)
         if chunks is not None and chunks > machine.slots:
             raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
         source: _Given | _Measured = (
@@ -236,7 +240,9 @@ class _Measured:
         return f"measured at N = {sizes}, and growing on as between those"
 
 
-def _machine(scheduler: str | None, workers: int | None, threads: int | None, overheads: dict[str, Any]) -> Machine:
+def _machine(
+    scheduler: str | None, keys: str | None, workers: int | None, threads: int | None, overheads: dict[str, Any]
+) -> Machine:
     names = {
         "scheduler_overhead": "scheduler",
         "worker_overhead": "worker",
@@ -249,7 +255,7 @@ def _machine(scheduler: str | None, workers: int | None, threads: int | None, ov
         from daskmgrit.cli import connect
         from daskmgrit.plan.measure import measure_machine
 
-        with connect(scheduler) as client:
+        with connect(scheduler, keys) as client:
             click.echo(f"measuring the cluster {scheduler}", err=True)
             machine = measure_machine(client)
         given = asdict(machine) | given
