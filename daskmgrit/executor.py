@@ -162,9 +162,8 @@ class ClusterExecutor:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
         root = self._root = self._submit_root() if self._root is None else self._root
         book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
-        with book.place(owner):
-            # The layer takes the annotation when it is made.
-            book.layers = {key: MaterializedLayer({key: sealed_value(key, value, TaskRef(root.key))})}
+        sealed = sealed_value(key, value, TaskRef(root.key))
+        book.layers = {key: MaterializedLayer({key: sealed}, book.note(owner))}
         book.layers |= root.dask.layers
         book.dependencies = {key: {root.key}, root.key: set()}
         # It is sent once, however large.
