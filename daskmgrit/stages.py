@@ -80,6 +80,8 @@ def _edge(left: Left) -> Edge | None:
 
 def calls_of_first(batches: Sequence[int], rows: int) -> Array:
     """How many of these calls each of the rows took part in, where a call has the first so many rows."""
+    if all(count >= rows for count in batches):
+        return np.full(rows, len(batches))
     return np.sum([np.arange(rows) < count for count in batches], axis=0, dtype=int) + np.zeros(rows, int)
 
 
