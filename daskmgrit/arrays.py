@@ -11,8 +11,8 @@ import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from daskmgrit.backend import to_host
-from daskmgrit.block import Block
+from daskmgrit import recompute
+from daskmgrit.block import Record
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import chunk_points
 from daskmgrit.hierarchy import Hierarchy
@@ -23,34 +23,42 @@ from daskmgrit.taskbook import TaskBook
 __all__ = ["as_array", "last_row"]
 
 
-def as_array(state: Sequence[Delayed], layout: Layout, hierarchy: Hierarchy, like: np.ndarray, name: str) -> da.Array:
-    """Return the state as an (N+1, s) dask array, a chunk of rows per block; `like` is a state."""
+def as_array(
+    state: Sequence[Delayed],
+    layout: Layout,
+    hierarchy: Hierarchy,
+    like: np.ndarray,
+    name: str,
+    phi: Delayed | None = None,
+) -> da.Array:
+    """Return the state as an (N+1, s) dask array, a chunk of rows per block; `like` is a state.
+
+    `phi` makes F-points that the blocks do not hold, when they are asked for.
+    """
     size, bounds = hierarchy[0], layout.bounds(hierarchy)
     lengths = tuple(chunk_points(size.coarsening, size.steps, bounds, j)[1] for j in range(len(state)))
-    rows = load(_rows)
-    layer: dict[Any, Any] = {(name, j, 0): (operator.call, rows, block.key) for j, block in enumerate(state)}
+    needed = [] if phi is None else [phi]
+    rows, others = load(recompute.weights), [task.key for task in needed]
+    layer: dict[Any, Any] = {(name, j, 0): (operator.call, rows, block.key, *others) for j, block in enumerate(state)}
     layers: dict[str, Any] = {name: layer}
-    for block in state:
-        layers.update(block.dask.layers)
-    dependencies = {key: set[str]() for key in layers}
+    dependencies: dict[str, set[str]] = {}
+    for task in (*state, *needed):
+        layers.update(task.dask.layers)
+        dependencies.update(task.dask.dependencies)
     dependencies[name] = set(layers) - {name}
     return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (like.size,)), dtype=like.dtype)
 
 
 def last_row(
-    state: Sequence[Delayed], layout: Layout, executor: LocalExecutor | ClusterExecutor, run: str
-) -> np.ndarray:
-    """Fetch the state after the last step."""
+    state: Sequence[Delayed],
+    layout: Layout,
+    executor: LocalExecutor | ClusterExecutor,
+    run: str,
+    phi: Delayed | None = None,
+) -> tuple[np.ndarray, tuple[Record, ...]]:
+    """Fetch the state after the last step, and the records of what that took."""
     book = TaskBook(executor.workers)
     owner = layout.levels[0].owners[-1] if layout.levels else 0
-    task = book.add(f"final.L0-{run}", _last, state[-1], owner=owner)
-    return np.array(executor.fetch(executor.submit(book, [task])[0], "the final weights"))
-
-
-def _rows(block: Block) -> np.ndarray:
-    return to_host(block.rows())
-
-
-def _last(block: Block) -> np.ndarray:
-    last = block.first * len(block.points) + sum(block.counts)
-    return to_host(block.rows(last - 1, last))[0]
+    task = book.add(f"final.L0-{run}", recompute.final, state[-1], *([] if phi is None else [phi]), owner=owner)
+    row, records = executor.fetch(executor.submit(book, [task])[0], "the final weights")
+    return np.array(row), records

@@ -19,6 +19,7 @@ from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.outcome import compare, tell
 from daskmgrit.paper.command import paper
+from daskmgrit.plan.command import plan
 from daskmgrit.plots.file import check_plot, save_plot
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS
 from daskmgrit.slurm.command import slurm_client
@@ -70,6 +71,7 @@ def main() -> None:
 main.add_command(paper)
 main.add_command(dashboard)
 main.add_command(tune)
+main.add_command(plan)
 
 
 @main.command()
@@ -134,6 +136,13 @@ main.add_command(tune)
 )
 @click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
 @click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
+@click.option(
+    "--storage",
+    type=click.Choice(["full", "c-points"]),
+    default="full",
+    show_default=True,
+    help="c-points: 1/m of the memory.",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option(
@@ -226,13 +235,17 @@ def solve(
             }
             policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
             if resume and (asked := as_checkpoint(policy)) and asked.latest():
-                given = click.get_current_context().get_parameter_source("maxiter") != ParameterSource.DEFAULT
-                result = mgrit.resume(policy, task.w0, maxiter=options["maxiter"] if given else None, **how)
+                source = click.get_current_context().get_parameter_source
+                given = {
+                    name: options[name] for name in ("maxiter", "storage") if source(name) != ParameterSource.DEFAULT
+                }
+                result = mgrit.resume(policy, task.w0, **given, **how)
             else:
                 if resume:
                     click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
                 guess = options["initial_guess"] or task.guess(solver)
-                result = mgrit.solve(task.w0, guess, maxiter=options["maxiter"], checkpoint=policy, **how)
+                how |= {"maxiter": options["maxiter"], "storage": options["storage"], "checkpoint": policy}
+                result = mgrit.solve(task.w0, guess, **how)
             checked = compare(mgrit, task, result) if check else {}
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):

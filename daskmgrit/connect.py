@@ -12,29 +12,33 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.interrupt import quiet_end, spared
 from daskmgrit.tls import read_keys
 
-__all__ = ["command_client"]
+__all__ = ["command_client", "connect"]
+
+
+def connect(scheduler: str, keys: str | None = None) -> Any:
+    """Return a client of the cluster at an address."""
+    from distributed import Client
+
+    try:
+        # Not as default: one that fails to connect would stay it.
+        security = read_keys(keys) if keys else None
+        return Client(scheduler, timeout="10s", set_as_default=False, security=security)
+    except FileNotFoundError as error:
+        raise click.UsageError(f"--keys {keys}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(
+            f"--scheduler {scheduler}: {error}; give tcp://HOST:PORT, or tls://HOST:PORT with --keys FOLDER"
+        ) from error
+    except Exception as error:
+        # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
+        raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error!r}") from error
 
 
 @contextmanager
 def command_client(scheduler: str | None, workers: int | None, keys: str | None) -> Iterator[Any]:
     """Connect to a cluster, or start one on loopback; None where neither is asked for."""
     if scheduler:
-        from distributed import Client
-
-        try:
-            # Not as default: one that fails to connect would stay it.
-            security = read_keys(keys) if keys else None
-            client = Client(scheduler, timeout="10s", set_as_default=False, security=security)
-        except FileNotFoundError as error:
-            raise click.UsageError(f"--keys {keys}: {error}") from error
-        except (ValueError, TypeError) as error:
-            raise click.UsageError(
-                f"--scheduler {scheduler}: {error}; give tcp://HOST:PORT, or tls://HOST:PORT with --keys FOLDER"
-            ) from error
-        except Exception as error:
-            # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
-            raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error!r}") from error
-        with client, client.as_current(), quiet_end():
+        with connect(scheduler, keys) as client, client.as_current(), quiet_end():
             click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
             yield client
     elif workers:

@@ -55,6 +55,8 @@ class Drive:
         Token that sets this solve's keys apart.
     saver : Saver, optional
         Saves the solve's checkpoints; it may have one to go on from.
+    c_points : bool, default False
+        Whether level 0 holds its C-points only.
 
     Attributes
     ----------
@@ -62,6 +64,8 @@ class Drive:
         How the levels are cut.
     records : list of Record
         What was done, of all cycles whose residual is known.
+    store : Store or None
+        Where blocks are that outgrow this process's memory.
     depth : int
         Longest chain of Phi so far.
     tasks : int
@@ -83,7 +87,9 @@ class Drive:
         executor: LocalExecutor | ClusterExecutor,
         run: str,
         saver: Saver | None = None,
+        c_points: bool = False,
     ) -> None:
+        self.c_points = c_points
         self.hierarchy, self.phi, self.w0, self.executor, self.run = hierarchy, phi, w0, executor, run
         self.row_bytes, self.saver = row_bytes, saver
         self.layout = Layout(())
@@ -93,6 +99,10 @@ class Drive:
         self.tasks = 0
         self.began = 0.0
         self.cycle_seconds: list[float] = []
+        # Of level 0 a cycle holds two states, and the first coarse level's values and right-hand sides.
+        size = hierarchy[0]
+        held = (4 if c_points else 3 + 2 * size.coarsening) * size.intervals * row_bytes
+        self.store = executor.store(held)
         self._numbers = itertools.count()
         self._states: dict[int, list[Delayed]] = {}
         self._reports: dict[int, Delayed] = {}
@@ -114,9 +124,18 @@ class Drive:
     # -- one submission ------------------------------------------------------------------------------------------
 
     def _builder(self, cycle: int) -> GraphBuilder:
-        book = TaskBook(self.executor.workers)
+        book = TaskBook(self.executor.workers, self.store)
         return GraphBuilder(
-            book, self.hierarchy, self.layout, self.phi, self.w0, self.run, self._numbers, cycle, self.beside
+            book,
+            self.hierarchy,
+            self.layout,
+            self.phi,
+            self.w0,
+            self.run,
+            self._numbers,
+            cycle,
+            self.beside,
+            self.c_points,
         )
 
     def _submit(
@@ -147,7 +166,7 @@ class Drive:
                 residual = self._start(guess, chunks)
             except Diverged as error:
                 self.began = time.perf_counter()
-                return Outcome(self._states.get(-1) or self._zero(), [math.nan], "diverged", str(error))
+                return Outcome(self._states.get(-1) or self._raw(guess), [math.nan], "diverged", str(error))
             return self._iterate(tol, maxiter, [residual], listener)
         finally:
             # What was submitted ahead, or before an error, is not wanted any more: dropping its futures cancels it.
@@ -155,9 +174,15 @@ class Drive:
             self._reports.clear()
             self._saving = None
 
-    def _zero(self) -> list[Delayed]:
+    def _raw(self, guess: Guess) -> list[Delayed]:
+        """Return the guess as it was given; the zero guess for the nested one."""
         builder = self._builder(0)
-        return self._submit(builder, Guess("zero").chunks(builder, self.executor), None)[0]
+        raw = (Guess("zero") if guess.kind == "nested" else guess).chunks(builder, self.executor)
+        if not self.c_points:
+            return self._submit(builder, raw, None)[0]
+        # All its points at a time are what this storage is to avoid: they are made when they are asked for.
+        graph = builder.book.graph()
+        return [Delayed(task.key, graph) for task in raw]
 
     def _start(self, guess: Guess, chunks: int | None) -> float:
         """Make the initial guess, have it evaluated, and choose the layout from what Phi cost.
@@ -165,7 +190,7 @@ class Drive:
         Returns the residual of the guess.
         """
         executor, hierarchy = self.executor, self.hierarchy
-        first = planning.first_chunks(chunks, hierarchy, executor.threads)
+        first = planning.first_chunks(chunks, hierarchy, executor.threads, self.row_bytes, self.c_points)
         if guess.kind == "nested":
             # Its coarse levels are to be cut too, before anything is known of Phi's cost.
             wanted = dask.config.get("daskmgrit.agglomerate")
@@ -173,6 +198,11 @@ class Drive:
             self.layout = cut(hierarchy, first, executor.threads, gathered)
             builder = self._builder(0)
             made = builder.nested_guess()
+            state, report = self._submit(builder, made, builder.report(made))
+        elif self.c_points:
+            self.layout = cut(hierarchy, first, executor.threads, 1)
+            builder = self._builder(0)
+            made = guess.evaluated(builder, executor)
             state, report = self._submit(builder, made, builder.report(made))
         else:
             self.layout = cut(hierarchy, first, executor.threads, 1)
@@ -193,11 +223,12 @@ class Drive:
         """Have the state made from a checkpoint, and choose the layout; returns the residuals up to there."""
         assert saver.saved is not None
         saved = saver.saved
-        first = planning.first_chunks(chunks, self.hierarchy, self.executor.threads)
+        first = planning.first_chunks(chunks, self.hierarchy, self.executor.threads, self.row_bytes, self.c_points)
         self.layout = cut(self.hierarchy, first, self.executor.threads, 1)
         self._before, self._probed = list(saved.phi_evaluations), saved.cycle
         builder = self._builder(saved.cycle)
-        made = saver.read(builder, report=True)
+        # Of C-points alone nothing is left to make, which would not show what Phi costs: begin the next C-relaxation.
+        made = builder.probe(saver.read(builder)) if self.c_points else saver.read(builder, report=True)
         state, report = self._submit(builder, made, builder.report(made))
         assert report is not None
         self._settle(report, saved.cycle)
@@ -209,7 +240,14 @@ class Drive:
         bounds = self.layout.levels[0].bounds
         cost = planning.phi_cost(self.records)
         self.layout, self.beside = planning.plan_layout(
-            self.hierarchy, chunks, self.executor.threads, self.executor.name, cost, self.row_bytes
+            self.hierarchy,
+            chunks,
+            self.executor.threads,
+            self.executor.name,
+            cost,
+            self.row_bytes,
+            self.c_points,
+            self.executor.hosts,
         )
         self._states[cycle] = state
         if self.layout.bounds(self.hierarchy) != bounds:

@@ -23,12 +23,13 @@ from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.utils import parse_timedelta
+from dask.utils import parse_bytes, parse_timedelta
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
 from daskmgrit.sealed import seal, sealed_value
+from daskmgrit.spill import Store, load
 from daskmgrit.taskbook import TaskBook
 from daskmgrit.watch import Watch, absence, bounded, excuse
 
@@ -76,6 +77,7 @@ class LocalExecutor:
     """
 
     ahead = False
+    hosts = 1
     workers: list[str] | None = None
 
     def __init__(self, name: str, get: Callable[..., Any]) -> None:
@@ -103,7 +105,21 @@ class LocalExecutor:
 
     def fetch(self, handle: Delayed, what: str) -> Any:
         """Return a result's value."""
-        return self._get(dict(handle.dask), handle.key)
+        return load(self._get(dict(handle.dask), handle.key))
+
+    def store(self, held: int) -> Store | None:
+        """Return where blocks go if a solve holds so many bytes of them, None for plain memory."""
+        limit = dask.config.get("daskmgrit.memory")
+        if self.name == "processes" or limit is None:
+            return None
+        if limit == "auto":
+            if held < 1 << 28:
+                return None
+            # Known to respect control groups; not imported where it is not needed.
+            from distributed.system import MEMORY_LIMIT
+
+            limit = MEMORY_LIMIT // 2
+        return Store(parse_bytes(limit)) if held > parse_bytes(limit) else None
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made, so that the blocks they come from may go."""
@@ -135,6 +151,7 @@ class ClusterExecutor:
         self._seen = time.monotonic()
         self.workers: list[str] | None = sorted(threads)
         self.threads = [threads[worker] for worker in self.workers]
+        self.hosts = len({worker.rpartition("://")[2].rpartition(":")[0] for worker in self.workers})
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -145,9 +162,8 @@ class ClusterExecutor:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
         root = self._root = self._submit_root() if self._root is None else self._root
         book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
-        with book.place(owner):
-            # The layer takes the annotation when it is made.
-            book.layers = {key: MaterializedLayer({key: sealed_value(key, value, TaskRef(root.key))})}
+        sealed = sealed_value(key, value, TaskRef(root.key))
+        book.layers = {key: MaterializedLayer({key: sealed}, book.note(owner))}
         book.layers |= root.dask.layers
         book.dependencies = {key: {root.key}, root.key: set()}
         # It is sent once, however large.
@@ -232,6 +248,9 @@ class ClusterExecutor:
         self._seen = time.monotonic()
         new = sorted(set(present) - set(self.workers), reverse=True)
         self.workers = [worker if worker in present or not new else new.pop() for worker in self.workers]
+
+    def store(self, held: int) -> None:
+        """Return None: workers see to their memory themselves."""
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made on the workers and held there."""

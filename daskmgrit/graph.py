@@ -15,14 +15,18 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from daskmgrit import inline, stages
+from daskmgrit import inline, recompute, stages
 from daskmgrit.cycle import nested_iteration, run_cycle
 from daskmgrit.errors import Diverged
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
+from daskmgrit.spill import by_handle
 from daskmgrit.taskbook import TaskBook
 
 __all__ = ["GraphBuilder", "chunk_points"]
+
+# They take no time and other workers wait for them: behind a long task of the same worker they would hold those up.
+URGENT = ("edge", "part", "report", "residual")
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class GraphBuilder:
     beside : bool
         Whether ``Phi_c(v)`` gets a task of its own, beside the fine residual: worth it where Phi costs far more than
         a task.
+    c_points : bool
+        Whether level 0 holds its C-points only.
     """
 
     def __init__(
@@ -69,8 +75,9 @@ class GraphBuilder:
         numbers: Iterator[int],
         cycle: int,
         beside: bool = False,
+        c_points: bool = False,
     ) -> None:
-        self.book, self.hierarchy, self.layout = book, hierarchy, layout
+        self.book, self.hierarchy, self.layout, self.c_points = book, hierarchy, layout, c_points
         self.phi, self.w0, self.run, self.cycle, self.beside = phi, w0, run, cycle, beside
         self._numbers, self._stage = numbers, next(numbers)
         self._edges: dict[tuple[str, int], Delayed] = {}
@@ -81,14 +88,15 @@ class GraphBuilder:
 
     def _add(self, name: str, level: int, chunk: int, owner: int, function: Any, *args: Any) -> Delayed:
         key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
-        return self.book.add(key, _attempt, function, *args, owner=owner)
+        return self.book.add(key, _attempt, function, *args, owner=owner, urgent=name in URGENT)
 
     def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
         """What chunk needs of its left neighbour: its block on the same worker, else only the edge."""
         if chunk == 0:
             return None
         owners, block = self.layout.levels[level].owners, blocks[chunk - 1]
-        if owners[chunk] == owners[chunk - 1]:
+        # Blocks in a store are not to be fetched for a row.
+        if owners[chunk] == owners[chunk - 1] and self.book.store is None:
             return block
         name = (block.key, owners[chunk])
         if name not in self._edges:
@@ -260,23 +268,14 @@ class GraphBuilder:
         made = []
         for j in range(len(chunks)):
             rows, carry = self._coarse(level, coarse, j)
-            first, points = chunk_points(size.coarsening, size.steps, chunks.bounds, j)
-            made.append(
-                self._add(
-                    "interpolate",
-                    level,
-                    j,
-                    chunks.owners[j],
-                    stages.interpolate,
-                    self.phi,
-                    rows,
-                    level,
-                    first,
-                    points,
-                    size.coarsening,
-                    carry,
-                )
-            )
+            span = chunk_points(size.coarsening, size.steps, chunks.bounds, j)
+            function: Any
+            args: tuple[Any, ...]
+            if level == 0 and self.c_points:
+                function, args = recompute.interpolate, (self.phi, rows, *span, size.coarsening, size.steps, carry)
+            else:
+                function, args = stages.interpolate, (self.phi, rows, level, *span, size.coarsening, carry)
+            made.append(self._add("interpolate", level, j, chunks.owners[j], function, *args))
         return made
 
     # -- what the driver asks for --------------------------------------------------------------------------------
@@ -368,6 +367,7 @@ def _diverged(values: Any) -> Diverged | None:
     return None
 
 
+@by_handle
 def _edge(block: Any) -> Any:
     return block.edge()
 

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 from dask.delayed import Delayed
 
-from daskmgrit import stages
+from daskmgrit import recompute, stages
 from daskmgrit.errors import ClusterError
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import GraphBuilder, chunk_points
@@ -52,6 +52,27 @@ class Guess:
             builder.chunk_task("guess", j, stages.given, builder.phi, piece, builder.w0, first, size.coarsening)
             for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
         ]
+
+    def evaluated(self, builder: GraphBuilder, executor: LocalExecutor | ClusterExecutor) -> list[Delayed]:
+        """Add what makes each chunk of level 0 and evaluates it, in one task: no more than its C-points remain."""
+        layout, size = builder.layout.levels[0], builder.hierarchy[0]
+        m, made = size.coarsening, []
+        values = _bring(self.values, executor) if isinstance(self.values, da.Array) else self.values
+        for j in range(len(layout)):
+            first, points = chunk_points(m, size.steps, layout.bounds, j)
+            function: Any
+            args: tuple[Any, ...]
+            if self.kind == "given":
+                rows = values[max(first * m - 1, 0) : first * m + points]
+                if isinstance(rows, da.Array):
+                    piece = rows.rechunk(-1).to_delayed().ravel()[0]
+                else:
+                    piece = executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j])
+                function, args = recompute.initial_given, (piece, builder.w0, first, m, size.steps)
+            else:
+                function, args = recompute.initial, (self.kind, builder.w0, first, points, m, size.steps)
+            made.append(builder.chunk_task("initial", j, function, builder.phi, *args))
+        return made
 
 
 def _bring(values: da.Array, executor: LocalExecutor | ClusterExecutor) -> da.Array:

@@ -177,6 +177,7 @@ class MGRIT:
         checkpoint: Any = None,
         progress: bool = False,
         timeout: float | str | None = None,
+        storage: str = "full",
     ) -> Any:
         """Solve for the states at all steps.
 
@@ -211,6 +212,10 @@ class MGRIT:
             Seconds, or a time such as "5 minutes": how long to wait for workers: for the first, for new ones when all
             are lost, for one that does not answer, for any to get on. By default ``daskmgrit.worker-timeout`` of
             ``dask.config``.
+        storage : {"full", "c-points"}, default "full"
+            "c-points" keeps no F-points of level 0: 1/m of the memory, the same bits, no more Phi per cycle, N/m more
+            for the initial guess. ``result.weights`` then makes its F-points, by up to N Phi, each time that they are
+            computed; a chunk at a time, so that a function of them needs no more memory either.
 
         Returns
         -------
@@ -248,7 +253,7 @@ class MGRIT:
                 weights = await client.compute(result.weights)
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
-            how = {"checkpoint": checkpoint, "progress": progress, "timeout": timeout}
+            how = {"checkpoint": checkpoint, "progress": progress, "timeout": timeout, "storage": storage}
             return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         start = check_w0(w0)
@@ -256,10 +261,8 @@ class MGRIT:
         tol = 1e-9 * math.sqrt(self.steps) if tol is None else _check_tol(tol)
         maxiter = _check_maxiter(maxiter)
         guess = check_guess(initial_guess, self.steps, start)
-        policy = as_checkpoint(checkpoint)
-        return self._run(
-            begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, None, progress, timeout
-        )
+        policy, rest = as_checkpoint(checkpoint), (progress, timeout, _check_storage(storage))
+        return self._run(begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, None, *rest)
 
     def resume(
         self,
@@ -272,6 +275,7 @@ class MGRIT:
         callback: Callback | None = None,
         progress: bool = False,
         timeout: float | str | None = None,
+        storage: str | None = None,
     ) -> Any:
         """Go on with a solve from its last checkpoint, with the same bits as if it had not stopped.
 
@@ -284,8 +288,9 @@ class MGRIT:
             The directory that was given to :meth:`solve`. A Checkpoint also says how often to save from now on.
         w0 : array_like, shape (s,), optional
             The initial state, to compare with the checkpoint's. Needed if it was an array of another library.
-        tol, maxiter
+        tol, maxiter, storage
             As for :meth:`solve`; by default those of the solve that saved the checkpoint. `maxiter` counts all cycles.
+            The storage may be another: the bits are the same.
         chunks, client, callback, progress, timeout
             As for :meth:`solve`.
 
@@ -293,8 +298,8 @@ class MGRIT:
         -------
         Result
             Of the whole solve; only its records and timings are of this part. `phi_evaluations` hold what led to the
-            checkpoint, what was done since, and one F-relaxation to make the state from its C-points. From an
-            asynchronous client's event loop, a coroutine that gives it.
+            checkpoint, what was done since, and one F-relaxation to make the state from its C-points (with "c-points"
+            up to the C-relaxation after it). From an asynchronous client's event loop, a coroutine that gives it.
 
         Raises
         ------
@@ -316,7 +321,7 @@ class MGRIT:
         ('maxiter', 'tol', True)
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
-            how: dict[str, Any] = {"progress": progress, "timeout": timeout}
+            how: dict[str, Any] = {"progress": progress, "timeout": timeout, "storage": storage}
             return solve_in_thread(partial(self.resume, checkpoint, w0, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         policy = as_checkpoint(checkpoint)
@@ -330,9 +335,9 @@ class MGRIT:
         tol = saved.solve["tol"] if tol is None else _check_tol(tol)
         maxiter = saved.solve["maxiter"] if maxiter is None else _check_maxiter(maxiter)
         guess = Guess("checkpoint")
-        return self._run(
-            begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, saved, progress, timeout
-        )
+        storage = saved.solve.get("storage", "full") if storage is None else storage
+        rest = progress, timeout, _check_storage(storage)
+        return self._run(begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, saved, *rest)
 
     def _run(
         self,
@@ -349,6 +354,7 @@ class MGRIT:
         saved: Saved | None,
         progress: bool,
         timeout: float | str | None,
+        storage: str,
     ) -> Result:
         """Solve from a guess or a checkpoint."""
         wanted = check_chunks(chunks, self.hierarchy)
@@ -370,7 +376,7 @@ class MGRIT:
         done = saved.cycle if saved else 0
         with (
             executor.session(),
-            open_saver(policy, saved, executor, start, {"tol": tol, "maxiter": maxiter}) as saver,
+            open_saver(policy, saved, executor, start, {"tol": tol, "maxiter": maxiter, "storage": storage}) as saver,
             Progress(progress, tol, maxiter, begin) as lines,
             ExitStack() as stack,
         ):
@@ -378,20 +384,27 @@ class MGRIT:
             initial = executor.put(given, f"w0-{run}")
             if saver is not None:
                 saver.identify(executor, self.hierarchy, phi, initial, library_of(given), run)
-            drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run, saver)
+            c_points = storage == "c-points"
+            drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run, saver, c_points)
+            makes_f = phi if c_points else None
             watch = stack.enter_context(Listener(executor, drive, self.phi, wanted, tol, maxiter))
+
+            def array(state: list[Delayed], name: str) -> Any:
+                return as_array(state, drive.layout, self.hierarchy, start, name, makes_f)
 
             def listener(cycle: int, residual: float, state: list[Delayed]) -> bool:
                 lines.line(cycle, residual)
                 watch.cycle(cycle, residual)
                 if callback is None or cycle == done:
                     return False
-                name = f"weights-{run}-{cycle}"
-                return bool(callback(cycle, residual, as_array(state, drive.layout, self.hierarchy, start, name)))
+                return bool(callback(cycle, residual, array(state, f"weights-{run}-{cycle}")))
 
             outcome = drive.solve(guess, wanted, tol, maxiter, listener)
-            weights = executor.keep(as_array(outcome.state, drive.layout, self.hierarchy, start, f"weights-{run}"))
-            final = last_row(outcome.state, drive.layout, executor, run)
+            weights = array(outcome.state, f"weights-{run}")
+            if not c_points and drive.store is None:
+                weights = executor.keep(weights)
+            final, records = last_row(outcome.state, drive.layout, executor, run, makes_f)
+            drive.records.extend(records)
             watch.end(outcome.reason, outcome.message)
         iterations = len(outcome.residuals) - 1
         phi_seconds = [0.0] * len(self.hierarchy)
@@ -429,6 +442,12 @@ def _check_tol(tol: Any) -> float:
 
 def _check_maxiter(maxiter: Any) -> int:
     return integer_option("maxiter", maxiter, 0, "it is the largest number of cycles")
+
+
+def _check_storage(storage: Any) -> str:
+    if storage not in ("full", "c-points"):
+        raise ValueError(f'storage={storage!r} is not known: give "full", or "c-points" for less memory')
+    return str(storage)
 
 
 def check_w0(w0: Any) -> np.ndarray:

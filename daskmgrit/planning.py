@@ -35,9 +35,13 @@ def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
     return integer_option("chunks", chunks, 1, remedy, most)
 
 
-def task_overhead(scheduler: str) -> float:
-    """Return the wall time that one task costs beyond its work, in seconds."""
-    return float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
+def task_overhead(scheduler: str, hosts: int = 1) -> float:
+    """Return the wall time that one task costs beyond its work, in seconds.
+
+    Where a cluster has several hosts each sees to its own tasks, and what the scheduler does for a task remains.
+    """
+    overhead = float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
+    return max(overhead / hosts, min(overhead, float(parse_timedelta(dask.config.get("daskmgrit.scheduler-overhead")))))
 
 
 def phi_cost(records: Iterable[Record]) -> float:
@@ -49,9 +53,19 @@ def phi_cost(records: Iterable[Record]) -> float:
     return seconds / evaluations if evaluations else 0.0
 
 
-def first_chunks(chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int]) -> int:
+def first_chunks(
+    chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int], row_bytes: int = 0, c_points: bool = False
+) -> int:
     """Return the number of chunks for the initial guess, whose evaluation shows the cost of Phi."""
-    return chunks if chunks is not None else min(sum(threads), most_chunks(hierarchy))
+    if chunks is not None:
+        return chunks
+    least = _least_c_chunks(hierarchy, row_bytes) if c_points else 1
+    return min(max(sum(threads), least), most_chunks(hierarchy))
+
+
+def _least_c_chunks(hierarchy: Hierarchy, row_bytes: int) -> int:
+    """Chunks that keep a task's memory small where only C-points are held."""
+    return math.ceil(hierarchy[0].intervals * row_bytes / parse_bytes(dask.config.get("daskmgrit.c-chunk-bytes")))
 
 
 def plan_layout(
@@ -61,12 +75,15 @@ def plan_layout(
     scheduler: str,
     cost: float,
     row_bytes: int = 0,
+    c_points: bool = False,
+    hosts: int = 1,
 ) -> tuple[Layout, bool]:
     """Choose the layout.
 
-    Splitting a stage of n F-intervals into P chunks turns its wall time from n*cost into n*cost/P + P*overhead, so
-    P = sqrt(n*cost/overhead) chunks are best, one per thread at most; and a level is worth splitting while
-    that saves time, or while bringing it to one worker would take longer than its tasks.
+    The stages of a cycle do (2m + 1)/3 Phi per F-interval on average. One with n F-intervals, cut into P chunks, takes
+    the time of ceil(n/P) of them and P times a task's overhead; the P for which that is least is taken, one chunk per
+    thread at most. A level is worth splitting while that saves time, or while bringing it to one worker would take
+    longer than its tasks.
 
     Parameters
     ----------
@@ -82,6 +99,11 @@ def plan_layout(
         Seconds of Phi per state update.
     row_bytes : int, default 0
         Bytes of a state.
+    c_points : bool, default False
+        Whether level 0 holds its C-points only. Then there are more chunks than threads where memory asks for it, and
+        level 0 always has tasks of its own.
+    hosts : int, default 1
+        Machines that the workers are on.
 
     Returns
     -------
@@ -97,39 +119,58 @@ def plan_layout(
     ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
     ...     print([len(level) for level in layout.levels])
     []
-    [4, 4]
+    [6, 6]
     [8, 8, 8, 8, 4, 3, 2]
     """
-    overhead = task_overhead(scheduler)
+    overhead = task_overhead(scheduler, hosts)
     if chunks is None:
-        best = math.sqrt(hierarchy[0].intervals * cost / overhead)
+        best = _best_chunks(hierarchy, sum(threads), overhead, cost)
         # A chunk that is too large for one worker is worse than any overhead.
         least = math.ceil(hierarchy[0].steps * row_bytes / parse_bytes(dask.config.get("daskmgrit.chunk-bytes")))
-        chunks = max(1, min(sum(threads), max(int(best), least), most_chunks(hierarchy)))
+        chunks = max(1, min(sum(threads), max(best, least)))
+        if c_points:
+            chunks = max(chunks, _least_c_chunks(hierarchy, row_bytes))
+        chunks = min(chunks, most_chunks(hierarchy))
     wanted = dask.config.get("daskmgrit.agglomerate")
     if wanted == "auto":
         # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
         travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
         whole = cut(hierarchy, chunks, threads)
-        gathered = 0 if chunks == 1 else _gathered(hierarchy, whole, overhead, cost, travel)
+        gathered = _gathered(hierarchy, whole, overhead, cost, travel, row_bytes) if chunks > 1 else int(c_points)
     else:
-        gathered = max(int(wanted), 1 if chunks > 1 else 0)
+        gathered = max(int(wanted), 1 if chunks > 1 or c_points else 0)
     layout = cut(hierarchy, chunks, threads, gathered)
     beside = dask.config.get("daskmgrit.beside")
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
-        beside = bool(layout.levels) and chunks < sum(threads) and per_chunk > 10 * overhead
+        beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead
     return layout, bool(beside)
 
 
-def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float) -> int:
+def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
+    """Return the number of chunks for which a stage takes least."""
+    size = hierarchy[0]
+    # The last C-point is an F-interval without F-points where m divides N.
+    intervals = math.ceil(size.steps / size.coarsening)
+    each = (2 * size.coarsening + 1) / 3 * cost
+    ideal = min(threads, intervals, max(1, int(math.sqrt(intervals * each / overhead))))
+    # Chunks that are all but equal: a little longer or shorter than the ideal.
+    longest = math.ceil(intervals / ideal)
+    tried = [math.ceil(intervals / length) for length in range(max(1, longest - 2), longest + 3)]
+    allowed = [chunks for chunks in (*tried, ideal) if chunks <= threads]
+    return min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
+
+
+def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float, row_bytes: int) -> int:
     """First level that costs more to split than to bring together."""
+    # One worker holds a gathered level's values and right-hand sides, and as much again while it makes them.
+    most = parse_bytes(dask.config.get("daskmgrit.chunk-bytes")) / 4
     for number, level in enumerate(layout.levels):
         size, parts = hierarchy[number], len(level)
         # Three stages (relax, restrict, correct), each of about half the level's points.
         together = 3 * size.intervals * cost + (size.steps + 1) * travel
         apart = 3 * (size.intervals * cost / parts + parts * overhead)
-        if number and together <= apart:
+        if number and together <= apart and (size.steps + 1) * row_bytes <= most:
             return number
     return layout.gathered

@@ -14,17 +14,22 @@ import numpy as np
 from daskmgrit import restriction
 from daskmgrit.backend import as_block, compact, device, move_like, namespace, nbytes, to_host
 from daskmgrit.block import Block, Edge, Part, Record, Settled, place_counts, spread
+from daskmgrit.cpoints import CPoints, arrive_from_c
 from daskmgrit.propagators.contract import Meter, stages_of
 from daskmgrit.relaxation import Array, Phi, arrivals, c_relaxation, f_relaxation, row_norms
+from daskmgrit.spill import by_handle
 
 __all__ = [
     "CoarseStep",
     "Restricted",
+    "calls_of_first",
+    "calls_of_last",
     "coarse_solve",
     "coarse_step",
     "correct",
     "enter",
     "initial",
+    "injected",
     "interpolate",
     "probe",
     "relax",
@@ -74,14 +79,16 @@ def _edge(left: Left) -> Edge | None:
     return None if left is None else left.edge()
 
 
-def _calls_of_first(batches: Sequence[int], rows: int) -> Array:
+def calls_of_first(batches: Sequence[int], rows: int) -> Array:
     """How many of these calls each of the rows took part in, where a call has the first so many rows."""
+    if all(count >= rows for count in batches):
+        return np.full(rows, len(batches))
     return np.sum([np.arange(rows) < count for count in batches], axis=0, dtype=int) + np.zeros(rows, int)
 
 
-def _calls_of_last(batches: Sequence[int], rows: int) -> Array:
+def calls_of_last(batches: Sequence[int], rows: int) -> Array:
     """Likewise, where a call has the last so many rows."""
-    return _calls_of_first(batches, rows)[::-1]
+    return calls_of_first(batches, rows)[::-1]
 
 
 def _behind(block: Block, edge: Edge | None) -> Array:
@@ -95,9 +102,11 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
     if block.arrived is not None:
         return block.arrived, block.depth
     edge = _edge(left)
+    if isinstance(block, CPoints):
+        return arrive_from_c(meter, block, edge, kind)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, _behind(block, edge) + _calls_of_last(meter.batches, arrived.shape[0])
+    return arrived, _behind(block, edge) + calls_of_last(meter.batches, arrived.shape[0])
 
 
 def initial(phi: Phi, block: Block, left: Left) -> Block:
@@ -120,10 +129,10 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
             norms[j::m] = row_norms(rows - block.points[j])
     # These calls were for F-points, first of all, and then for the C-points.
     fine = sum(count > 0 for count in counts[1:]) * stages_of(phi, level)
-    depth = _calls_of_first(meter.batches[:fine], counts[0]) + _calls_of_last(meter.batches[fine:], counts[0])
+    depth = calls_of_first(meter.batches[:fine], counts[0]) + calls_of_last(meter.batches[fine:], counts[0])
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
-    depth += _calls_of_first(meter.batches, counts[0])
+    depth += calls_of_first(meter.batches, counts[0])
     return replace(block, points=points, depth=depth, settled=Settled(norms, int(depth.max()), tuple(meter.records)))
 
 
@@ -153,13 +162,12 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle:
             block.first,
             block.level,
         )
-    return Block(
-        block.level,
-        block.first,
-        points,
-        block.rhs,
-        depth + _calls_of_first(meter.batches, len(depth)),
-        records + tuple(meter.records),
+    return replace(
+        block,
+        points=points,
+        depth=depth + calls_of_first(meter.batches, len(depth)),
+        records=records + tuple(meter.records),
+        arrived=None,
         settled=settled,
     )
 
@@ -189,7 +197,7 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     before = meter.restrict(edge.last_c, block.level) if edge else None
     with meter.stage("coarse step", block.level + 1, block.first):
         values = restriction.coarse_step(meter, v, before, block.first, block.level + 1)
-    depth = _behind(block, edge) + _calls_of_last(meter.batches, values.shape[0])
+    depth = _behind(block, edge) + calls_of_last(meter.batches, values.shape[0])
     return CoarseStep(values, depth, tuple(meter.records))
 
 
@@ -225,7 +233,7 @@ def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], l
     if m > 2:
         with meter.stage("F-relaxation", level, first):
             points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
-        depth = depth + _calls_of_first(meter.batches, len(depth))
+        depth = depth + calls_of_first(meter.batches, len(depth))
     points = tuple(compact(rows) for rows in points)
     return Block(level, first, points, rhs, depth, records + tuple(meter.records))
 
@@ -239,8 +247,21 @@ def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: b
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
     carried = coarse.records if records else ()
-    depth = np.maximum(block.depth, coarse.depths(*span)) + _calls_of_first(meter.batches, len(block.depth))
-    return Block(block.level, block.first, points, block.rhs, depth, block.records + carried + tuple(meter.records))
+    depth = np.maximum(block.depth, coarse.depths(*span)) + calls_of_first(meter.batches, len(block.depth))
+    records_now = block.records + carried + tuple(meter.records)
+    return replace(block, points=points, depth=depth, records=records_now, arrived=None, settled=None)
+
+
+def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: int) -> Array:
+    """Return a coarse level's states as so many C-points of `level`."""
+    rows = compact(coarse.rows(first, first + count))
+    transfer = meter.transfer(level)
+    if transfer is not None:
+        rows = transfer.interpolate(rows, level)
+        if first == 0:
+            # The initial value is not what is left of it after restriction.
+            rows = namespace(rows).concat((meter.start(level), rows[1:, ...]))
+    return rows
 
 
 def interpolate(
@@ -249,17 +270,11 @@ def interpolate(
     """Inject a coarse initial guess to a chunk of so many points, then F-relaxation with g = 0."""
     meter = Meter(phi, 0)
     counts = place_counts(points, m)
-    rows = compact(coarse.rows(first, first + counts[0]))
-    transfer = meter.transfer(level)
-    if transfer is not None:
-        rows = transfer.interpolate(rows, level)
-        if first == 0:
-            # The initial value is not what is left of it after restriction.
-            rows = namespace(rows).concat((meter.start(level), rows[1:, ...]))
+    rows = injected(meter, coarse, level, first, counts[0])
     with meter.stage("F-relaxation", level, first):
         states = f_relaxation(meter, rows, counts, None, first, level)
     carried = coarse.records if records else ()
-    depth = coarse.depths(first, first + counts[0]) + _calls_of_first(meter.batches, counts[0])
+    depth = coarse.depths(first, first + counts[0]) + calls_of_first(meter.batches, counts[0])
     return Block(level, first, states, None, depth, carried + tuple(meter.records))
 
 
@@ -272,7 +287,7 @@ def restore(phi: Phi, c_points: Array, first: int, points: int, m: int, cycle: i
     counts = place_counts(points, m)
     with meter.stage("F-relaxation", 0, first):
         states = f_relaxation(meter, c_points, counts, None, first, 0)
-    chain, records = depth + _calls_of_first(meter.batches, counts[0]), tuple(meter.records)
+    chain, records = depth + calls_of_first(meter.batches, counts[0]), tuple(meter.records)
     if report:
         return Block(0, first, states, None, chain, settled=Settled(np.zeros(0), int(chain.max()), records))
     return Block(0, first, states, None, chain, records)
@@ -297,9 +312,10 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
     ready = [cut(block.arrived, block) for block in blocks if block.arrived is not None]
     arrived = xp.concat(ready) if len(ready) == len(blocks) else None
     depth = np.concatenate([cut(block.depth, block) for block in blocks])
-    return Block(blocks[0].level, lo, points, None, depth, arrived=arrived)
+    return replace(blocks[0], first=lo, points=points, rhs=None, depth=depth, records=(), arrived=arrived, settled=None)
 
 
+@by_handle
 def report(blocks: Sequence[Block]) -> Settled:
     """Put the reports of several chunks together, in their order."""
     settled = [block.settled for block in blocks if block.settled is not None]

@@ -22,6 +22,7 @@ from daskmgrit.block import Block
 from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.cpoints import CPoints
 from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
 from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import GraphBuilder, chunk_points
@@ -199,7 +200,8 @@ class Saver:
     def read(self, builder: GraphBuilder, report: bool = False) -> list[Delayed]:
         """Add the tasks that make the state of level 0 from the last checkpoint.
 
-        They depend on nothing but phi: what the state was first made from may be forgotten.
+        They depend on nothing but phi: what the state was first made from may be forgotten. Blocks that hold all
+        points may report; C-points are no more than what is in the file.
         """
         assert self.saved is not None
         saved, size = self.saved, builder.hierarchy[0]
@@ -215,23 +217,20 @@ class Saver:
                 for column in range(-(-self._w0.size // step))
             ]
             wanted = {name: saved.checksums.get(name, "") for name in ["zarr.json", *names]}
-            tasks.append(
-                builder.chunk_task(
-                    "load",
-                    j,
-                    _read,
-                    builder.phi,
-                    builder.w0,
-                    str(saved.path),
-                    saved.chunk,
-                    wanted,
-                    (first, last, points),
-                    size.coarsening,
-                    saved.cycle,
-                    saved.depth,
-                    report,
-                )
+            source = (
+                builder.phi,
+                builder.w0,
+                str(saved.path),
+                saved.chunk,
+                wanted,
+                (first, last, points),
+                size.coarsening,
             )
+            if builder.c_points:
+                task = builder.chunk_task("load", j, _read_c_points, *source, size.steps, saved.depth)
+            else:
+                task = builder.chunk_task("load", j, _read, *source, saved.cycle, saved.depth, report)
+            tasks.append(task)
         return tasks
 
     def close(self) -> None:
@@ -307,3 +306,19 @@ def _read(
     first, last, points = span
     rows = move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
     return stages.restore(phi, rows, first, points, m, cycle, depth, report)
+
+
+def _read_c_points(
+    phi: Phi,
+    w0: Array | Origin,
+    path: str,
+    chunk: tuple[int, int],
+    checksums: dict[str, str],
+    span: tuple[int, int, int],
+    m: int,
+    steps: int,
+    depth: int,
+) -> CPoints:
+    first, last, _ = span
+    rows = move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
+    return CPoints(0, first, (rows,), None, np.full(last - first, depth), m=m, steps=steps)

@@ -91,10 +91,14 @@ class GradientDescent:
         self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages)
         self._average = bool(getattr(data, "average", False))
         self._per_step: int | None = getattr(data, "per_step", None)
+        self._stages: dict[int, int] = {}
 
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
-        return self.coarse.stages(self.rate.length(level), level)
+        # Asked for with every call.
+        if level not in self._stages:
+            self._stages[level] = self.coarse.stages(self.rate.length(level), level)
+        return self._stages[level]
 
     def shortfall(self, level: int) -> float:
         """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""

@@ -1,0 +1,123 @@
+"""The command ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# Before NumPy is imported: seconds of processor time are those of one core.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
+import click
+
+from benchmarks import listening as listening_module
+from benchmarks import memory as memory_module
+from benchmarks import overhead as overhead_module
+from benchmarks import peers as peers_module
+from benchmarks import scaling as scaling_module
+from benchmarks import tables
+from benchmarks.environment import environment
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+FULL = click.option("--full", is_flag=True, help="More sizes, at full size: takes up to an hour.")
+PYTHON = click.option("--pymgrit", metavar="PYTHON", help="An interpreter that has PyMGRIT.  [default: made once]")
+PLOT = click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Plot speedup against threads."
+)
+
+
+def note(text: str) -> None:
+    """Say what is under way."""
+    click.echo(text, err=True)
+
+
+def show(report: dict[str, Any], as_json: bool) -> None:
+    """Print what was measured, as JSON or as tables, and on what."""
+    report = report | {"environment": environment()}
+    click.echo(json.dumps(report) if as_json else tables.text(report))
+
+
+@click.group()
+def main() -> None:
+    """Measure, side by side, and print ratios: seconds alone mean little on a machine that others use, too."""
+
+
+@main.command()
+@FULL
+@PYTHON
+@AS_JSON
+def peers(full: bool, pymgrit: str | None, as_json: bool) -> None:
+    """XOR by PyMGRIT and by this package: histories entry by entry, and processor time."""
+    show(_peers(full, pymgrit), as_json)
+
+
+@main.command()
+@FULL
+@AS_JSON
+def overhead(full: bool, as_json: bool) -> None:
+    """What a solve takes beside Phi, against empty tasks."""
+    show(_overhead(full), as_json)
+
+
+@main.command()
+@FULL
+@PLOT
+@AS_JSON
+def scaling(full: bool, plot: Path | None, as_json: bool) -> None:
+    """Speedup of steps that wait, against the critical path and the plan."""
+    show(_scaling(full, plot), as_json)
+
+
+@main.command()
+@FULL
+@AS_JSON
+def memory(full: bool, as_json: bool) -> None:
+    """Memory, with all points held and with C-points only."""
+    show(_memory(full), as_json)
+
+
+@main.command()
+@click.option("--pairs", type=click.IntRange(min=1), default=6, show_default=True, help="Pairs of solves.")
+def listening(pairs: int) -> None:
+    """What the dashboard's listening costs."""
+    listening_module.main(pairs)
+
+
+@main.command("all")
+@FULL
+@PYTHON
+@PLOT
+@AS_JSON
+def everything(full: bool, pymgrit: str | None, plot: Path | None, as_json: bool) -> None:
+    """Peers, overhead, scaling and memory."""
+    show(_peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _memory(full), as_json)
+
+
+def _peers(full: bool, pymgrit: str | None) -> dict[str, Any]:
+    try:
+        python = peers_module.pymgrit_python(pymgrit, note)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    return {"peers": peers_module.peers(python, repeats=9 if full else 5, note=note)}
+
+
+def _overhead(full: bool) -> dict[str, Any]:
+    return {"overhead": overhead_module.overhead(repeats=9 if full else 3, note=note)}
+
+
+def _scaling(full: bool, plot: Path | None) -> dict[str, Any]:
+    report = scaling_module.scaling(scaling_module.WHOLE if full else scaling_module.QUICK, note)
+    if plot:
+        scaling_module.plot(report, plot)
+    return {"scaling": report}
+
+
+def _memory(full: bool) -> dict[str, Any]:
+    return {"memory": memory_module.memory(memory_module.WHOLE if full else memory_module.QUICK, note)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(prog_name="python -m benchmarks"))

@@ -1,0 +1,204 @@
+"""What a solve takes beside Phi, against what Dask itself takes for as many empty tasks in the same shape."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+import numpy as np
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+import daskmgrit as dm
+from benchmarks.waiting import Idle, Waits
+from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.plan.cost import PhiCost
+from daskmgrit.plan.trace import Submitted, Trace, trace
+from daskmgrit.taskbook import TaskBook
+
+__all__ = ["cluster", "moved_bytes", "overhead", "run_empty"]
+
+STEPS, CYCLES = 512, 5
+SIZE = 1000
+# Seconds that an empty graph is waited for.
+PATIENCE = 300
+
+
+@contextmanager
+def cluster(workers: int, threads: int = 1) -> Iterator[Any]:
+    """A cluster of processes on loopback, and its client."""
+    from distributed import Client, LocalCluster
+
+    # Tasks that a solve has submitted ahead are cancelled at its end, which Dask warns of where its workers end, too.
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        ) as local,
+        Client(local) as client,
+    ):
+        client.wait_for_workers(workers, timeout=60)
+        yield client
+
+
+def _empty(*args: Any) -> None:
+    """An empty task."""
+
+
+def _books(traced: Trace, workers: list[str]) -> list[tuple[TaskBook, list[str], set[str]]]:
+    """Build all graphs of a solve with empty tasks: with each, what later ones need, and what it needs of earlier."""
+    run = uuid.uuid4().hex[:8]
+    events = [event for event in traced.events if isinstance(event, Submitted)]
+    later: list[set[str]] = [set() for _ in events]
+    for number, event in enumerate(events):
+        mine = {task.key for task in event.tasks}
+        for task in event.tasks:
+            for earlier in range(number):
+                later[earlier] |= {key for key in task.needs if key not in mine}
+    books = []
+    for number, event in enumerate(events):
+        book = TaskBook(workers)
+        made: dict[str, Delayed] = {}
+        outer: set[str] = set()
+        for task in event.tasks:
+            args = []
+            for key in task.needs:
+                if key in made:
+                    args.append(made[key])
+                else:
+                    # To be replaced by the future, once there is one.
+                    name = f"{key}-{run}"
+                    args.append(Delayed(name, HighLevelGraph({name: {name: None}}, {name: set()})))
+                    outer.add(name)
+            urgent = task.rank[0] < 0
+            made[task.key] = book.add(f"{task.key}-{run}", _empty, *args, owner=task.owner, urgent=urgent)
+        waited = {event.key for event in traced.events if not isinstance(event, Submitted)}
+        wanted = [f"{key}-{run}" for key in made if key in later[number] or key in waited]
+        # The last state is wanted, too.
+        books.append((book, wanted or [f"{event.tasks[-1].key}-{run}"], outer))
+    return books
+
+
+def run_empty(client: Any, traced: Trace) -> float:
+    """Submit the graphs of a solve with empty tasks, waiting where the solve waits; return the seconds.
+
+    The graphs are built before the clock starts: what is timed is Dask.
+    """
+    from distributed import wait
+
+    workers = sorted(client.nthreads())
+    books = iter(_books(traced, workers))
+    futures: dict[str, Any] = {}
+    run = ""
+    clock = time.perf_counter()
+    for event in traced.events:
+        if isinstance(event, Submitted):
+            book, wanted, outer = next(books)
+            for name in outer:
+                book.layers[name] = MaterializedLayer({name: futures[name]})
+            futures.update(zip(wanted, client.get(book.graph(), wanted, sync=False), strict=True))
+            run = wanted[0].rpartition("-")[2]
+        else:
+            futures[f"{event.key}-{run}"].result(timeout=PATIENCE)
+    wait(list(futures.values()), timeout=PATIENCE)
+    return time.perf_counter() - clock
+
+
+def moved_bytes(client: Any) -> int:
+    """Bytes that went from worker to worker since the last call."""
+
+    def collect(dask_worker: Any) -> int:
+        log = list(dask_worker.transfer_incoming_log)
+        dask_worker.transfer_incoming_log.clear()
+        return sum(entry["total"] for entry in log)
+
+    return sum(client.run(collect).values())
+
+
+def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 3, note: Any = print) -> dict[str, Any]:
+    """Measure on two worker processes, with as many chunks, every level in tasks of its own.
+
+    Parameters
+    ----------
+    phis : tuple of float
+        Seconds that a call of Phi takes, for the share of the time inside Phi.
+    repeats : int
+        Solves and empty graphs, in turn.
+    note : callable
+        Is told what is under way.
+    """
+    w0 = np.linspace(1, 2, SIZE)
+    hierarchy = build_hierarchy(STEPS)
+    report: dict[str, Any] = {"steps": STEPS, "weights": SIZE, "workers": 2, "cycles": CYCLES}
+    with cluster(2) as client, dask.config.set({"daskmgrit.agglomerate": 99, "daskmgrit.beside": False}):
+
+        def solve(phi: Any, cycles: int = CYCLES, agglomerate: Any = 99) -> Any:
+            with dask.config.set({"daskmgrit.agglomerate": agglomerate}):
+                return dm.MGRIT(phi, STEPS).solve(w0, tol=0, maxiter=cycles, chunks=2, client=client)
+
+        traced = trace(hierarchy, [1, 1], PhiCost(1e-6), chunks=2, cycles=CYCLES, row_bytes=w0.nbytes)
+        solve(Idle(), 1)
+        run_empty(client, traced)
+        ours, empty = [], []
+        for number in range(repeats):
+            note(f"empty tasks and a solve, {number + 1} of {repeats}")
+            empty.append(run_empty(client, traced))
+            result = solve(Idle())
+            # Two workers share the time inside Phi, which is next to none.
+            ours.append(result.timings["total"] - sum(result.timings["phi"]) / 2)
+        ratios = [a / b for a, b in zip(ours, empty, strict=True)]
+        moved_bytes(client)
+        few = solve(Idle(), 2)
+        short = moved_bytes(client)
+        many = solve(Idle(), 2 + CYCLES)
+        report |= {
+            "tasks": result.tasks,
+            "empty_tasks": len(traced.tasks),
+            "seconds": ours,
+            "empty_seconds": empty,
+            "ratio": statistics.median(ratios),
+            "ratios": ratios,
+            "milliseconds_per_task": 1e3 * statistics.median(ours) / result.tasks,
+            "tasks_per_cycle": (many.tasks - few.tasks) / CYCLES,
+            "bytes_per_cycle": (moved_bytes(client) - short) / CYCLES,
+            "shares": [],
+        }
+        for seconds in phis:
+            note(f"Phi of {1e3 * seconds:g} ms a call")
+            # As a user has it: the solve chooses which levels run within one task.
+            result = solve(Waits(Idle(), seconds, together=True), CYCLES, "auto")
+            spent, inside = sum(result.timings["cycles"]), _inside(result)
+            report["shares"].append(
+                {
+                    "phi_seconds": seconds,
+                    "seconds": spent,
+                    "share": inside / spent,
+                    "path_share": seconds * _chain(result) / spent,
+                }
+            )
+    return report
+
+
+def _inside(result: Any) -> float:
+    """Seconds of the cycles in which at least one worker was inside Phi."""
+    spans = sorted((record.start, record.start + record.phi_seconds) for record in result.records if record.cycle > 0)
+    covered, end = 0.0, 0.0
+    for start, stop in spans:
+        covered += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return covered
+
+
+def _chain(result: Any) -> int:
+    """Calls of Phi in a row, of the cycles."""
+    before = [record for record in result.records if record.cycle == 0]
+    return int(result.critical_path) - max((record.calls for record in before), default=0)

@@ -1,0 +1,148 @@
+"""The same solves by PyMGRIT and by this package: histories entry by entry, and processor time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+
+import daskmgrit as dm
+from daskmgrit.problems import xor
+
+__all__ = ["TOLERANCE", "peers", "pymgrit_python"]
+
+REQUIREMENTS = ("numpy<2", "pymgrit==1.0.6", "mpich")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "daskmgrit" / "pymgrit-1.0.6"
+# Largest relative difference of two histories' entries: sums are taken in another order.
+TOLERANCE = 1e-6
+# Below this a residual is rounding.
+FLOOR = 1e-13
+
+
+def pymgrit_python(given: str | None, note: Any = print) -> str:
+    """Return an interpreter that has PyMGRIT; by default of an environment made for it, once, in the user's cache.
+
+    Raises
+    ------
+    RuntimeError
+        If it cannot be made, or the one given has no PyMGRIT.
+    """
+    python = Path(given) if given else CACHE / "bin" / "python"
+    done = CACHE / "complete"
+    if not given and not done.exists():
+        note(f"making an environment for PyMGRIT in {CACHE}")
+        shutil.rmtree(CACHE, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(CACHE)], "cannot make an environment for PyMGRIT")
+        _run([str(python), "-m", "pip", "install", "-q", *REQUIREMENTS], "cannot install PyMGRIT")
+        done.touch()
+    _run([str(python), "-c", "import pymgrit"], f"{python} cannot import PyMGRIT")
+    return str(python)
+
+
+def _run(command: list[str], what: str) -> str:
+    # One thread each, so that seconds of processor time are those of one core.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=900, check=True, env=os.environ | threads
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        output = getattr(error, "stderr", "") or ""
+        raise RuntimeError(f"{what}: {error}\n{output[-2000:]}") from error
+    return done.stdout
+
+
+def peers(
+    python: str, steps: tuple[int, ...] = (400, 1600), repeats: int = 5, cycles: str = "VF", note: Any = print
+) -> list[dict[str, Any]]:
+    """Solve XOR with Solver 1, V- and F-cycles, by both; one row per N and cycle.
+
+    Parameters
+    ----------
+    python : str
+        Interpreter with PyMGRIT.
+    steps : tuple of int
+        N to solve for.
+    repeats : int
+        Runs of ours and of the serial loops; PyMGRIT has two.
+    cycles : str
+        Cycles to do.
+    note : callable
+        Is told what is under way.
+    """
+    rows = []
+    for n, cycle in itertools.product(steps, cycles):
+        note(f"XOR, N = {n}, {cycle}-cycle")
+        script = Path(__file__).with_name("pymgrit_xor.py")
+        # One after the other, several times: the least is what nobody disturbed.
+        theirs, ours, serial, loop = [], [], [], []
+        for number in range(repeats):
+            if number < 2:
+                theirs.append(json.loads(_run([python, str(script), str(n), cycle], "PyMGRIT failed").splitlines()[-1]))
+            result, seconds = _solve(n, cycle)
+            ours.append(seconds)
+            by_hand, by_phi = _loops(n)
+            serial.append(by_hand)
+            loop.append(by_phi)
+        best = min(theirs, key=lambda run: run["seconds"])
+        mine, other = np.array(result.residuals[1:]), np.array(best["history"])
+        same = len(mine) == len(other)
+        shown = min(len(mine), len(other))
+        difference = np.abs(mine[:shown] - other[:shown]) / np.maximum(np.abs(other[:shown]), FLOOR / TOLERANCE)
+        rows.append(
+            {
+                "steps": n,
+                "cycle": cycle,
+                "iterations": [result.iterations, len(other)],
+                "history_difference": float(difference.max()),
+                "histories_agree": same and bool((difference < TOLERANCE).all()),
+                "history": mine.tolist(),
+                "pymgrit_history": other.tolist(),
+                "seconds": min(ours),
+                "pymgrit_seconds": best["seconds"],
+                "serial_seconds": min(serial),
+                "phi_loop_seconds": min(loop),
+                "ratio_to_pymgrit": best["seconds"] / min(ours),
+                "ratio_to_serial": min(ours) / min(serial),
+                "ratio_to_phi_loop": min(ours) / min(loop),
+            }
+        )
+    return rows
+
+
+def _solve(steps: int, cycle: str) -> tuple[Any, float]:
+    problem = xor()
+    begin = time.process_time()
+    with dask.config.set(scheduler="sync"):
+        result = dm.MGRIT(problem.propagator("1"), steps, cycle=cycle).solve(problem.w0)
+    return result, time.process_time() - begin
+
+
+def _loops(steps: int) -> tuple[float, float]:
+    """Processor time of the serial loop, written for one state as anybody would, and of that with our Phi."""
+    problem = xor()
+    x, y, w = problem.x, problem.y, problem.w0
+    begin = time.process_time()
+    for _ in range(steps):
+        first, second = w[:12].reshape(3, 4), w[12:].reshape(4, 1)
+        hidden = 1 / (1 + np.exp(-(x @ first)))
+        out = 1 / (1 + np.exp(-(hidden @ second)))
+        delta = (out - y) * out * (1 - out)
+        back = (delta @ second.T) * hidden * (1 - hidden)
+        w = w - np.concatenate(((x.T @ back).ravel(), (hidden.T @ delta).ravel()))
+    seconds = time.process_time() - begin
+    phi = problem.propagator("1")
+    begin = time.process_time()
+    states = dm.train_serially(phi, problem.w0, steps)
+    loop = time.process_time() - begin
+    assert np.allclose(w, states[-1], rtol=0, atol=1e-8)
+    return seconds, loop

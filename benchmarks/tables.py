@@ -1,0 +1,129 @@
+"""What was measured as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["text"]
+
+
+def text(report: dict[str, Any]) -> str:
+    """Return all tables of a report, with what they were measured on."""
+    parts = [f"{writer(report[name])}\n" for name, writer in WRITERS.items() if name in report]
+    return "\n".join([*parts, _environment(report["environment"])])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _peers(rows: list[dict[str, Any]]) -> str:
+    head = ("N", "cycle", "iterations", "largest difference", "PyMGRIT / ours", "ours / serial loop", "ours / Phi loop")
+    table = _table(
+        head,
+        [
+            (
+                row["steps"],
+                row["cycle"],
+                row["iterations"][0] if row["histories_agree"] else " and ".join(map(str, row["iterations"])),
+                f"{row['history_difference']:.1e}" + ("" if row["histories_agree"] else " (histories differ)"),
+                f"{row['ratio_to_pymgrit']:.1f}",
+                f"{row['ratio_to_serial']:.1f}",
+                f"{row['ratio_to_phi_loop']:.2f}",
+            )
+            for row in rows
+        ],
+    )
+    return (
+        f"{table}\n\nProcessor seconds, the least of several runs. Differences are of entries of the residual history. "
+        "The serial loop is written by hand for one state; the Phi loop is `train_serially` with this package's Phi."
+    )
+
+
+def _overhead(report: dict[str, Any]) -> str:
+    table = _table(
+        ("Phi of a call", "share of the cycles' time inside Phi", "share of the chain of Phi"),
+        [
+            (f"{1e3 * row['phi_seconds']:g} ms", f"{row['share']:.0%}", f"{row['path_share']:.0%}")
+            for row in report["shares"]
+        ],
+    )
+    return (
+        f"{report['cycles']} cycles of {report['steps']} steps with {report['weights']} weights on "
+        f"{report['workers']} worker processes, every level in tasks of its own: {report['tasks']} tasks, "
+        f"{report['tasks_per_cycle']:.0f} and {report['bytes_per_cycle'] / 1e3:.0f} kB between workers per cycle. "
+        f"Time beside Phi over that of as many empty tasks in the same shape: {report['ratio']:.2f} "
+        f"({min(report['ratios']):.2f} to {max(report['ratios']):.2f}); {report['milliseconds_per_task']:.1f} ms "
+        f"per task.\n\n{table}"
+    )
+
+
+def _scaling(report: dict[str, Any]) -> str:
+    head = (
+        "N", "P", "processes", "Phi", "iterations", "measured", "serial", "speedup", "/ critical path", "/ bound",
+        "/ plan",
+    )  # fmt: skip
+    table = _table(
+        head,
+        [
+            (
+                row["steps"],
+                row["workers"],
+                row["processes"],
+                f"{1e3 * row['seconds']:g} ms",
+                row["iterations"],
+                f"{row['measured_seconds']:.1f} s",
+                f"{row['serial_seconds']:.1f} s",
+                f"{row['speedup']:.2f}",
+                f"{row['ratio_to_path']:.2f}",
+                f"{row['ratio_to_bound']:.2f}",
+                f"{row['ratio_to_plan']:.2f}",
+            )
+            for row in report["runs"]
+        ],
+    )
+    return (
+        f"{table}\n\nThe {report['problem']}, Solver {report['solver']}, coarsening "
+        f"{', '.join(map(str, report['coarsening']))}. Serial time is extrapolated from {report['serial_sample']} "
+        "timed steps. The last columns are measured seconds over those of the critical path (an F-interval per "
+        "thread), of the bound for P threads (all Phi shared out evenly, or the critical path if that is longer), and "
+        "of the plan."
+    )
+
+
+def _memory(rows: list[dict[str, Any]]) -> str:
+    return _table(
+        ("N", "weights", "m", "storage", "iterations", "all states", "held per step", "peak", "in files", "seconds"),
+        [
+            (
+                row["steps"],
+                row["weights"],
+                row["m"],
+                row["storage"],
+                row["iterations"],
+                _size(row["all_states"]),
+                f"{row['held_per_step'] / row['state_bytes']:.3f} states",
+                _size(row["peak"]),
+                _size(row["files"]),
+                f"{row['seconds']:.0f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _size(count: float) -> str:
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
+
+
+def _environment(found: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (
+        f"Measured on {found['date']}, {found['cores']} cores ({found['machine']}) with a load of {found['load']} when "
+        f"done; Python {found['python']}, {versions}."
+    )
+
+
+WRITERS = {"peers": _peers, "overhead": _overhead, "scaling": _scaling, "memory": _memory}

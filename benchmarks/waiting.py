@@ -1,0 +1,47 @@
+"""Propagators with a latency: they wait, as one does that calls a simulator, an accelerator or a remote service."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from daskmgrit.propagators.contract import stages_of
+from daskmgrit.relaxation import Array, Phi
+
+__all__ = ["Idle", "Waits"]
+
+
+class Waits:
+    """A propagator that takes a certain time to answer what another does.
+
+    Parameters
+    ----------
+    phi : callable
+        The other.
+    seconds : float
+        How long, for each state and stage.
+    together : bool, default False
+        Whether a block of states waits no longer than one.
+    """
+
+    def __init__(self, phi: Phi, seconds: float, together: bool = False) -> None:
+        self.phi, self.seconds, self.together = phi, seconds, together
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        """Apply the other, and wait for the rest of the time."""
+        end = time.perf_counter() + self.seconds * (1 if self.together else len(weights)) * self.stages(level)
+        new = self.phi(weights, index, level)
+        time.sleep(max(0.0, end - time.perf_counter()))
+        return new
+
+    def stages(self, level: int) -> int:
+        """Return what the other says of its stages."""
+        return stages_of(self.phi, level)
+
+
+class Idle:
+    """A step that does nothing."""
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Any:
+        """Return a copy."""
+        return weights.copy()

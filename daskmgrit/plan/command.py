@@ -1,0 +1,377 @@
+"""The command ``daskmgrit plan``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from types import MappingProxyType
+from typing import Any
+
+import click
+from dask.utils import parse_bytes, parse_timedelta
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
+from daskmgrit.plan.machine import Machine
+from daskmgrit.plan.replay import Replay, replay
+from daskmgrit.plan.search import COARSENINGS, Plan, Planner
+from daskmgrit.plan.trace import trace
+from daskmgrit.problems import PROBLEMS, SOLVERS
+
+__all__ = ["plan"]
+
+# What stabilised coarse steps were seen to need, for any number of steps.
+ASSUMED = {"V": 10.0, "F": 7.0}
+# A plan of more tasks per cycle is not replayed one by one.
+MOST_TASKS = 3000
+# Beyond, levels are taken to be as the last of these.
+MOST_LEVELS = 12
+
+
+def _seconds(context: Any, parameter: Any, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(parse_timedelta(value if not value.replace(".", "", 1).isdigit() else f"{value}s"))
+    except (KeyError, ValueError, TypeError):
+        raise click.BadParameter(f"{value!r}: give seconds, or a time as 250ms") from None
+
+
+def _bytes(context: Any, parameter: Any, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        return int(parse_bytes(value))
+    except (ValueError, TypeError):
+        raise click.BadParameter(f"{value!r}: give bytes, or a size as 100kB") from None
+
+
+def _numbers(convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...] | None]:
+    def read(context: Any, parameter: Any, value: str | None) -> tuple[Any, ...] | None:
+        try:
+            return None if value is None else tuple(convert(part) for part in value.split(","))
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: give one value, or several with commas, one per level") from None
+
+    return read
+
+
+@click.command()
+@click.option("--steps", type=click.IntRange(min=2), required=True, help="N, the number of training steps.")
+@click.option("--phi-cost", callback=_seconds, help="Seconds that Phi takes for a state, or a time as 5ms.")
+@click.option("--problem", type=click.Choice(list(PROBLEMS)), help="Measure Phi, and the cycles, of this problem.")
+@click.option("--solver", type=click.Choice(list(SOLVERS)), help="With --problem: its solver.")
+@click.option("--workers", type=click.IntRange(min=1), help="P, worker threads in all; default: the cluster's.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker process.  [default: 1]")
+@click.option("--bytes", "row_bytes", callback=_bytes, help="Bytes of a state (8 per weight), or a size as 100kB.")
+@click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
+@click.option("--call-cost", callback=_seconds, help="What each call of Phi takes beside, for however many states.")
+@click.option("--stages", callback=_numbers(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
+@click.option("--coarsening", callback=_numbers(int), help="Only this factor, or these, one per level.")
+@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), help="Only this cycle.")
+@click.option("--chunks", type=click.IntRange(min=1), help="Only so many chunks.")
+@click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
+@click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
+@click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
+@click.option("--scheduler-overhead", callback=_seconds, help="Of the scheduler, per task.  [default: 1.6ms]")
+@click.option("--worker-overhead", callback=_seconds, help="Of a worker process, per task.  [default: 3.5ms]")
+@click.option("--latency", callback=_seconds, help="Of a message.  [default: 1.2ms]")
+@click.option("--bandwidth", callback=_bytes, help="Bytes per second between workers.  [default: 1GB]")
+@click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with so many cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def plan(
+    steps: int,
+    phi_cost: float | None,
+    problem: str | None,
+    solver: str | None,
+    workers: int | None,
+    threads: int | None,
+    row_bytes: int | None,
+    iterations: float | None,
+    call_cost: float | None,
+    stages: tuple[float, ...] | None,
+    coarsening: tuple[int, ...] | None,
+    cycle: str | None,
+    chunks: int | None,
+    scheduler: str | None,
+    keys: str | None,
+    measure: bool,
+    as_json: bool,
+    **overheads: Any,
+) -> None:
+    """Predict whether MGRIT pays on a cluster, by a replay of its task graph.
+
+    Searches coarsening factors, cycles and numbers of chunks for N steps on P worker threads; serial training is what
+    it compares with.
+    """
+    if (phi_cost is None) == (problem is None):
+        raise click.UsageError(
+            "give either --phi-cost, the seconds of Phi for a state, or --problem to have it measured"
+        )
+    if problem and (call_cost is not None or stages is not None):
+        raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem they are measured")
+    if solver and not problem:
+        raise click.UsageError("--solver goes with --problem")
+    if measure != bool(scheduler):
+        raise click.UsageError("--measure and --scheduler go together: the cluster to measure overheads on")
+    if keys and not (scheduler or "").startswith("tls://"):
+        raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
+    if not measure and workers is None:
+        raise click.UsageError("give --workers, the number of worker threads; or a cluster by --measure --scheduler")
+    try:
+        machine = _machine(scheduler, keys, workers, threads, overheads)
+        if chunks is not None and chunks > machine.slots:
+            raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
+        source: _Given | _Measured = (
+            _Measured(problem, solver, steps, iterations)
+            if problem
+            else _Given(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations)
+        )
+        planner = Planner(
+            steps,
+            source.cost,
+            source.iterations,
+            row_bytes if row_bytes is not None else source.row_bytes,
+            coarsenings=[coarsening] if coarsening else source.coarsenings,
+            cycles=[cycle.upper()] if cycle else ["V", "F"],
+            chunks=chunks,
+            **source.levels,
+        )
+        best = planner.best(machine)
+        exact = None
+        if best.prediction.tasks <= MOST_TASKS:
+            click.echo("replaying the best plan task by task", err=True)
+            exact = _replayed(best, planner)
+        click.echo("looking at other numbers of workers", err=True)
+        report = _report(best, exact, planner, source)
+    except ClusterError as error:
+        raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(json.dumps(report) if as_json else _text(report))
+
+
+class _Given:
+    """Phi as the options say."""
+
+    row_bytes = 0
+    coarsenings: Sequence[tuple[int, ...]] = COARSENINGS
+    levels: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, cost: PhiCost, iterations: float | None) -> None:
+        self._cost, self._iterations = cost, iterations
+
+    def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
+        return self._cost
+
+    def iterations(self, coarsening: tuple[int, ...], cycle: str) -> float:
+        return self._iterations or ASSUMED[cycle]
+
+    @property
+    def origin(self) -> str:
+        if self._iterations:
+            return "as given, for every setting"
+        return (
+            f"assumed: {ASSUMED['V']:.0f} V-cycles or {ASSUMED['F']:.0f} F-cycles for any N, which holds for coarse "
+            "steps that are stable; give --iterations"
+        )
+
+
+class _Measured:
+    """A problem's Phi, timed; cycles from two small solves, going on to grow as they did between those."""
+
+    def __init__(self, problem: str, solver: str | None, steps: int, iterations: float | None) -> None:
+        self.problem, self.steps, self.given = PROBLEMS[problem](), steps, iterations
+        self.solver = solver or self.problem.solver
+        self.row_bytes = self.problem.w0.nbytes
+        # Relaxation and coarsest level that suit the solver, and its coarsening as one more to try.
+        self.levels = self.problem.hierarchy(self.solver)
+        own = self.levels.pop("coarsening", None)
+        self.coarsenings = [*COARSENINGS, *([tuple(own)] if own else [])]
+        click.echo(f"timing Phi of {problem}, solver {self.solver}", err=True)
+        self._costs: dict[tuple[int, ...], PhiCost] = {}
+        self._iterations: dict[tuple[tuple[int, ...], str], float] = {}
+        self._timed = measure_cost(self._phi((2,)), self.problem.w0)
+        # Solves of some tenths of a second each.
+        most = int(0.2 / (self._timed.state + self._timed.call / 64))
+        self.sizes = [n for n in (100, 200, 400, 800) if n <= min(steps, max(most, 100))][-2:] or [steps]
+
+    def _phi(self, coarsening: tuple[int, ...]) -> Any:
+        return self.problem.propagator(self.solver, factor=list(coarsening))
+
+    def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
+        if coarsening not in self._costs:
+            levels = len(build_hierarchy(self.steps, list(coarsening), **self.levels))
+            stages = measure_stages(self._phi(coarsening), self.problem.w0, min(levels, MOST_LEVELS))
+            self._costs[coarsening] = replace(self._timed, stages=stages)
+        return self._costs[coarsening]
+
+    def iterations(self, coarsening: tuple[int, ...], cycle: str) -> float:
+        if self.given:
+            return self.given
+        name = (coarsening, cycle)
+        if name not in self._iterations:
+            counts = [self._solve(n, coarsening, cycle) for n in self.sizes if n >= coarsening[0]]
+            growth = 0.0
+            if len(counts) == 2 and counts[1] > counts[0]:
+                growth = math.log(counts[1] / counts[0]) / math.log(self.sizes[1] / self.sizes[0])
+            size = self.sizes[-1]
+            self._iterations[name] = counts[-1] * (self.steps / size) ** growth if counts else math.nan
+        return self._iterations[name]
+
+    def _solve(self, steps: int, coarsening: tuple[int, ...], cycle: str) -> float:
+        import dask
+
+        click.echo(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles", err=True)
+        with dask.config.set(scheduler="sync"):
+            solver = MGRIT(self._phi(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
+            result = solver.solve(self.problem.w0, self.problem.guess(self.solver), chunks=1)
+        return float(result.iterations) if result.converged else math.nan
+
+    @property
+    def origin(self) -> str:
+        if self.given:
+            return "as given, for every setting"
+        sizes = " and ".join(map(str, self.sizes))
+        return f"measured at N = {sizes}, and growing on as between those"
+
+
+def _machine(
+    scheduler: str | None, keys: str | None, workers: int | None, threads: int | None, overheads: dict[str, Any]
+) -> Machine:
+    names = {
+        "scheduler_overhead": "scheduler",
+        "worker_overhead": "worker",
+        "latency": "latency",
+        "bandwidth": "bandwidth",
+        "cores": "cores",
+    }
+    given = {names[name]: value for name, value in overheads.items() if value is not None}
+    if scheduler:
+        from daskmgrit.connect import connect
+        from daskmgrit.plan.measure import measure_machine
+
+        with connect(scheduler, keys) as client:
+            click.echo(f"measuring the cluster {scheduler}", err=True)
+            machine = measure_machine(client)
+        given = asdict(machine) | given
+    threads = threads or given.get("threads", 1)
+    if workers is None:
+        workers = given["workers"] * given["threads"]
+    if workers % threads:
+        raise ValueError(f"workers={workers} threads do not make processes of threads={threads} each")
+    return Machine(**given | {"workers": workers // threads, "threads": threads})
+
+
+def _replayed(best: Plan, planner: Planner) -> Replay:
+    machine, cost = best.machine, planner.cost(best.coarsening)
+    hosts = 1 if machine.cores else machine.workers
+    traced = trace(
+        best.hierarchy,
+        [machine.threads] * machine.workers,
+        cost,
+        best.chunks,
+        cycles=4,
+        row_bytes=planner.row_bytes,
+        hosts=hosts,
+    )
+    return replay(traced, machine, cost, planner.row_bytes)
+
+
+def _report(best: Plan, exact: Replay | None, planner: Planner, source: _Given | _Measured) -> dict[str, Any]:
+    machine, cost = best.machine, planner.cost(best.coarsening)
+    seconds = exact.total(int(best.iterations)) if exact else best.seconds
+    busy = exact.scheduler_busy if exact else best.prediction.scheduler_busy
+    limit = planner.limit(machine)
+    free = planner.best(replace(machine, scheduler=0.0)) if busy > 0.2 or limit else best
+    return {
+        "steps": best.hierarchy[0].steps,
+        "phi": asdict(cost),
+        "workers": machine.slots,
+        "machine": asdict(machine),
+        "serial_seconds": best.serial,
+        "seconds": seconds,
+        "speedup": best.serial / seconds,
+        "efficiency": best.serial / seconds / machine.slots,
+        "faster": "mgrit" if seconds < best.serial else "serial",
+        "coarsening": list(best.coarsening),
+        "cycle": best.hierarchy.cycle,
+        "levels": best.hierarchy.steps,
+        "chunks": best.chunks,
+        "gathered": best.layout.gathered,
+        "iterations": best.iterations,
+        "iterations_from": source.origin,
+        "cycle_seconds": exact.cycle if exact else best.prediction.cycle,
+        "tasks_per_cycle": best.prediction.tasks,
+        "bytes_per_cycle": best.prediction.moved,
+        "scheduler_busy": busy,
+        "seconds_without_scheduler": free.seconds,
+        "break_even_workers": planner.break_even(machine),
+        "limit_workers": limit,
+        "limit": "scheduler" if free.seconds < 0.7 * best.seconds else "critical path",
+        "replayed": "task by task" if exact else "stage by stage",
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    phi, machine = report["phi"], report["machine"]
+    cost = f"{_time(phi['state'])} per state" + (f" and {_time(phi['call'])} per call" if phi["call"] else "")
+    even, limit = report["break_even_workers"], report["limit_workers"]
+    pays = report["faster"] == "mgrit"
+    verdict = (
+        f"MGRIT is faster: {report['speedup']:.3g} times"
+        if pays
+        else f"serial is faster: MGRIT would take {1 / report['speedup']:.3g} times as long"
+    )
+    factors = ",".join(map(str, report["coarsening"]))
+    limits = {
+        "scheduler": (
+            f"Dask's scheduler: {_time(machine['scheduler'])} for each task, one after another. It is busy "
+            f"{report['scheduler_busy']:.0%} of a cycle; without that the solve would take "
+            f"{_time(report['seconds_without_scheduler'])}"
+        ),
+        "critical path": "the chain of Phi, which no number of workers shortens",
+    }
+    rows = [
+        ("verdict", verdict),
+        ("problem", f"{report['steps']} steps; Phi takes {cost}"),
+        ("cluster", f"{report['workers']} threads in {machine['workers']} worker processes"),
+        ("serial training", _time(report["serial_seconds"])),
+        (
+            "MGRIT",
+            f"{_time(report['seconds'])} predicted ({report['replayed']}): speedup {report['speedup']:.3g}, "
+            f"efficiency {report['efficiency']:.1%}",
+        ),
+        ("best setting", f"{report['cycle']}-cycle, coarsening {factors}, chunks {report['chunks']}"),
+        ("levels", ", ".join(map(str, report["levels"]))),
+        ("iterations", f"{report['iterations']:.3g}, {report['iterations_from']}"),
+        (
+            "a cycle",
+            f"{_time(report['cycle_seconds'])}, {report['tasks_per_cycle']} tasks, "
+            f"{report['bytes_per_cycle'] / 1e6:.3g} MB between workers",
+        ),
+        (
+            "break-even",
+            f"{even} worker threads" if even else "serial training is faster than any number of these workers",
+        ),
+        (
+            "limit",
+            f"more than about {limit} workers gain little: {limits[report['limit']]}"
+            if limit
+            else f"none reached with {report['workers']}; beyond: {limits[report['limit']]}",
+        ),
+    ]
+    return "\n".join(f"{name:16s} {text}" for name, text in rows)
+
+
+def _time(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, size, least in (("days", 86400, 2), ("h", 3600, 2), ("s", 1, 1), ("ms", 1e-3, 1)):
+        if seconds >= least * size:
+            # Not in powers of ten.
+            return f"{float(f'{seconds / size:.3g}'):g} {unit}"
+    return f"{seconds * 1e6:.3g} us"

@@ -1,0 +1,117 @@
+"""What a call of Phi costs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.options import number_option
+from daskmgrit.relaxation import Array, Phi
+
+__all__ = ["PhiCost", "measure_cost", "measure_stages"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhiCost:
+    """Seconds that a call of Phi takes: ``stages[level] * (call + rows * state)``.
+
+    Parameters
+    ----------
+    state : float
+        Seconds per state update.
+    call : float, default 0
+        Seconds that a call takes however many states it is given: a launch, a round trip.
+    stages : tuple of float, default (1,)
+        Phi that one step of each level stands for, the last repeating: stabilised coarse steps take several.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative, or all are zero.
+
+    Examples
+    --------
+    >>> PhiCost(0.001, call=0.01, stages=(1, 2)).seconds([100, 25], level=3)
+    0.29
+    """
+
+    state: float
+    call: float = 0.0
+    stages: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        number_option("phi-cost", self.state, "seconds per state update are at least 0", least=0)
+        number_option("call", self.call, "seconds per call are at least 0", least=0)
+        if not self.state + self.call > 0:
+            raise ValueError("phi-cost=0: a Phi that costs nothing is not worth a cluster; give its seconds")
+        if not self.stages or min(self.stages) <= 0:
+            raise ValueError(f"stages={self.stages}: give how many Phi a step of each level costs, each more than 0")
+
+    def of_level(self, level: int) -> float:
+        """Return how many Phi a step of `level` stands for."""
+        return self.stages[min(level, len(self.stages) - 1)]
+
+    def seconds(self, batches: Sequence[int], level: int) -> float:
+        """Return the seconds of calls with so many states each, one after another."""
+        return self.of_level(level) * (len(batches) * self.call + sum(batches) * self.state)
+
+    def serial(self, steps: int) -> float:
+        """Return the seconds of serial training."""
+        return steps * self.of_level(0) * (self.call + self.state)
+
+
+def measure_cost(phi: Phi, w0: Array, seconds: float = 0.2) -> PhiCost:
+    """Time a propagator on level 0, on one state and on blocks of states.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : ndarray, shape (s,)
+        A state to try it on.
+    seconds : float
+        Time to spend on each size of block.
+    """
+    sizes = [1, 8, 64]
+    call, state = _fit(sizes, [_least(phi, w0, rows, 0, seconds) for rows in sizes])
+    return PhiCost(state, call)
+
+
+def measure_stages(phi: Phi, w0: Array, levels: int, seconds: float = 0.02) -> tuple[float, ...]:
+    """Return how many Phi of level 0 one of each level costs: it may take stages, or see more data.
+
+    Parameters are those of :func:`measure_cost`; `levels` is the number of levels.
+    """
+    fine = _least(phi, w0, 8, 0, seconds)
+    ratios = [_least(phi, w0, 8, level, seconds) / fine for level in range(1, levels)]
+    # A tenth is noise.
+    return (1.0, *(1.0 if abs(ratio - 1) < 0.1 else round(ratio, 2) for ratio in ratios))
+
+
+def _least(phi: Phi, w0: Array, rows: int, level: int, seconds: float) -> float:
+    """Return the least of several times that a call took: what it takes when nobody disturbs it."""
+    block, index, best, spent, calls = np.tile(w0, (rows, 1)), np.arange(rows), math.inf, 0.0, 0
+    phi(block, index, level)
+    while spent < seconds or calls < 3:
+        clock = time.perf_counter()
+        phi(block, index, level)
+        took = time.perf_counter() - clock
+        best, spent, calls = min(best, took), spent + took, calls + 1
+    return best
+
+
+def _fit(sizes: Sequence[int], times: Sequence[Any]) -> tuple[float, float]:
+    """Return (a, b) >= 0 with ``a + b*size`` near `times`, in relative terms."""
+    rows = np.array(sizes, float)
+    scale = np.array(times, float)
+    a, b = np.linalg.lstsq(np.stack((1 / scale, rows / scale), axis=1), np.ones(len(rows)), rcond=None)[0]
+    if a < 0:
+        return 0.0, float((scale / rows).min())
+    if b <= 0:
+        return float(scale.min()), 0.0
+    return float(a), float(b)

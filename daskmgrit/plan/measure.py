@@ -1,0 +1,136 @@
+"""What tasks, messages and transfers cost on a connected cluster."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import uuid
+from typing import Any
+
+import dask
+import numpy as np
+from dask.system import CPU_COUNT
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.plan.machine import Machine
+from daskmgrit.relaxation import Array
+from daskmgrit.taskbook import TaskBook
+
+__all__ = ["measure_machine"]
+
+STEPS, CYCLES = 512, 4
+LINKS, REPEATS = 20, 5
+# Bytes that show the bandwidth.
+LARGE = 8 << 20
+# Seconds that a chain of a few empty tasks is waited for.
+PATIENCE = 120
+
+
+class _Nothing:
+    """A Phi that takes no time."""
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        return weights.copy()
+
+
+def measure_machine(client: Any) -> Machine:
+    """Measure a cluster by a solve whose Phi does nothing, and by chains of empty tasks.
+
+    The solve shows the processor time that a task costs the scheduler, its worker and the client, which holds also
+    where others use the cores. Chains show latency and bandwidth; the best of several counts.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster has no workers, or does not get a chain of empty tasks done within two minutes.
+    """
+    threads = client.nthreads()
+    if not threads:
+        raise ClusterError("the cluster has no workers to measure: start one with `dask worker ADDRESS`")
+    workers = sorted(threads)
+    solver, chunks = MGRIT(_Nothing(), STEPS), min(STEPS // 2, max(8, sum(threads.values())))
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        # The first imports what is needed everywhere.
+        solver.solve(np.zeros(16), tol=0, maxiter=1, chunks=chunks, client=client)
+        before, mine = _times(client), time.thread_time()
+        tasks = solver.solve(np.zeros(16), tol=0, maxiter=CYCLES, chunks=chunks, client=client).tasks
+        built, after = time.thread_time() - mine, _times(client)
+    scheduler = (after["scheduler"] - before["scheduler"]) / tasks
+    worker = sum(after[name] - before[name] for name in workers) / tasks
+
+    near, own = _chain(client, workers[:1], 0)
+    latency = max(1e-4, (near - own) / 2)
+    transfer, bandwidth = Machine(1).transfer, Machine(1).bandwidth
+    if len(workers) > 1:
+        pair = [workers[0], workers[-1]]
+        far, large = _chain(client, pair, 0)[0], _chain(client, pair, LARGE)[0]
+        transfer = max(0.0, far - near)
+        bandwidth = LARGE / max(1e-4, large - far)
+    hosts = {name.rpartition("://")[2].rpartition(":")[0] for name in workers}
+    here = hosts <= {"127.0.0.1", "localhost", "[::1]", ""}
+    return Machine(
+        workers=len(workers),
+        threads=round(statistics.mean(threads.values())),
+        scheduler=scheduler,
+        worker=worker,
+        client=built / tasks,
+        latency=latency,
+        transfer=transfer,
+        bandwidth=bandwidth,
+        cores=CPU_COUNT if here else None,
+    )
+
+
+def _nothing(*args: Any) -> None:
+    """An empty task."""
+
+
+def _large(size: int, *args: Any) -> bytes:
+    """A task with a large result."""
+    return os.urandom(1 << 16) * (size >> 16)
+
+
+def _chain(client: Any, workers: list[str], size: int) -> tuple[float, float]:
+    """Seconds per link of a chain of tasks that goes from worker to worker; and what of it is processor time."""
+    best = (np.inf, 0.0)
+    for _ in range(REPEATS):
+        book, run = TaskBook(workers), uuid.uuid4().hex[:8]
+        task: list[Any] = []
+        for number in range(LINKS):
+            function, args = (_large, (size,)) if size else (_nothing, ())
+            key = f"measure-{run}-{number}"
+            task = [book.add(key, function, *args, *task, owner=number % len(workers))]
+        before, clock = _times(client), time.perf_counter()
+        future = client.get(book.graph(), [task[0].key], sync=False)[0]
+        try:
+            future.result(timeout=PATIENCE)
+        except TimeoutError:
+            raise ClusterError(f"the cluster did not get {LINKS} empty tasks done in {PATIENCE} s") from None
+        seconds = time.perf_counter() - clock
+        after = _times(client)
+        own = sum(after[name] - before[name] for name in after)
+        best = min(best, (seconds / LINKS, min(own, seconds) / LINKS))
+    return best
+
+
+def _times(client: Any) -> dict[str, float]:
+    """Processor seconds of the scheduler's loop and of every worker's process so far."""
+    # Where a worker is a thread of this process, only its loop can be told apart.
+    here = os.getpid()
+
+    def worker_time() -> float:
+        import os
+        import time
+
+        return time.thread_time() if os.getpid() == here else time.process_time()
+
+    # The loop runs this, so its thread is the loop's.
+    times = {"scheduler": float(client.run_on_scheduler(time.thread_time))}
+    return times | {name: float(seconds) for name, seconds in client.run(worker_time).items()}

@@ -1,0 +1,235 @@
+"""What a solve gives the scheduler to do, found by running it on states of one number with a Phi that only counts.
+
+The drive, the graph and the stages are the real ones, so the trace has every task of a solve with its dependencies, its
+planned worker, its calls of Phi and the rows of its result, and the order in which the client submits and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.callbacks import Callback
+from dask.delayed import Delayed, delayed
+from dask.local import get_sync
+from dask.order import order
+
+from daskmgrit.block import Settled
+from daskmgrit.drive import Drive
+from daskmgrit.guess import Guess
+from daskmgrit.hierarchy import Hierarchy
+from daskmgrit.layout import Layout
+from daskmgrit.plan.cost import PhiCost
+from daskmgrit.relaxation import Array
+from daskmgrit.taskbook import TaskBook
+
+__all__ = ["Submitted", "Task", "Trace", "Waited", "trace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of the graph.
+
+    Attributes
+    ----------
+    key : str
+        Its key.
+    needs : tuple of str
+        Tasks whose results it takes.
+    owner : int
+        Number of the worker that it is planned on.
+    calls : tuple of (int, int)
+        Level and states of each of its calls of Phi, in their order.
+    rows : int
+        States in its result.
+    rank : tuple of int
+        Its place in the queue of its worker.
+    """
+
+    key: str
+    needs: tuple[str, ...]
+    owner: int
+    calls: tuple[tuple[int, int], ...]
+    rows: int
+    rank: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The client submits tasks in one graph."""
+
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """The client waits for a result before it goes on; `cycle` is the one whose residual it is."""
+
+    key: str
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the client does in a solve, and the layout that it chose."""
+
+    events: tuple[Submitted | Waited, ...]
+    layout: Layout
+    beside: bool
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All tasks, in the order of their submission."""
+        return [task for event in self.events if isinstance(event, Submitted) for task in event.tasks]
+
+
+class _CountingPhi:
+    """Returns zeros, and notes what it was given."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        self.calls.append((level, len(weights)))
+        return np.zeros_like(weights)
+
+
+class _Watch(Callback):
+    """Attributes calls of Phi to tasks."""
+
+    def __init__(self, phi: _CountingPhi) -> None:
+        super().__init__(pretask=self._before, posttask=self._after)
+        self.phi = phi
+        self.calls: dict[str, tuple[tuple[int, int], ...]] = {}
+        self.rows: dict[str, int] = {}
+
+    def _before(self, key: Any, graph: Any, state: Any) -> None:
+        self.phi.calls = []
+
+    def _after(self, key: Any, value: Any, graph: Any, state: Any, worker: Any) -> None:
+        self.calls[key], self.rows[key] = tuple(self.phi.calls), _rows(value)
+
+
+def _rows(value: Any) -> int:
+    """Count the states in a task's result."""
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim == 2 else 0
+    if isinstance(value, tuple | list):
+        return sum(map(_rows, value))
+    names = ("points", "rhs", "arrived", "u", "v", "values")
+    return sum(_rows(getattr(value, name, None)) for name in names) if hasattr(value, "depth") else 0
+
+
+class _Recorder:
+    """An executor that runs tasks at once and notes what it was asked to do."""
+
+    name = "distributed"
+    ahead = True
+
+    def __init__(self, threads: Sequence[int], phi: _CountingPhi, cost: PhiCost, hosts: int) -> None:
+        self.threads, self.phi, self.cost, self.hosts = list(threads), phi, cost, hosts
+        self.workers: list[str] = [str(number) for number in range(len(threads))]
+        self.events: list[Submitted | Waited] = []
+        self.cycle = 0
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        yield
+
+    def store(self, held: int) -> None:
+        return None
+
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        return delayed(value, name=key, traverse=False)
+
+    def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
+        graph = book.graph()
+        keys = list(graph.layers)
+        watch = _Watch(self.phi)
+        with watch:
+            values = dict(zip(keys, get_sync(dict(graph), keys), strict=True))
+        # What earlier graphs made is here as data, not as a task.
+        added = [key for key in keys if key in watch.calls]
+        known = {task.key for event in self.events if isinstance(event, Submitted) for task in event.tasks} | set(added)
+        flat = dict(graph)
+        ranks = order(flat)
+        notes = {key: graph.layers[key].annotations or {} for key in added}
+        tasks = tuple(
+            Task(
+                key,
+                tuple(name for name in sorted(flat[key].dependencies) if name in known),
+                int(notes[key]["workers"][0]),
+                watch.calls[key],
+                watch.rows[key],
+                (-notes[key].get("priority", 0), len(self.events), ranks[key]),
+            )
+            for key in added
+        )
+        self.events.append(Submitted(tasks))
+        return [self.put(values[task.key], task.key) for task in wanted]
+
+    def fetch(self, handle: Delayed, what: str) -> Any:
+        self.events.append(Waited(handle.key, self.cycle))
+        self.cycle += 1
+        settled = get_sync(dict(handle.dask), handle.key)
+        if not isinstance(settled, Settled):
+            return settled
+        # From this the drive sees what Phi costs.
+        records = [
+            record._replace(
+                phi_seconds=self.cost.of_level(record.level)
+                * (record.calls * self.cost.call + record.evaluations * self.cost.state)
+            )
+            for record in settled.records
+        ]
+        return settled._replace(records=tuple(records))
+
+
+def trace(
+    hierarchy: Hierarchy,
+    threads: Sequence[int],
+    cost: PhiCost,
+    chunks: int | None = None,
+    cycles: int = 3,
+    row_bytes: int = 0,
+    guess: str = "zero",
+    storage: str = "full",
+    hosts: int = 1,
+) -> Trace:
+    """Trace a solve of so many cycles.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    threads : sequence of int
+        Threads of each worker.
+    cost : PhiCost
+        From it the solve chooses its layout.
+    chunks : int, optional
+        Chunks of level 0; by default the solve chooses.
+    cycles : int
+        Cycles to do.
+    row_bytes : int
+        Bytes of a state.
+    guess, storage : str
+        As in :meth:`daskmgrit.MGRIT.solve`.
+    hosts : int
+        Machines that the workers are on.
+    """
+    phi = _CountingPhi()
+    recorder: Any = _Recorder(threads, phi, cost, hosts)
+    drive = Drive(
+        hierarchy,
+        recorder.put(phi, "phi"),
+        recorder.put(np.zeros(1), "w0"),
+        row_bytes,
+        recorder,
+        "plan",
+        c_points=storage == "c-points",
+    )
+    drive.solve(Guess(guess), chunks, 0.0, cycles, lambda cycle, residual, state: False)
+    return Trace(tuple(recorder.events), drive.layout, drive.beside)

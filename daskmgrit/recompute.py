@@ -1,0 +1,122 @@
+"""The stages that only ``storage="c-points"`` has: initial guess, interpolation, F-points when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.backend import as_block, device, move_like, namespace, to_host
+from daskmgrit.block import Block, Part, Record, Settled, place_counts
+from daskmgrit.cpoints import CPoints
+from daskmgrit.propagators.contract import Meter, apply_phi
+from daskmgrit.relaxation import Array, Phi, row_norms
+from daskmgrit.spill import load
+from daskmgrit.stages import calls_of_first, calls_of_last, injected
+
+__all__ = ["final", "initial", "initial_given", "interpolate", "weights"]
+
+
+def _evaluate(
+    phi: Phi, place: Callable[[int], Array], left: Array | None, first: int, points: int, m: int, steps: int
+) -> CPoints:
+    """Find the residual of a guess, one place of the F-interval after the other, and keep its C-points."""
+    meter, counts = Meter(phi, 0), place_counts(points, m)
+    norms = np.empty(points)
+    source = np.arange(first, first + counts[0]) * m
+    c_points = before = place(0)
+    xp = namespace(c_points)
+    with meter.stage("initial residual", 0, first):
+        for j in range(1, m):
+            rows = place(j)
+            norms[j::m] = row_norms(meter(before[: counts[j], ...], source[: counts[j]] + (j - 1), 0) - rows)
+            before = rows
+        fine = len(meter.batches)
+        inner = before[: counts[0] - 1, ...]
+        if left is None:
+            arrived = xp.concat((c_points[:1, ...], meter(inner, source[1:] - 1, 0)))
+        else:
+            arrived = meter(xp.concat((left, inner)), source - 1, 0)
+        norms[::m] = row_norms(arrived - c_points)
+    depth = calls_of_first(meter.batches[:fine], counts[0]) + calls_of_last(meter.batches[fine:], counts[0])
+    settled = Settled(norms, int(depth.max()), tuple(meter.records))
+    return CPoints(0, first, (c_points,), None, depth, settled=settled, m=m, steps=steps)
+
+
+def initial(phi: Phi, kind: str, w0: Array, first: int, points: int, m: int, steps: int) -> CPoints:
+    """Make and evaluate a chunk of the guess "zero" or "constant"."""
+    counts = place_counts(points, m)
+    start = as_block(phi, w0)[None, ...]
+    xp = namespace(start)
+
+    def place(j: int) -> Array:
+        if kind == "constant":
+            return xp.tile(start, (counts[j], 1))
+        rows = xp.zeros((counts[j], start.shape[1]), dtype=start.dtype, device=device(start))
+        return xp.concat((start, rows[1:, ...])) if first == 0 and j == 0 else rows
+
+    left = None if first == 0 else (start if kind == "constant" else xp.zeros_like(start))
+    return _evaluate(phi, place, left, first, points, m, steps)
+
+
+def initial_given(phi: Phi, rows: Array, w0: Array, first: int, m: int, steps: int) -> CPoints:
+    """Evaluate a chunk of a guess that the user gave; `rows` begin with the point before the chunk, if there is one."""
+    start = as_block(phi, w0)[None, ...]
+    rows = np.asarray(rows, to_host(start).dtype)
+    skip = int(first > 0)
+    if not np.isfinite(rows[int(first == 0) :]).all():
+        row = first * m - skip + int(np.argmin(np.isfinite(rows).all(axis=1)))
+        raise ValueError(f"initial_guess holds nan or inf, at or after row {row}: give finite weights")
+    own = rows[skip:]
+
+    def place(j: int) -> Array:
+        part = move_like(np.array(own[j::m]), start)
+        return namespace(start).concat((start, part[1:, ...])) if first == 0 and j == 0 else part
+
+    return _evaluate(phi, place, move_like(rows[:1], start) if skip else None, first, len(own), m, steps)
+
+
+def interpolate(
+    phi: Phi, coarse: Block | Part, first: int, points: int, m: int, steps: int, records: bool = True
+) -> CPoints:
+    """Inject a coarse initial guess to the C-points of a chunk."""
+    count = place_counts(points, m)[0]
+    rows = injected(Meter(phi, 0), coarse, 0, first, count)
+    carried = coarse.records if records else ()
+    return CPoints(0, first, (rows,), None, coarse.depths(first, first + count), carried, m=m, steps=steps)
+
+
+def _whole(phi: Phi, block: CPoints) -> Array:
+    counts, m = block.places, block.m
+    state = block.points[0]
+    source = np.arange(block.first, block.first + state.shape[0]) * m
+    held = to_host(state)
+    rows = np.empty((sum(counts), *held.shape[1:]), held.dtype)
+    rows[::m] = held
+    for j in range(1, m):
+        if not counts[j]:
+            break
+        state = apply_phi(phi, state[: counts[j], ...], source[: counts[j]] + (j - 1), block.level)
+        rows[j::m] = to_host(state)
+    return rows
+
+
+def weights(block: Any, phi: Phi | None = None) -> Array:
+    """Return all points of a chunk of level 0; F-points that are not held are made by an F-relaxation."""
+    block = load(block)
+    return _whole(phi, block) if phi is not None and isinstance(block, CPoints) else to_host(block.rows())
+
+
+def final(block: Any, phi: Phi | None = None) -> tuple[Array, tuple[Record, ...]]:
+    """Return the last point of a chunk, and the records of what that took."""
+    block = load(block)
+    if phi is None or not isinstance(block, CPoints):
+        last = block.first * len(block.points) + sum(block.counts)
+        return to_host(block.rows(last - 1, last))[0], ()
+    meter, n = Meter(phi, 0), block.points[0].shape[0] - 1
+    last = replace(block, first=block.first + n, points=(block.points[0][n:, ...],), depth=block.depth[n:])
+    with meter.stage("F-relaxation", 0, last.first):
+        row = _whole(meter, last)[-1]
+    return row, tuple(meter.records)
