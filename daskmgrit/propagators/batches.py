@@ -1,0 +1,47 @@
+"""Which examples a step of an adapter sees: all of them, batches in turn, or what a rule says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.models.data import AllExamples, DataRule, Serial
+from daskmgrit.options import integer_option
+
+__all__ = ["data_rule", "fine_batch"]
+
+
+def data_rule(batch: Any, examples: int) -> DataRule:
+    """Return the data rule that a user's `batch` means.
+
+    Parameters
+    ----------
+    batch : int, data rule or None
+        Examples per step, taken in turn; a rule of :mod:`daskmgrit.models`; or None for all examples.
+    examples : int
+        K.
+
+    Raises
+    ------
+    ValueError
+        If it is out of range, or a rule that averages examples instead of their gradients.
+    """
+    if batch is None:
+        return AllExamples()
+    if not callable(batch):
+        remedy = "it is the number of examples per step; None is all of them"
+        return Serial(examples, integer_option("batch", batch, 1, remedy, examples))
+    if getattr(batch, "average", False):
+        raise ValueError(
+            f"batch={batch!r} averages examples, for built-in networks only: give a rule that takes more examples on "
+            "coarse levels, whose mean gradient is the loss's own"
+        )
+    rule: DataRule = batch
+    return rule
+
+
+def fine_batch(data: DataRule, examples: int) -> np.ndarray:
+    """Return the numbers of the examples of the first step of level 0."""
+    numbers = data(np.zeros(1, int), 0)
+    return np.arange(examples) if numbers is None else numbers[0]

@@ -1,0 +1,104 @@
+"""Training data in the forms that PyTorch users have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Data", "read_data"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training data as tensors in host memory.
+
+    Attributes
+    ----------
+    parts : list of Tensor
+        Inputs and targets, or what the loss takes.
+    names : tuple of str or None
+        Their names, if they were given by name.
+    pairs : bool
+        Whether they are inputs and targets.
+    batch : int or None
+        Examples per step, if the data say so.
+    """
+
+    parts: list[torch.Tensor]
+    names: tuple[str, ...] | None
+    pairs: bool
+    batch: int | None
+
+    @property
+    def examples(self) -> int:
+        """K, the number of examples."""
+        return len(self.parts[0])
+
+    def take(self, parts: Sequence[torch.Tensor], numbers: np.ndarray | None) -> list[torch.Tensor]:
+        """Return the chosen examples of each part, all for None."""
+        if numbers is None:
+            return list(parts)
+        if len({len(part) for part in parts}) > 1:
+            raise ValueError(
+                f"data have parts of {', '.join(str(len(part)) for part in parts)} rows, which cannot be taken in "
+                "batches: leave batch out"
+            )
+        chosen = torch.as_tensor(numbers, device=parts[0].device)
+        return [part[chosen] for part in parts]
+
+    def loss(self, loss: Callable[..., Any], model: Callable[..., Any], parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a model."""
+        if self.pairs:
+            value = loss(model(parts[0]), parts[1])
+        else:
+            value = loss(model, parts[0] if self.names is None else dict(zip(self.names, parts, strict=True)))
+        if not isinstance(value, torch.Tensor) or value.ndim:
+            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ValueError(f"loss returned {shape}, not one number: reduce it, as by .mean()")
+        return value
+
+
+def read_data(data: Any, dtype: torch.dtype) -> Data:
+    """Return the data that a user gave; floating-point ones become `dtype`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are of no known form.
+    """
+    if isinstance(data, torch.utils.data.DataLoader):
+        return _from_loader(data, dtype)
+    if isinstance(data, torch.utils.data.TensorDataset):
+        data = data.tensors if len(data.tensors) > 1 else data.tensors[0]
+    if isinstance(data, Mapping) and data:
+        return Data([_tensor(part, dtype) for part in data.values()], tuple(data), False, None)
+    if isinstance(data, torch.Tensor | np.ndarray):
+        return Data([_tensor(data, dtype)], None, False, None)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        x, y = (_tensor(part, dtype) for part in data)
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+            raise ValueError(f"data are inputs {tuple(x.shape)} and targets {tuple(y.shape)}: give as many of each")
+        return Data([x, y], None, True, None)
+    raise TypeError(
+        f"data={type(data).__name__} are of no known form: give (inputs, targets), a TensorDataset or a DataLoader of "
+        "such pairs, or the tensor, or mapping of names to tensors, that the loss takes"
+    )
+
+
+def _from_loader(loader: Any, dtype: torch.dtype) -> Data:
+    """Draw a loader's batches once."""
+    batches = [tuple(batch) if isinstance(batch, tuple | list) else (batch,) for batch in loader]
+    if not batches or len(batches[0]) > 2:
+        raise ValueError("data is a DataLoader without batches, or of other than inputs and targets: give such pairs")
+    size = len(batches[0][0])
+    parts = [torch.cat(list(part)) for part in zip(*(b for b in batches if len(b[0]) == size), strict=True)]
+    return Data([_tensor(part, dtype) for part in parts], None, len(parts) == 2, size)
+
+
+def _tensor(part: Any, dtype: torch.dtype) -> torch.Tensor:
+    tensor = torch.as_tensor(part).detach().cpu()
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -1,0 +1,243 @@
+"""Optimizers of PyTorch as pure functions of weights, moments, gradient and step.
+
+A coarse step of length M is M updates with one gradient g, in closed form: momenta decay by ``beta**M``, and what
+they and g add to the weights is summed over the M updates, each at the learning rate of its own fine step. Level 0 has
+M = 1, which is the optimizer itself. For plain SGD the rule is the paper's, M times the rate (equation 14).
+Decay of the weights that is part of the gradient (`weight_decay` of SGD and Adam) is held with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from daskmgrit.propagators.moments import least_second_moment
+
+__all__ = ["Adam", "Rule", "Schedule", "Sgd", "read_optimizer"]
+
+Array = np.ndarray
+
+
+class Schedule:
+    """Factors of the learning rate by fine step, each asked for once.
+
+    Parameters
+    ----------
+    factor : callable, sequence of float or None
+        ``factor(i)`` for fine step i, or the factors themselves, the last repeating; None for a constant rate.
+    """
+
+    def __init__(self, factor: Callable[[int], float] | Sequence[float] | None) -> None:
+        if factor is not None and not callable(factor):
+            factor = [float(value) for value in factor]
+            if not factor:
+                raise ValueError("schedule=[] is empty: give a factor for each fine step, or a function of its number")
+        self.factor = factor
+        self._known: dict[int, float] = {}
+
+    def __call__(self, first: Array, times: int) -> Array:
+        """Return the factors of updates ``first … first+times-1``, shape (k, times); (1, times) if all are alike."""
+        if self.factor is None:
+            return np.ones((1, times))
+        steps = first[:, None] + np.arange(times)
+        return np.array([[self._of(int(step)) for step in row] for row in steps])
+
+    def _of(self, step: int) -> float:
+        if step not in self._known:
+            known = self.factor
+            assert known is not None
+            self._known[step] = float(known(step) if callable(known) else known[min(step, len(known) - 1)])
+        return self._known[step]
+
+
+class Rule:
+    """An optimizer: its moments are part of the state.
+
+    Attributes
+    ----------
+    rate : float
+        The learning rate.
+    moments : int
+        Moments per weight.
+    """
+
+    rate: float
+    moments: int
+
+    def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
+        """Return a parameter's moments from what an optimizer of PyTorch keeps of it, zero if nothing."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        weights: torch.Tensor,
+        moments: Sequence[torch.Tensor],
+        gradient: torch.Tensor,
+        rates: Array,
+        before: Array,
+    ) -> tuple[torch.Tensor, ...]:
+        """Return weights and moments after M updates with one gradient.
+
+        Parameters
+        ----------
+        weights, gradient : Tensor, shape (k, p)
+        moments : sequence of Tensor, shape (k, p)
+        rates : ndarray, shape (k, M) or (1, M)
+            Learning rate of each update.
+        before : ndarray, shape (k,)
+            Updates that were made before these.
+        """
+        raise NotImplementedError
+
+
+# Updates of Adam that are computed at once: few calls for a device, at so many times the memory of a state.
+_TOGETHER = 16
+
+
+def _planes(values: Array, like: torch.Tensor) -> torch.Tensor:
+    """Return a factor for each update and row, (M, k, 1), or (M, 1, 1)."""
+    return torch.as_tensor(values[:, :, None], dtype=like.dtype, device=like.device)
+
+
+def _column(values: Array, like: torch.Tensor) -> torch.Tensor:
+    """Return a factor for each row, (k, 1) or (1, 1)."""
+    return torch.as_tensor(values[:, None], dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class Sgd(Rule):
+    """Stochastic gradient descent with momentum, that of Nesterov or not."""
+
+    rate: float
+    momentum: float
+    nesterov: bool
+    decay: float
+
+    @property
+    def moments(self) -> int:  # type: ignore[override]
+        """One with momentum."""
+        return int(self.momentum != 0)
+
+    def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
+        """Return the momentum buffer."""
+        if not self.momentum:
+            return []
+        buffer = state.get("momentum_buffer")
+        return [torch.zeros_like(like) if buffer is None else buffer]
+
+    def update(
+        self,
+        weights: torch.Tensor,
+        moments: Sequence[torch.Tensor],
+        gradient: torch.Tensor,
+        rates: Array,
+        before: Array,
+    ) -> tuple[torch.Tensor, ...]:
+        """Sum ``v = beta*v + g`` over the updates."""
+        if self.decay:
+            gradient = gradient + self.decay * weights
+        if not self.momentum:
+            return (weights - _column(rates.sum(axis=1), weights) * gradient,)
+        (velocity,) = moments
+        # v after j updates is powers[j]*v + sums[j]*g.
+        powers = self.momentum ** np.arange(rates.shape[1] + 1)
+        sums = np.concatenate(([0.0], np.cumsum(powers[:-1])))
+        carried, added = powers[1:], sums[1:]
+        if self.nesterov:
+            carried, added = self.momentum * carried, 1 + self.momentum * added
+        moved = _column(rates @ carried, weights) * velocity + _column(rates @ added, weights) * gradient
+        return weights - moved, float(powers[-1]) * velocity + float(sums[-1]) * gradient
+
+
+@dataclass(frozen=True)
+class Adam(Rule):
+    """Adam, or AdamW with `decoupled` weight decay. The state has the root of the second moment.
+
+    The root is of the size of a gradient, so a residual of the size of the tolerance says the same of both moments.
+    """
+
+    rate: float
+    betas: tuple[float, float]
+    eps: float
+    decay: float
+    decoupled: bool
+    moments = 2
+
+    def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
+        """Return both moments."""
+        if "exp_avg" not in state:
+            return [torch.zeros_like(like), torch.zeros_like(like)]
+        return [state["exp_avg"], state["exp_avg_sq"].sqrt()]
+
+    def update(
+        self,
+        weights: torch.Tensor,
+        moments: Sequence[torch.Tensor],
+        gradient: torch.Tensor,
+        rates: Array,
+        before: Array,
+    ) -> tuple[torch.Tensor, ...]:
+        """Sum the steps of the updates, each with its own moments."""
+        first, root = moments
+        (beta1, beta2), times = self.betas, rates.shape[1]
+        shrink = 1 - self.decay * rates if self.decoupled else np.ones_like(rates)
+        if self.decay and not self.decoupled:
+            gradient = gradient + self.decay * weights
+        numbers = np.arange(1, times + 1)
+        counts = before[:, None] + numbers
+        # What an update adds is shrunk by those after it.
+        after = np.cumprod(shrink[:, ::-1], axis=1)[:, ::-1] / shrink
+        scale, unbias = rates * after / (1 - beta1**counts), 1 / np.sqrt(1 - beta2**counts)
+        square = gradient * gradient
+        second = torch.maximum(root * root, least_second_moment(first, beta1, beta2))
+        new = weights * _column(shrink.prod(axis=1), weights)
+        for lo in range(0, times, _TOGETHER):
+            some = slice(lo, lo + _TOGETHER)
+            power1, power2 = (_planes(beta ** numbers[some, None], weights) for beta in self.betas)
+            # m and v after so many updates.
+            firsts = power1 * first + (1 - power1) * gradient
+            roots = (power2 * second + (1 - power2) * square).sqrt()
+            moves = firsts / (roots * _planes(unbias[:, some].T, weights) + self.eps)
+            new = new - (moves * _planes(scale[:, some].T, weights)).sum(dim=0)
+        return new, firsts[-1], roots[-1]
+
+
+# Settings of PyTorch's optimizers that change what a step does, with the only value that is known here.
+_PLAIN = {"dampening": 0, "maximize": False, "amsgrad": False, "differentiable": False}
+
+
+def read_optimizer(optimizer: torch.optim.Optimizer) -> Rule:
+    """Return the rule of an optimizer of PyTorch.
+
+    Raises
+    ------
+    TypeError
+        If it is another than SGD, Adam and AdamW.
+    ValueError
+        If a setting is not known; the message names it.
+    """
+    kind = type(optimizer)
+    if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        raise TypeError(
+            f"optimizer={kind.__name__} is not known: give one of torch.optim.SGD, Adam and AdamW, or write the step "
+            "yourself with daskmgrit.from_function"
+        )
+    if len(optimizer.param_groups) != 1:
+        raise ValueError(
+            f"optimizer has {len(optimizer.param_groups)} groups of parameters: give one with one group, as all "
+            "weights are moved alike"
+        )
+    group = optimizer.param_groups[0]
+    for name, value in _PLAIN.items():
+        if group.get(name, value) != value:
+            raise ValueError(f"optimizer has {name}={group[name]!r}: only {name}={value!r} is known")
+    rate, decay = float(group["lr"]), float(group["weight_decay"])
+    if kind is torch.optim.SGD:
+        return Sgd(rate, float(group["momentum"]), bool(group["nesterov"]), decay)
+    beta1, beta2 = group["betas"]
+    decoupled = kind is torch.optim.AdamW or bool(group.get("decoupled_weight_decay", False))
+    return Adam(rate, (float(beta1), float(beta2)), float(group["eps"]), decay, decoupled)

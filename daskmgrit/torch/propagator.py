@@ -1,0 +1,290 @@
+"""A PyTorch module, loss and optimizer as a propagator, through torch.func."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from daskmgrit.errors import PropagatorError
+from daskmgrit.models.data import DataRule
+from daskmgrit.options import integer_option
+from daskmgrit.propagators.batches import data_rule
+from daskmgrit.propagators.length import StepLength
+from daskmgrit.torch.data import Data, read_data
+from daskmgrit.torch.modules import Layout, check_buffers, explain, gradient_of, running_statistics, to_state
+from daskmgrit.torch.optimizers import Schedule, read_optimizer
+
+__all__ = ["TorchPropagator", "propagator"]
+
+
+def propagator(
+    module: torch.nn.Module,
+    loss: Callable[..., torch.Tensor],
+    optimizer: torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer],
+    data: Any,
+    *,
+    batch: int | DataRule | None = None,
+    schedule: Callable[[int], float] | Sequence[float] | None = None,
+    coarsening: int | Sequence[int] = 2,
+    cap: int | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    chunk_size: int | None = None,
+) -> TorchPropagator:
+    """Make a propagator of a PyTorch training loop: one step of an optimizer on a module's loss.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network, with its initial weights, in training or evaluation mode as it is to be used. It is not changed.
+        Parameters that require no gradient, and buffers, are constants; running statistics that batch
+        normalisation updates in training mode are part of the state.
+    loss : callable
+        ``loss(module(inputs), targets)``, one number, if `data` are pairs; else ``loss(model, data)``, where `model` is
+        called as the module is.
+    optimizer : torch.optim.Optimizer or callable
+        SGD (with momentum, Nesterov's or not), Adam or AdamW over parameters of the module, or a function of the
+        parameters that makes one. If it has made steps, its moments are what training goes on with.
+    data : tuple, Tensor, mapping, Dataset or DataLoader
+        ``(inputs, targets)``, a `TensorDataset`, or a `DataLoader`, whose batches are drawn once and then taken in
+        turn, a smaller last one left out; or the tensor, or mapping of names to tensors, that the loss takes.
+    batch : int or data rule, optional
+        Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
+    schedule : callable or sequence of float, optional
+        Factor of the learning rate at fine step i, as ``torch.optim.lr_scheduler.LambdaLR`` takes it.
+    coarsening : int or list of int, default 2
+        The solver's.
+    cap : int, optional
+        Most fine steps that a coarse step takes at once, see Notes.
+    dtype : torch.dtype, optional
+        What to compute in, by default the module's. The state has it too.
+    device : str or torch.device, optional
+        Where to compute, by default where the module is: "cuda" is the first device that a worker sees. States stay
+        there.
+    chunk_size : int, optional
+        At most so many states at once, as in :func:`torch.func.vmap`; by default all of a block.
+
+    Returns
+    -------
+    TorchPropagator
+        ``phi.w0`` is the state to start from, ``phi.module(result.final)`` the trained module.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the optimizer, a setting of it, or the data are not known.
+    PropagatorError
+        If the module draws random numbers (dropout), or torch.func cannot take it.
+
+    Notes
+    -----
+    A coarse step of level l is ``M = min(m**l, cap)`` steps of the optimizer with one gradient, in closed form: momenta
+    decay by ``beta**M``, weights move as far as M steps would move them. For SGD without momentum that is M times the
+    rate. So `cap` is the largest stable rate over that of the optimizer, as alpha_max is in the paper's equation 14.
+    Adam's ``weight_decay`` converges slowly where weights have no other gradient: near zero each step changes their
+    sign, which no coarse step follows. AdamW's does not.
+
+    Examples
+    --------
+    >>> import daskmgrit as dm
+    >>> import daskmgrit.torch
+    >>> _ = torch.manual_seed(0)
+    >>> module = torch.nn.Linear(3, 1).double()
+    >>> x = torch.randn(20, 3, dtype=torch.float64)
+    >>> sgd = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.5)
+    >>> phi = daskmgrit.torch.propagator(module, torch.nn.functional.mse_loss, sgd, (x, x[:, :1] - 1), cap=8)
+    >>> result = dm.MGRIT(phi, 64).solve(phi.w0, "constant")
+    >>> result.reason, phi.loss(result.final) < phi.loss(phi.w0)
+    ('tol', True)
+    """
+    return TorchPropagator(
+        module, loss, optimizer, data, batch, schedule, StepLength(coarsening, cap), dtype, device, chunk_size
+    )
+
+
+class TorchPropagator:
+    """A step of an optimizer on a module's loss; see :func:`propagator`.
+
+    Attributes
+    ----------
+    w0 : ndarray, shape (s,)
+        The state to start from: weights by name, the optimizer's moments in the same order, running statistics.
+    names : list of str
+        The weights in their order.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        loss: Callable[..., torch.Tensor],
+        optimizer: torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer],
+        data: Any,
+        batch: int | DataRule | None,
+        schedule: Callable[[int], float] | Sequence[float] | None,
+        length: StepLength,
+        dtype: torch.dtype | None,
+        device: str | torch.device | None,
+        chunk_size: int | None,
+    ) -> None:
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"module={module!r} is not a torch.nn.Module")
+        if not callable(loss):
+            raise TypeError(f"loss={loss!r} is not callable: give a function such as torch.nn.functional.mse_loss")
+        if chunk_size is not None:
+            chunk_size = integer_option("chunk_size", chunk_size, 1, "it is the most states at once; None is all")
+        self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
+        self.length, self.chunk_size, self.schedule = length, chunk_size, Schedule(schedule)
+        given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else _made(optimizer, module)
+        self.rule = read_optimizer(given)
+        own = {id(tensor) for group in given.param_groups for tensor in group["params"]}
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad and id(p) in own}
+        if len(trained) < len(own):
+            raise ValueError(
+                f"optimizer has {len(own)} parameters, of which {len(trained)} are trainable ones of the module: make "
+                "it of module.parameters()"
+            )
+        dtypes = {p.dtype for p in trained.values()}
+        if dtype is None and len(dtypes) > 1:
+            raise ValueError(f"module has weights of {', '.join(map(str, dtypes))}: give dtype, which all then have")
+        self.dtype = dtypes.pop() if dtype is None else dtype
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype={self.dtype} is not supported: give torch.float32 or torch.float64")
+        self.device = str(next(iter(trained.values())).device if device is None else torch.device(device))
+        self.data: Data = read_data(data, self.dtype)
+        self.examples = data_rule(self.data.batch if batch is None else batch, self.data.examples)
+        self._module = copy.deepcopy(module).to("cpu", self.dtype)
+        self.statistics = running_statistics(module)
+        tensors = dict(self._module.named_buffers())
+        self.layout, self._kept = Layout(trained), Layout({name: tensors[name] for name in self.statistics})
+        self.names = list(trained)
+        moments = [self.rule.initial(given.state.get(p, {}), p) for p in trained.values()]
+        self.clock = int(max((float(state["step"]) for state in given.state.values() if "step" in state), default=0))
+        parts = [*trained.values(), *(m for each in zip(*moments, strict=True) for m in each)]
+        self.w0 = to_state([part.detach().to(self.dtype) for part in (*parts, *(tensors[n] for n in self.statistics))])
+        self._local = threading.local()
+        self._try()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _local=threading.local())
+
+    def __repr__(self) -> str:
+        return f"<torch propagator: {type(self._module).__name__}, {self.rule}>"
+
+    # -- states ------------------------------------------------------------------------------------------------------
+
+    def to_block(self, state: np.ndarray) -> torch.Tensor:
+        """Return a state as a tensor on the device that this propagator computes on.
+
+        Raises
+        ------
+        PropagatorError
+            If it has another dtype or length, or there is no such device.
+        """
+        block = torch.from_numpy(np.array(state))
+        if block.dtype != self.dtype or block.shape[-1] != self.w0.size:
+            raise PropagatorError(
+                f"w0 has {block.shape[-1]} entries of {block.dtype}, but states of this module and optimizer have "
+                f"{self.w0.size} of {self.dtype}: start from phi.w0, or give propagator(dtype=...)"
+            )
+        try:
+            return block.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise PropagatorError(
+                f"device={self.device!r} cannot be used here ({error}): start workers where it can, or give "
+                'propagator(device="cpu")'
+            ) from None
+
+    def unflatten(self, state: Any) -> dict[str, torch.Tensor]:
+        """Return the weights of a state (s,) by name, as tensors in host memory."""
+        rows = torch.from_numpy(np.array(state, self.w0.dtype))[None, : self.layout.size]
+        return {name: part[0] for name, part in self.layout.split(rows).items()}
+
+    def module(self, state: Any) -> torch.nn.Module:
+        """Return a copy of the module with the weights, and running statistics, of a state (s,)."""
+        made = copy.deepcopy(self._module)
+        rows = torch.from_numpy(np.array(state, self.w0.dtype))[None, self.w0.size - self._kept.size :]
+        kept = {name: part[0] for name, part in self._kept.split(rows).items()}
+        made.load_state_dict({**self.unflatten(state), **kept}, strict=False)
+        return made
+
+    def loss(self, state: Any) -> float:
+        """Return the loss of a state (s,) over all data."""
+        made = self.module(state)
+        # What batch normalisation does in training mode is part of the loss, what it writes is lost with the copy.
+        with torch.no_grad():
+            return float(self.data.loss(self._loss, made, self.data.parts))
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+
+    def _try(self) -> None:
+        """Compute one step of two states, so that what does not go is said at once."""
+        numbers = self.examples(np.zeros(1, int), 0)
+        parts = self.data.take(self.data.parts, None if numbers is None else numbers[0])
+        states = np.stack((self.w0, self.w0))
+        try:
+            block = self.to_block(states)
+        except PropagatorError:
+            # The workers' device is not here.
+            block = torch.from_numpy(states)
+        try:
+            check_buffers(self._module, lambda module: self.data.loss(self._loss, module, parts), self.statistics)
+            self(block, np.zeros(2, int), 0)
+        except (PropagatorError, ValueError):
+            raise
+        except Exception as error:
+            raise explain(error) from error
+
+    def _here(self, device: torch.device) -> Any:
+        """Return this thread's gradient and data on a device: a module serves one thread at a time."""
+        if getattr(self._local, "device", None) != device:
+            module = copy.deepcopy(self._module).to(device).requires_grad_(False)
+            tensors: Mapping[str, torch.Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+            constants = {n: t for n, t in tensors.items() if n not in self.layout.shapes and n not in self.statistics}
+            loss = copy.deepcopy(self._loss).to(device) if isinstance(self._loss, torch.nn.Module) else self._loss
+            self._local.gradient = gradient_of(module, partial(self.data.loss, loss), constants)
+            self._local.parts = [part.to(device) for part in self.data.parts]
+            self._local.device = device
+        return self._local
+
+    def __call__(self, weights: Any, index: np.ndarray, level: int) -> Any:
+        """Return the states after one step of the level."""
+        if isinstance(weights, np.ndarray):
+            return self(self.to_block(weights), index, level).cpu().numpy()
+        here, size = self._here(weights.device), self.layout.size
+        numbers = self.examples(index, level)
+        parts = self.data.take(here.parts, numbers)
+        now = weights[:, :size]
+        kept = self._kept.split(weights[:, weights.shape[1] - self._kept.size :])
+        dims = (0, 0, *(None if numbers is None else 0 for _ in parts))
+        batched = torch.func.vmap(here.gradient, in_dims=dims, chunk_size=self.chunk_size)
+        gradients, after = batched(self.layout.split(now), kept, *parts)
+        fine, times = index * self.length(level), self.length.taken(level)
+        moments = torch.split(weights[:, size : size * (1 + self.rule.moments)], size, dim=1)
+        rates = self.rule.rate * self.schedule(fine, times)
+        gradient = self.layout.join(gradients)
+        new = [*self.rule.update(now, moments[: self.rule.moments], gradient, rates, self.clock + fine)]
+        for name, momentum in self.statistics.items():
+            # Towards the batch's own, as far as so many updates would go.
+            share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
+            new.append((kept[name] + share * (after[name] - kept[name])).reshape(len(weights), -1))
+        return torch.cat(new, dim=1)
+
+
+def _made(optimizer: Any, module: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer that a function of the parameters makes."""
+    made = optimizer(module.parameters()) if callable(optimizer) else optimizer
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer={optimizer!r} is no torch.optim.Optimizer: give torch.optim.SGD, Adam or AdamW over "
+            "module.parameters(), or a function of the parameters that makes one"
+        )
+    return made
