@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 import daskmgrit
+from daskmgrit.allocator import keep_freed_memory
 from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.checkpoint.policy import as_checkpoint
 from daskmgrit.connect import command_client
@@ -66,6 +67,7 @@ def _chunks(context: Any, parameter: Any, value: str) -> int | str:
 @click.version_option(daskmgrit.__version__, package_name="daskmgrit", prog_name="daskmgrit")
 def main() -> None:
     """Train neural networks in parallel over the training steps: multigrid reduction in time (MGRIT) on Dask."""
+    keep_freed_memory()
 
 
 main.add_command(paper)
