@@ -105,7 +105,7 @@ def _peers(full: bool, pymgrit: str | None) -> dict[str, Any]:
 
 
 def _overhead(full: bool) -> dict[str, Any]:
-    return {"overhead": overhead_module.overhead(repeats=9 if full else 3, note=note)}
+    return {"overhead": overhead_module.overhead(repeats=12 if full else 6, note=note)}
 
 
 def _scaling(full: bool, plot: Path | None) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.trace import Submitted, Trace, trace
 from daskmgrit.taskbook import TaskBook
 
-__all__ = ["cluster", "moved_bytes", "overhead", "run_empty"]
+__all__ = ["cluster", "moved_bytes", "overhead", "processor_seconds", "run_empty"]
 
 STEPS, CYCLES = 512, 5
-SIZE = 1000
+SIZE = 100
 # Seconds that an empty graph is waited for.
 PATIENCE = 300
 
@@ -113,6 +113,11 @@ def run_empty(client: Any, traced: Trace) -> float:
     return time.perf_counter() - clock
 
 
+def processor_seconds(client: Any) -> float:
+    """Processor time so far of this process, which is client and scheduler, and of the workers."""
+    return time.process_time() + sum(client.run(time.process_time).values())
+
+
 def moved_bytes(client: Any) -> int:
     """Bytes that went from worker to worker since the last call."""
 
@@ -124,7 +129,7 @@ def moved_bytes(client: Any) -> int:
     return sum(client.run(collect).values())
 
 
-def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 3, note: Any = print) -> dict[str, Any]:
+def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 6, note: Any = print) -> dict[str, Any]:
     """Measure on two worker processes, with as many chunks, every level in tasks of its own.
 
     Parameters
@@ -148,11 +153,15 @@ def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 3, not
         traced = trace(hierarchy, [1, 1], PhiCost(1e-6), chunks=2, cycles=CYCLES, row_bytes=w0.nbytes)
         solve(Idle(), 1)
         run_empty(client, traced)
-        ours, empty = [], []
+        ours, empty, spent, spent_empty = [], [], [], []
         for number in range(repeats):
             note(f"empty tasks and a solve, {number + 1} of {repeats}")
+            begin = processor_seconds(client)
             empty.append(run_empty(client, traced))
+            middle = processor_seconds(client)
             result = solve(Idle())
+            spent_empty.append(middle - begin)
+            spent.append(processor_seconds(client) - middle)
             # Two workers share the time inside Phi, which is next to none.
             ours.append(result.timings["total"] - sum(result.timings["phi"]) / 2)
         ratios = [a / b for a, b in zip(ours, empty, strict=True)]
@@ -165,9 +174,12 @@ def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 3, not
             "empty_tasks": len(traced.tasks),
             "seconds": ours,
             "empty_seconds": empty,
-            "ratio": statistics.median(ratios),
+            "ratio": min(ours) / min(empty),
             "ratios": ratios,
-            "milliseconds_per_task": 1e3 * statistics.median(ours) / result.tasks,
+            "processor_ratio": statistics.median(spent) / statistics.median(spent_empty),
+            "processor_seconds": spent,
+            "empty_processor_seconds": spent_empty,
+            "milliseconds_per_task": 1e3 * min(ours) / result.tasks,
             "tasks_per_cycle": (many.tasks - few.tasks) / CYCLES,
             "bytes_per_cycle": (moved_bytes(client) - short) / CYCLES,
             "shares": [],

@@ -54,8 +54,9 @@ def _overhead(report: dict[str, Any]) -> str:
         f"{report['cycles']} cycles of {report['steps']} steps with {report['weights']} weights on "
         f"{report['workers']} worker processes, every level in tasks of its own: {report['tasks']} tasks, "
         f"{report['tasks_per_cycle']:.0f} and {report['bytes_per_cycle'] / 1e3:.0f} kB between workers per cycle. "
-        f"Time beside Phi over that of as many empty tasks in the same shape: {report['ratio']:.2f} "
-        f"({min(report['ratios']):.2f} to {max(report['ratios']):.2f}); {report['milliseconds_per_task']:.1f} ms "
+        f"Time beside Phi over that of as many empty tasks in the same shape: {report['ratio']:.2f} (the least of "
+        f"{len(report['ratios'])} each; neighbours {min(report['ratios']):.2f} to {max(report['ratios']):.2f}), "
+        f"processor time of all processes {report['processor_ratio']:.2f}; {report['milliseconds_per_task']:.1f} ms "
         f"per task.\n\n{table}"
     )
 

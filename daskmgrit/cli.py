@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,13 @@ main.add_command(plan)
     show_default=True,
     help="c-points: 1/m of the memory.",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="Of weights and data; float32 needs --tol.",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option(
@@ -204,10 +212,13 @@ def solve(
         raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
         raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
+    if options["dtype"] == "float32" and options["tol"] is None:
+        raise click.UsageError("--dtype float32: its rounding is above the default tolerance; give --tol, e.g. 1e-4")
     if plot:
         check_plot(plot)
     try:
         task = PROBLEMS[problem](seed=options["seed"])
+        task = replace(task, w0=task.w0.astype(options["dtype"]))
         solver = solver or task.solver
         hierarchy = task.hierarchy(
             solver, **{name: options[name] for name in ("coarsening", "relaxation", "min_coarse", "max_levels")}
@@ -217,6 +228,7 @@ def solve(
             options["learning_rate"],
             options["max_learning_rate"],
             factor=hierarchy.get("coarsening", 2),
+            dtype=options["dtype"],
             **{name: options[name] for name in ("batch", "coarse", "max_stages", "data", "window")},
         )
         mgrit = MGRIT(

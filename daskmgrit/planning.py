@@ -151,7 +151,6 @@ def plan_layout(
 def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
     """Return the number of chunks for which a stage takes least."""
     size = hierarchy[0]
-    # The last C-point is an F-interval without F-points where m divides N.
     intervals = math.ceil(size.steps / size.coarsening)
     each = (2 * size.coarsening + 1) / 3 * cost
     ideal = min(threads, intervals, max(1, int(math.sqrt(intervals * each / overhead))))
@@ -159,7 +158,11 @@ def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: floa
     longest = math.ceil(intervals / ideal)
     tried = [math.ceil(intervals / length) for length in range(max(1, longest - 2), longest + 3)]
     allowed = [chunks for chunks in (*tried, ideal) if chunks <= threads]
-    return min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
+    best = min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
+    # Where m divides N the last C-point is an F-interval without F-points. With an F-interval per chunk it is left to
+    # the last of them, whose Phi at two C-points most stages then wait for; with a thread to spare it is its own chunk.
+    alone = best == intervals < min(threads, most_chunks(hierarchy))
+    return best + 1 if alone and overhead < cost / 3 else best
 
 
 def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float, row_bytes: int) -> int:

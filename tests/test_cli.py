@@ -236,3 +236,15 @@ def test_interrupted(how, tmp_path):
     assert "Traceback" not in log.read_text()
     assert re.fullmatch(r" +\d+ +\S+.*", before[-1])
     assert len(gone) >= len(how)
+
+
+@pytest.mark.parametrize("storage", ["full", "c-points"])
+def test_float32(storage):
+    arguments = ("digits", "--steps", "100", "--dtype", "float32", "--storage", storage)
+    out = call(*arguments, "--tol", "1e-4", "--check", "--json")
+    assert out.exit_code == 0, out.stderr
+    # Single precision throughout: rounding is what is left, and it is that of a float32.
+    assert 1e-9 < json.loads(out.stdout)["max_error"] < 1e-4
+    out = call(*arguments)
+    assert out.exit_code == 2
+    assert "give --tol" in out.stderr

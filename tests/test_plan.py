@@ -227,6 +227,8 @@ def test_auto_chunks_grow_with_hosts_and_divide_evenly():
     # 64 F-intervals with F-points: 63 chunks would take as long as 32.
     assert chunks(0.25, 64, 1) == 64
     assert chunks(0.25, 63, 1) == 32
+    # The last C-point, which has no F-points, is a chunk of its own where there is a thread to spare for it.
+    assert chunks(0.25, 65, 1) == chunks(0.25, 200, 1) == 65
     assert chunks(1e-3, 64, 16) > chunks(1e-3, 64, 1)
 
 
