@@ -54,7 +54,8 @@ def correction(c_points: Array, coarse: Array, transfer: StateTransfer | None = 
     It is ``w_c - v``, or ``P(w_c - R v)`` with a transfer of states from `level` to the next.
     """
     if transfer is None:
-        return c_points + (coarse - c_points)
+        error = coarse - c_points
+        return np.add(c_points, error, out=error)
     return c_points + transfer.interpolate(coarse - transfer.restrict(c_points, level), level)
 
 
