@@ -152,7 +152,7 @@ def plot(report: dict[str, Any], file: Path) -> None:
         rows = sorted((row for row in report["runs"] if row["steps"] == steps), key=lambda row: row["workers"])
         workers, color = [row["workers"] for row in rows], f"C{number}"
         axes.plot(workers, [row["speedup"] for row in rows], "o", color=color, label=f"N = {steps}, measured")
-        axes.plot(workers, [row["plan_speedup"] for row in rows], "-", color=color, label=f"N = {steps}, plan")
+        axes.plot(workers, [row["plan_speedup"] for row in rows], "x-", color=color, label=f"N = {steps}, plan")
         least = min(rows, key=lambda row: row["critical_path"])
         bound = steps / least["critical_path"]
         axes.axhline(bound, color=color, linestyle=":", label=f"N = {steps}, N / critical path")

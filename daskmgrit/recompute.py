@@ -31,7 +31,7 @@ def _evaluate(
     with meter.stage("initial residual", 0, first):
         for j in range(1, m):
             rows = place(j)
-            norms[j::m] = row_norms(meter(before[: counts[j], ...], source[: counts[j]] + (j - 1), 0) - rows)
+            norms[j::m] = row_norms(meter(before[: counts[j], ...], source[: counts[j]] + (j - 1), 0), rows)
             before = rows
         fine = len(meter.batches)
         inner = before[: counts[0] - 1, ...]
@@ -39,7 +39,7 @@ def _evaluate(
             arrived = xp.concat((c_points[:1, ...], meter(inner, source[1:] - 1, 0)))
         else:
             arrived = meter(xp.concat((left, inner)), source - 1, 0)
-        norms[::m] = row_norms(arrived - c_points)
+        norms[::m] = row_norms(arrived, c_points)
     depth = calls_of_first(meter.batches[:fine], counts[0]) + calls_of_last(meter.batches[fine:], counts[0])
     settled = Settled(norms, int(depth.max()), tuple(meter.records))
     return CPoints(0, first, (c_points,), None, depth, settled=settled, m=m, steps=steps)

@@ -23,6 +23,8 @@ __all__ = ["arrivals", "c_relaxation", "f_relaxation", "row_norms"]
 Array = NDArray
 Phi = Callable[[Array, Array, int], Array]
 
+GROUP_BYTES = 1 << 20
+
 
 def f_relaxation(
     phi: Phi,
@@ -107,18 +109,27 @@ def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
     return arrived if weight == 1.0 else c_points + weight * (arrived - c_points)
 
 
-def row_norms(rows: Array) -> Array:
-    """Return the squared 2-norm of each row, in double precision; the same bits for any number of rows.
+def row_norms(rows: Array, minus: Array) -> Array:
+    """Return the squared 2-norm of each row of the difference, in double precision.
 
-    It is a NumPy array whatever the rows are: one number for each of them.
+    The bits are the same for any number of rows. Some are taken at a time: to map memory for the differences of a large
+    block took longer than the arithmetic. It is a NumPy array whatever the rows are: one number for each of them.
     """
     if not isinstance(rows, np.ndarray):
-        return _foreign_row_norms(rows)
+        return _foreign_row_norms(rows - minus)
+    norms, group = np.empty(len(rows)), max(1, GROUP_BYTES // max(1, rows[:1].nbytes))
     with np.errstate(over="ignore"):
-        if np.iscomplexobj(rows):
-            return row_norms(rows.real) + row_norms(rows.imag)
-        wide = rows.astype(np.float64, copy=False)
-        return (wide * wide).sum(axis=1)
+        for start in range(0, len(rows), group):
+            part = slice(start, start + group)
+            norms[part] = _host_row_norms(rows[part] - minus[part])
+    return norms
+
+
+def _host_row_norms(rows: Array) -> Array:
+    if np.iscomplexobj(rows):
+        return _host_row_norms(rows.real) + _host_row_norms(rows.imag)
+    wide = rows.astype(np.float64, copy=False)
+    return (wide * wide).sum(axis=1)
 
 
 def _foreign_row_norms(rows: Array) -> Array:
@@ -127,6 +138,6 @@ def _foreign_row_norms(rows: Array) -> Array:
     if xp.isdtype(rows.dtype, "complex floating"):
         return _foreign_row_norms(xp.real(rows)) + _foreign_row_norms(xp.imag(rows))
     if "float64" not in xp.__array_namespace_info__().dtypes():
-        return row_norms(to_host(rows))
+        return _host_row_norms(to_host(rows))
     wide = xp.astype(rows, xp.float64, copy=False)
     return to_host(xp.sum(wide * wide, axis=1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daskmgrit.backend import namespace
+from daskmgrit.backend import add_onto, namespace
 from daskmgrit.relaxation import Array, Phi
 from daskmgrit.transfer import StateTransfer
 
@@ -56,7 +56,7 @@ def correction(c_points: Array, coarse: Array, transfer: StateTransfer | None = 
     It is ``w_c - v``, or ``P(w_c - R v)`` with a transfer of states from `level` to the next.
     """
     if transfer is None:
-        return c_points + (coarse - c_points)
+        return add_onto(c_points, coarse - c_points)
     return c_points + transfer.interpolate(coarse - transfer.restrict(c_points, level), level)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit import restriction
-from daskmgrit.backend import as_block, compact, device, move_like, namespace, nbytes, to_host
+from daskmgrit.backend import add_onto, as_block, compact, device, move_like, namespace, nbytes, to_host
 from daskmgrit.block import Block, Edge, Part, Record, Settled, place_counts, spread
 from daskmgrit.cpoints import CPoints, arrive_from_c
 from daskmgrit.propagators.contract import Meter, stages_of
@@ -126,7 +126,7 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
         arrived = arrivals(meter, block.points, None, edge.last_f if edge else None, first, level)
         norms = np.empty(sum(counts))
         for j, rows in enumerate([arrived, *stepped]):
-            norms[j::m] = row_norms(rows - block.points[j])
+            norms[j::m] = row_norms(rows, block.points[j])
     # These calls were for F-points, first of all, and then for the C-points.
     fine = sum(count > 0 for count in counts[1:]) * stages_of(phi, level)
     depth = calls_of_first(meter.batches[:fine], counts[0]) + calls_of_last(meter.batches[fine:], counts[0])
@@ -140,7 +140,7 @@ def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     """Find what the next C-relaxation will find: with it the residual of `cycle` is known."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
-    settled = Settled(row_norms(arrived - block.points[0]), int(depth.max()), block.records + tuple(meter.records))
+    settled = Settled(row_norms(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records))
     return replace(block, arrived=arrived, depth=depth, records=(), settled=settled)
 
 
@@ -150,7 +150,7 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle:
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
     records, settled = block.records + tuple(meter.records), None
     if settle:
-        settled = Settled(row_norms(arrived - block.points[0]), int(depth.max()), records)
+        settled = Settled(row_norms(arrived, block.points[0]), int(depth.max()), records)
         records = ()
     meter = Meter(phi, cycle)
     with meter.stage("F-relaxation", block.level, block.first):
@@ -180,9 +180,12 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
     transfer = meter.transfer(block.level)
     if transfer is not None:
         v, difference = transfer.restrict(v, block.level), transfer.restrict(difference, block.level)
+        u = v + difference
+    else:
+        u = add_onto(v, difference)
     return Restricted(
         block.first,
-        v + difference,
+        u,
         v[min(-block.first % m_coarse, v.shape[0]) :: m_coarse, ...],
         depth,
         tuple(meter.records),
@@ -204,7 +207,7 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
 def _assemble(
     pieces: Sequence[Restricted], steps: Sequence[CoarseStep]
 ) -> tuple[Array, Array, Array, Array, tuple[Record, ...]]:
-    """Concatenate chunks to (u, v, g), the depth behind each point, and the records."""
+    """Concatenate chunks to (u, v, Phi_c(v)), the depth behind each point, and the records."""
     if len(pieces) == 1:
         u, v, stepped = pieces[0].u, pieces[0].v, steps[0].values
     else:
@@ -217,7 +220,7 @@ def _assemble(
     depth = np.maximum(
         np.concatenate([piece.depth for piece in pieces]), np.concatenate([step.depth for step in steps])
     )
-    return u, v, restriction.coarse_rhs(u, stepped), depth, records
+    return u, v, stepped, depth, records
 
 
 def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, m: int, cycle: int) -> Block:
@@ -225,9 +228,10 @@ def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], l
 
     The first F-point of an interval needs no Phi: ``Phi_c(v[i-1]) + g_c[i] = v[i] + r[i] = u[i]``.
     """
-    u, v, rhs_rows, behind, records = _assemble(pieces, steps)
+    u, v, stepped, behind, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
-    first, counts, rhs = pieces[0].first // m, place_counts(u.shape[0], m), spread(rhs_rows, m)
+    first, counts = pieces[0].first // m, place_counts(u.shape[0], m)
+    rhs = tuple(restriction.coarse_rhs(u[j::m, ...], stepped[j::m, ...]) for j in range(m))
     depth = np.maximum.reduceat(behind, np.arange(0, len(behind), m))
     points: tuple[Array, ...] = (v, u[1::m, ...])
     if m > 2:
@@ -333,7 +337,8 @@ def join(settled: Sequence[Settled]) -> Settled:
 
 def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int) -> Block:
     """Solve the coarsest level serially."""
-    u, _, rhs, depth, records = _assemble(pieces, steps)
+    u, _, stepped, depth, records = _assemble(pieces, steps)
+    rhs = restriction.coarse_rhs(u, stepped)
     meter = Meter(phi, cycle)
     with meter.stage("coarse solve", level, 0):
         w = restriction.serial_solve(meter, u, rhs, level)

@@ -84,7 +84,9 @@ def _look() -> Callable[..., dict[str, Any]]:
         waits: list[tuple[str, str, str]] = []
         for ws in dask_scheduler.workers.values():
             memory = ws.metrics.get("memory", 0) / ws.memory_limit if ws.memory_limit else 0.0
-            involved, running = bool(ws.processing or ws.has_what), bool(ws.executing)
+            # A thread cannot leave a task that was cancelled; the scheduler has forgotten that, its worker counts it.
+            running = bool(ws.executing or ws.metrics.get("task_counts", {}).get("cancelled"))
+            involved = bool(ws.processing or ws.has_what)
             workers[ws.address] = (ws.status.name, now - ws.last_seen, involved, running, memory)
             if running or len(waits) >= 3:
                 continue

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import Decay
 from distributed import Client, LocalCluster, futures_of
+from processes import wait_for
 
 import daskmgrit as dm
-from daskmgrit import drive
+from daskmgrit import drive, watch
 from daskmgrit.executor import ClusterExecutor
 from daskmgrit.problems import digits
 from daskmgrit.taskbook import TaskBook
@@ -354,3 +355,18 @@ def test_a_client_that_never_connected_is_not_the_current_one(w0):
         assert default_client().status == "connecting"
         assert dm.MGRIT(Decay(), STEPS).solve(w0, maxiter=1).iterations == 1
         default_client().close()
+
+
+def test_a_cancelled_task_that_goes_on_is_not_idleness(client):
+    """The last state is asked for while tasks that were submitted ahead still hold the threads."""
+
+    def running():
+        return any(worker.running for worker in watch.look(client, 30).workers.values())
+
+    future = client.submit(time.sleep, 6, key="daskmgrit-long", pure=False)
+    wait_for(running)
+    future.release()
+    wait_for(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+    time.sleep(2)
+    assert running()
+    wait_for(lambda: not running())
