@@ -1,0 +1,13 @@
+"""JAX training loops with optax transformations as propagators."""
+
+try:
+    import jax as _jax  # noqa: F401
+    import optax as _optax  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"daskmgrit.jax needs JAX and optax, of which {error.name} is not installed: pip install 'daskmgrit[jax]'"
+    ) from None
+
+from daskmgrit.jax.propagator import JaxPropagator, propagator
+
+__all__ = ["JaxPropagator", "propagator"]

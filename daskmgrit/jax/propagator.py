@@ -1,0 +1,276 @@
+"""A JAX loss and an optax transformation as a propagator, through vmap and jit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from daskmgrit.errors import PropagatorError
+from daskmgrit.jax.state import Layout, adam_betas, check_counts, host
+from daskmgrit.models.data import DataRule
+from daskmgrit.propagators.batches import data_rule
+from daskmgrit.propagators.length import StepLength
+
+__all__ = ["JaxPropagator", "propagator"]
+
+
+def propagator(
+    loss: Callable[..., Any],
+    params: Any,
+    optimizer: Any,
+    data: Any = None,
+    *,
+    batch: int | DataRule | None = None,
+    opt_state: Any = None,
+    coarsening: int | Sequence[int] = 2,
+    cap: int | None = None,
+    dtype: Any = None,
+    device: str | None = None,
+) -> JaxPropagator:
+    """Make a propagator of a JAX training loop: one step of an optax transformation on a loss.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, inputs, targets)``, one number, if `data` are a pair; ``loss(params, data)`` if they are another
+        pytree; ``loss(params)`` without data. It may be jitted.
+    params : pytree of arrays
+        The initial parameters, such as a network of Flax or Haiku gives.
+    optimizer : optax.GradientTransformation
+        Any whose state holds real numbers, and counts of steps: SGD, Adam, AdamW, chains with clipping, schedules …
+    data : tuple or pytree of arrays, optional
+        ``(inputs, targets)``, or what the loss takes.
+    batch : int or data rule, optional
+        Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
+    opt_state : pytree, optional
+        The optimizer's state to go on from, by default ``optimizer.init(params)``.
+    coarsening : int or list of int, default 2
+        The solver's.
+    cap : int, optional
+        Most fine steps that a coarse step takes at once, see Notes.
+    dtype : dtype, optional
+        float32 or float64, by default that of the parameters.
+    device : str, optional
+        "cpu", "cuda" or another platform of JAX; by default the first device of the worker's. States stay there.
+
+    Returns
+    -------
+    JaxPropagator
+        ``phi.w0`` is the state to start from, ``phi.params(result.final)`` the trained parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or the optimizer's state holds what cannot be had at every step at once.
+    PropagatorError
+        If JAX cannot differentiate or vectorise the loss.
+
+    Notes
+    -----
+    A coarse step of level l is ``M = min(m**l, cap)`` updates of the optimizer with one gradient, each with the count,
+    and so the learning rate, of its own fine step. For SGD that is M times the rate: `cap` is alpha_max over alpha_b of
+    the paper's equation 14.
+
+    No argument is donated: a block stays whole while a step is computed from it. Double precision is switched on where
+    a propagator of float64 arrives; where it is made, it must be on.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, optax
+    >>> import daskmgrit as dm
+    >>> import daskmgrit.jax
+    >>> x = jnp.linspace(0, 1, 20)
+    >>> def loss(params, x, y):
+    ...     return jnp.mean((params["a"] * x + params["b"] - y) ** 2)
+    >>> start = {"a": jnp.zeros(()), "b": jnp.zeros(())}
+    >>> phi = daskmgrit.jax.propagator(loss, start, optax.sgd(0.05, momentum=0.5), (x, 2 * x - 1))
+    >>> result = dm.MGRIT(phi, 64).solve(phi.w0, "constant", tol=1e-5)
+    >>> result.reason, phi.loss(result.final) < 0.2 * phi.loss(phi.w0)
+    ('tol', True)
+    """
+    length = StepLength(coarsening, cap)
+    return JaxPropagator(loss, params, optimizer, data, batch, opt_state, length, dtype, device)
+
+
+class JaxPropagator:
+    """A step of an optax transformation on a loss; see :func:`propagator`.
+
+    Attributes
+    ----------
+    w0 : ndarray, shape (s,)
+        The state to start from: the leaves of parameters and optimizer's state, in the order of JAX.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        params: Any,
+        optimizer: Any,
+        data: Any,
+        batch: int | DataRule | None,
+        opt_state: Any,
+        length: StepLength,
+        dtype: Any,
+        device: str | None,
+    ) -> None:
+        if not callable(loss):
+            raise TypeError(f"loss={loss!r} is not callable: give loss(params, inputs, targets)")
+        if not callable(getattr(optimizer, "init", None)) or not callable(getattr(optimizer, "update", None)):
+            raise TypeError(f"optimizer={optimizer!r} is no optax transformation: give one such as optax.adam(1e-3)")
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+        if not leaves:
+            raise ValueError(f"params={params!r} has no arrays: give the initial parameters")
+        self.dtype = np.dtype(jnp.result_type(*leaves) if dtype is None else dtype)
+        if self.dtype.name not in ("float32", "float64"):
+            raise ValueError(f"dtype={self.dtype} is not supported: give params of float32 or float64, or dtype")
+        if self.dtype == np.float64 and not jax.config.jax_enable_x64:
+            raise ValueError(
+                "dtype=float64, but JAX computes in single precision here: call "
+                'jax.config.update("jax_enable_x64", True) before anything else, or give float32'
+            )
+        params = jax.tree.map(lambda leaf: _cast(leaf, self.dtype), params)
+        opt_state = optimizer.init(params) if opt_state is None else jax.tree.map(jnp.asarray, opt_state)
+        check_counts(optimizer, params, opt_state)
+        self._loss, self._optimizer, self.length, self.device = loss, optimizer, length, device
+        self.layout = Layout(host(params), host(opt_state), self.dtype, adam_betas(optimizer, params, opt_state))
+        self.w0 = np.array(self.layout.join(params, opt_state))
+        self.pairs = isinstance(data, tuple | list) and len(data) == 2
+        self._data = () if data is None else tuple(map(host, data)) if self.pairs else (host(data),)
+        self._data = jax.tree.map(lambda leaf: _cast(leaf, self.dtype, np), self._data)
+        lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(self._data)}
+        if len(lengths) > 1 and (self.pairs or batch is not None):
+            raise ValueError(
+                f"data have arrays of {', '.join(map(str, sorted(lengths)))} rows: give as many targets as inputs, and "
+                "no batch for data that are not examples"
+            )
+        self.examples = data_rule(batch, lengths.pop() if lengths else 0)
+        self._here: tuple[Callable[..., Any], Any] | None = None
+        self._try()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_here": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.dtype == np.float64 and not jax.config.jax_enable_x64:
+            jax.config.update("jax_enable_x64", True)
+
+    def __repr__(self) -> str:
+        return f"<jax propagator: {self.w0.size} entries of {self.dtype}>"
+
+    # -- states ------------------------------------------------------------------------------------------------------
+
+    def _place(self) -> Any:
+        """Return the device to compute on, None for JAX's own choice."""
+        if self.device is None:
+            return None
+        try:
+            return jax.devices(self.device)[0]
+        except RuntimeError as error:
+            raise PropagatorError(
+                f"device={self.device!r} cannot be used here ({error}): start workers where it can, or give "
+                'propagator(device="cpu")'
+            ) from None
+
+    def to_block(self, state: np.ndarray) -> Any:
+        """Return a state as a JAX array on the device that this propagator computes on.
+
+        Raises
+        ------
+        PropagatorError
+            If it has another dtype or length, or there is no such device.
+        """
+        if state.dtype != self.dtype or state.shape[-1] != self.w0.size:
+            raise PropagatorError(
+                f"w0 has {state.shape[-1]} entries of {state.dtype}, but states of these parameters and optimizer have "
+                f"{self.w0.size} of {self.dtype}: start from phi.w0, or give propagator(dtype=...)"
+            )
+        # A copy: on the CPU, JAX may use the memory of what it is given.
+        return jax.device_put(np.array(state), self._place())
+
+    def params(self, state: Any) -> Any:
+        """Return the parameters of a state (s,)."""
+        return self.layout.split(jnp.asarray(np.array(state, self.dtype)), 0)[0]
+
+    def opt_state(self, state: Any, step: int) -> Any:
+        """Return the optimizer's state, of a state (s,) at point `step`."""
+        return self.layout.split(jnp.asarray(np.array(state, self.dtype)), step)[1]
+
+    def loss(self, state: Any) -> float:
+        """Return the loss of a state (s,) over all data."""
+        return float(self._loss(self.params(state), *self._data))
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+
+    def _try(self) -> None:
+        """Compute one step of two states, so that what does not go is said at once."""
+        trial = copy.copy(self)
+        try:
+            self._place()
+        except PropagatorError:
+            # The workers' device is not here.
+            trial.device = None
+        try:
+            trial(np.stack((self.w0, self.w0)), np.zeros(2, int), 0)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise PropagatorError(
+                f"loss, params and data do not go through jax.grad and jax.vmap ({type(error).__name__}: {error}): the "
+                "loss must be one number, made of JAX's functions alone"
+            ) from error
+
+    def _one(self, vector: Any, step: Any, times: Any, *data: Any) -> Any:
+        """Return a state after `times` updates with one gradient, the first that of fine step `step`."""
+        params, opt_state = self.layout.split(vector, step)
+        gradient = jax.grad(self._loss)(params, *data)
+
+        def update(_: Any, now: tuple[Any, Any]) -> tuple[Any, Any]:
+            updates, after = self._optimizer.update(gradient, now[1], now[0])
+            return optax.apply_updates(now[0], updates), after
+
+        return self.layout.join(*jax.lax.fori_loop(0, times, update, (params, opt_state)))
+
+    def _block(self, weights: Any, steps: Any, times: Any, numbers: Any, data: Any) -> Any:
+        chosen = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers], data)
+        axes = (0, 0, None, *(None if numbers is None else 0 for _ in data))
+        return jax.vmap(self._one, in_axes=axes)(weights, steps, times, *chosen)
+
+    def _compiled(self) -> tuple[Callable[..., Any], Any]:
+        """Return the step as this process has compiled it, and the data on its device."""
+        if self._here is None:
+            # Compiled once for a size of block, whatever the level: so the number of updates is an argument.
+            self._here = jax.jit(self._block), jax.device_put(self._data, self._place())
+        return self._here
+
+    def __call__(self, weights: Any, index: np.ndarray, level: int) -> Any:
+        """Return the states after one step of the level."""
+        if isinstance(weights, np.ndarray):
+            return np.array(self(self.to_block(weights), index, level))
+        step, data = self._compiled()
+        count = weights.shape[0]
+        more = _padded(count) - count
+        index = np.pad(index, (0, more), mode="edge")
+        if more:
+            weights = jnp.pad(weights, ((0, more), (0, 0)), mode="edge")
+        fine, times = index * self.length(level), self.length.taken(level)
+        new = step(weights, fine, times, self.examples(index, level), data)
+        return new[:count] if more else new
+
+
+def _padded(count: int) -> int:
+    """Return how many states to compute for so many: of few sizes, as each is compiled for itself."""
+    unit = 1 << max(count.bit_length() - 3, 0) if count > 64 else 1 << (count - 1).bit_length()
+    return -(-count // unit) * unit
+
+
+def _cast(leaf: Any, dtype: Any, xp: Any = jnp) -> Any:
+    """Return a leaf as an array, of `dtype` if it is real."""
+    array = xp.asarray(leaf)
+    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
