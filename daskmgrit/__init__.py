@@ -11,6 +11,7 @@ from daskmgrit.mgrit import MGRIT
 from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
 from daskmgrit.result import Result
 from daskmgrit.serial import train_serially
+from daskmgrit.settled import Settled
 
 # After MGRIT, which it is made of.
 from daskmgrit import tune  # isort: skip
@@ -31,6 +32,7 @@ __all__ = [
     "Diverged",
     "PropagatorError",
     "Result",
+    "Settled",
     "__version__",
     "check_propagator",
     "coarse",

@@ -24,8 +24,9 @@ from daskmgrit.taskbook import TaskBook
 
 __all__ = ["Drive", "Outcome"]
 
-# Called after each cycle with its number, residual and state; True stops the solve.
-Listener = Callable[[int, float, list[Delayed]], bool]
+# Called after each cycle with its number, residual and state; the reason to stop the solve, if there is one.
+Listener = Callable[[int, float, list[Delayed]], str]
+_STOPPED = {"callback": "the callback returned True", "settled": "the loss of the final weights changes no more"}
 
 
 @dataclass(slots=True)
@@ -344,7 +345,7 @@ class Drive:
                     return self._outcome(cycle, residuals, "tol", "")
                 if stop:
                     self._save(cycle, residuals)
-                    return self._outcome(cycle, residuals, "callback", "the callback returned True")
+                    return self._outcome(cycle, residuals, stop, _STOPPED[stop])
                 if cycle >= maxiter:
                     return self._outcome(cycle, residuals, "maxiter", "")
                 submitted = self._submit_ahead(cycle, submitted, maxiter)

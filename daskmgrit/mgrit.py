@@ -32,6 +32,7 @@ from daskmgrit.progress import Progress
 from daskmgrit.propagators.contract import stages_of
 from daskmgrit.relaxation import Phi
 from daskmgrit.result import Result
+from daskmgrit.settled import Settled, check_settled
 from daskmgrit.transfer import StateTransfer, check_transfers, with_transfers
 
 __all__ = ["MGRIT"]
@@ -178,6 +179,7 @@ class MGRIT:
         progress: bool = False,
         timeout: float | str | None = None,
         storage: str = "full",
+        settled: Settled | None = None,
     ) -> Any:
         """Solve for the states at all steps.
 
@@ -216,6 +218,9 @@ class MGRIT:
             "c-points" keeps no F-points of level 0: 1/m of the memory, the same bits, no more Phi per cycle, N/m more
             for the initial guess. ``result.weights`` then makes its F-points, by up to N Phi, each time that they are
             computed; a chunk at a time, so that a function of them needs no more memory either.
+        settled : Settled, optional
+            Stop, with ``reason="settled"``, also when a loss of the final weights has settled:
+            ``Settled(loss, rtol=1e-3, cycles=2)``. ``result.losses`` are those after each cycle.
 
         Returns
         -------
@@ -253,7 +258,13 @@ class MGRIT:
                 weights = await client.compute(result.weights)
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
-            how = {"checkpoint": checkpoint, "progress": progress, "timeout": timeout, "storage": storage}
+            how: dict[str, Any] = {
+                "checkpoint": checkpoint,
+                "progress": progress,
+                "timeout": timeout,
+                "storage": storage,
+            }
+            how["settled"] = settled
             return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         start = check_w0(w0)
@@ -261,7 +272,7 @@ class MGRIT:
         tol = 1e-9 * math.sqrt(self.steps) if tol is None else _check_tol(tol)
         maxiter = _check_maxiter(maxiter)
         guess = check_guess(initial_guess, self.steps, start)
-        policy, rest = as_checkpoint(checkpoint), (progress, timeout, _check_storage(storage))
+        policy, rest = as_checkpoint(checkpoint), (progress, timeout, _check_storage(storage), settled)
         return self._run(begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, None, *rest)
 
     def resume(
@@ -276,6 +287,7 @@ class MGRIT:
         progress: bool = False,
         timeout: float | str | None = None,
         storage: str | None = None,
+        settled: Settled | None = None,
     ) -> Any:
         """Go on with a solve from its last checkpoint, with the same bits as if it had not stopped.
 
@@ -291,8 +303,8 @@ class MGRIT:
         tol, maxiter, storage
             As for :meth:`solve`; by default those of the solve that saved the checkpoint. `maxiter` counts all cycles.
             The storage may be another: the bits are the same.
-        chunks, client, callback, progress, timeout
-            As for :meth:`solve`.
+        chunks, client, callback, progress, timeout, settled
+            As for :meth:`solve`. Losses before the checkpoint count if that solve measured them.
 
         Returns
         -------
@@ -322,6 +334,7 @@ class MGRIT:
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
             how: dict[str, Any] = {"progress": progress, "timeout": timeout, "storage": storage}
+            how["settled"] = settled
             return solve_in_thread(partial(self.resume, checkpoint, w0, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         policy = as_checkpoint(checkpoint)
@@ -336,7 +349,7 @@ class MGRIT:
         maxiter = saved.solve["maxiter"] if maxiter is None else _check_maxiter(maxiter)
         guess = Guess("checkpoint")
         storage = saved.solve.get("storage", "full") if storage is None else storage
-        rest = progress, timeout, _check_storage(storage)
+        rest = progress, timeout, _check_storage(storage), settled
         return self._run(begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, saved, *rest)
 
     def _run(
@@ -355,6 +368,7 @@ class MGRIT:
         progress: bool,
         timeout: float | str | None,
         storage: str,
+        settled: Settled | None,
     ) -> Result:
         """Solve from a guess or a checkpoint."""
         wanted = check_chunks(chunks, self.hierarchy)
@@ -367,6 +381,7 @@ class MGRIT:
             )
         if timeout is not None:
             timeout = time_option("timeout", timeout, 'give seconds, or a time such as "5 minutes"')
+        check_settled(settled)
         propagator = with_transfers(self.phi, self.transfers, given)
         executor = choose_executor(client, timeout)
         if isinstance(executor, ClusterExecutor):
@@ -392,12 +407,22 @@ class MGRIT:
             def array(state: list[Delayed], name: str) -> Any:
                 return as_array(state, drive.layout, self.hierarchy, start, name, makes_f)
 
-            def listener(cycle: int, residual: float, state: list[Delayed]) -> bool:
+            losses = saved.losses_before(done) if saved and settled else []
+            if saver is not None:
+                saver.losses = losses
+
+            def listener(cycle: int, residual: float, state: list[Delayed]) -> str:
                 lines.line(cycle, residual)
                 watch.cycle(cycle, residual)
-                if callback is None or cycle == done:
-                    return False
-                return bool(callback(cycle, residual, array(state, f"weights-{run}-{cycle}")))
+                if settled is not None:
+                    final, records = last_row(state, drive.layout, executor, f"{run}-{cycle}", makes_f)
+                    drive.records.extend(records)
+                    losses.append(settled.measure(final))
+                if callback is not None and cycle != done:
+                    stop = callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
+                    if stop:
+                        return "callback"
+                return "settled" if settled is not None and settled.holds(losses) else ""
 
             outcome = drive.solve(guess, wanted, tol, maxiter, listener)
             weights = array(outcome.state, f"weights-{run}")
@@ -432,6 +457,7 @@ class MGRIT:
                 "phi": phi_seconds,
             },
             records=drive.records,
+            losses=losses,
         )
 
 

@@ -31,8 +31,8 @@ class Result:
     converged : bool
         Whether the tolerance was reached.
     reason : str
-        ``"tol"``, ``"maxiter"``, ``"callback"`` or ``"diverged"``. After ``"diverged"``, `weights` are the last
-        state whose residual is finite.
+        ``"tol"``, ``"settled"``, ``"maxiter"``, ``"callback"`` or ``"diverged"``. After ``"diverged"``, `weights` are
+        the last state whose residual is finite.
     message : str
         For ``"diverged"``: what became nan or inf, on which level, in which cycle.
     tol : float
@@ -51,6 +51,8 @@ class Result:
     timings : dict
         Seconds: ``total``, ``setup`` (up to the first cycle), ``cycles`` (list), and ``phi`` (list by level, summed
         over workers).
+    losses : list of float
+        What :class:`daskmgrit.Settled` measured of the final weights, that of the initial guess first; empty without.
     records : list of Record
         Every stage as it ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
@@ -70,6 +72,7 @@ class Result:
     tasks: int
     timings: dict[str, Any] = field(repr=False)
     records: list[Record] = field(repr=False)
+    losses: list[float] = field(default_factory=list)
 
     @property
     def convergence_factor(self) -> float:
@@ -94,6 +97,7 @@ class Result:
             "tol": "converged",
             "maxiter": "NOT converged: maxiter reached",
             "callback": "stopped by the callback",
+            "settled": "settled: the loss changes no more",
             "diverged": f"DIVERGED: {self.message}",
         }
         phi = sum(self.phi_evaluations)
@@ -105,6 +109,7 @@ class Result:
                 "residual",
                 f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})",
             ),
+            *self._loss(),
             ("convergence factor", f"{self.convergence_factor:.3f}, from the initial guess {self.mean_factor:.3f}"),
             (
                 "Phi evaluations",
@@ -116,6 +121,14 @@ class Result:
             ),
             ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
         ]
+
+    def _loss(self) -> list[tuple[str, str]]:
+        if not self.losses:
+            return []
+        change = (
+            abs(self.losses[-1] - self.losses[-2]) / max(abs(self.losses[-1]), 1e-300) if self.iterations else math.nan
+        )
+        return [("loss", f"{self.losses[-1]:.6g} (last change {change:.1e}, initially {self.losses[0]:.6g})")]
 
     def __str__(self) -> str:
         return "\n".join(f"{name:19s} {value}" for name, value in self.summary())

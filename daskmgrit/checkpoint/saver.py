@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class Saved:
         Rows and columns of a chunk of the array.
     checksums : dict
         Of every chunk, by its file's name.
+    losses : list of float
+        Of the final weights after the cycles before this one, if they were measured.
     """
 
     path: Path
@@ -67,6 +70,11 @@ class Saved:
     solve: dict[str, Any]
     chunk: tuple[int, int]
     checksums: dict[str, str]
+    losses: list[float] = field(default_factory=list)
+
+    def losses_before(self, cycle: int) -> list[float]:
+        """Return the losses of the initial guess and the cycles before `cycle`, nan where none was measured."""
+        return [*self.losses, *[math.nan] * cycle][:cycle]
 
     @classmethod
     def load(cls, path: Path) -> Saved:
@@ -83,6 +91,7 @@ class Saved:
                 content["solve"],
                 (content["chunk"][0], content["chunk"][1]),
                 content["checksums"],
+                content.get("losses", []),
             )
         except (KeyError, IndexError) as error:
             raise CheckpointUnusable(f"the checkpoint {path} is damaged: manifest.json lacks {error}") from error
@@ -111,6 +120,8 @@ class Saver:
     ----------
     saved : Saved or None
         The last checkpoint.
+    losses : list of float
+        Of the final weights after each cycle so far, if they are measured.
     """
 
     def __init__(self, policy: Checkpoint, w0: Array, solve: dict[str, Any], saved: Saved | None) -> None:
@@ -120,6 +131,7 @@ class Saver:
             )
         self.policy, self.saved = policy, saved
         self._w0, self._solve = w0, solve
+        self.losses: list[float] = []
         self._problem: dict[str, Any] = {}
         self._partial: Path | None = None
         self._chunk = (0, 0)
@@ -185,6 +197,7 @@ class Saver:
             "residuals": residuals,
             "phi_evaluations": evaluations,
             "depth": depth,
+            "losses": list(self.losses),
             "problem": self._problem,
             "solve": self._solve | {"every": self.policy.every, "seconds": self.policy.seconds},
             "chunk": self._chunk,

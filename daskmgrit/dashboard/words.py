@@ -82,6 +82,7 @@ _STATE = {
     "tol": ("#00664d", "converged"),
     "maxiter": ("#8a5a00", "stopped after maxiter cycles"),
     "callback": ("#8a5a00", "stopped by the callback"),
+    "settled": ("#00664d", "stopped: the loss has settled"),
     "diverged": ("#a33c00", "diverged"),
 }
 

@@ -231,5 +231,5 @@ def trace(
         "plan",
         c_points=storage == "c-points",
     )
-    drive.solve(Guess(guess), chunks, 0.0, cycles, lambda cycle, residual, state: False)
+    drive.solve(Guess(guess), chunks, 0.0, cycles, lambda cycle, residual, state: "")
     return Trace(tuple(recorder.events), drive.layout, drive.beside)

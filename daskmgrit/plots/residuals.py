@@ -65,6 +65,7 @@ def _outcome(result: Result) -> str:
         "tol": f"converged in {cycles}",
         "maxiter": f"not converged in {cycles}",
         "callback": f"stopped after {cycles}",
+        "settled": f"loss settled after {cycles}",
         "diverged": f"diverged after {cycles}",
     }[result.reason]
 
