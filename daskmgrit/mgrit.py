@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from dask.delayed import Delayed
-
-from daskmgrit.arrays import as_array, last_row
+from daskmgrit.arguments import Callback, Request, check_w0
 from daskmgrit.asynchronous import solve_in_thread
-from daskmgrit.backend import Origin, is_array, library_of, origin, to_host
+from daskmgrit.backend import origin
 from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
-from daskmgrit.checkpoint.saver import Saved, open_saver
-from daskmgrit.cluster import check_cluster
-from daskmgrit.dashboard.listen import Listener
-from daskmgrit.drive import Drive
-from daskmgrit.executor import ClusterExecutor, choose_executor, chosen_client
+from daskmgrit.checkpoint.saver import Saved
+from daskmgrit.executor import chosen_client
 from daskmgrit.guess import Guess, check_guess
 from daskmgrit.hierarchy import Hierarchy, build_hierarchy
-from daskmgrit.options import integer_option, number_option, time_option
-from daskmgrit.planning import check_chunks
-from daskmgrit.progress import Progress
 from daskmgrit.propagators.contract import stages_of
 from daskmgrit.relaxation import Phi
-from daskmgrit.result import Result
-from daskmgrit.settled import Settled, check_settled
-from daskmgrit.transfer import StateTransfer, check_transfers, with_transfers
+from daskmgrit.run import run_solve
+from daskmgrit.settled import Settled
+from daskmgrit.transfer import StateTransfer, check_transfers
 
 __all__ = ["MGRIT"]
-
-Callback = Callable[[int, float, Any], Any]
 
 
 class MGRIT:
@@ -258,22 +244,16 @@ class MGRIT:
                 weights = await client.compute(result.weights)
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
-            how: dict[str, Any] = {
-                "checkpoint": checkpoint,
-                "progress": progress,
-                "timeout": timeout,
-                "storage": storage,
-            }
-            how["settled"] = settled
+            how: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "timeout": timeout}
+            how |= {"storage": storage, "settled": settled}
             return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         start = check_w0(w0)
         given = origin(w0, start)
-        tol = 1e-9 * math.sqrt(self.steps) if tol is None else _check_tol(tol)
-        maxiter = _check_maxiter(maxiter)
+        tol = 1e-9 * math.sqrt(self.steps) if tol is None else tol
+        ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
         guess = check_guess(initial_guess, self.steps, start)
-        policy, rest = as_checkpoint(checkpoint), (progress, timeout, _check_storage(storage), settled)
-        return self._run(begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, None, *rest)
+        return run_solve(self, ask, begin, given, start, guess, as_checkpoint(checkpoint), None)
 
     def resume(
         self,
@@ -333,8 +313,7 @@ class MGRIT:
         ('maxiter', 'tol', True)
         """
         if getattr(owner := chosen_client(client), "asynchronous", False):
-            how: dict[str, Any] = {"progress": progress, "timeout": timeout, "storage": storage}
-            how["settled"] = settled
+            how: dict[str, Any] = {"progress": progress, "timeout": timeout, "storage": storage, "settled": settled}
             return solve_in_thread(partial(self.resume, checkpoint, w0, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
         policy = as_checkpoint(checkpoint)
@@ -345,148 +324,8 @@ class MGRIT:
             policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
         start = saved.w0 if w0 is None else check_w0(w0)
         given = start if w0 is None else origin(w0, start)
-        tol = saved.solve["tol"] if tol is None else _check_tol(tol)
-        maxiter = saved.solve["maxiter"] if maxiter is None else _check_maxiter(maxiter)
-        guess = Guess("checkpoint")
+        tol = saved.solve["tol"] if tol is None else tol
+        maxiter = saved.solve["maxiter"] if maxiter is None else maxiter
         storage = saved.solve.get("storage", "full") if storage is None else storage
-        rest = progress, timeout, _check_storage(storage), settled
-        return self._run(begin, given, start, guess, tol, maxiter, chunks, client, callback, policy, saved, *rest)
-
-    def _run(
-        self,
-        begin: float,
-        given: np.ndarray | Origin,
-        start: np.ndarray,
-        guess: Guess,
-        tol: float,
-        maxiter: int,
-        chunks: int | str,
-        client: Any,
-        callback: Callback | None,
-        policy: Checkpoint | None,
-        saved: Saved | None,
-        progress: bool,
-        timeout: float | str | None,
-        storage: str,
-        settled: Settled | None,
-    ) -> Result:
-        """Solve from a guess or a checkpoint."""
-        wanted = check_chunks(chunks, self.hierarchy)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback={callback!r} is not callable: give callback(iteration, residual, weights)")
-        if inspect.iscoroutinefunction(callback):
-            raise TypeError(
-                f"callback={callback!r} is a coroutine function, which only a solve through an asynchronous client can "
-                "await: give a plain function"
-            )
-        if timeout is not None:
-            timeout = time_option("timeout", timeout, 'give seconds, or a time such as "5 minutes"')
-        check_settled(settled)
-        propagator = with_transfers(self.phi, self.transfers, given)
-        executor = choose_executor(client, timeout)
-        if isinstance(executor, ClusterExecutor):
-            check_cluster(executor.client, propagator, executor.patience)
-
-        run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
-        done = saved.cycle if saved else 0
-        with (
-            executor.session(),
-            open_saver(policy, saved, executor, start, {"tol": tol, "maxiter": maxiter, "storage": storage}) as saver,
-            Progress(progress, tol, maxiter, begin) as lines,
-            ExitStack() as stack,
-        ):
-            phi = executor.put(propagator, f"propagator-{run}")
-            initial = executor.put(given, f"w0-{run}")
-            if saver is not None:
-                saver.identify(executor, self.hierarchy, phi, initial, library_of(given), run)
-            c_points = storage == "c-points"
-            drive = Drive(self.hierarchy, phi, initial, start.nbytes, executor, run, saver, c_points)
-            makes_f = phi if c_points else None
-            watch = stack.enter_context(Listener(executor, drive, self.phi, wanted, tol, maxiter))
-
-            def array(state: list[Delayed], name: str) -> Any:
-                return as_array(state, drive.layout, self.hierarchy, start, name, makes_f)
-
-            losses = saved.losses_before(done) if saved and settled else []
-            if saver is not None:
-                saver.losses = losses
-
-            def listener(cycle: int, residual: float, state: list[Delayed]) -> str:
-                lines.line(cycle, residual)
-                watch.cycle(cycle, residual)
-                if settled is not None:
-                    final, records = last_row(state, drive.layout, executor, f"{run}-{cycle}", makes_f)
-                    drive.records.extend(records)
-                    losses.append(settled.measure(final))
-                if callback is not None and cycle != done:
-                    stop = callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
-                    if stop:
-                        return "callback"
-                return "settled" if settled is not None and settled.holds(losses) else ""
-
-            outcome = drive.solve(guess, wanted, tol, maxiter, listener)
-            weights = array(outcome.state, f"weights-{run}")
-            if not c_points and drive.store is None:
-                weights = executor.keep(weights)
-            final, records = last_row(outcome.state, drive.layout, executor, run, makes_f)
-            drive.records.extend(records)
-            watch.end(outcome.reason, outcome.message)
-        iterations = len(outcome.residuals) - 1
-        phi_seconds = [0.0] * len(self.hierarchy)
-        for record in drive.records:
-            phi_seconds[record.level] += record.phi_seconds
-        total = time.perf_counter() - begin
-        return Result(
-            weights=weights,
-            final=final,
-            residuals=outcome.residuals,
-            iterations=iterations,
-            converged=outcome.reason == "tol",
-            reason=outcome.reason,
-            message=outcome.message,
-            tol=tol,
-            levels=self.hierarchy.steps,
-            cycle=self.hierarchy.cycle,
-            phi_evaluations=drive.evaluations,
-            critical_path=drive.depth,
-            tasks=drive.tasks,
-            timings={
-                "total": total,
-                "setup": drive.began - begin,
-                "cycles": drive.cycle_seconds,
-                "phi": phi_seconds,
-            },
-            records=drive.records,
-            losses=losses,
-        )
-
-
-def _check_tol(tol: Any) -> float:
-    remedy = "it is absolute and >= 0 (0 does exactly maxiter cycles); None is 1e-9*sqrt(N)"
-    return number_option("tol", tol, remedy, least=0)
-
-
-def _check_maxiter(maxiter: Any) -> int:
-    return integer_option("maxiter", maxiter, 0, "it is the largest number of cycles")
-
-
-def _check_storage(storage: Any) -> str:
-    if storage not in ("full", "c-points"):
-        raise ValueError(f'storage={storage!r} is not known: give "full", or "c-points" for less memory')
-    return str(storage)
-
-
-def check_w0(w0: Any) -> np.ndarray:
-    """Return w0 as a floating-point vector in host memory."""
-    start = np.array(to_host(w0) if is_array(w0) else w0)
-    if start.dtype.kind in "iub":
-        start = start.astype(np.float64)
-    if start.dtype.kind not in "fc":
-        raise ValueError(f"w0 has dtype {start.dtype}: give a vector of floating-point numbers")
-    if start.ndim != 1 or not start.size:
-        raise ValueError(
-            f"w0 has shape {start.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. w0.ravel()"
-        )
-    if not np.isfinite(start).all():
-        raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(start)))}: give finite weights")
-    return start
+        ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
+        return run_solve(self, ask, begin, given, start, Guess("checkpoint"), policy, saved)

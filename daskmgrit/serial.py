@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.arguments import check_w0
 from daskmgrit.backend import as_block, origin, to_host
-from daskmgrit.mgrit import check_w0
 from daskmgrit.options import integer_option
 from daskmgrit.propagators.contract import apply_phi
 from daskmgrit.relaxation import Array, Phi

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskmgrit.arguments import check_w0
 from daskmgrit.backend import as_block, move_like, origin, to_host
 from daskmgrit.coarse.stabilise import RatedPhi
 from daskmgrit.coarse.window import growth
@@ -135,8 +136,6 @@ def estimate_max_rate(
     alpha_max           0.8 x 0.5 = 0.4, the first the safety factor
     Phi evaluations     72
     """
-    from daskmgrit.mgrit import check_w0
-
     if not callable(phi_of_rate):
         raise TypeError(
             f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new weights"

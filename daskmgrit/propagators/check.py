@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.arguments import check_w0
 from daskmgrit.backend import as_block, call_purely, may_change, move_like, origin, to_host
 from daskmgrit.cluster import check_picklable
 from daskmgrit.errors import PropagatorError
@@ -78,8 +79,6 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     >>> print(check_propagator(wrong, np.ones(2), raises=False))  # doctest: +ELLIPSIS
     problem: phi wrote to its input (level 0): ...
     """
-    from daskmgrit.mgrit import check_w0
-
     start = check_w0(w0)
     problems: list[str] = []
     remarks: list[str] = []

@@ -1,0 +1,77 @@
+"""What a solve is asked for: its arguments, checked before anything is computed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.backend import is_array, to_host
+from daskmgrit.options import integer_option, number_option, time_option
+from daskmgrit.settled import Settled, check_settled
+
+__all__ = ["Callback", "Request", "check_w0"]
+
+Callback = Callable[[int, float, Any], Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of :meth:`daskmgrit.MGRIT.solve` that say how to solve, and not what.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one of them is of the wrong kind or out of range.
+    """
+
+    tol: float
+    maxiter: int
+    chunks: int | str
+    client: Any
+    callback: Callback | None
+    progress: bool
+    timeout: float | str | None
+    storage: str
+    settled: Settled | None
+
+    def __post_init__(self) -> None:
+        remedy = "it is absolute and >= 0 (0 does exactly maxiter cycles); None is 1e-9*sqrt(N)"
+        number_option("tol", self.tol, remedy, least=0)
+        integer_option("maxiter", self.maxiter, 0, "it is the largest number of cycles")
+        if self.storage not in ("full", "c-points"):
+            raise ValueError(f'storage={self.storage!r} is not known: give "full", or "c-points" for less memory')
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback={self.callback!r} is not callable: give callback(iteration, residual, weights)")
+        if inspect.iscoroutinefunction(self.callback):
+            raise TypeError(
+                f"callback={self.callback!r} is a coroutine function, which only a solve through an asynchronous "
+                "client can await: give a plain function"
+            )
+        if self.timeout is not None:
+            time_option("timeout", self.timeout, 'give seconds, or a time such as "5 minutes"')
+        check_settled(self.settled)
+
+    @property
+    def patience(self) -> float | None:
+        """The timeout in seconds, None if none was given."""
+        return None if self.timeout is None else time_option("timeout", self.timeout, "")
+
+
+def check_w0(w0: Any) -> np.ndarray:
+    """Return w0 as a floating-point vector in host memory."""
+    start = np.array(to_host(w0) if is_array(w0) else w0)
+    if start.dtype.kind in "iub":
+        start = start.astype(np.float64)
+    if start.dtype.kind not in "fc":
+        raise ValueError(f"w0 has dtype {start.dtype}: give a vector of floating-point numbers")
+    if start.ndim != 1 or not start.size:
+        raise ValueError(
+            f"w0 has shape {start.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. w0.ravel()"
+        )
+    if not np.isfinite(start).all():
+        raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(start)))}: give finite weights")
+    return start
