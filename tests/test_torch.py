@@ -344,3 +344,11 @@ def test_without_torch():
     code = "import sys; sys.modules['torch'] = None\nimport daskmgrit.torch"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     assert "pip install 'daskmgrit[torch]'" in out.stderr
+
+
+def test_the_benchmark_of_a_device():
+    gpu = pytest.importorskip("benchmarks.gpu")
+    found = gpu.measure("cpu", 40, 2, 20, "V", 2, 1e-3)
+    assert found["reason"] == "tol"
+    assert found["max_error"] < 1e-6
+    assert found["settled_iterations"] <= found["iterations"]

@@ -151,10 +151,11 @@ class JaxPropagator:
             )
         self.examples = data_rule(batch, lengths.pop() if lengths else 0)
         self._here: tuple[Callable[..., Any], Any] | None = None
+        self._whole: Callable[..., Any] | None = None
         self._try()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_here": None}
+        return {**self.__dict__, "_here": None, "_whole": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -204,12 +205,15 @@ class JaxPropagator:
 
     def loss(self, state: Any) -> float:
         """Return the loss of a state (s,) over all data."""
-        return float(self._loss(self.params(state), *self._data))
+        # At once where a loss is asked for after every cycle: op by op, each would be compiled for itself.
+        if self._whole is None:
+            self._whole = jax.jit(lambda vector, data: self._loss(self.layout.split(vector, 0)[0], *data))
+        return float(self._whole(np.array(state, self.dtype), self._data))
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def _try(self) -> None:
-        """Compute one step of two states, so that what does not go is said at once."""
+        """Compute one step, so that what does not go is said at once."""
         trial = copy.copy(self)
         try:
             self._place()
@@ -217,7 +221,7 @@ class JaxPropagator:
             # The workers' device is not here.
             trial.device = None
         try:
-            trial(np.stack((self.w0, self.w0)), np.zeros(2, int), 0)
+            trial(self.w0[None], np.zeros(1, int), 0)
         except ValueError:
             raise
         except Exception as error:
