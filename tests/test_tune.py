@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import daskmgrit as dm
 from daskmgrit.cli import main
+from daskmgrit.coarse import from_fine, stabilise
 from daskmgrit.paper import solver4
 from daskmgrit.paper.run import Store
 from daskmgrit.problems import adder, digits, xor
@@ -135,7 +136,7 @@ def test_solver_4_on_the_command_line():
     assert out.exit_code == 0
     answer = json.loads(out.stdout)
     assert (answer["solver"], answer["iterations"] <= 10, answer["max_error"] < 1e-6) == ("4", True, True)
-    assert answer["stages"] == [1, 1, 1, 1, 2, 2, 3]
+    assert answer["stages"] == [1, 1, 1, 2, 2, 3, 4]
     assert "stages" in out.stderr
     wider = json.loads(call("solve", "xor", "--steps", "400", "--solver", "4", "--coarsening", "4", "--json").stdout)
     assert wider["levels"] == [400, 100, 25, 6]
@@ -223,3 +224,37 @@ def test_tables_of_the_document_are_those_of_the_record(request):
     for make in solver4.GROUPS:
         group = make()
         assert any(store.get(variant, group.columns[0]) for variant in group.variants if variant.solver == "4")
+
+
+def test_own_loops_follow_what_is_tried():
+    data = np.random.default_rng(0).standard_normal((64, 3))
+
+    def body(weights, index, level):
+        rows = data[index % 64]
+        return weights - 0.02 * rows * (rows * (weights - 1)).sum(axis=1, keepdims=True)
+
+    grid = {"coarsening": ((4,),), "window": (1, 16)}
+    report = tune(rated(from_fine(body, window=8), 1), np.zeros(3), 256, Settings(8.0), grid, prefix=64)
+    for trial in report.trials:
+        m, window = trial.settings.coarsening[0], trial.settings.window or 8
+        phi = stabilise(from_fine(body, m, window), 1, 8.0, m)
+        assert dm.MGRIT(phi, 64, coarsening=m).solve(np.zeros(3), "constant").iterations == trial.iterations[1]
+    with pytest.raises(ValueError, match=r"window=4: .* has no method tried"):
+        tune(rated(lambda w, i, level, a: w * (1 - a), 0.1), np.ones(3), 256, Settings(1.0, window=4), {})
+
+
+def test_settings_that_stay(tmp_path):
+    problem = adder(examples=4)
+    own = problem.hierarchy("4")
+    assert problem.hierarchy("4", coarsening=2, max_levels=9) == own | {"coarsening": 2, "max_levels": 9}
+    assert problem.hierarchy("4", coarsening=4) == {"coarsening": 4}
+    out = CliRunner().invoke(main, ["solve", "xor", "--solver", "1", "--max-stages", "3"])
+    assert out.exit_code == 2
+    assert "max_stages=3 has no effect where coarse steps are capped" in out.stderr
+    for options, code, words in (
+        (["--table", "8"], 2, "--solver4 is of that table only"),
+        (["--max-steps", "10"], 0, "its smallest N is above --max-steps 10"),
+        (["--no-solve"], 0, "nothing of it was solved"),
+    ):
+        out = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--solver4", *options])
+        assert (out.exit_code, words in out.stderr) == (code, True), out.stderr

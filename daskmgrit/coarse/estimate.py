@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ from numpy.typing import NDArray
 from daskmgrit.arguments import check_w0
 from daskmgrit.backend import as_block, move_like, origin, to_host
 from daskmgrit.coarse.stabilise import RatedPhi
-from daskmgrit.coarse.window import growth
+from daskmgrit.coarse.window import check_factor, growth
 from daskmgrit.options import integer_option, number_option
+from daskmgrit.propagators.contract import apply_phi
 
 __all__ = ["RateEstimate", "estimate_max_rate"]
 
 Array = NDArray
+logger = logging.getLogger("daskmgrit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class RateEstimate:
             [
                 f"largest eigenvalue  {self.eigenvalue:.4g} of the Hessian, at step "
                 f"{self.steps[int(np.argmax(self.eigenvalues))]}, after {self.iterations} power iterations{end}",
+                f"looked at           {len(self.steps)} states of the steps 0 to {self.steps[-1]}; curvature may grow "
+                "later",
                 f"stability bound     2 / {self.eigenvalue:.4g} = {bound:.4g}",
                 f"alpha_max           {self.safety:g} x {bound:.4g} = {self.max_rate:.4g}, the first the safety factor",
                 f"Phi evaluations     {self.phi_evaluations}",
@@ -92,7 +98,8 @@ def estimate_max_rate(
     rate : float
         alpha_b, the rate to train at.
     steps : int, default 64
-        Serial steps to take from w0: curvature grows in training, so one state is not enough. 0: w0 alone.
+        Serial steps to take from w0: curvature grows in training, so one state is not enough, and nothing is known of
+        what comes after them. 0: w0 alone.
     states : int, default 8
         So many states of these, evenly spread, are looked at, all in one block.
     level : int, default 0
@@ -118,7 +125,9 @@ def estimate_max_rate(
     TypeError
         If `phi_of_rate` is not callable.
     ValueError
-        If a value is out of range, or descent at `rate` itself diverges.
+        If a value is out of range, or phi_of_rate gives nan or inf.
+    PropagatorError
+        If phi_of_rate returns the wrong shape or dtype, or writes to its input.
 
     Notes
     -----
@@ -132,6 +141,7 @@ def estimate_max_rate(
     ...     return weights - rate * weights * np.array([0.1, 1.0, 4.0])
     >>> print(estimate_max_rate(descend, np.ones(3), rate=0.1, steps=8))
     largest eigenvalue  4 of the Hessian, at step 5, after 4 power iterations
+    looked at           8 states of the steps 0 to 8; curvature may grow later
     stability bound     2 / 4 = 0.5
     alpha_max           0.8 x 0.5 = 0.4, the first the safety factor
     Phi evaluations     72
@@ -146,12 +156,19 @@ def estimate_max_rate(
     steps = integer_option("steps", steps, 0, "it is the number of serial steps to take from w0")
     states = integer_option("states", states, 1, "it is the number of states to look at")
     iterations = integer_option("iterations", iterations, 1, "it is the most power iterations to do")
-    level = integer_option("level", level, 0, "it is the level whose gradients count")
+    level = integer_option("level", level, 0, "it is the level whose gradients count", most=60)
+    seed = integer_option("seed", seed, 0, "it is of the vector that the iteration starts with")
+    factor = check_factor(factor)
     safety = number_option("safety", safety, "it is a factor in (0, 1]", above=0, below=1 + 1e-12)
 
     def moved_by(states: Array, steps: Array, level: int) -> Array:
         """Return host states after a step of descent."""
-        return to_host(phi_of_rate(move_like(states, like), steps, level, rate))
+        step = apply_phi(partial(_at, phi_of_rate, rate), move_like(states, like), steps, level)
+        if not np.isfinite(moved := to_host(step)).all():
+            raise ValueError(
+                f"phi_of_rate returned nan or inf on level {level} at rate={rate}: lower the rate, or take fewer steps"
+            )
+        return moved
 
     chosen = sorted({round(i * steps / max(states - 1, 1)) for i in range(states)})
     kept, now = [], start[None]
@@ -161,8 +178,6 @@ def estimate_max_rate(
         if i < chosen[-1]:
             now = moved_by(now, np.array([i]), 0)
     points = np.concatenate(kept)
-    if not np.isfinite(points).all():
-        raise ValueError(f"rate={rate}: {steps} serial steps at this rate end in nan or inf; lower the rate")
     index = np.array(chosen) // int(growth(factor, level))
     count = chosen[-1]
 
@@ -194,5 +209,13 @@ def estimate_max_rate(
         # A vector that vanishes means that its state has no further eigenvalues to show.
         before, vectors = vectors, np.divide(moved, beta, out=np.zeros_like(moved), where=beta > 0)
     top = float(largest.max())
+    if level == 0 and top * rate > 2:
+        logger.warning(
+            "descent at rate=%g is not stable: the largest rate that is, is 2 / %.4g = %.4g", rate, top, 2 / top
+        )
     best = safety * 2 / top if top > 0 else math.inf
     return RateEstimate(best, top, safety, [float(v) for v in largest], chosen, done, settled, count)
+
+
+def _at(phi_of_rate: RatedPhi, rate: float, weights: Array, index: Array, level: int) -> Array:
+    return phi_of_rate(weights, index, level, rate)

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from daskmgrit.backend import namespace
-from daskmgrit.coarse.window import window_steps
+from daskmgrit.coarse.window import check_factor, window_steps
 from daskmgrit.options import integer_option
 
 __all__ = ["from_fine"]
@@ -53,7 +53,7 @@ class from_fine:
     ) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
-        self.phi, self.factor = phi, factor if isinstance(factor, int) else tuple(factor)
+        self.phi, self.factor = phi, check_factor(factor)
         if hasattr(phi, "to_block"):
             self.to_block = phi.to_block
         self.window = integer_option(
@@ -62,6 +62,10 @@ class from_fine:
         self.period = period
         if period is not None:
             integer_option("period", period, 1, "it is the number of steps after which the data come round again")
+
+    def tried(self, factor: int | Sequence[int], window: int | None) -> from_fine:
+        """Return the same for other coarsening factors, and another window, as :func:`daskmgrit.tune.rated` asks."""
+        return from_fine(self.phi, factor, self.window if window is None else window, self.period)
 
     def __call__(self, weights: Array, index: Array, level: int, rate: float) -> Array:
         """Return the states after one step at `rate`, in units of the rate of level 0."""

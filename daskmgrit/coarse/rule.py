@@ -58,6 +58,8 @@ class CoarseRule:
     max_stages: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, str | Sequence):
+            raise ValueError(f"coarse={self.method!r} is not known: give one of {', '.join(METHODS)}, or one per level")
         given = (self.method,) if isinstance(self.method, str) else tuple(self.method)
         for method in given:
             if method not in METHODS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
-from daskmgrit.coarse.window import growth
+from daskmgrit.coarse.window import check_factor, growth
 from daskmgrit.options import number_option
 from daskmgrit.propagators.contract import read_only
 
@@ -81,10 +82,15 @@ class stabilise:
                 f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new "
                 "weights"
             )
-        self.phi_of_rate, self.factor = phi_of_rate, factor if isinstance(factor, int) else tuple(factor)
+        self.phi_of_rate, self.factor = phi_of_rate, check_factor(factor)
         if hasattr(phi_of_rate, "to_block"):
             self.to_block = phi_of_rate.to_block
         self.rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
+        if max_rate == math.inf:
+            raise ValueError(
+                "max_rate=inf: no positive curvature was seen, so nothing limits a step; give the length of the "
+                "longest step that you trust"
+            )
         self.coarse = CoarseRule(method, max_rate, damping, max_stages)
         if max_rate < rate:
             raise ValueError(

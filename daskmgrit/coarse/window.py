@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["growth", "window_steps"]
+from daskmgrit.options import integer_option
+
+__all__ = ["check_factor", "growth", "window_steps"]
 
 Index = NDArray[np.integer]
+
+
+def check_factor(factor: Any) -> int | tuple[int, ...]:
+    """Return coarsening factors as an int or a tuple of them.
+
+    Raises
+    ------
+    ValueError
+        If they are neither an integer of at least 2 nor some.
+    """
+    remedy = "it is the coarsening factor, or one per level: that of the solver"
+    if isinstance(factor, Sequence | np.ndarray) and not isinstance(factor, str):
+        if not len(factor):
+            raise ValueError(f"factor={factor!r} is empty: {remedy}")
+        return tuple(integer_option("factor", m, 2, remedy) for m in factor)
+    return integer_option("factor", factor, 2, remedy)
 
 
 def growth(factor: float | Sequence[float], level: int) -> float | int:
@@ -65,12 +84,16 @@ def window_steps(
     >>> window_steps(np.array([1]), level=3, size=3).tolist()
     [[8, 12, 13]]
     """
-    width = int(growth(factor, level))
+    for name, value in (("size", size), ("period", period)):
+        if value is not None:
+            integer_option(name, value, 1, "see daskmgrit.coarse.window_steps")
+    width = int(growth(check_factor(factor), integer_option("level", level, 0, "0 is the finest")))
     # One round of the data has the mean of all of them.
     span = width if period is None else min(width, period)
     count = span if size is None else min(span, size)
-    if count == span:
-        places = np.arange(span)
+    if span < count / GOLDEN:
+        # All, or so many of them that places varied as below would meet.
+        places = np.arange(count) * span // count
     else:
         # One in each of `count` equal parts; always the same place in it would see only some residues of the step's
         # number, and so only some of the data where they come round and round.

@@ -81,6 +81,8 @@ def paper(
     except OSError as error:
         raise click.UsageError(f"--out {out}: {error}") from error
     _check_folder(out)
+    if only_solver4 and (wanted or remarks or with_study):
+        raise click.UsageError("--solver4 is of that table only: leave --table, --remarks and --study out")
     if only_solver4 or not wanted:
         _solver4(out, max_steps, full, no_solve)
     if only_solver4:
@@ -161,6 +163,12 @@ def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> No
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     todo = sorted(solver4.columns(max_steps, full), key=lambda task: task[2])
+    if not todo:
+        click.echo(f"no table of Solver 4: its smallest N is above --max-steps {max_steps}", err=True)
+        return
+    if no_solve and not store.columns:
+        click.echo(f"no table of Solver 4: nothing of it was solved in {out} before", err=True)
+        return
     if not no_solve:
         _run(todo, store, solver4.measure)
     if store.columns:

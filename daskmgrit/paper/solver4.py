@@ -121,7 +121,13 @@ def _xor() -> Group:
             variant("**Solver 4**", "4"),
             variant("Solver 4, guess zero", "4", initial_guess="zero"),
             variant("Solver 4, m = 4", "4", coarsening=(4,)),
+            variant("Solver 4, alpha_max 12, 6 stages", "4", cap=12.0, max_stages=6),
             variant("Solver 4, alpha_max 10, 3 stages", "4", cap=10.0, max_stages=3),
+            *(variant(f"Solver 4, seed {seed}", "4", seed=seed) for seed in (2, 3, 4, 5)),
+            *(
+                variant(f"Solver 4, alpha_max 12, 6 stages, seed {seed}", "4", cap=12.0, max_stages=6, seed=seed)
+                for seed in (2, 3, 4, 5)
+            ),
             variant("Solver 4, F", "4", cycle="F"),
             variant("Solver 4 with Solver 2's data", "2", cap=32.0, coarse="chebyshev", data="window", max_stages=6),
             variant("Solver 4 with Solver 3's data", "3", cap=32.0, coarse="chebyshev", data="window", max_stages=6),

@@ -14,6 +14,7 @@ from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Seria
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate, RateRule
+from daskmgrit.options import number_option
 
 __all__ = ["COARSE_DATA", "SOLVERS", "Problem", "Tuned"]
 
@@ -115,18 +116,22 @@ class Problem:
         solver : str, optional
             By default the problem's own.
         **given
-            Any of coarsening, relaxation, min_coarse and max_levels; None for what is not given. If one is given, the
-            others are MGRIT's defaults: Solver 4's settings are tuned together.
+            Any of coarsening, relaxation, min_coarse and max_levels; None for what is not given. With another
+            coarsening than Solver 4's own the rest are MGRIT's defaults: these are tuned together.
         """
         chosen = {name: value for name, value in given.items() if value is not None}
-        if chosen or (self.solver if solver is None else solver) != "4":
+        if (self.solver if solver is None else solver) != "4":
             return chosen
         tuned = self.tuned
-        return {
+        m = chosen.get("coarsening", tuned.coarsening)
+        if (tuple(m) if isinstance(m, Sequence) else (m,)) != tuned.coarsening:
+            return chosen
+        own = {
             "coarsening": list(tuned.coarsening),
             "relaxation": list(tuned.relaxation),
             "min_coarse": tuned.min_coarse,
         }
+        return own | chosen
 
     def guess(self, solver: str | None = None) -> str:
         """Return the initial guess that suits a solver, by default the problem's own."""
@@ -194,6 +199,9 @@ class Problem:
         solver = self.solver if solver is None else solver
         if solver not in SOLVERS:
             raise ValueError(f"solver={solver!r} is not known: give one of {', '.join(SOLVERS)}")
+        for option, given in (("learning_rate", learning_rate), ("max_learning_rate", max_learning_rate)):
+            if given is not None:
+                number_option(option, given, "a learning rate is a positive number", above=0)
         base = self.learning_rate if learning_rate is None else learning_rate
         rate: RateRule
         if solver == "naive":
@@ -215,6 +223,13 @@ class Problem:
             rate = CappedRate(base, top, tuple(factor) if isinstance(factor, Sequence) else factor)
         if coarse is None:
             coarse = "chebyshev" if solver == "4" else "capped"
+        if max_stages is not None and (
+            solver == "naive" or set([coarse] if isinstance(coarse, str) else coarse) == {"capped"}
+        ):
+            raise ValueError(
+                f"max_stages={max_stages} has no effect where coarse steps are capped: leave it out, or give "
+                'coarse="chebyshev" or "substeps"'
+            )
         if max_stages is None and solver == "4":
             max_stages = self.tuned.max_stages
         rule = self._data(solver, factor, batch, offset, injection, "averaged" if averaged else data, window, fine_only)
@@ -238,8 +253,8 @@ class Problem:
             for name, value in (("batch", batch), ("data", data), ("window", window)):
                 if value is not None:
                     raise ValueError(
-                        f"{name}={value} has no effect with solver={solver!r}, whose steps see all examples: leave it "
-                        "out, or take solver 2 or 3"
+                        f"{name}={value} has no effect with solver={solver!r} on {self.name}, whose steps see all "
+                        'examples: leave it out, or take solver 2 or 3, with coarse="chebyshev" as in Solver 4'
                     )
             return AllExamples()
         if data is None:

@@ -34,4 +34,4 @@ def xor(seed: int = 1) -> Problem:
             "mean_absolute_error": float(np.abs(model.predict(final, x) - y).mean()),
         }
 
-    return Problem("xor", model, x, y, w0, 1.0, 8.0, 1, "1", "zero", 400, metrics, Tuned("1", 12.0, max_stages=6))
+    return Problem("xor", model, x, y, w0, 1.0, 8.0, 1, "1", "zero", 400, metrics, Tuned("1", 5.0, max_stages=8))

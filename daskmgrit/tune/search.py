@@ -249,6 +249,6 @@ def tune(
     if not best.speedup:
         raise ValueError(
             f"none of {len(done)} settings converged within maxiter={maxiter} cycles on the first {longer} steps: "
-            "lower start.max_rate, or allow more cycles"
+            "lower the rate or alpha_max (start.max_rate, --max-learning-rate), or allow more cycles (maxiter)"
         )
     return TuneReport(steps, prefixes, sorted(done.values(), key=lambda trial: -trial.speedup))

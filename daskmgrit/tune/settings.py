@@ -9,7 +9,7 @@ from typing import Any
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.stabilise import RatedPhi, stabilise
-from daskmgrit.options import number_option
+from daskmgrit.options import integer_option, number_option
 from daskmgrit.relaxation import Phi
 
 __all__ = ["DEFAULT_GRID", "Settings", "default_grid", "rated"]
@@ -49,6 +49,11 @@ class Settings:
     def __post_init__(self) -> None:
         number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
         CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages)
+        for name in ("coarsening", "relaxation"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ValueError(f"{name}={getattr(self, name)!r} is not a tuple: give one value per level, as (2,)")
+        if self.window is not None:
+            integer_option("window", self.window, 1, "B is the most fine steps that a coarse step sees")
 
     def hierarchy(self) -> dict[str, Any]:
         """Return the options of :class:`daskmgrit.MGRIT`."""
@@ -117,7 +122,9 @@ def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Calla
     Parameters
     ----------
     phi_of_rate : callable
-        ``phi_of_rate(weights, index, level, rate) -> new weights``, see :class:`daskmgrit.coarse.stabilise`.
+        ``phi_of_rate(weights, index, level, rate) -> new weights``, see :class:`daskmgrit.coarse.stabilise`. One that
+        sees windows must follow the coarsening factors and the window that are tried, as
+        :class:`daskmgrit.coarse.from_fine` does: by a method ``tried(factor, window)`` that returns another.
     rate : float
         alpha_b.
     damping : float, default 0.05
@@ -125,8 +132,14 @@ def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Calla
     """
 
     def make(settings: Settings) -> Phi:
+        tried = getattr(phi_of_rate, "tried", None)
+        if tried is None and settings.window is not None:
+            raise ValueError(
+                f"window={settings.window}: {phi_of_rate!r} has no method tried(factor, window), so its "
+                "window cannot be tuned; leave window out of start and grid, or make it by daskmgrit.coarse.from_fine"
+            )
         return stabilise(
-            phi_of_rate,
+            tried(settings.coarsening, settings.window) if tried else phi_of_rate,
             rate,
             max(settings.max_rate, rate),
             settings.coarsening,
