@@ -71,7 +71,9 @@ class Settled:
         try:
             return float(value)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"the loss of Settled returned {value!r}: return one number") from error
+            shape = getattr(value, "shape", None)
+            what = repr(value)[:60] if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
+            raise TypeError(f"the loss of Settled returned {what}: return one number") from error
 
     def holds(self, losses: Sequence[float]) -> bool:
         """Whether losses, that of the initial guess first, have settled.

@@ -113,8 +113,9 @@ PIPE = (
         (TEXT, ["{length}"], "text"),
         (PIPE, ["{length}"], "npy"),
         (FILES.replace("np.save(o,", "np.save(open(o, 'wb'),"), ["{length}", "{input}", "{output}"], "npy"),
+        (FILES, ["{length}", "{input}", "{output}"], "npy"),
     ],
-    ids=["text", "pipe", "files"],
+    ids=["text", "pipe", "open files", "files"],
 )
 def test_a_program(code, words, format):
     phi = dm.from_command([sys.executable, "-c", code, *words], format)
@@ -155,6 +156,19 @@ def test_a_program_that_returns_something_else():
     phi = dm.from_command([sys.executable, "-S", "-c", "", "{output}"])
     with pytest.raises(dm.CommandError, match="wrote no file"):
         phi(np.ones((1, 1)), np.array([0]), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"command": ["ls", 3]}, TypeError, "command has 3"),
+        ({"command": ["ls", "{stp}"]}, ValueError, "command has {stp}: what is filled in is {step}"),
+        ({"command": ["ls"], "environment": {"A": 1}}, TypeError, "environment has 'A': 1"),
+    ],
+)
+def test_bad_programs(arguments, error, words):
+    with pytest.raises(error, match=words):
+        dm.from_command(**arguments)
 
 
 def test_a_program_that_hangs_dies_with_what_it_started(tmp_path):

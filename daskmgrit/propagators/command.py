@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from daskmgrit.relaxation import Array, Phi
 __all__ = ["Command", "from_command"]
 
 FORMATS = ("npy", "text")
+PLACES = ("{step}", "{level}", "{length}", "{input}", "{output}")
 # What an error message shows of a program's output, from its end.
 SHOWN = 2000
 
@@ -86,9 +88,20 @@ def from_command(
         raise TypeError(
             f"command={command!r} is one string: give a list of the program and its arguments, as no shell splits them"
         )
-    words = [os.fspath(word) for word in command]
+    words = []
+    for word in command:
+        if not isinstance(word, str | os.PathLike):
+            raise TypeError(f"command has {word!r}: give the program and its arguments as texts, e.g. {str(word)!r}")
+        words.append(os.fspath(word))
     if not words:
         raise ValueError("command=[] is empty: give a list of the program and its arguments")
+    for word in words:
+        # A word that is more than a name in braces may be a program text.
+        if re.fullmatch(r"\{[a-z]+\}", word) and word not in PLACES:
+            raise ValueError(f"command has {word}: what is filled in is {', '.join(PLACES)}")
+    for name, value in (environment or {}).items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError(f"environment has {name!r}: {value!r}: give texts")
     if format not in FORMATS:
         raise ValueError(f"format={format!r} is not known: give one of {', '.join(FORMATS)}")
     timeout = number_option("timeout", timeout, "it is the most seconds that a step may take", above=0)
@@ -124,7 +137,9 @@ class Command:
         """Return the state after a step."""
         values: dict[str, Any] = {"{step}": i, "{level}": level, "{length}": self.length(level)}
         with tempfile.TemporaryDirectory(prefix="daskmgrit-") as folder:
-            files = {name: Path(folder, name.strip("{}")) for name in ("{input}", "{output}")}
+            # With the suffix that NumPy gives to what it saves.
+            end = ".npy" if self.format == "npy" else ".txt"
+            files = {name: Path(folder, name.strip("{}") + end) for name in ("{input}", "{output}")}
             used = {name for name in files if any(name in word for word in self.words)}
             state = self._write(w)
             if "{input}" in used:

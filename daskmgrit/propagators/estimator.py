@@ -12,6 +12,7 @@ import numpy as np
 
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import AllExamples, DataRule, Serial
+from daskmgrit.options import integer_option
 from daskmgrit.propagators.length import StepLength
 from daskmgrit.propagators.moments import least_second_moment
 from daskmgrit.relaxation import Array
@@ -94,9 +95,13 @@ def from_estimator(
             "MLPRegressor: the state of others is not known; wrap its training loop by daskmgrit.from_function"
         )
     _check_settings(estimator)
+    if hasattr(x, "toarray"):
+        raise TypeError(f"x is a sparse {type(x).__name__}: give an array, x.toarray()")
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim != 2 or len(x) != len(y):
         raise ValueError(f"x has shape {x.shape} and y {y.shape}: give x (K, n) and y (K,) or (K, n_out)")
+    if batch is not None and not callable(batch):
+        batch = integer_option("batch", batch, 1, "it is the number of examples of a step", most=len(x))
     data = AllExamples() if batch is None else batch if callable(batch) else Serial(len(x), batch)
     first = _chosen(data, np.zeros(1, int), 0)[0]
     model = _with_weights(estimator, x[first], y[first], np.unique(y) if is_classifier(estimator) else None)
@@ -207,7 +212,7 @@ class _Perceptron:
             rate /= (model.t_ + 1) ** model.power_t
         beta = model.momentum
         optimizer.momentum = beta**times
-        optimizer.learning_rate = rate * times * (1 - beta**times) / (1 - beta)
+        optimizer.learning_rate = rate * times * (times if beta == 1 else (1 - beta**times) / (1 - beta))
         optimizer.velocities = [times * velocity for velocity in arrays[n:]]
 
     def finish(self, w: Array, new: Array, level: int) -> Array:
