@@ -15,7 +15,7 @@ import daskmgrit
 from daskmgrit.allocator import keep_freed_memory
 from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.checkpoint.policy import as_checkpoint
-from daskmgrit.connect import command_client
+from daskmgrit.connect import CannotRun, command_client
 from daskmgrit.dashboard.command import dashboard
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 from daskmgrit.mgrit import MGRIT
@@ -43,12 +43,6 @@ def _per_level(convert: Callable[[str], Any]) -> Callable[[Any, Any, str], Any]:
         return values[0] if len(values) == 1 else values
 
     return read
-
-
-class CannotRun(click.ClickException):
-    """The solve could not run: no cluster, or a package that is missing."""
-
-    exit_code = 3
 
 
 def _relaxation(text: str) -> str | int:
@@ -144,7 +138,7 @@ main.add_command(plan)
     type=click.Choice(["full", "c-points"]),
     default="full",
     show_default=True,
-    help="c-points: 1/m of the memory.",
+    help="c-points: about 2/m of the memory.",
 )
 @click.option(
     "--dtype",

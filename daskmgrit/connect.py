@@ -12,14 +12,23 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.interrupt import quiet_end, spared
 from daskmgrit.tls import read_keys
 
-__all__ = ["command_client", "connect"]
+__all__ = ["CannotRun", "command_client", "connect"]
+
+
+class CannotRun(click.ClickException):
+    """A command could not do its work: no cluster, or a package that is missing."""
+
+    exit_code = 3
 
 
 def connect(scheduler: str, keys: str | None = None) -> Any:
     """Return a client of the cluster at an address."""
     from distributed import Client
+    from distributed.comm import parse_address, parse_host_port
 
     try:
+        # A client would find that out too late to be closed.
+        parse_host_port(parse_address(scheduler)[1])
         # Not as default: one that fails to connect would stay it.
         security = read_keys(keys) if keys else None
         return Client(scheduler, timeout="10s", set_as_default=False, security=security)

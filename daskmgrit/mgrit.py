@@ -201,9 +201,9 @@ class MGRIT:
             are lost, for one that does not answer, for any to get on. By default ``daskmgrit.worker-timeout`` of
             ``dask.config``.
         storage : {"full", "c-points"}, default "full"
-            "c-points" keeps no F-points of level 0: 1/m of the memory, the same bits, no more Phi per cycle, N/m more
-            for the initial guess. ``result.weights`` then makes its F-points, by up to N Phi, each time that they are
-            computed; a chunk at a time, so that a function of them needs no more memory either.
+            "c-points" keeps no F-points of level 0: about 2/m of the memory, the same bits, no more Phi per cycle,
+            N/m more for the initial guess. ``result.weights`` then makes its F-points, by up to N Phi, each time that
+            they are computed; a chunk at a time, so that a function of them needs no more memory either.
         settled : Settled, optional
             Stop, with ``reason="settled"``, also when a loss of the final weights has settled:
             ``Settled(loss, rtol=1e-3, cycles=2)``. ``result.losses`` are those after each cycle.

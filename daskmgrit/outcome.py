@@ -65,6 +65,10 @@ def _summary(task: Problem, solver: str, mgrit: MGRIT, result: Result) -> dict[s
         "convergence_factor": result.convergence_factor,
         "phi_evaluations": result.phi_evaluations,
         "critical_path": result.critical_path,
+        "tol": result.tol,
+        "dtype": result.final.dtype.name,
+        "chunks": result.weights.numblocks[0],
+        "coarsening": [level.coarsening for level in mgrit.hierarchy.levels[:-1]],
         "tasks": result.tasks,
         "seconds": result.timings["total"],
     }

@@ -289,7 +289,7 @@ def test_command_measures_a_problem():
         (("--phi-cost", "0", "--workers", "2"), "phi-cost=0"),
         (("--phi-cost", "1ms", "--workers", "2", "--measure"), "go together"),
         (("--phi-cost", "1ms", "--workers", "2", "--keys", "folder"), "--keys folder"),
-        (("--phi-cost", "1ms", "--workers", "5", "--threads", "2"), "workers=5"),
+        (("--phi-cost", "1ms", "--workers", "5", "--threads", "2"), "--workers 5"),
         (("--problem", "xor", "--workers", "2", "--stages", "1,2"), "--stages"),
         (("--phi-cost", "1ms", "--workers", "2", "--solver", "1"), "--problem"),
         (("--phi-cost", "1ms", "--workers", "2", "--coarsening", "1"), "coarsening=1"),
@@ -309,3 +309,31 @@ def test_measure_on_a_cluster(client, cluster):
     for name in ("scheduler", "worker", "client", "latency"):
         assert 1e-6 < getattr(machine, name) < 1
     assert machine.bandwidth > 1e5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--phi-cost", "1e400", "--workers", "2"], "'1e400'"),
+        (["--phi-cost", "1", "--workers", "2", "--bytes", "-5"], "'-5'"),
+        (["--phi-cost", "1", "--workers", "2", "--iterations", "inf"], "--iterations inf"),
+        (["--phi-cost", "1", "--workers", "10000000000"], "--workers"),
+    ],
+)
+def test_values_out_of_range(arguments, words):
+    assert words in plan("--steps", "100", *arguments, code=2).stderr
+
+
+def test_a_part_of_a_cycle_is_a_whole_one():
+    how = ["--steps", "1000", "--phi-cost", "0.1", "--workers", "24", "--coarsening", "16,2", "--cycle", "V"]
+    seconds = [
+        json.loads(plan(*how, "--iterations", count, "--json").stdout)["seconds"] for count in ("2", "2.99", "3")
+    ]
+    assert seconds[0] < seconds[1] == seconds[2]
+
+
+def test_threads_that_have_nothing_to_do():
+    report = json.loads(plan("--steps", "1000", "--phi-cost", "1", "--workers", "1000000", "--json").stdout)
+    assert (report["workers"], report["faster"], report["machine"]["workers"]) == (1000000, "mgrit", 500)
+    assert report["break_even_workers"] <= 500
+    assert report["seconds_without_scheduler"] <= report["seconds"]

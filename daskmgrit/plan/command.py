@@ -12,6 +12,7 @@ from typing import Any
 import click
 from dask.utils import parse_bytes, parse_timedelta
 
+from daskmgrit.connect import CannotRun
 from daskmgrit.errors import ClusterError
 from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.mgrit import MGRIT
@@ -36,8 +37,11 @@ def _seconds(context: Any, parameter: Any, value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return float(parse_timedelta(value if not value.replace(".", "", 1).isdigit() else f"{value}s"))
-    except (KeyError, ValueError, TypeError):
+        seconds = float(parse_timedelta(value if not value.replace(".", "", 1).isdigit() else f"{value}s"))
+        if not 0 <= seconds < 1e15:
+            raise ValueError
+        return seconds
+    except (KeyError, ValueError, TypeError, OverflowError):
         raise click.BadParameter(f"{value!r}: give seconds, or a time as 250ms") from None
 
 
@@ -45,8 +49,11 @@ def _bytes(context: Any, parameter: Any, value: str | None) -> int | None:
     if value is None:
         return None
     try:
-        return int(parse_bytes(value))
-    except (ValueError, TypeError):
+        size = int(parse_bytes(value))
+        if size < 0:
+            raise ValueError
+        return size
+    except (ValueError, TypeError, OverflowError):
         raise click.BadParameter(f"{value!r}: give bytes, or a size as 100kB") from None
 
 
@@ -61,11 +68,11 @@ def _numbers(convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...] | N
 
 
 @click.command()
-@click.option("--steps", type=click.IntRange(min=2), required=True, help="N, the number of training steps.")
+@click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
 @click.option("--phi-cost", callback=_seconds, help="Seconds that Phi takes for a state, or a time as 5ms.")
 @click.option("--problem", type=click.Choice(list(PROBLEMS)), help="Measure Phi, and the cycles, of this problem.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)), help="With --problem: its solver.")
-@click.option("--workers", type=click.IntRange(min=1), help="P, worker threads in all; default: the cluster's.")
+@click.option("--workers", type=click.IntRange(1, 10**7), help="P, worker threads in all; default: the cluster's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker process.  [default: 1]")
 @click.option("--bytes", "row_bytes", callback=_bytes, help="Bytes of a state (8 per weight), or a size as 100kB.")
 @click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
@@ -114,6 +121,8 @@ def plan(
         )
     if problem and (call_cost is not None or stages is not None):
         raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem they are measured")
+    if iterations is not None and not math.isfinite(iterations):
+        raise click.UsageError(f"--iterations {iterations}: give a number of cycles")
     if solver and not problem:
         raise click.UsageError("--solver goes with --problem")
     if measure != bool(scheduler):
@@ -141,15 +150,18 @@ def plan(
             chunks=chunks,
             **source.levels,
         )
-        best = planner.best(machine)
-        exact = None
+        # Threads beyond one for every second step have nothing to do.
+        asked = machine.slots
+        machine = replace(machine, workers=min(machine.workers, math.ceil(steps / 2 / machine.threads)))
+        best, exact = planner.best(machine), None
         if best.prediction.tasks <= MOST_TASKS:
-            click.echo("replaying the best plan task by task", err=True)
-            exact = _replayed(best, planner)
+            click.echo("replaying the best plans task by task", err=True)
+            near = [plan for plan in planner.candidates(machine) if plan.prediction.tasks <= MOST_TASKS]
+            best, exact = min(((plan, _replayed(plan, planner)) for plan in near), key=_replayed_seconds)
         click.echo("looking at other numbers of workers", err=True)
-        report = _report(best, exact, planner, source)
+        report = _report(best, exact, planner, source, asked)
     except ClusterError as error:
-        raise click.ClickException(str(error)) from error
+        raise CannotRun(str(error)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo(json.dumps(report) if as_json else _text(report))
@@ -263,7 +275,9 @@ def _machine(
     if workers is None:
         workers = given["workers"] * given["threads"]
     if workers % threads:
-        raise ValueError(f"workers={workers} threads do not make processes of threads={threads} each")
+        raise ValueError(
+            f"--workers {workers} threads do not make processes of --threads {threads} each: give a multiple of it"
+        )
     return Machine(**given | {"workers": workers // threads, "threads": threads})
 
 
@@ -282,21 +296,33 @@ def _replayed(best: Plan, planner: Planner) -> Replay:
     return replay(traced, machine, cost, planner.row_bytes)
 
 
-def _report(best: Plan, exact: Replay | None, planner: Planner, source: _Given | _Measured) -> dict[str, Any]:
+def _replayed_seconds(pair: tuple[Plan, Replay]) -> float:
+    """Return the seconds of a plan by its replay; a part of a cycle is done as a whole one."""
+    plan, exact = pair
+    return exact.total(math.ceil(plan.iterations - 0.01))
+
+
+def _report(
+    best: Plan, exact: Replay | None, planner: Planner, source: _Given | _Measured, asked: int
+) -> dict[str, Any]:
     machine, cost = best.machine, planner.cost(best.coarsening)
-    seconds = exact.total(int(best.iterations)) if exact else best.seconds
+    seconds = _replayed_seconds((best, exact)) if exact else best.seconds
     busy = exact.scheduler_busy if exact else best.prediction.scheduler_busy
     limit = planner.limit(machine)
     free = planner.best(replace(machine, scheduler=0.0)) if busy > 0.2 or limit else best
+    even = planner.break_even(machine)
+    if seconds < best.serial:
+        # Found stage by stage, it may be more than what the replay says is enough.
+        even = min(even or asked, asked)
     return {
         "steps": best.hierarchy[0].steps,
         "phi": asdict(cost),
-        "workers": machine.slots,
+        "workers": asked,
         "machine": asdict(machine),
         "serial_seconds": best.serial,
         "seconds": seconds,
         "speedup": best.serial / seconds,
-        "efficiency": best.serial / seconds / machine.slots,
+        "efficiency": best.serial / seconds / asked,
         "faster": "mgrit" if seconds < best.serial else "serial",
         "coarsening": list(best.coarsening),
         "cycle": best.hierarchy.cycle,
@@ -309,12 +335,20 @@ def _report(best: Plan, exact: Replay | None, planner: Planner, source: _Given |
         "tasks_per_cycle": best.prediction.tasks,
         "bytes_per_cycle": best.prediction.moved,
         "scheduler_busy": busy,
-        "seconds_without_scheduler": free.seconds,
-        "break_even_workers": planner.break_even(machine),
+        "seconds_without_scheduler": min(free.seconds, seconds),
+        "break_even_workers": even,
         "limit_workers": limit,
-        "limit": "scheduler" if free.seconds < 0.7 * best.seconds else "critical path",
+        "limit": _limit(best, free, planner),
         "replayed": "task by task" if exact else "stage by stage",
     }
+
+
+def _limit(best: Plan, free: Plan, planner: Planner) -> str:
+    """Say what keeps more workers from being of use."""
+    if free.seconds < 0.7 * best.seconds:
+        return "scheduler"
+    least = planner.least_seconds(best.coarsening, best.hierarchy.cycle, replace(best.machine, latency=0.0))
+    return "critical path" if least > 0.5 * best.seconds else "overheads"
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -335,11 +369,12 @@ def _text(report: dict[str, Any]) -> str:
             f"{_time(report['seconds_without_scheduler'])}"
         ),
         "critical path": "the chain of Phi, which no number of workers shortens",
+        "overheads": "what tasks and messages take beside Phi: longer Phi, or a faster network, would help",
     }
     rows = [
         ("verdict", verdict),
         ("problem", f"{report['steps']} steps; Phi takes {cost}"),
-        ("cluster", f"{report['workers']} threads in {machine['workers']} worker processes"),
+        ("cluster", f"{report['workers']} threads in {report['workers'] // machine['threads']} worker processes"),
         ("serial training", _time(report["serial_seconds"])),
         (
             "MGRIT",
@@ -356,7 +391,9 @@ def _text(report: dict[str, Any]) -> str:
         ),
         (
             "break-even",
-            f"{even} worker threads" if even else "serial training is faster than any number of these workers",
+            f"{even} worker thread{'s' * (even > 1)}"
+            if even
+            else "serial training is faster than any number of these workers",
         ),
         (
             "limit",
@@ -365,6 +402,14 @@ def _text(report: dict[str, Any]) -> str:
             else f"none reached with {report['workers']}; beyond: {limits[report['limit']]}",
         ),
     ]
+    cores = machine["cores"]
+    if cores and report["workers"] > cores:
+        rows.append(
+            (
+                "note",
+                f"{report['workers']} threads on {cores} cores: this holds for a Phi that waits",
+            )
+        )
     return "\n".join(f"{name:16s} {text}" for name, text in rows)
 
 

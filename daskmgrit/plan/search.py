@@ -114,7 +114,7 @@ class Planner:
     def __post_init__(self) -> None:
         self._known: dict[object, float] = {}
         self._hierarchies: dict[tuple[Coarsening, str], Hierarchy] = {}
-        self._best: dict[Machine, Plan] = {}
+        self._best: dict[Machine, list[Plan]] = {}
         self.coarsenings = [m for m in self.coarsenings if m[0] <= self.steps]
         if not self.coarsenings:
             raise ValueError(f"steps={self.steps} is below every coarsening factor: there is nothing to coarsen")
@@ -168,6 +168,16 @@ class Planner:
         ValueError
             If nothing converges.
         """
+        return self.candidates(machine)[0]
+
+    def candidates(self, machine: Machine) -> list[Plan]:
+        """Return the best plans for a cluster, a few that are near to each other, the best first.
+
+        Raises
+        ------
+        ValueError
+            If nothing converges.
+        """
         if machine in self._best:
             return self._best[machine]
         chunks = None if self.chunks is None else min(self.chunks, machine.slots)
@@ -184,7 +194,7 @@ class Planner:
         found.sort(key=lambda plan: plan.seconds)
         # What the solve would choose itself is near the best number of chunks; look around it where it matters.
         tuned = [self._tune(plan) for plan in found[:3]]
-        self._best[machine] = min(tuned, key=lambda plan: plan.seconds)
+        self._best[machine] = sorted(tuned, key=lambda plan: plan.seconds)
         return self._best[machine]
 
     def _tune(self, plan: Plan) -> Plan:
