@@ -23,11 +23,12 @@ from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.utils import parse_bytes, parse_timedelta
+from dask.utils import parse_timedelta
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.asynchronous import current_stop
 from daskmgrit.errors import ClusterError
+from daskmgrit.options import bytes_option
 from daskmgrit.sealed import seal, sealed_value
 from daskmgrit.spill import Store, load
 from daskmgrit.taskbook import TaskBook
@@ -119,7 +120,9 @@ class LocalExecutor:
             from distributed.system import MEMORY_LIMIT
 
             limit = MEMORY_LIMIT // 2
-        return Store(parse_bytes(limit)) if held > parse_bytes(limit) else None
+        else:
+            limit = bytes_option("daskmgrit.memory")
+        return Store(limit) if held > limit else None
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made, so that the blocks they come from may go."""

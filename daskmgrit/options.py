@@ -6,9 +6,10 @@ import math
 import numbers
 from typing import Any
 
-from dask.utils import parse_timedelta
+import dask
+from dask.utils import parse_bytes, parse_timedelta
 
-__all__ = ["integer_option", "number_option", "time_option"]
+__all__ = ["bytes_option", "integer_option", "number_option", "time_option"]
 
 
 def integer_option(name: str, value: Any, least: int, remedy: str, most: int | None = None) -> int:
@@ -69,3 +70,31 @@ def time_option(name: str, value: Any, remedy: str) -> float:
     except (ValueError, KeyError):
         seconds = None
     return number_option(name, seconds if seconds is not None else value, remedy, above=0)
+
+
+def bytes_option(name: str, least: int = 0) -> int:
+    """Return a size in bytes that is set in ``dask.config``, as a number or as "2GB".
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or less than `least`.
+
+    Examples
+    --------
+    >>> with dask.config.set({"daskmgrit.memory": "banana"}):
+    ...     bytes_option("daskmgrit.memory")
+    Traceback (most recent call last):
+    ...
+    ValueError: daskmgrit.memory in dask.config='banana' is not an amount of memory of at least 0 bytes: give e.g. 2GB
+    """
+    value = dask.config.get(name)
+    try:
+        size = -1 if isinstance(value, bool) else int(parse_bytes(value))
+    except (ValueError, TypeError, OverflowError):
+        size = -1
+    if size < least:
+        raise ValueError(
+            f"{name} in dask.config={value!r} is not an amount of memory of at least {least} bytes: give e.g. 2GB"
+        )
+    return size

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dask
-from dask.utils import parse_bytes, parse_timedelta
+from dask.utils import parse_timedelta
 
 from daskmgrit.block import Record
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout, cut, most_chunks
-from daskmgrit.options import integer_option
+from daskmgrit.options import bytes_option, integer_option
 
 __all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "task_overhead"]
 
@@ -65,7 +65,7 @@ def first_chunks(
 
 def _least_c_chunks(hierarchy: Hierarchy, row_bytes: int) -> int:
     """Chunks that keep a task's memory small where only C-points are held."""
-    return math.ceil(hierarchy[0].intervals * row_bytes / parse_bytes(dask.config.get("daskmgrit.c-chunk-bytes")))
+    return math.ceil(hierarchy[0].intervals * row_bytes / bytes_option("daskmgrit.c-chunk-bytes", 1))
 
 
 def plan_layout(
@@ -126,7 +126,7 @@ def plan_layout(
     if chunks is None:
         best = _best_chunks(hierarchy, sum(threads), overhead, cost)
         # A chunk that is too large for one worker is worse than any overhead.
-        least = math.ceil(hierarchy[0].steps * row_bytes / parse_bytes(dask.config.get("daskmgrit.chunk-bytes")))
+        least = math.ceil(hierarchy[0].steps * row_bytes / bytes_option("daskmgrit.chunk-bytes", 1))
         chunks = max(1, min(sum(threads), max(best, least)))
         if c_points:
             chunks = max(chunks, _least_c_chunks(hierarchy, row_bytes))
@@ -168,7 +168,7 @@ def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: floa
 def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float, row_bytes: int) -> int:
     """First level that costs more to split than to bring together."""
     # One worker holds a gathered level's values and right-hand sides, and as much again while it makes them.
-    most = parse_bytes(dask.config.get("daskmgrit.chunk-bytes")) / 4
+    most = bytes_option("daskmgrit.chunk-bytes", 1) / 4
     for number, level in enumerate(layout.levels):
         size, parts = hierarchy[number], len(level)
         # Three stages (relax, restrict, correct), each of about half the level's points.

@@ -68,7 +68,14 @@ class Store:
         from distributed.protocol import deserialize_bytes, serialize_bytelist
 
         self.limit = limit
-        self.folder = tempfile.mkdtemp(prefix="daskmgrit-", dir=dask.config.get("temporary-directory", None))
+        place = dask.config.get("temporary-directory", None)
+        try:
+            self.folder = tempfile.mkdtemp(prefix="daskmgrit-", dir=place)
+        except OSError as error:
+            raise ValueError(
+                f"temporary-directory in dask.config={place!r} cannot be used for blocks beyond "
+                f"daskmgrit.memory: {error}"
+            ) from error
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         files = zict.Func(partial(serialize_bytelist, on_error="raise"), deserialize_bytes, zict.File(self.folder))
         self._data = zict.Buffer({}, files, limit, weight=lambda key, value: sizeof(value))

@@ -355,3 +355,21 @@ def test_asynchronous(cluster, w0):
     assert residuals == expected.residuals
     assert np.array_equal(final, expected.final)
     assert np.array_equal(weights, expected.weights.compute())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("daskmgrit.memory", "banana"),
+        ("daskmgrit.memory", True),
+        ("daskmgrit.memory", -1),
+        ("daskmgrit.c-chunk-bytes", 0),
+        ("temporary-directory", "/nonexistent/x"),
+    ],
+)
+def test_bad_settings(setting, value, w0):
+    with (
+        dask.config.set({"daskmgrit.memory": 0, setting: value}, scheduler="sync"),
+        pytest.raises(ValueError, match=f"{setting} in dask.config={value!r}"),
+    ):
+        dm.MGRIT(Decay(), 64).solve(w0, storage="c-points")
