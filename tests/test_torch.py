@@ -173,6 +173,76 @@ def test_frozen_parameters_are_constants():
     assert {name: tuple(t.shape) for name, t in phi.unflatten(state).items()} == {"2.weight": (10, 6), "2.bias": (10,)}
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_parameters_without_a_gradient_are_constants(name):
+    """Those that the loss does not reach, which torch.optim does not decay either, and frozen ones."""
+
+    module = network()
+    module[1].register_parameter("unused", nn.Parameter(torch.ones(2).double()))
+    module[0].bias.requires_grad_(False)
+    phi = daskmgrit.torch.propagator(module, cross_entropy, OPTIMIZERS[name](module.parameters()), (X, Y), batch=BATCH)
+    assert phi.names == ["0.weight", "2.weight", "2.bias"]
+    trained = phi.module(dm.train_serially(phi, phi.w0, 4)[-1])
+    assert_same(trained, loop(module, OPTIMIZERS[name](module.parameters()), 4), 1e-12)
+
+
+def test_a_loss_of_the_weights():
+    """The model that a loss is given is the module."""
+
+    def penalised(model, data):
+        return cross_entropy(model(data["x"]), data["y"]) + sum(p.square().sum() for p in model[0].parameters())
+
+    module = network()
+    phi = build(module, penalised, data={"x": X, "y": Y, "unused": torch.tensor(1.0)})
+    state = phi(phi.w0[None], np.array([0]), 0)[0]
+    penalised(module, {"x": X, "y": Y}).backward()
+    sgd(module.parameters()).step()
+    assert_same(phi.module(state), module, 1e-12)
+
+
+class Closure(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, output, target):
+        return cross_entropy(output, target) + self.module[0].weight.square().sum()
+
+
+@pytest.mark.parametrize("kind", [lambda module: Closure(module).forward, Closure])
+def test_a_loss_must_take_the_model_that_it_is_given(kind):
+    module = network(nn.BatchNorm1d(6))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(ValueError, match=r"loss\(model, data\)"):
+        build(module, kind(module))
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_scheduler_of_the_optimizer_is_not_passed_over():
+    module = network()
+    optimizer = OPTIMIZERS["sgd"](module.parameters())
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.5 * 0.9**i)
+    with pytest.raises(ValueError, match="give schedule="):
+        build(module, optimizer=optimizer)
+    phi = build(module, optimizer=optimizer, schedule=lambda i: 0.5 * 0.9**i)
+    state = dm.train_serially(phi, phi.w0, 3)[-1]
+    for _ in range(3):
+        loop(module, optimizer, 1, None)
+        scheduler.step()
+    assert_same(phi.module(state), module, 1e-12)
+
+
+def test_decay_that_leaves_nothing():
+    def make(parameters):
+        return optim.AdamW(parameters, lr=0.1, weight_decay=10.0)
+
+    phi = build(optimizer=make)
+    assert np.isfinite(phi(phi.w0[None], np.array([0]), 2)).all()
+    module = network()
+    assert_same(phi.module(phi(phi.w0[None], np.array([0]), 0)[0]), loop(module, make(module.parameters()), 1, None))
+
+
 def test_training_goes_on_where_an_optimizer_is():
     module = network()
     optimizer = OPTIMIZERS["adam"](module.parameters())
@@ -186,7 +256,7 @@ def test_training_goes_on_where_an_optimizer_is():
 def test_forms_of_data():
     module, make = network(), OPTIMIZERS["sgd"]
     dataset = torch.utils.data.TensorDataset(X[:100], Y[:100])
-    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, drop_last=True)
     given = [
         ((X[:96].numpy(), Y[:96].numpy()), BATCH),
         (torch.utils.data.TensorDataset(X[:96], Y[:96]), Serial(96, BATCH)),
@@ -277,6 +347,32 @@ def two_groups(parameters):
     return optim.SGD([{"params": [first], "lr": 1.0}, {"params": rest}], lr=0.1)
 
 
+def frozen():
+    return network().requires_grad_(False)
+
+
+def differentiated(model, data):
+    """A physics-informed loss by torch.autograd, which torch.func does not know."""
+    x = data.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return (slope**2).mean()
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, named=False):
+        self.named = named
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return {"x": X[i], "y": Y[i]} if self.named else (X[i], Y[i])
+
+
+def loader(dataset, **options):
+    return torch.utils.data.DataLoader(dataset, **options)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -291,10 +387,29 @@ def two_groups(parameters):
         ({"optimizer": lambda p: optim.SGD(p, lr=0.1, momentum=0.5, dampening=0.1)}, ValueError, ["dampening=0.1"]),
         ({"optimizer": lambda p: optim.Adam(p, amsgrad=True)}, ValueError, ["amsgrad=True"]),
         ({"optimizer": two_groups}, ValueError, ["2 groups"]),
-        ({"optimizer": optim.SGD(network().parameters(), lr=0.1)}, ValueError, ["optimizer has 4", "0 are"]),
+        (
+            {"optimizer": optim.SGD(network().parameters(), lr=0.1)},
+            ValueError,
+            ["optimizer has 4", "4 are not of this module"],
+        ),
         ({"optimizer": "adam"}, TypeError, ["optimizer='adam'"]),
         ({"data": (X, Y[:5])}, ValueError, ["(128, 64)", "(5,)"]),
         ({"data": "digits"}, TypeError, ["data=str"]),
+        ({"data": (X[:0], Y[:0])}, ValueError, ["empty", "(0, 64)"]),
+        ({"data": ((X, X), Y)}, TypeError, ["inputs of data is tuple", "mapping"]),
+        ({"data": (["a", "b"], Y[:2])}, TypeError, ["inputs of data is list", "numbers"]),
+        ({"data": Pairs()}, TypeError, ["data=Pairs", "DataLoader"]),
+        ({"data": loader(Pairs(named=True))}, TypeError, ["batches are (dict)", "mapping"]),
+        ({"data": loader(Pairs(), batch_size=3)}, ValueError, ["1, 3 examples", "drop_last=True"]),
+        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["module and loss fail", "go together"]),
+        ({"loss": differentiated, "data": X}, dm.PropagatorError, ["torch.func.grad and torch.func.vmap"]),
+        ({"loss": lambda out, y: out.detach().sum()}, ValueError, ["no weight"]),
+        ({"module": frozen()}, ValueError, ["all of them frozen"]),
+        ({"schedule": 0.5}, TypeError, ["schedule=0.5", "function of the fine step"]),
+        ({"schedule": "cosine"}, TypeError, ["schedule='cosine'", "sequence"]),
+        ({"schedule": lambda i: None}, TypeError, ["schedule=", "function of the fine step"]),
+        ({"schedule": optim.lr_scheduler.StepLR(sgd(network().parameters()), 5)}, TypeError, ["StepLR", "sequence"]),
+        ({"device": "foo"}, ValueError, ["device='foo'", "cuda"]),
         ({"batch": 0}, ValueError, ["batch=0"]),
         ({"batch": 1000}, ValueError, ["batch=1000"]),
         ({"batch": Averaged(Serial(128))}, ValueError, ["averages"]),

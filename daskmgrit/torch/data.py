@@ -36,15 +36,16 @@ class Data:
     @property
     def examples(self) -> int:
         """K, the number of examples."""
-        return len(self.parts[0])
+        return len(self.parts[0]) if self.parts[0].ndim else 0
 
     def take(self, parts: Sequence[torch.Tensor], numbers: np.ndarray | None) -> list[torch.Tensor]:
         """Return the chosen examples of each part, all for None."""
         if numbers is None:
             return list(parts)
-        if len({len(part) for part in parts}) > 1:
+        rows = [len(part) if part.ndim else 0 for part in parts]
+        if len(set(rows)) > 1:
             raise ValueError(
-                f"data have parts of {', '.join(str(len(part)) for part in parts)} rows, which cannot be taken in "
+                f"data have parts of {', '.join(map(str, rows))} rows, which cannot be taken in "
                 "batches: leave batch out"
             )
         chosen = torch.as_tensor(numbers, device=parts[0].device)
@@ -68,18 +69,30 @@ def read_data(data: Any, dtype: torch.dtype) -> Data:
     Raises
     ------
     TypeError, ValueError
-        If they are of no known form.
+        If they are of no known form, or empty.
     """
+    read = _read(data, dtype)
+    if any(not part.numel() for part in read.parts):
+        raise ValueError(f"data are empty: {', '.join(str(tuple(part.shape)) for part in read.parts)}; give examples")
+    return read
+
+
+def _read(data: Any, dtype: torch.dtype) -> Data:
     if isinstance(data, torch.utils.data.DataLoader):
         return _from_loader(data, dtype)
     if isinstance(data, torch.utils.data.TensorDataset):
         data = data.tensors if len(data.tensors) > 1 else data.tensors[0]
+    elif isinstance(data, torch.utils.data.Dataset):
+        raise TypeError(
+            f"data={type(data).__name__} is a Dataset of another kind: wrap it in a DataLoader, which makes batches"
+        )
     if isinstance(data, Mapping) and data:
-        return Data([_tensor(part, dtype) for part in data.values()], tuple(data), False, None)
+        parts = [_tensor(part, dtype, f"data[{name!r}]") for name, part in data.items()]
+        return Data(parts, tuple(data), False, None)
     if isinstance(data, torch.Tensor | np.ndarray):
-        return Data([_tensor(data, dtype)], None, False, None)
+        return Data([_tensor(data, dtype, "data")], None, False, None)
     if isinstance(data, tuple | list) and len(data) == 2:
-        x, y = (_tensor(part, dtype) for part in data)
+        x, y = (_tensor(part, dtype, name) for part, name in zip(data, ("inputs", "targets"), strict=True))
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
             raise ValueError(f"data are inputs {tuple(x.shape)} and targets {tuple(y.shape)}: give as many of each")
         return Data([x, y], None, True, None)
@@ -92,13 +105,32 @@ def read_data(data: Any, dtype: torch.dtype) -> Data:
 def _from_loader(loader: Any, dtype: torch.dtype) -> Data:
     """Draw a loader's batches once."""
     batches = [tuple(batch) if isinstance(batch, tuple | list) else (batch,) for batch in loader]
-    if not batches or len(batches[0]) > 2:
-        raise ValueError("data is a DataLoader without batches, or of other than inputs and targets: give such pairs")
-    size = len(batches[0][0])
-    parts = [torch.cat(list(part)) for part in zip(*(b for b in batches if len(b[0]) == size), strict=True)]
-    return Data([_tensor(part, dtype) for part in parts], None, len(parts) == 2, size)
+    if not batches:
+        raise ValueError("data is a DataLoader without batches: give one with examples")
+    kinds = [type(part).__name__ for part in batches[0]]
+    if len(kinds) > 2 or not all(isinstance(part, torch.Tensor) and part.ndim for part in batches[0]):
+        raise TypeError(
+            f"data is a DataLoader whose batches are ({', '.join(kinds)}): give one of pairs of tensors, inputs and "
+            "targets, or a mapping of names to tensors, all examples in each, and batch"
+        )
+    sizes = [len(batch[0]) for batch in batches]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"data is a DataLoader with batches of {', '.join(map(str, sorted(set(sizes))))} examples: steps see as "
+            "many each; give DataLoader(..., drop_last=True), or a batch_size that divides the number of examples"
+        )
+    parts = [torch.cat(list(part)) for part in zip(*batches, strict=True)]
+    return Data([_tensor(part, dtype, "data") for part in parts], None, len(parts) == 2, sizes[0])
 
 
-def _tensor(part: Any, dtype: torch.dtype) -> torch.Tensor:
-    tensor = torch.as_tensor(part).detach().cpu()
+def _tensor(part: Any, dtype: torch.dtype, name: str) -> torch.Tensor:
+    try:
+        if isinstance(part, tuple | list) and any(isinstance(item, torch.Tensor) and item.ndim for item in part):
+            raise TypeError("several tensors")
+        tensor = torch.as_tensor(part).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} of data is {type(part).__name__}, no tensor ({error}): give a tensor or array of numbers; where a "
+            "model takes several, a mapping of names to tensors and loss(model, data)"
+        ) from None
     return tensor.to(dtype) if tensor.is_floating_point() else tensor

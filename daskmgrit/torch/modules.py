@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from torch.func import functional_call
 
 from daskmgrit.errors import PropagatorError
 
-__all__ = ["Layout", "check_buffers", "explain", "gradient_of", "running_statistics", "to_state"]
+__all__ = ["Layout", "explain", "gradient_of", "reached", "running_statistics", "to_state"]
 
 _NORMS = (
     torch.nn.BatchNorm1d,
@@ -78,21 +77,60 @@ def running_statistics(module: torch.nn.Module) -> dict[str, float]:
     return found
 
 
-def check_buffers(module: torch.nn.Module, run: Callable[[torch.nn.Module], Any], known: Mapping[str, float]) -> None:
-    """Raise if a pass through the module changes buffers other than running statistics.
+def reached(
+    module: torch.nn.Module,
+    original: torch.nn.Module,
+    value: Callable[[torch.nn.Module], torch.Tensor],
+    names: Sequence[str],
+    known: Mapping[str, float],
+) -> list[str]:
+    """Return the weights that the loss reaches, as one pass of autograd shows them.
+
+    An optimizer of PyTorch leaves a parameter without a gradient as it is, also one that it would decay.
+
+    Parameters
+    ----------
+    module : Module
+        A copy that may be changed.
+    original : Module
+        The user's, which the loss must not take in place of the model that it is given.
+    value : callable
+        ``value(model) -> loss``.
+    names : sequence of str
+        The weights.
+    known : mapping
+        Running statistics.
 
     Raises
     ------
     ValueError
-        The message names them.
+        If a forward pass changes buffers other than running statistics, if the loss takes the gradient of the original
+        module, or of none.
+    PropagatorError
+        If module or loss fail with these data.
     """
-    trial = copy.deepcopy(module)
-    before = {name: buffer.clone() for name, buffer in trial.named_buffers()}
-    with torch.no_grad():
-        run(trial)
+    own, others = dict(module.named_parameters()), dict(original.named_parameters())
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    kept = [(buffer, buffer.clone()) for buffer in original.buffers()]
+    tensors = [parameters[name] for parameters in (own, others) for name in names]
+    devices = {tensor.device for tensor in tensors if tensor.is_cuda}
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(list(devices)):
+            loss = value(module)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise PropagatorError(
+            f"module and loss fail with these data ({type(error).__name__}: {error}): see that they go together; a "
+            "loss of more than outputs and targets is loss(model, data), and uses the module through model only"
+        ) from error
+    finally:
+        with torch.no_grad():
+            for buffer, was in kept:
+                buffer.copy_(was)
     changed = [
         name
-        for name, buffer in trial.named_buffers()
+        for name, buffer in module.named_buffers()
         if name not in known and not name.endswith("num_batches_tracked") and not torch.equal(before[name], buffer)
     ]
     if changed:
@@ -100,11 +138,34 @@ def check_buffers(module: torch.nn.Module, run: Callable[[torch.nn.Module], Any]
             f"module changes its buffers {', '.join(changed)} in a forward pass: that is state that a step does not "
             "return; call module.eval(), or keep it among the parameters"
         )
+    gradients = torch.autograd.grad(loss, tensors, allow_unused=True) if loss.requires_grad else [None] * len(tensors)
+    if any(gradient is not None for gradient in gradients[len(names) :]):
+        raise ValueError(
+            "loss, or a hook, uses the module or its weights from outside its arguments, where they are fixed: write "
+            "loss(model, data), which takes all that it needs of the module from model"
+        )
+    found = [name for name, gradient in zip(names, gradients, strict=False) if gradient is not None]
+    if not found:
+        raise ValueError("loss depends on no weight that the optimizer trains: see that nothing is detached on the way")
+    return found
+
+
+class _Whole(torch.nn.Module):
+    """A module with the loss of it, so that the loss has the module itself with other tensors in it."""
+
+    def __init__(
+        self, model: torch.nn.Module, value: Callable[[torch.nn.Module, Sequence[torch.Tensor]], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.model, self.value = model, value
+
+    def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+        return self.value(self.model, parts)
 
 
 def gradient_of(
     module: torch.nn.Module,
-    value: Callable[[Callable[..., Any], Sequence[torch.Tensor]], torch.Tensor],
+    value: Callable[[torch.nn.Module, Sequence[torch.Tensor]], torch.Tensor],
     constants: Mapping[str, torch.Tensor],
 ) -> Callable[..., Any]:
     """Return a function that gives the loss gradient and the new running statistics of one state.
@@ -114,10 +175,11 @@ def gradient_of(
     module : Module
         For one thread's use: while it is called, its tensors are others.
     value : callable
-        ``value(model, parts) -> loss`` for a model (a function of its inputs) and the step's data.
+        ``value(model, parts) -> loss`` for the module, with the tensors of a state, and the step's data.
     constants : mapping
         Parameters and buffers that are not state.
     """
+    whole = _Whole(module, value)
 
     def loss_of(
         weights: Mapping[str, torch.Tensor], statistics: Mapping[str, torch.Tensor], *parts: torch.Tensor
@@ -126,8 +188,7 @@ def gradient_of(
         own = {name: tensor.clone() for name, tensor in statistics.items()}
         counters = {n: t.clone() for n, t in constants.items() if n.endswith("num_batches_tracked")}
         tensors = {**constants, **counters, **weights, **own}
-        loss = value(lambda *args, **options: functional_call(module, tensors, args, options), parts)
-        return loss, own
+        return functional_call(whole, {f"model.{name}": tensor for name, tensor in tensors.items()}, parts), own
 
     return torch.func.grad(loss_of, has_aux=True)
 
@@ -140,9 +201,14 @@ def explain(error: Exception) -> PropagatorError:
             "module draws random numbers in a forward pass, as dropout does: a step must give the same result each "
             "time it is computed. Call module.eval(), or give its dropout p=0"
         )
+    if "does not require grad" in text or "autograd" in text or "not have been used in the graph" in text:
+        remedy = "differentiate the model in a loss by torch.func.grad and torch.func.vmap, not by torch.autograd"
+    elif ".item()" in text or "data-dependent" in text:
+        remedy = "the loss must be one number, made of tensors alone"
+    else:
+        remedy = "see the limits of torch.func.vmap and torch.func.grad"
     return PropagatorError(
-        f"module, loss and data do not go through torch.func ({type(error).__name__}: {text}): the loss must be one "
-        "number, made of tensors alone"
+        f"module, loss and data do not go through torch.func ({type(error).__name__}: {text}): {remedy}"
     )
 
 

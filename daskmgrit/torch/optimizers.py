@@ -29,15 +29,33 @@ class Schedule:
     ----------
     factor : callable, sequence of float or None
         ``factor(i)`` for fine step i, or the factors themselves, the last repeating; None for a constant rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it gives no numbers.
     """
 
     def __init__(self, factor: Callable[[int], float] | Sequence[float] | None) -> None:
-        if factor is not None and not callable(factor):
-            factor = [float(value) for value in factor]
-            if not factor:
-                raise ValueError("schedule=[] is empty: give a factor for each fine step, or a function of its number")
-        self.factor = factor
         self._known: dict[int, float] = {}
+        self.factor = factor
+        if factor is None:
+            return
+        try:
+            if not callable(factor):
+                self.factor = [float(value) for value in factor]
+                if not self.factor:
+                    raise IndexError
+            self._of(0)
+        except IndexError:
+            raise ValueError(
+                "schedule=[] is empty: give a factor for each fine step, or a function of its number"
+            ) from None
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"schedule={factor!r} gives no factors of the learning rate ({error}): give a function of the fine "
+                "step's number that returns one, or a sequence of them"
+            ) from error
 
     def __call__(self, first: Array, times: int) -> Array:
         """Return the factors of updates ``first … first+times-1``, shape (k, times); (1, times) if all are alike."""
@@ -190,7 +208,8 @@ class Adam(Rule):
         numbers = np.arange(1, times + 1)
         counts = before[:, None] + numbers
         # What an update adds is shrunk by those after it.
-        after = np.cumprod(shrink[:, ::-1], axis=1)[:, ::-1] / shrink
+        later = np.cumprod(shrink[:, :0:-1], axis=1)[:, ::-1]
+        after = np.concatenate((later, np.ones((len(shrink), 1))), axis=1)
         scale, unbias = rates * after / (1 - beta1**counts), 1 / np.sqrt(1 - beta2**counts)
         square = gradient * gradient
         second = torch.maximum(root * root, least_second_moment(first, beta1, beta2))
@@ -210,8 +229,15 @@ class Adam(Rule):
 _PLAIN = {"dampening": 0, "maximize": False, "amsgrad": False, "differentiable": False}
 
 
-def read_optimizer(optimizer: torch.optim.Optimizer) -> Rule:
+def read_optimizer(optimizer: torch.optim.Optimizer, scheduled: bool = False) -> Rule:
     """Return the rule of an optimizer of PyTorch.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of one group.
+    scheduled : bool
+        Whether there are factors of the rate that a scheduler of PyTorch was given to begin with.
 
     Raises
     ------
@@ -235,7 +261,13 @@ def read_optimizer(optimizer: torch.optim.Optimizer) -> Rule:
     for name, value in _PLAIN.items():
         if group.get(name, value) != value:
             raise ValueError(f"optimizer has {name}={group[name]!r}: only {name}={value!r} is known")
-    rate, decay = float(group["lr"]), float(group["weight_decay"])
+    if "initial_lr" in group and not scheduled:
+        raise ValueError(
+            f"optimizer has a scheduler of its rate (lr={float(group['lr']):g}, "
+            f"initial_lr={float(group['initial_lr']):g}), which a step cannot ask: give schedule=, the factor of "
+            "initial_lr at each fine step, as a function or a sequence"
+        )
+    rate, decay = float(group.get("initial_lr", group["lr"])), float(group["weight_decay"])
     if kind is torch.optim.SGD:
         return Sgd(rate, float(group["momentum"]), bool(group["nesterov"]), decay)
     beta1, beta2 = group["betas"]

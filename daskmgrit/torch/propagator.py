@@ -17,7 +17,7 @@ from daskmgrit.options import integer_option
 from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.length import StepLength
 from daskmgrit.torch.data import Data, read_data
-from daskmgrit.torch.modules import Layout, check_buffers, explain, gradient_of, running_statistics, to_state
+from daskmgrit.torch.modules import Layout, explain, gradient_of, reached, running_statistics, to_state
 from daskmgrit.torch.optimizers import Schedule, read_optimizer
 
 __all__ = ["TorchPropagator", "propagator"]
@@ -43,21 +43,22 @@ def propagator(
     ----------
     module : torch.nn.Module
         The network, with its initial weights, in training or evaluation mode as it is to be used. It is not changed.
-        Parameters that require no gradient, and buffers, are constants; running statistics that batch
-        normalisation updates in training mode are part of the state.
+        Parameters that require no gradient, or that the loss does not reach, and buffers are constants; running
+        statistics that batch normalisation updates in training mode are part of the state.
     loss : callable
         ``loss(module(inputs), targets)``, one number, if `data` are pairs; else ``loss(model, data)``, where `model` is
-        called as the module is.
+        the module with the weights of a step. A loss must take the module and its weights from there.
     optimizer : torch.optim.Optimizer or callable
         SGD (with momentum, Nesterov's or not), Adam or AdamW over parameters of the module, or a function of the
         parameters that makes one. If it has made steps, its moments are what training goes on with.
     data : tuple, Tensor, mapping, Dataset or DataLoader
         ``(inputs, targets)``, a `TensorDataset`, or a `DataLoader`, whose batches are drawn once and then taken in
-        turn, a smaller last one left out; or the tensor, or mapping of names to tensors, that the loss takes.
+        turn, all of one size; or the tensor, or mapping of names to tensors, that the loss takes.
     batch : int or data rule, optional
         Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
     schedule : callable or sequence of float, optional
-        Factor of the learning rate at fine step i, as ``torch.optim.lr_scheduler.LambdaLR`` takes it.
+        Factor of the learning rate at fine step i, as ``torch.optim.lr_scheduler.LambdaLR`` takes it. If the
+        optimizer has a scheduler of PyTorch, give its factors of the initial rate.
     coarsening : int or list of int, default 2
         The solver's.
     cap : int, optional
@@ -141,13 +142,12 @@ class TorchPropagator:
         self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
         self.length, self.chunk_size, self.schedule = length, chunk_size, Schedule(schedule)
         given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else _made(optimizer, module)
-        self.rule = read_optimizer(given)
-        own = {id(tensor) for group in given.param_groups for tensor in group["params"]}
-        trained = {name: p for name, p in module.named_parameters() if p.requires_grad and id(p) in own}
-        if len(trained) < len(own):
+        self.rule = read_optimizer(given, schedule is not None)
+        trained = _trained(given, module)
+        if isinstance(loss, torch.nn.Module) and any(p is q for p in loss.parameters() for q in trained.values()):
             raise ValueError(
-                f"optimizer has {len(own)} parameters, of which {len(trained)} are trainable ones of the module: make "
-                "it of module.parameters()"
+                "loss is a module that holds weights of the module, of which it would keep a copy: write "
+                "loss(model, data), which takes them from model"
             )
         dtypes = {p.dtype for p in trained.values()}
         if dtype is None and len(dtypes) > 1:
@@ -155,11 +155,12 @@ class TorchPropagator:
         self.dtype = dtypes.pop() if dtype is None else dtype
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype={self.dtype} is not supported: give torch.float32 or torch.float64")
-        self.device = str(next(iter(trained.values())).device if device is None else torch.device(device))
+        self.device = _device(next(iter(trained.values())).device if device is None else device)
         self.data: Data = read_data(data, self.dtype)
         self.examples = data_rule(self.data.batch if batch is None else batch, self.data.examples)
         self._module = copy.deepcopy(module).to("cpu", self.dtype)
         self.statistics = running_statistics(module)
+        trained = {name: trained[name] for name in self._reached(module, list(trained))}
         tensors = dict(self._module.named_buffers())
         self.layout, self._kept = Layout(trained), Layout({name: tensors[name] for name in self.statistics})
         self.names = list(trained)
@@ -225,10 +226,25 @@ class TorchPropagator:
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
+    def _first(self) -> list[torch.Tensor]:
+        """Return the data of the first step."""
+        numbers = self.examples(np.zeros(1, int), 0)
+        return self.data.take(self.data.parts, None if numbers is None else numbers[0])
+
+    def _reached(self, module: torch.nn.Module, names: list[str]) -> list[str]:
+        """Return the weights that the loss reaches; what it takes from the module but not from the model is refused."""
+        device: str | torch.device = self.device
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError):
+            device = "cpu"  # the workers' device is not here
+        trial = copy.deepcopy(self._module).to(device)
+        loss = copy.deepcopy(self._loss).to(device) if isinstance(self._loss, torch.nn.Module) else self._loss
+        parts = [part.to(device) for part in self._first()]
+        return reached(trial, module, lambda model: self.data.loss(loss, model, parts), names, self.statistics)
+
     def _try(self) -> None:
         """Compute one step of two states, so that what does not go is said at once."""
-        numbers = self.examples(np.zeros(1, int), 0)
-        parts = self.data.take(self.data.parts, None if numbers is None else numbers[0])
         states = np.stack((self.w0, self.w0))
         try:
             block = self.to_block(states)
@@ -236,7 +252,6 @@ class TorchPropagator:
             # The workers' device is not here.
             block = torch.from_numpy(states)
         try:
-            check_buffers(self._module, lambda module: self.data.loss(self._loss, module, parts), self.statistics)
             self(block, np.zeros(2, int), 0)
         except (PropagatorError, ValueError):
             raise
@@ -288,3 +303,29 @@ def _made(optimizer: Any, module: torch.nn.Module) -> torch.optim.Optimizer:
             "module.parameters(), or a function of the parameters that makes one"
         )
     return made
+
+
+def _trained(optimizer: torch.optim.Optimizer, module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that the optimizer moves, by their names in the module; frozen ones are constants."""
+    own = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
+    named = {name: tensor for name, tensor in module.named_parameters() if id(tensor) in own}
+    if len(named) < len(own):
+        raise ValueError(
+            f"optimizer has {len(own)} parameters, of which {len(own) - len(named)} are not of this module: make it of "
+            "module.parameters()"
+        )
+    trained = {name: tensor for name, tensor in named.items() if tensor.requires_grad}
+    if not trained:
+        raise ValueError(
+            f"optimizer has {len(own)} parameters, all of them frozen: call requires_grad_() on those to be trained"
+        )
+    return trained
+
+
+def _device(device: Any) -> str:
+    try:
+        return str(torch.device(device))
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'device={device!r} is not one of PyTorch\'s ({str(error).splitlines()[0]}): give "cpu", "cuda", "cuda:1" …'
+        ) from None
