@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,9 @@ from daskmgrit.backend import is_array, to_host
 from daskmgrit.options import integer_option, number_option, time_option
 from daskmgrit.settled import Settled, check_settled
 
-__all__ = ["Callback", "Request", "check_w0"]
+__all__ = ["Callback", "Request", "check_w0", "default_tolerance"]
+
+logger = logging.getLogger("daskmgrit")
 
 Callback = Callable[[int, float, Any], Any]
 
@@ -75,3 +79,18 @@ def check_w0(w0: Any) -> np.ndarray:
     if not np.isfinite(start).all():
         raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(start)))}: give finite weights")
     return start
+
+
+def default_tolerance(steps: int, w0: np.ndarray) -> float:
+    """Return the tolerance of a solve that is given none, with a warning if rounding keeps the residual above it."""
+    tol = 1e-9 * math.sqrt(steps)
+    rounding = float(np.finfo(w0.dtype).eps * np.linalg.norm(w0.astype(np.result_type(w0.dtype, float))))
+    if tol < rounding * math.sqrt(steps):
+        logger.warning(
+            "states of %s have a rounding error of about %.1e*sqrt(N), which the default tolerance 1e-9*sqrt(N) is "
+            "below: give tol, such as %.0e*sqrt(N)",
+            w0.dtype,
+            rounding,
+            max(1e-5, 10 * rounding),
+        )
+    return tol

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from daskmgrit.arguments import Callback, Request, check_w0
+from daskmgrit.arguments import Callback, Request, check_w0, default_tolerance
 from daskmgrit.asynchronous import solve_in_thread
 from daskmgrit.backend import origin
 from daskmgrit.checkpoint.place import find
@@ -18,6 +17,7 @@ from daskmgrit.executor import chosen_client
 from daskmgrit.guess import Guess, check_guess
 from daskmgrit.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.propagators.contract import stages_of
+from daskmgrit.propagators.length import check_coarsening
 from daskmgrit.relaxation import Phi
 from daskmgrit.run import run_solve
 from daskmgrit.settled import Settled
@@ -67,7 +67,8 @@ class MGRIT:
     Raises
     ------
     ValueError
-        If an option is out of range; the message names it, its value and the remedy.
+        If an option is out of range, or `phi` was made for another coarsening; the message names it, its value and the
+        remedy.
     TypeError
         If `phi` is not callable.
 
@@ -105,6 +106,7 @@ class MGRIT:
         self.hierarchy: Hierarchy = build_hierarchy(
             steps, coarsening, max_levels, min_coarse, cycle, relaxation, weight
         )
+        check_coarsening(phi, [level.coarsening for level in self.hierarchy.levels[:-1]])
         self.transfers = check_transfers(transfer, self.hierarchy.last)
 
     @property
@@ -179,6 +181,7 @@ class MGRIT:
             coarsest level), an array of shape (N+1, s), or an earlier Result.
         tol : float, optional
             Absolute tolerance of the residual's 2-norm, by default ``1e-9*sqrt(N)``. 0 does exactly `maxiter` cycles.
+            In single precision give more, such as ``1e-5*sqrt(N)``: rounding alone is above the default.
         maxiter : int, default 50
             At most so many cycles.
         chunks : int or "auto", default "auto"
@@ -250,7 +253,7 @@ class MGRIT:
         begin = time.perf_counter()
         start = check_w0(w0)
         given = origin(w0, start)
-        tol = 1e-9 * math.sqrt(self.steps) if tol is None else tol
+        tol = default_tolerance(self.steps, start) if tol is None else tol
         ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
         guess = check_guess(initial_guess, self.steps, start)
         return run_solve(self, ask, begin, given, start, guess, as_checkpoint(checkpoint), None)

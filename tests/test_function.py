@@ -82,6 +82,11 @@ def test_what_is_no_loop_body(arguments, error, words):
     assert all(word in str(caught.value) for word in words)
 
 
+def test_a_solver_with_another_coarsening():
+    with pytest.raises(ValueError, match="phi was made for coarsening=2, but the solver coarsens by 4, 4"):
+        dm.MGRIT(dm.from_function(lambda w: 0.9 * w), 64, coarsening=4, min_coarse=4)
+
+
 @pytest.mark.parametrize(("option", "value"), [("cap", 0), ("coarsening", 1), ("coarsening", [])])
 def test_bad_lengths(option, value):
     with pytest.raises(ValueError, match=option):
@@ -126,7 +131,9 @@ def test_a_program(code, words, format):
 
 
 def test_a_program_solved_on_a_cluster(client):
-    phi = dm.from_command([sys.executable, "-S", "-c", TEXT.replace("sys.argv[1]", "1"), "{step}"], "text", cap=8)
+    phi = dm.from_command(
+        [sys.executable, "-S", "-c", TEXT.replace("sys.argv[1]", "1"), "{step}"], "text", coarsening=4, cap=8
+    )
     result = dm.MGRIT(phi, 12, coarsening=4, max_levels=2).solve(np.ones(2), "constant", chunks=2, client=client)
     np.testing.assert_allclose(result.final, 0.95**12, atol=1e-8)
 

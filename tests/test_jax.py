@@ -202,6 +202,8 @@ def to_numbers(params, x, y):
         ({"optimizer": optax.MultiSteps(optax.sgd(0.1), 3)}, ValueError, ["gradient_step", "counts of steps"]),
         ({"optimizer": optax.add_noise(0.1, 0.5, 0)}, ValueError, ["rng_key"]),
         ({"optimizer": optax.polyak_sgd()}, ValueError, ["needs no loss"]),
+        ({"optimizer": optax.rmsprop(0.1, centered=True)}, ValueError, ["centered=False"]),
+        ({"data": (X[:0], Y[:0])}, ValueError, ["empty", "(0, 64)"]),
         ({"data": (X, Y[:5])}, ValueError, ["5, 64 rows"]),
         ({"batch": 0}, ValueError, ["batch=0"]),
         ({"cap": 0}, ValueError, ["cap=0"]),
@@ -212,6 +214,11 @@ def test_what_is_refused(arguments, error, words):
     with pytest.raises(error) as caught:
         build(**arguments)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_a_solver_with_another_coarsening():
+    with pytest.raises(ValueError, match=r"phi was made for coarsening=\[4, 2\], but the solver coarsens by 2, 2"):
+        dm.MGRIT(build(coarsening=[4, 2]), 40)
 
 
 def test_states_of_another_kind():

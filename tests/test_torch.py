@@ -430,6 +430,21 @@ def test_dropout_in_evaluation_mode():
     assert dm.check_propagator(phi, phi.w0).ok
 
 
+def test_a_solver_with_another_coarsening():
+    phi = build(coarsening=4)
+    dm.MGRIT(phi, 40, coarsening=[4, 4])
+    with pytest.raises(ValueError, match="phi was made for coarsening=4, but the solver coarsens by 2, 2"):
+        dm.MGRIT(phi, 40)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("synchronous")
+def test_single_precision_is_above_the_default_tolerance(dtype, caplog):
+    phi = build(dtype=dtype, batch=BATCH)
+    dm.MGRIT(phi, 20).solve(phi.w0, "constant", maxiter=0)
+    assert ("give tol, such as 1e-05*sqrt(N)" in caplog.text) == (dtype == torch.float32)
+
+
 def test_states_of_another_kind():
     phi = build()
     with pytest.raises(dm.PropagatorError, match=r"start from phi\.w0"):

@@ -143,6 +143,9 @@ class JaxPropagator:
         self.pairs = isinstance(data, tuple | list) and len(data) == 2
         self._data = () if data is None else tuple(map(host, data)) if self.pairs else (host(data),)
         self._data = jax.tree.map(lambda leaf: _cast(leaf, self.dtype, np), self._data)
+        if data is not None and not all(leaf.size for leaf in jax.tree.leaves(self._data)):
+            shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(self._data))
+            raise ValueError(f"data are empty: {shapes}; give examples")
         lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(self._data)}
         if len(lengths) > 1 and (self.pairs or batch is not None):
             raise ValueError(

@@ -104,6 +104,10 @@ def _is_adam(node: Any) -> bool:
     return isinstance(node, optax.ScaleByAdamState)
 
 
+def _is_centred(node: Any) -> bool:
+    return type(node).__name__.startswith("ScaleByRStdDev")
+
+
 def adam_betas(optimizer: Any, params: Any, opt_state: Any) -> list[tuple[float, float] | None]:
     """Return the decays of the state's Adam moments, as an update without gradient shows them; None if it does not."""
 
@@ -129,7 +133,7 @@ def _filled(tree: Any, value: float) -> Any:
 
 
 def check_counts(optimizer: Any, params: Any, opt_state: Any) -> None:
-    """See that integers in an optax state count the steps.
+    """See that integers in an optax state count the steps, and that nothing else of it hinders.
 
     Raises
     ------
@@ -142,6 +146,12 @@ def check_counts(optimizer: Any, params: Any, opt_state: Any) -> None:
                 f"optimizer keeps {jax.tree_util.keystr(path)}, a key of random numbers: a step must give the same "
                 "result each time it is computed; leave that transformation out"
             )
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_centred)
+    if any(map(_is_centred, nodes)):
+        raise ValueError(
+            "optimizer divides by the root of a variance, a difference of two moments, as rmsprop(centered=True) does: "
+            "in an iterate it may be negative; give centered=False"
+        )
     after = opt_state
     try:
         for _ in range(2):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from daskmgrit.options import integer_option
 
-__all__ = ["StepLength"]
+__all__ = ["StepLength", "check_coarsening"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,32 @@ class StepLength:
         """Return how many of them it takes at once: no more than the cap."""
         length = self(level)
         return length if self.cap is None else min(length, self.cap)
+
+
+def check_coarsening(phi: Any, factors: Sequence[int]) -> None:
+    """See that a propagator's coarse steps are as long as the solver's.
+
+    Parameters
+    ----------
+    phi : callable
+        A propagator. If it has an attribute ``step_length``, or else ``length``, that is a :class:`StepLength`, this is
+        what its steps stand for; others are not checked.
+    factors : sequence of int
+        The solver's coarsening factor from each level to the next.
+
+    Raises
+    ------
+    ValueError
+        The message names both.
+    """
+    length = getattr(phi, "step_length", getattr(phi, "length", None))
+    if not isinstance(length, StepLength):
+        return
+    known = length.coarsening
+    assert isinstance(known, tuple)
+    if [known[min(k, len(known) - 1)] for k in range(len(factors))] != list(factors):
+        own = known[0] if len(known) == 1 else list(known)
+        raise ValueError(
+            f"phi was made for coarsening={own}, but the solver coarsens by {', '.join(map(str, factors))}: give the "
+            "propagator and the solver the same coarsening"
+        )
