@@ -305,6 +305,8 @@ def test_a_loss_of_the_model_and_its_derivatives():
     assert_same(phi.module(result.final), module)
     with pytest.raises(ValueError, match="12, 2 rows"):
         daskmgrit.torch.propagator(module, residual, lambda p: optim.Adam(p), points, batch=2)
+    with pytest.raises(ValueError, match="0, 12, 2 rows"):
+        daskmgrit.torch.propagator(module, residual, sgd, {"factor": torch.tensor(2.0), **points}, batch=2)
 
 
 def test_on_a_cluster(client):

@@ -19,6 +19,9 @@ from daskmgrit.propagators.length import StepLength
 
 __all__ = ["JaxPropagator", "propagator"]
 
+# Platforms that workers may have where this process has not.
+_PLATFORMS = (None, "cpu", "gpu", "cuda", "rocm", "tpu")
+
 
 def propagator(
     loss: Callable[..., Any],
@@ -143,6 +146,12 @@ class JaxPropagator:
         self.pairs = isinstance(data, tuple | list) and len(data) == 2
         self._data = () if data is None else tuple(map(host, data)) if self.pairs else (host(data),)
         self._data = jax.tree.map(lambda leaf: _cast(leaf, self.dtype, np), self._data)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(self._data)[0]:
+            if leaf.dtype.kind in "OSUM":
+                raise TypeError(
+                    f"data have {jax.tree_util.keystr(path)} of dtype {leaf.dtype}, no array of numbers: give (inputs, "
+                    "targets) or another pytree of arrays"
+                )
         if data is not None and not all(leaf.size for leaf in jax.tree.leaves(self._data)):
             shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(self._data))
             raise ValueError(f"data are empty: {shapes}; give examples")
@@ -221,6 +230,8 @@ class JaxPropagator:
         try:
             self._place()
         except PropagatorError:
+            if self.device not in _PLATFORMS:
+                raise ValueError(f'device={self.device!r} is not one of JAX\'s: give "cpu", "cuda" or "tpu"') from None
             # The workers' device is not here.
             trial.device = None
         try:
@@ -228,9 +239,13 @@ class JaxPropagator:
         except ValueError:
             raise
         except Exception as error:
+            fits = isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError) or "scalar" in str(error)
+            remedy = (
+                "the loss must be one number, made of JAX's functions alone" if fits else "see that they go together"
+            )
             raise PropagatorError(
-                f"loss, params and data do not go through jax.grad and jax.vmap ({type(error).__name__}: {error}): the "
-                "loss must be one number, made of JAX's functions alone"
+                f"loss, params and data do not go through jax.grad and jax.vmap ({type(error).__name__}: {error}): "
+                f"{remedy}"
             ) from error
 
     def _one(self, vector: Any, step: Any, times: Any, *data: Any) -> Any:

@@ -36,7 +36,7 @@ class Data:
     @property
     def examples(self) -> int:
         """K, the number of examples."""
-        return len(self.parts[0]) if self.parts[0].ndim else 0
+        return next((len(part) for part in self.parts if part.ndim), 0)
 
     def take(self, parts: Sequence[torch.Tensor], numbers: np.ndarray | None) -> list[torch.Tensor]:
         """Return the chosen examples of each part, all for None."""
