@@ -18,6 +18,9 @@ __all__ = ["COARSENINGS", "Plan", "Planner"]
 # On level 0, and from level 1 down.
 COARSENINGS = tuple((first, rest) for first in (2, 4, 8, 16) for rest in (2, 4, 8) if rest <= first)
 
+# Tasks of a cycle up to which numbers of chunks are searched finely.
+FINE = 2000
+
 Coarsening = tuple[int, ...]
 
 
@@ -193,7 +196,7 @@ class Planner:
             raise ValueError("none of these coarsening factors and cycles converges: give iterations, or other steps")
         found.sort(key=lambda plan: plan.seconds)
         # What the solve would choose itself is near the best number of chunks; look around it where it matters.
-        tuned = [self._tune(plan) for plan in found[:3]]
+        tuned = [self._tune(plan) for plan in found[: 6 if found[0].prediction.tasks <= FINE else 3]]
         self._best[machine] = sorted(tuned, key=lambda plan: plan.seconds)
         return self._best[machine]
 
@@ -205,7 +208,8 @@ class Planner:
         most = min(plan.machine.slots, most_chunks(plan.hierarchy))
         intervals = math.ceil(size.steps / size.coarsening)
         best = plan
-        for factor in (0.5, 2.0):
+        # Small graphs cost little to look at, and there a few chunks more or less show.
+        for factor in (0.5, 2.0, 0.8, 1.25) if plan.prediction.tasks <= FINE else (0.5, 2.0):
             while True:
                 wanted = max(1, min(most, round(factor * best.chunks)))
                 chunks = min(most, math.ceil(intervals / math.ceil(intervals / wanted)))
