@@ -6,7 +6,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import ctypes, resource, sys, threading
+import resource, sys, threading
 import numpy as np
 from daskmgrit.allocator import keep_freed_memory
 
@@ -15,7 +15,7 @@ if sys.argv[1] == "kept":
 
 def work():
     for _ in range(20):
-        np.ones(3_000_000)  # 24 MB
+        np.ones(6_000_000)  # 48 MB: more than glibc would keep by itself, whatever it has seen
 
 def faults():
     thread = threading.Thread(target=work)
