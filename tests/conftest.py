@@ -114,3 +114,17 @@ def decay():
 @pytest.fixture
 def w0():
     return np.linspace(1.0, 2.0, 5)
+
+
+class Stop(Exception):
+    """Ends a solve in its midst."""
+
+
+def stop_at(cycle):
+    """Return a callback that raises Stop after this cycle."""
+
+    def callback(iteration, residual, weights):
+        if iteration == cycle:
+            raise Stop
+
+    return callback

@@ -17,7 +17,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from conftest import Counting, Decay
+from conftest import Counting, Decay, Stop, stop_at
 from processes import wait_for
 
 import daskmgrit as dm
@@ -27,18 +27,6 @@ from daskmgrit.models import MLP, ConstantRate, GradientDescent, Serial
 from daskmgrit.problems import digits
 
 STEPS = 100
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_at(cycle):
-    def callback(iteration, residual, weights):
-        if iteration == cycle:
-            raise Stop
-
-    return callback
 
 
 def straight(phi, w0, options, **how):

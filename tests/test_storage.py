@@ -8,7 +8,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from conftest import Counting, Decay
+from conftest import Counting, Decay, Stop, stop_at
 from distributed import Client, futures_of
 
 import daskmgrit as dm
@@ -244,18 +244,6 @@ def test_memory_is_limited_only_where_it_is_needed(w0):
 
 
 # -- with everything else ------------------------------------------------------------------------------------------
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_at(cycle):
-    def callback(iteration, residual, weights):
-        if iteration == cycle:
-            raise Stop
-
-    return callback
 
 
 @pytest.mark.parametrize(("cycle", "m", "resumed"), [("V", 2, None), ("F", 4, "full")])

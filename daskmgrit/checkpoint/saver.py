@@ -304,6 +304,19 @@ def _merge(parts: Sequence[dict[str, str]]) -> dict[str, str]:
     return {name: checksum for part in parts for name, checksum in part.items()}
 
 
+def _rows(
+    phi: Phi,
+    w0: Array | Origin,
+    path: str,
+    chunk: tuple[int, int],
+    checksums: dict[str, str],
+    first: int,
+    last: int,
+) -> Array:
+    """Return C-points of a checkpoint as phi takes them."""
+    return move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
+
+
 def _read(
     phi: Phi,
     w0: Array | Origin,
@@ -317,7 +330,7 @@ def _read(
     report: bool,
 ) -> Block:
     first, last, points = span
-    rows = move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
+    rows = _rows(phi, w0, path, chunk, checksums, first, last)
     return stages.restore(phi, rows, first, points, m, cycle, depth, report)
 
 
@@ -333,5 +346,5 @@ def _read_c_points(
     depth: int,
 ) -> CPoints:
     first, last, _ = span
-    rows = move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
+    rows = _rows(phi, w0, path, chunk, checksums, first, last)
     return CPoints(0, first, (rows,), None, np.full(last - first, depth), m=m, steps=steps)

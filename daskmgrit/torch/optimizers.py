@@ -8,6 +8,7 @@ Decay of the weights that is part of the gradient (`weight_decay` of SGD and Ada
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ class Schedule:
         return self._known[step]
 
 
-class Rule:
+class Rule(ABC):
     """An optimizer: its moments are part of the state.
 
     Attributes
@@ -86,10 +87,11 @@ class Rule:
     rate: float
     moments: int
 
+    @abstractmethod
     def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
         """Return a parameter's moments from what an optimizer of PyTorch keeps of it, zero if nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(
         self,
         weights: torch.Tensor,
@@ -109,7 +111,6 @@ class Rule:
         before : ndarray, shape (k,)
             Updates that were made before these.
         """
-        raise NotImplementedError
 
 
 # Updates of Adam that are computed at once: few calls for a device, at so many times the memory of a state.

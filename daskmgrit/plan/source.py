@@ -1,0 +1,115 @@
+"""What a plan knows of Phi and of the cycles it takes: as it was given, or measured on a problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
+from daskmgrit.plan.search import COARSENINGS
+from daskmgrit.problems import PROBLEMS
+
+__all__ = ["GivenCost", "MeasuredCost"]
+
+# What stabilised coarse steps were seen to need, for any number of steps.
+ASSUMED = {"V": 10.0, "F": 7.0}
+# Beyond, levels are taken to be as the last of these.
+MOST_LEVELS = 12
+
+
+class GivenCost:
+    """Phi as the options say."""
+
+    row_bytes = 0
+    coarsenings: Sequence[tuple[int, ...]] = COARSENINGS
+    levels: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, cost: PhiCost, iterations: float | None) -> None:
+        self._cost, self._iterations = cost, iterations
+
+    def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
+        """Return what Phi costs with these coarsening factors."""
+        return self._cost
+
+    def iterations(self, coarsening: tuple[int, ...], cycle: str) -> float:
+        """Return the cycles to convergence, nan where it does not converge."""
+        return self._iterations or ASSUMED[cycle]
+
+    @property
+    def origin(self) -> str:
+        """Where the numbers of cycles are from, in words."""
+        if self._iterations:
+            return "as given, for every setting"
+        return (
+            f"assumed: {ASSUMED['V']:.0f} V-cycles or {ASSUMED['F']:.0f} F-cycles for any N, which holds for coarse "
+            "steps that are stable; give --iterations"
+        )
+
+
+class MeasuredCost:
+    """A problem's Phi, timed; cycles from two small solves, going on to grow as they did between those."""
+
+    def __init__(self, problem: str, solver: str | None, steps: int, iterations: float | None) -> None:
+        self.problem, self.steps, self.given = PROBLEMS[problem](), steps, iterations
+        self.solver = solver or self.problem.solver
+        self.row_bytes = self.problem.w0.nbytes
+        # Relaxation and coarsest level that suit the solver, and its coarsening as one more to try.
+        self.levels = self.problem.hierarchy(self.solver)
+        own = self.levels.pop("coarsening", None)
+        self.coarsenings = [*COARSENINGS, *([tuple(own)] if own else [])]
+        click.echo(f"timing Phi of {problem}, solver {self.solver}", err=True)
+        self._costs: dict[tuple[int, ...], PhiCost] = {}
+        self._iterations: dict[tuple[tuple[int, ...], str], float] = {}
+        self._timed = measure_cost(self._phi((2,)), self.problem.w0)
+        # Solves of some tenths of a second each.
+        most = int(0.2 / (self._timed.state + self._timed.call / 64))
+        self.sizes = [n for n in (100, 200, 400, 800) if n <= min(steps, max(most, 100))][-2:] or [steps]
+
+    def _phi(self, coarsening: tuple[int, ...]) -> Any:
+        return self.problem.propagator(self.solver, factor=list(coarsening))
+
+    def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
+        """Return what Phi costs with these coarsening factors."""
+        if coarsening not in self._costs:
+            levels = len(build_hierarchy(self.steps, list(coarsening), **self.levels))
+            stages = measure_stages(self._phi(coarsening), self.problem.w0, min(levels, MOST_LEVELS))
+            self._costs[coarsening] = replace(self._timed, stages=stages)
+        return self._costs[coarsening]
+
+    def iterations(self, coarsening: tuple[int, ...], cycle: str) -> float:
+        """Return the cycles to convergence, nan where it does not converge."""
+        if self.given:
+            return self.given
+        name = (coarsening, cycle)
+        if name not in self._iterations:
+            counts = [self._solve(n, coarsening, cycle) for n in self.sizes if n >= coarsening[0]]
+            growth = 0.0
+            if len(counts) == 2 and counts[1] > counts[0]:
+                growth = math.log(counts[1] / counts[0]) / math.log(self.sizes[1] / self.sizes[0])
+            size = self.sizes[-1]
+            self._iterations[name] = counts[-1] * (self.steps / size) ** growth if counts else math.nan
+        return self._iterations[name]
+
+    def _solve(self, steps: int, coarsening: tuple[int, ...], cycle: str) -> float:
+        import dask
+
+        click.echo(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles", err=True)
+        with dask.config.set(scheduler="sync"):
+            solver = MGRIT(self._phi(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
+            result = solver.solve(self.problem.w0, self.problem.guess(self.solver), chunks=1)
+        return float(result.iterations) if result.converged else math.nan
+
+    @property
+    def origin(self) -> str:
+        """Where the numbers of cycles are from, in words."""
+        if self.given:
+            return "as given, for every setting"
+        sizes = " and ".join(map(str, self.sizes))
+        return f"measured at N = {sizes}, and growing on as between those"
