@@ -12,15 +12,12 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from daskmgrit import recompute
-from daskmgrit.block import Record
-from daskmgrit.executor import ClusterExecutor, LocalExecutor
 from daskmgrit.graph import chunk_points
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
 from daskmgrit.sealed import load
-from daskmgrit.taskbook import TaskBook
 
-__all__ = ["as_array", "last_row"]
+__all__ = ["as_array"]
 
 
 def as_array(
@@ -47,18 +44,3 @@ def as_array(
         dependencies.update(task.dask.dependencies)
     dependencies[name] = set(layers) - {name}
     return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (like.size,)), dtype=like.dtype)
-
-
-def last_row(
-    state: Sequence[Delayed],
-    layout: Layout,
-    executor: LocalExecutor | ClusterExecutor,
-    run: str,
-    phi: Delayed | None = None,
-) -> tuple[np.ndarray, tuple[Record, ...]]:
-    """Fetch the state after the last step, and the records of what that took."""
-    book = TaskBook(executor.workers)
-    owner = layout.levels[0].owners[-1] if layout.levels else 0
-    task = book.add(f"final.L0-{run}", recompute.final, state[-1], *([] if phi is None else [phi]), owner=owner)
-    row, records = executor.fetch(executor.submit(book, [task])[0], "the final weights")
-    return np.array(row), records

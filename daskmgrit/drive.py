@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import dask
+import numpy as np
 from dask.delayed import Delayed
+from numpy.typing import NDArray
 
 from daskmgrit import planning
 from daskmgrit.block import Record, Settled
@@ -34,6 +36,7 @@ class Outcome:
     """How an iteration ended."""
 
     state: list[Delayed]
+    final: NDArray
     residuals: list[float]
     reason: str
     message: str
@@ -90,15 +93,11 @@ class Drive:
         saver: Saver | None = None,
         c_points: bool = False,
     ) -> None:
-        self.c_points = c_points
-        self.hierarchy, self.phi, self.w0, self.executor, self.run = hierarchy, phi, w0, executor, run
-        self.row_bytes, self.saver = row_bytes, saver
-        self.layout = Layout(())
-        self.beside = False
+        self.hierarchy, self.phi, self.w0, self.run, self.c_points = hierarchy, phi, w0, run, c_points
+        self.executor, self.row_bytes, self.saver = executor, row_bytes, saver
+        self.layout, self.beside, self._apart = Layout(()), False, False
         self.records: list[Record] = []
-        self.depth = 0
-        self.tasks = 0
-        self.began = 0.0
+        self.depth, self.tasks, self.began = 0, 0, 0.0
         self.cycle_seconds: list[float] = []
         # Of level 0 a cycle holds two states, and the first coarse level's values and right-hand sides.
         size = hierarchy[0]
@@ -107,9 +106,12 @@ class Drive:
         self._numbers = itertools.count()
         self._states: dict[int, list[Delayed]] = {}
         self._reports: dict[int, Delayed] = {}
+        self._finals: dict[int, Delayed] = {}
         self._before = [0] * len(hierarchy)
         # The last cycle whose residual needs no later one.
         self._probed = 0
+        # The last cycle whose state holds what the next C-relaxation finds.
+        self._arrived = -1
         # The cycle that is to be saved next, once nothing more may be submitted before that; and what saves it.
         self._pause: int | None = None
         self._saving: tuple[int, Delayed] | None = None
@@ -140,12 +142,12 @@ class Drive:
         )
 
     def _submit(
-        self, builder: GraphBuilder, state: list[Delayed], report: Delayed | None
-    ) -> tuple[list[Delayed], Delayed | None]:
+        self, builder: GraphBuilder, state: list[Delayed], *more: Delayed
+    ) -> tuple[list[Delayed], list[Delayed]]:
+        """Submit a graph; returns stand-ins for a state, and for whatever else is wanted of it."""
         self.tasks += builder.book.tasks
-        wanted = state if report is None else [*state, report]
-        handles = self.executor.submit(builder.book, wanted)
-        return handles[: len(state)], (None if report is None else handles[-1])
+        handles = self.executor.submit(builder.book, [*state, *more])
+        return handles[: len(state)], handles[len(state) :]
 
     def _settle(self, report: Delayed, cycle: int) -> float:
         what = f"the residual of cycle {cycle}" if cycle else "the residual of the initial guess"
@@ -167,20 +169,25 @@ class Drive:
                 residual = self._start(guess, chunks)
             except Diverged as error:
                 self.began = time.perf_counter()
-                return Outcome(self._states.get(-1) or self._raw(guess), [math.nan], "diverged", str(error))
+                self._states[0] = self._states.get(-1) or self._raw(guess)
+                return self._outcome(0, [math.nan], "diverged", str(error))
             return self._iterate(tol, maxiter, [residual], listener)
         finally:
-            # What was submitted ahead, or before an error, is not wanted any more: dropping its futures cancels it.
-            self._states.clear()
-            self._reports.clear()
-            self._saving = None
+            self._drop()
+
+    def _drop(self) -> None:
+        """Cancel, by dropping its futures, what was submitted ahead, or before an error: it is not wanted any more."""
+        self._states.clear()
+        self._reports.clear()
+        self._finals.clear()
+        self._saving = None
 
     def _raw(self, guess: Guess) -> list[Delayed]:
         """Return the guess as it was given; the zero guess for the nested one."""
         builder = self._builder(0)
         raw = (Guess("zero") if guess.kind == "nested" else guess).chunks(builder, self.executor)
         if not self.c_points:
-            return self._submit(builder, raw, None)[0]
+            return self._submit(builder, raw)[0]
         # All its points at a time are what this storage is to avoid: they are made when they are asked for.
         graph = builder.book.graph()
         return [Delayed(task.key, graph) for task in raw]
@@ -199,21 +206,20 @@ class Drive:
             self.layout = cut(hierarchy, first, executor.threads, gathered)
             builder = self._builder(0)
             made = builder.nested_guess()
-            state, report = self._submit(builder, made, builder.report(made))
+            state, (report,) = self._submit(builder, made, builder.report(made))
         elif self.c_points:
             self.layout = cut(hierarchy, first, executor.threads, 1)
             builder = self._builder(0)
             made = guess.evaluated(builder, executor)
-            state, report = self._submit(builder, made, builder.report(made))
+            state, (report,) = self._submit(builder, made, builder.report(made))
         else:
             self.layout = cut(hierarchy, first, executor.threads, 1)
             builder = self._builder(0)
             raw = guess.chunks(builder, executor)
-            self._states[-1], _ = self._submit(builder, raw, None)
+            self._states[-1], _ = self._submit(builder, raw)
             builder = self._builder(0)
             made = builder.initial(self._states[-1])
-            state, report = self._submit(builder, made, builder.report(made))
-        assert report is not None
+            state, (report,) = self._submit(builder, made, builder.report(made))
         residual = self._settle(report, 0)
         # The guess as it was made was kept only in case its evaluation diverged.
         self._states.pop(-1, None)
@@ -230,8 +236,7 @@ class Drive:
         builder = self._builder(saved.cycle)
         # Of C-points alone nothing is left to make, which would not show what Phi costs: begin the next C-relaxation.
         made = builder.probe(saver.read(builder)) if self.c_points else saver.read(builder, report=True)
-        state, report = self._submit(builder, made, builder.report(made))
-        assert report is not None
+        state, (report,) = self._submit(builder, made, builder.report(made))
         self._settle(report, saved.cycle)
         self._plan(state, chunks, saved.cycle)
         return list(saved.residuals)
@@ -250,17 +255,18 @@ class Drive:
             self.c_points,
             self.executor.hosts,
         )
+        self._apart = planning.settles_apart(self.hierarchy, self.layout, self.executor.name, cost, self.executor.hosts)
         self._states[cycle] = state
         if self.layout.bounds(self.hierarchy) != bounds:
             builder = self._builder(cycle)
-            self._states[cycle], _ = self._submit(builder, builder.regroup(state, bounds), None)
+            self._states[cycle], _ = self._submit(builder, builder.regroup(state, bounds))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def _submit_save(self, cycle: int) -> Delayed:
         assert self.saver is not None
         builder = self._builder(cycle)
-        handle, _ = self._submit(builder, [self.saver.write(builder, self._states[cycle])], None)
+        handle, _ = self._submit(builder, [self.saver.write(builder, self._states[cycle])])
         self._saving = cycle, handle[0]
         return handle[0]
 
@@ -277,7 +283,8 @@ class Drive:
         if self.executor.ahead:
             # From here on the state comes from the file, so the scheduler may forget all that it was made from.
             builder = self._builder(cycle)
-            self._states[cycle], _ = self._submit(builder, self.saver.read(builder), None)
+            self._states[cycle], _ = self._submit(builder, self.saver.read(builder))
+            self._arrived = -1
 
     # -- cycles --------------------------------------------------------------------------------------------------
 
@@ -288,28 +295,32 @@ class Drive:
         It is where that is under way anyway by the time the residual is known. Elsewhere a probe ends each cycle, so
         that no F-relaxation is done in vain.
         """
-        return self.executor.ahead and self.layout.gathered > 0 and self.hierarchy[0].nu > 0
+        return self.executor.ahead and self.layout.gathered > 0 and self.hierarchy[0].nu > 0 and not self._apart
 
     def _submit_cycle(self, cycle: int) -> None:
         builder = self._builder(cycle)
         settle = self._fused and cycle - 1 > self._probed
-        state = builder.cycle_tasks(self._states[cycle - 1], settle)
-        report = builder.report(builder.relaxed) if settle else None
-        number = cycle - 1
-        if not self._fused:
+        state = builder.cycle_tasks(self._states[cycle - 1], settle, self._arrived == cycle - 1)
+        if self._fused:
+            reports = {cycle - 1: builder.report(builder.relaxed)} if settle else {}
+            self._states[cycle], handles = self._submit(builder, state, *reports.values())
+        else:
+            # Final weights are cut out in time, where that takes no Phi: once this cycle turns out to be the last,
+            # threads are busy with the next, and what they have begun cannot be called back.
+            makes_f = self.c_points and self.hierarchy[0].steps % self.hierarchy[0].coarsening > 0
+            finals = [builder.final(state)] if self.executor.ahead and self._apart and not makes_f else []
             state = builder.probe(state)
-            report, number = builder.report(state), cycle
-        self._states[cycle], handle = self._submit(builder, state, report)
-        if handle is not None:
-            self._reports[number] = handle
+            reports = {cycle: builder.report(state)}
+            self._states[cycle], handles = self._submit(builder, state, *reports.values(), *finals)
+            self._finals.update(zip([cycle], handles[1:], strict=False))
+            self._arrived = cycle
+        self._reports.update(zip(reports, handles, strict=False))
 
     def _submit_probe(self, cycle: int) -> None:
         builder = self._builder(cycle)
         state = builder.probe(self._states[cycle])
-        self._states[cycle], handle = self._submit(builder, state, builder.report(state))
-        assert handle is not None
-        self._reports[cycle] = handle
-        self._probed = cycle
+        self._states[cycle], (self._reports[cycle],) = self._submit(builder, state, builder.report(state))
+        self._probed = self._arrived = cycle
 
     def _residual(self, cycle: int) -> float:
         try:
@@ -335,6 +346,7 @@ class Drive:
                     )
                 # The state before is not asked for again: this one is finite.
                 self._states.pop(cycle - 1, None)
+                self._finals.pop(cycle - 1, None)
                 if self.saver is not None and self._pause is None and self.saver.overdue():
                     self._pause = submitted
                 converged = tol > 0 and residual <= tol
@@ -371,4 +383,15 @@ class Drive:
         return submitted
 
     def _outcome(self, cycle: int, residuals: list[float], reason: str, message: str) -> Outcome:
-        return Outcome(self._states[cycle], residuals, reason, message)
+        state, final = self._states[cycle], self._finals.get(cycle)
+        self._drop()
+        return Outcome(state, self.final(cycle, state, final), residuals, reason, message)
+
+    def final(self, cycle: int, state: list[Delayed], handle: Delayed | None = None) -> NDArray:
+        """Fetch the weights after the last step of a cycle, shape (s,)."""
+        if handle is None and (handle := self._finals.get(cycle)) is None:
+            builder = self._builder(cycle)
+            (handle,), _ = self._submit(builder, [builder.final(state)])
+        row, records = self.executor.fetch(handle, "the final weights")
+        self.records.extend(records)
+        return np.array(row)

@@ -8,6 +8,7 @@ takes the neighbour's block by reference, elsewhere a task of its own cuts the r
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,18 +16,16 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from daskmgrit import inline, recompute, stages
+from daskmgrit import inline, recompute, stages, work
 from daskmgrit.cycle import nested_iteration, run_cycle
-from daskmgrit.errors import Diverged
 from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
-from daskmgrit.spill import by_handle
 from daskmgrit.taskbook import TaskBook
 
 __all__ = ["GraphBuilder", "chunk_points"]
 
 # They take no time and other workers wait for them: behind a long task of the same worker they would hold those up.
-URGENT = ("edge", "part", "report", "residual")
+URGENT = ("edge", "part", "report", "residual", "final")
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class _Gathered:
 
     whole: Delayed
     owner: int
-    parts: dict[int, Delayed]
+    parts: dict[tuple[int, int], Delayed]
 
 
 class GraphBuilder:
@@ -81,14 +80,14 @@ class GraphBuilder:
         self.phi, self.w0, self.run, self.cycle, self.beside = phi, w0, run, cycle, beside
         self._numbers, self._stage = numbers, next(numbers)
         self._edges: dict[tuple[str, int], Delayed] = {}
-        self._settle = False
+        self._settle = self._probed = False
         self.relaxed: list[Delayed] = []
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def _add(self, name: str, level: int, chunk: int, owner: int, function: Any, *args: Any) -> Delayed:
         key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
-        return self.book.add(key, _attempt, function, *args, owner=owner, urgent=name in URGENT)
+        return self.book.add(key, work.attempt, function, *args, owner=owner, urgent=name in URGENT)
 
     def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
         """What chunk needs of its left neighbour: its block on the same worker, else only the edge."""
@@ -100,7 +99,7 @@ class GraphBuilder:
             return block
         name = (block.key, owners[chunk])
         if name not in self._edges:
-            self._edges[name] = self._add("edge", level, chunk - 1, owners[chunk - 1], _edge, block)
+            self._edges[name] = self._add("edge", level, chunk - 1, owners[chunk - 1], work.edge, block)
         return self._edges[name]
 
     # -- operations of a cycle -----------------------------------------------------------------------------------
@@ -110,6 +109,8 @@ class GraphBuilder:
         size, chunks = self.hierarchy[level], self.layout.levels[level]
         for _ in range(size.nu):
             self._stage = next(self._numbers)
+            alone = level == 0 and self._probed
+            self._probed = False
             state = [
                 self._add(
                     "relax",
@@ -119,7 +120,7 @@ class GraphBuilder:
                     stages.relax,
                     self.phi,
                     state[j],
-                    self._left(level, state, j),
+                    None if alone else self._left(level, state, j),
                     size.weight,
                     self.cycle,
                     self._settle,
@@ -145,7 +146,7 @@ class GraphBuilder:
                     level,
                     j,
                     chunks.owners[j],
-                    _restrict_and_enter,
+                    work.restrict_and_enter,
                     self.phi,
                     state[j],
                     self._left(level, state, j),
@@ -164,7 +165,7 @@ class GraphBuilder:
                 step = self._add("coarse_step", coarse_level, j, owner, stages.coarse_step, *args, self.cycle)
                 pairs.append([piece, step])
             else:
-                pairs.append([self._add("restrict", level, j, owner, _restrict, *args, m, self.cycle)])
+                pairs.append([self._add("restrict", level, j, owner, work.restrict, *args, m, self.cycle)])
         if gathered:
             return pairs
         coarse = self.layout.levels[coarse_level]
@@ -174,7 +175,7 @@ class GraphBuilder:
                 coarse_level,
                 j,
                 coarse.owners[j],
-                _enter,
+                work.enter,
                 self.phi,
                 pairs[children.start : children.stop],
                 coarse_level,
@@ -194,7 +195,7 @@ class GraphBuilder:
         owners = self.layout.levels[level - 1].owners
         owner = owners[len(owners) // 2]
         name = "coarse_solve" if level == self.hierarchy.last else f"{kind}_cycle"
-        whole = self._add(name, level, 0, owner, _solve, self.phi, state, self.hierarchy, level, kind, self.cycle)
+        whole = self._add(name, level, 0, owner, work.solve, self.phi, state, self.hierarchy, level, kind, self.cycle)
         return _Gathered(whole, owner, {})
 
     def _coarse(self, level: int, coarse: Any, chunk: int) -> tuple[Delayed, bool]:
@@ -204,13 +205,15 @@ class GraphBuilder:
         if isinstance(coarse, _Gathered):
             if owner == coarse.owner:
                 return coarse.whole, chunk == 0
-            if owner not in coarse.parts:
-                # Owners have runs of chunks, so this chunk is the first of its owner's.
-                lo, hi = chunks.bounds[chunk], chunks.bounds[bisect.bisect_right(chunks.owners, owner)]
-                coarse.parts[owner] = self._add(
-                    "part", level + 1, chunk, coarse.owner, stages.take, coarse.whole, lo, hi, chunk == 0
+            # One for a run of chunks with the same owner.
+            runs = _runs(chunks.owners)
+            run = runs[bisect.bisect_right(runs, (chunk, len(chunks))) - 1]
+            if run not in coarse.parts:
+                lo, hi = chunks.bounds[run[0]], chunks.bounds[run[1]]
+                coarse.parts[run] = self._add(
+                    "part", level + 1, run[0], coarse.owner, stages.take, coarse.whole, lo, hi, chunk == 0
                 )
-            return coarse.parts[owner], chunk == 0
+            return coarse.parts[run], chunk == 0
         above = self.layout.levels[level + 1]
         parent = above.parents[chunk]
         first = chunk == above.children[parent].start
@@ -280,13 +283,17 @@ class GraphBuilder:
 
     # -- what the driver asks for --------------------------------------------------------------------------------
 
-    def cycle_tasks(self, state: list[Delayed], settle: bool) -> list[Delayed]:
-        """Add one cycle; with `settle` its first C-relaxation settles the residual of the cycle before."""
+    def cycle_tasks(self, state: list[Delayed], settle: bool, probed: bool = False) -> list[Delayed]:
+        """Add one cycle.
+
+        With `settle` its first C-relaxation settles the residual of the cycle before. If the state is `probed`, that
+        C-relaxation has been computed, and needs no row of a neighbour.
+        """
         if self.layout.gathered == 0:
             return [
                 self._add("whole_cycle", 0, 0, 0, inline.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle)
             ]
-        self._settle = settle
+        self._settle, self._probed = settle, probed
         return run_cycle(self, 0, self.hierarchy.cycle, state)
 
     def probe(self, state: list[Delayed]) -> list[Delayed]:
@@ -326,70 +333,33 @@ class GraphBuilder:
             for j, owner in enumerate(self.layout.levels[0].owners)
         ]
 
+    def final(self, state: list[Delayed]) -> Delayed:
+        """Add what cuts out the state after the last step, with the records of what that took."""
+        self._stage = next(self._numbers)
+        makes_f = [self.phi] if self.c_points else []
+        return self.chunk_task("final", len(state) - 1, recompute.final, state[-1], *makes_f)
+
     def report(self, blocks: list[Delayed]) -> Delayed:
         """Add the report on the residual: norms travel from each worker, blocks stay."""
         self._stage = next(self._numbers)
         if self.layout.gathered == 0:
             return self._add("residual", 0, 0, 0, stages.report, blocks)
         owners = self.layout.levels[0].owners
-        runs = [
-            (owner, [b for b, o in zip(blocks, owners, strict=True) if o == owner]) for owner in dict.fromkeys(owners)
-        ]
+        runs = _runs(owners)
         if len(runs) == 1:
-            return self._add("residual", 0, 0, runs[0][0], stages.report, blocks)
-        parts = [self._add("report", 0, owner, owner, stages.report, run) for owner, run in runs]
-        return self._add("residual", 0, 0, runs[0][0], stages.join, parts)
+            return self._add("residual", 0, 0, owners[0], stages.report, blocks)
+        parts = [self._add("report", 0, lo, owners[lo], stages.report, blocks[lo:hi]) for lo, hi in runs]
+        return self._add("residual", 0, 0, owners[0], stages.join, parts)
+
+
+@functools.cache
+def _runs(owners: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Split chunks into runs with one owner each: the first chunk, and the one after the last."""
+    ends = [j for j, (a, b) in enumerate(itertools.pairwise(owners), 1) if a != b]
+    return list(itertools.pairwise((0, *ends, len(owners))))
 
 
 def chunk_points(m: int, steps: int, bounds: Sequence[int], chunk: int) -> tuple[int, int]:
     """Return a chunk's first F-interval and its number of points."""
     first = bounds[chunk]
     return first, min(bounds[chunk + 1] * m, steps + 1) - first * m
-
-
-def _attempt(function: Any, *args: Any) -> Any:
-    """Run a stage. Divergence is an outcome that tasks hand on, not an error that a worker logs with a traceback."""
-    if (found := _diverged(args)) is not None:
-        return found
-    try:
-        return function(*args)
-    except Diverged as error:
-        # A new one: this one's traceback holds the arrays of the stage.
-        return Diverged(error.level, error.step, error.cycle)
-
-
-def _diverged(values: Any) -> Diverged | None:
-    """Find a divergence among the inputs of a task, which come singly and in lists."""
-    for value in values:
-        found = _diverged(value) if type(value) is list else value
-        if isinstance(found, Diverged):
-            return found
-    return None
-
-
-@by_handle
-def _edge(block: Any) -> Any:
-    return block.edge()
-
-
-def _restrict(phi: Any, block: Any, left: Any, m: int, cycle: int) -> Any:
-    return stages.restrict(phi, block, left, m, cycle), stages.coarse_step(phi, block, left, cycle)
-
-
-def _flatten(pairs: Any) -> tuple[list[Any], list[Any]]:
-    """Split chunks' (restricted, coarse step), whether they came from one task or from two."""
-    flat = [pair[0] if len(pair) == 1 else pair for pair in pairs]
-    return [piece for piece, _ in flat], [step for _, step in flat]
-
-
-def _enter(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
-    return stages.enter(phi, *_flatten(pairs), level, m, cycle)
-
-
-def _restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int) -> Any:
-    piece, step = _restrict(phi, block, left, m, cycle)
-    return stages.enter(phi, [piece], [step], level, m, cycle)
-
-
-def _solve(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:
-    return inline.solve(phi, *_flatten(pairs), hierarchy, level, kind, cycle)

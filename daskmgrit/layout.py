@@ -61,7 +61,9 @@ def most_chunks(hierarchy: Hierarchy) -> int:
     return hierarchy[0].intervals
 
 
-def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int | None = None) -> Layout:
+def cut(
+    hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int | None = None, alone: bool = False
+) -> Layout:
     """Cut the levels into chunks.
 
     Level 0 gets `chunks` chunks, none more than a tenth larger than their mean if that can be, with bounds that coarse
@@ -79,6 +81,9 @@ def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int
     gathered : int, optional
         First level to be run within one task. By default the first that is left with one chunk, or the
         coarsest.
+    alone : bool, default False
+        Whether the last chunk is the last C-point alone, on the worker of the first: those two together have as many
+        Phi to do as each of the others. Only where m divides N: then that point is an F-interval without F-points.
 
     Examples
     --------
@@ -87,17 +92,20 @@ def cut(hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int
     >>> [(level.bounds, level.owners) for level in layout.levels]
     [((0, 16, 34, 51), (0, 0, 1)), ((0, 8, 17, 26), (0, 0, 1)), ((0, 4, 13), (0, 0)), ((0, 2, 7), (0, 0))]
     """
-    intervals = hierarchy[0].intervals
+    intervals, parts = hierarchy[0].intervals - alone, chunks - alone
     unit = 1
     for level in range(1, hierarchy.last):
         wider = unit * hierarchy[level].coarsening
         count = math.ceil(intervals / wider)
-        if count < chunks or math.ceil(count / chunks) * wider > 1.1 * intervals / chunks:
+        if count < parts or math.ceil(count / parts) * wider > 1.1 * intervals / parts:
             break
         unit = wider
     units = math.ceil(intervals / unit)
-    bounds = [unit * (j * units // chunks) for j in range(chunks)] + [intervals]
-    owners = _deal(chunks, threads)
+    bounds = [unit * (j * units // parts) for j in range(parts)] + [intervals]
+    owners = _deal(parts, threads)
+    if alone:
+        bounds.append(intervals + 1)
+        owners.append(owners[0])
     levels = [ChunkedLevel(tuple(bounds), tuple(range(0) for _ in owners), (), tuple(owners))]
     last = hierarchy.last if gathered is None else min(gathered, hierarchy.last)
     if gathered == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,10 @@ from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout, cut, most_chunks
 from daskmgrit.options import bytes_option, integer_option
 
-__all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "task_overhead"]
+__all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "settles_apart", "task_overhead"]
+
+# What an expense per cycle is weighed with against one per solve.
+USUAL_CYCLES = 5
 
 
 def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
@@ -131,16 +135,20 @@ def plan_layout(
         if c_points:
             chunks = max(chunks, _least_c_chunks(hierarchy, row_bytes))
         chunks = min(chunks, most_chunks(hierarchy))
+        alone = chunks > 1 and _alone(hierarchy, chunks + 1, sum(threads), overhead, cost)
+        chunks += alone
+    else:
+        alone = _alone(hierarchy, chunks, sum(threads), overhead, cost)
     wanted = dask.config.get("daskmgrit.agglomerate")
     if wanted == "auto":
         # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
         travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
-        whole = cut(hierarchy, chunks, threads)
+        whole = cut(hierarchy, chunks, threads, alone=alone)
         gathered = _gathered(hierarchy, whole, overhead, cost, travel, row_bytes) if chunks > 1 else int(c_points)
     else:
         gathered = max(int(wanted), 1 if chunks > 1 or c_points else 0)
-    layout = cut(hierarchy, chunks, threads, gathered)
+    layout = cut(hierarchy, chunks, threads, gathered, alone)
     beside = dask.config.get("daskmgrit.beside")
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
@@ -158,11 +166,44 @@ def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: floa
     longest = math.ceil(intervals / ideal)
     tried = [math.ceil(intervals / length) for length in range(max(1, longest - 2), longest + 3)]
     allowed = [chunks for chunks in (*tried, ideal) if chunks <= threads]
-    best = min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
-    # Where m divides N the last C-point is an F-interval without F-points. With an F-interval per chunk it is left to
-    # the last of them, whose Phi at two C-points most stages then wait for; with a thread to spare it is its own chunk.
-    alone = best == intervals < min(threads, most_chunks(hierarchy))
-    return best + 1 if alone and overhead < cost / 3 else best
+    return min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
+
+
+def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cost: float) -> bool:
+    """Whether one of so many chunks is best the last C-point alone.
+
+    Where m divides N that is an F-interval without F-points. In the last of equal chunks its Phi would make all stages
+    longer; the first chunk, in which nothing arrives at point 0, has that much less to do. So both go to one thread.
+    """
+    size = hierarchy[0]
+    if size.steps % size.coarsening or chunks < 2 or chunks > size.intervals:
+        return False
+    # F-intervals with F-points that the busiest thread has, with that many of a length.
+    most, mixed = (
+        math.ceil(count / threads) * math.ceil((size.intervals - 1) / count) for count in (chunks - 1, chunks)
+    )
+    return overhead < cost / 3 and most <= mixed
+
+
+def settles_apart(hierarchy: Hierarchy, layout: Layout, scheduler: str, cost: float, hosts: int = 1) -> bool:
+    """Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
+
+    Without, a solve ends with an F-relaxation of level 0 that nobody wants. With them each cycle has a task more per
+    chunk.
+
+    Parameters
+    ----------
+    hierarchy, layout
+        The levels, and how they are cut.
+    scheduler, hosts
+        As in :func:`task_overhead`.
+    cost : float
+        Seconds of Phi per state update.
+    """
+    bounds = layout.bounds(hierarchy)
+    longest = max(b - a for a, b in itertools.pairwise(bounds))
+    vain = longest * (hierarchy[0].coarsening - 1) * cost
+    return vain > USUAL_CYCLES * (len(bounds) - 1) * task_overhead(scheduler, hosts)
 
 
 def _gathered(hierarchy: Hierarchy, layout: Layout, overhead: float, cost: float, travel: float, row_bytes: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.arguments import Request
-from daskmgrit.arrays import as_array, last_row
+from daskmgrit.arrays import as_array
 from daskmgrit.backend import Origin, library_of
 from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.checkpoint.saver import Saved, open_saver
@@ -99,9 +99,7 @@ def run_solve(
             lines.line(cycle, residual)
             watch.cycle(cycle, residual)
             if ask.settled is not None:
-                final, records = last_row(state, drive.layout, executor, f"{run}-{cycle}", makes_f)
-                drive.records.extend(records)
-                losses.append(ask.settled.measure(final))
+                losses.append(ask.settled.measure(drive.final(cycle, state)))
             if ask.callback is not None and cycle != done:
                 stop = ask.callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
                 if stop:
@@ -112,8 +110,6 @@ def run_solve(
         weights = array(outcome.state, f"weights-{run}")
         if not c_points and drive.store is None:
             weights = executor.keep(weights)
-        final, records = last_row(outcome.state, drive.layout, executor, run, makes_f)
-        drive.records.extend(records)
         watch.end(outcome.reason, outcome.message)
     iterations = len(outcome.residuals) - 1
     phi_seconds = [0.0] * len(hierarchy)
@@ -122,7 +118,7 @@ def run_solve(
     total = time.perf_counter() - begin
     return Result(
         weights=weights,
-        final=final,
+        final=outcome.final,
         residuals=outcome.residuals,
         iterations=iterations,
         converged=outcome.reason == "tol",

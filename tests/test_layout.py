@@ -18,11 +18,15 @@ from daskmgrit.layout import cut, most_chunks
     share=st.floats(0, 1),
     threads=st.lists(st.integers(1, 5), min_size=1, max_size=6),
     gathered=st.one_of(st.none(), st.integers(1, 9)),
+    alone=st.booleans(),
 )
-def test_cut(steps, coarsening, share, threads, gathered):
-    hierarchy = build_hierarchy(steps, coarsening)
-    chunks = 1 + int(share * (most_chunks(hierarchy) - 1))
-    layout = cut(hierarchy, chunks, threads, gathered)
+def test_cut(steps, coarsening, share, threads, gathered, alone):
+    steps -= alone * (steps % coarsening[0])
+    hierarchy = build_hierarchy(max(steps, 2 * coarsening[0]), coarsening)
+    steps = hierarchy[0].steps
+    alone = alone and steps % coarsening[0] == 0
+    chunks = 1 + alone + int(share * (most_chunks(hierarchy) - 1 - alone))
+    layout = cut(hierarchy, chunks, threads, gathered, alone)
     assert 1 <= layout.gathered <= hierarchy.last
     if gathered is not None:
         assert layout.gathered <= gathered
@@ -34,7 +38,8 @@ def test_cut(steps, coarsening, share, threads, gathered):
         points = [chunk_points(size.coarsening, size.steps, level.bounds, j)[1] for j in range(len(level))]
         assert sum(points) == size.steps + 1
         assert all(0 <= owner < len(threads) for owner in level.owners)
-        assert list(level.owners) == sorted(level.owners)
+        runs = level.owners[:-1] if alone and len(level) > 1 else level.owners
+        assert list(runs) == sorted(runs)
         if number:
             finer = layout.levels[number - 1]
             assert [j for children in level.children for j in children] == list(range(len(finer)))
@@ -45,7 +50,10 @@ def test_cut(steps, coarsening, share, threads, gathered):
                 assert all(level.parents[i] == j for i in children)
     assert len(layout.levels[0]) == chunks
     sizes = [b - a for a, b in itertools.pairwise(layout.levels[0].bounds)]
-    mean = hierarchy[0].intervals / chunks
+    if alone:
+        owners = layout.levels[0].owners
+        assert (sizes.pop(), owners[-1]) == (1, owners[0])
+    mean = (hierarchy[0].intervals - alone) / (chunks - alone)
     assert max(sizes) <= max(1.1 * mean, math.ceil(mean))
 
 

@@ -224,11 +224,12 @@ def test_auto_chunks_grow_with_hosts_and_divide_evenly():
         assert not beside or 2 * len(layout.levels[0]) <= workers
         return len(layout.levels[0]) if layout.levels else 1
 
-    # 64 F-intervals with F-points: 63 chunks would take as long as 32.
-    assert chunks(0.25, 64, 1) == 64
-    assert chunks(0.25, 63, 1) == 32
-    # The last C-point, which has no F-points, is a chunk of its own where there is a thread to spare for it.
-    assert chunks(0.25, 65, 1) == chunks(0.25, 200, 1) == 65
+    # 64 F-intervals with F-points, and a chunk for the last C-point, which has none: 63 would take as long as 32.
+    assert chunks(0.25, 64, 1) == chunks(0.25, 65, 1) == chunks(0.25, 200, 1) == 65
+    assert chunks(0.25, 63, 1) == chunks(0.25, 32, 1) == 33
+    # It is not worth a task where Phi is cheap, nor with one thread.
+    assert chunks(5e-3, 64, 1) == 22
+    assert chunks(0.25, 1, 1) == 1
     assert chunks(1e-3, 64, 16) > chunks(1e-3, 64, 1)
 
 
@@ -253,7 +254,7 @@ def test_command_json():
     report = json.loads(run.stdout)
     assert report["faster"] == "mgrit"
     assert report["speedup"] == pytest.approx(report["serial_seconds"] / report["seconds"])
-    assert report["chunks"] == 64
+    assert report["chunks"] == 65
     assert report["coarsening"] == [8, 4]
     assert report["levels"] == [512, 64, 16, 4]
     assert report["bytes_per_cycle"] > 0

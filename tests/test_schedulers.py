@@ -74,6 +74,63 @@ def test_same_bits_with_other_relaxation(client, w0, relaxation, beside):
     assert_same(result, expected, weights)
 
 
+# As if Phi took far longer than a task.
+COSTLY = {
+    "daskmgrit.task-overhead": dict.fromkeys(("sync", "threads", "processes", "distributed"), "1ns"),
+    "daskmgrit.scheduler-overhead": "1ns",
+}
+
+
+@pytest.mark.parametrize("cycle", ["V", "F"])
+@pytest.mark.parametrize("storage", ["full", "c-points"])
+@pytest.mark.parametrize("relaxation", ["FCF", ["F", "FCF"]])
+def test_same_bits_where_phi_is_costly(client, w0, cycle, storage, relaxation):
+    """Then the last C-point is a chunk of its own, and the residual has tasks of its own."""
+    expected, weights = reference(Decay(), w0, "constant", {"storage": storage}, cycle=cycle, relaxation=relaxation)
+    solver = dm.MGRIT(Decay(), STEPS, cycle=cycle, relaxation=relaxation)
+    with dask.config.set(COSTLY), dask.config.set(num_workers=3):
+        for how in ({"client": client}, {}):
+            result = solver.solve(w0, initial_guess="constant", storage=storage, **how)
+            assert_same(result, expected, weights)
+            chunks = result.weights.chunks[0]
+            assert len(chunks) > 2
+            assert chunks[-1] == 1
+            assert max(chunks[:-1]) - min(chunks[:-1]) <= 2 * 2
+
+
+class Gated:
+    """A Phi that waits where a file says so; not for ever, but then it leaves another."""
+
+    def __init__(self, gate):
+        self.gate = gate
+
+    def __call__(self, weights, index, level):
+        time.sleep(0.01)
+        end = time.monotonic() + 30
+        while os.path.exists(self.gate):
+            if time.monotonic() > end:
+                open(f"{self.gate}-opened", "w").close()
+                os.remove(self.gate)
+            time.sleep(0.01)
+        return 0.9 * weights
+
+
+def test_final_weights_do_not_wait_for_a_cycle_that_nobody_wants(client, w0, tmp_path):
+    gate = str(tmp_path / "gate")
+
+    def callback(iteration, residual, weights):
+        if iteration == 2:
+            open(gate, "w").close()
+        return iteration == 2
+
+    with dask.config.set(COSTLY):
+        result = dm.MGRIT(Gated(gate), STEPS).solve(w0, client=client, tol=0, callback=callback)
+    assert result.iterations == 2
+    assert not os.path.exists(f"{gate}-opened")
+    os.remove(gate)
+    assert np.array_equal(result.final, result.weights[-1].compute())
+
+
 def test_processes_scheduler(w0):
     expected, weights = reference(Decay(), w0, "zero", FEW)
     with dask.config.set(scheduler="processes", num_workers=2):

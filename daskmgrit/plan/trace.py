@@ -172,11 +172,11 @@ class _Recorder:
         return [self.put(values[task.key], task.key) for task in wanted]
 
     def fetch(self, handle: Delayed, what: str) -> Any:
-        self.events.append(Waited(handle.key, self.cycle))
-        self.cycle += 1
         settled = get_sync(dict(handle.dask), handle.key)
         if not isinstance(settled, Settled):
             return settled
+        self.events.append(Waited(handle.key, self.cycle))
+        self.cycle += 1
         # From this the drive sees what Phi costs.
         records = [
             record._replace(
