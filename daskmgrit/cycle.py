@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Operations", "nested_iteration", "run_cycle"]
+__all__ = ["NestedOperations", "Operations", "nested_iteration", "run_cycle"]
 
 # Whatever stands for the state of a level: blocks, or tasks that will make them.
 State = Any
@@ -31,6 +31,10 @@ class Operations(Protocol):
 
     def ends_at(self, level: int) -> bool:
         """Whether `solve` takes over from `level` down."""
+
+
+class NestedOperations(Operations, Protocol):
+    """The stages of a cycle, and those of a nested initial guess."""
 
     def solve_coarsest(self) -> tuple[int, State]:
         """Solution of the coarse problem with g = 0; returns the level it is on."""
@@ -57,7 +61,7 @@ def run_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
     return state
 
 
-def nested_iteration(ops: Operations, down_to: int = 0) -> State:
+def nested_iteration(ops: NestedOperations, down_to: int = 0) -> State:
     """Build an initial guess from the coarsest level up, with one V-cycle on each level in between."""
     solved, state = ops.solve_coarsest()
     for level in range(solved - 1, down_to - 1, -1):

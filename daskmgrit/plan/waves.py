@@ -20,6 +20,7 @@ from daskmgrit.hierarchy import Hierarchy
 from daskmgrit.layout import Layout
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
+from daskmgrit.planning import settles_apart
 from daskmgrit.stages import CoarseStep, Restricted
 
 __all__ = ["Prediction", "inline_seconds", "predict"]
@@ -180,8 +181,13 @@ class _Waves:
 
     def relax(self, level: int, state: Times) -> Times:
         for _ in range(self.hierarchy[level].nu):
+            seconds = self._f_relaxation(level)
+            if level == 0 and self.probed:
+                self.probed = False
+                state = self._wave(state, seconds, self.owners[0])
+                continue
             ready, arrive = self._with_left(level, state)
-            seconds = self._one_call(self.intervals[level], level) + self._f_relaxation(level)
+            seconds = self._one_call(self.intervals[level], level) + seconds
             state = self._wave(ready, seconds, self.owners[level], arrive)
             if level == 0 and self.settling:
                 self.settling, self.settled = False, state
@@ -246,11 +252,6 @@ class _Waves:
                 ready[far], arrive[far] = parts, self._fetch(parts, self.intervals[level][far])
         return self._wave(np.maximum(ready, state), seconds, owners, arrive)
 
-    def solve_coarsest(self) -> tuple[int, Any]:
-        raise NotImplementedError
-
-    interpolate: Any = None
-
     # -- the drive -----------------------------------------------------------------------------------------------
 
     def whole(self, state: Times) -> Times:
@@ -271,18 +272,23 @@ class _Waves:
             last = float(self._fetch(self._wave(np.full(len(workers), last), 0.0, workers), 0).max())
         return self._one(last, 0.0, 0) + 2 * self.machine.latency
 
+    def final(self) -> None:
+        """Count the task that cuts out the final weights, which nothing waits for."""
+        self.tasks += 1
+        self.free += self.service
+
     def submit(self, tasks: int, now: float) -> None:
         """The client builds and sends a graph; what it has may begin then."""
         self.client = max(self.client, now) + tasks * self.machine.client
         self.graph = self.client + self.machine.latency
 
-    def cycle(self, state: Times, settle: bool) -> Times:
-        self.settling = settle
+    def cycle(self, state: Times, settle: bool, probed: bool) -> Times:
+        self.settling, self.probed = settle, probed
         if not self.layout.levels:
             return self.whole(state)
         return np.asarray(run_cycle(self, 0, self.hierarchy.cycle, state))
 
-    settling = False
+    settling = probed = False
     settled: Times | None = None
 
 
@@ -341,6 +347,7 @@ def predict(
     known : dict, optional
         Keeps what several predictions have in common.
     """
+    hosts = 1 if machine.cores else machine.workers
     ops = _Waves(hierarchy, layout, beside, machine, cost, row_bytes, {} if known is None else known)
     chunks = len(layout.levels[0]) if layout.levels else 1
     owners = np.array(layout.levels[0].owners) if layout.levels else np.zeros(1, int)
@@ -357,16 +364,19 @@ def predict(
     # What a cycle has in tasks is known after the first.
     ops.submit(0, ends[0])
     tasks, moved, counts = 0, 0.0, []
-    fused = bool(layout.levels) and hierarchy[0].nu > 0
+    apart = settles_apart(hierarchy, layout, "distributed", cost.call + cost.state, hosts)
+    fused = bool(layout.levels) and hierarchy[0].nu > 0 and not apart
     later: list[Times] = []
     for cycle in range(1, CYCLES + 1):
         before, shipped = ops.tasks, ops.moved
         ops.submit(tasks or chunks, ends[-1] if cycle < 3 else ends[cycle - 2])
-        state = ops.cycle(state, fused and cycle > 1)
+        state = ops.cycle(state, fused and cycle > 1, not fused and cycle > 1)
         if fused and cycle > 1:
             assert ops.settled is not None
             ends.append(ops.report(ops.settled))
         elif not fused:
+            if apart:
+                ops.final()
             state = ops.probe(state)
             ends.append(ops.report(state))
         tasks, moved = ops.tasks - before, ops.moved - shipped
