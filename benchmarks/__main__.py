@@ -80,10 +80,11 @@ def memory(full: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--pairs", type=click.IntRange(min=1), default=6, show_default=True, help="Pairs of solves.")
-def listening(pairs: int) -> None:
-    """What the dashboard's listening costs."""
-    listening_module.main(pairs)
+@FULL
+@AS_JSON
+def listening(full: bool, as_json: bool) -> None:
+    """What the dashboard's listening costs: solves with and without it, in turn."""
+    show(_listening(full), as_json)
 
 
 @main.command("all")
@@ -92,8 +93,8 @@ def listening(pairs: int) -> None:
 @PLOT
 @AS_JSON
 def everything(full: bool, pymgrit: str | None, plot: Path | None, as_json: bool) -> None:
-    """Peers, overhead, scaling and memory."""
-    show(_peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _memory(full), as_json)
+    """All of them."""
+    show(_peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _memory(full) | _listening(full), as_json)
 
 
 def _peers(full: bool, pymgrit: str | None) -> dict[str, Any]:
@@ -117,6 +118,10 @@ def _scaling(full: bool, plot: Path | None) -> dict[str, Any]:
 
 def _memory(full: bool) -> dict[str, Any]:
     return {"memory": memory_module.memory(memory_module.WHOLE if full else memory_module.QUICK, note)}
+
+
+def _listening(full: bool) -> dict[str, Any]:
+    return {"listening": listening_module.listening(16 if full else 6, note=note)}
 
 
 if __name__ == "__main__":

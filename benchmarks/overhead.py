@@ -25,7 +25,7 @@ from daskmgrit.taskbook import TaskBook
 __all__ = ["cluster", "moved_bytes", "overhead", "processor_seconds", "run_empty"]
 
 STEPS, CYCLES = 512, 5
-SIZE = 100
+SIZES = 100, 1000
 # Seconds that an empty graph is waited for.
 PATIENCE = 300
 
@@ -129,65 +129,34 @@ def moved_bytes(client: Any) -> int:
     return sum(client.run(collect).values())
 
 
-def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 6, note: Any = print) -> dict[str, Any]:
+def overhead(
+    phis: tuple[float, ...] = (0.001, 0.01, 0.1),
+    sizes: tuple[int, ...] = SIZES,
+    repeats: int = 6,
+    note: Any = print,
+) -> dict[str, Any]:
     """Measure on two worker processes, with as many chunks, every level in tasks of its own.
 
     Parameters
     ----------
     phis : tuple of float
         Seconds that a call of Phi takes, for the share of the time inside Phi.
+    sizes : tuple of int
+        Weights, with a Phi that takes next to nothing.
     repeats : int
         Solves and empty graphs, in turn.
     note : callable
         Is told what is under way.
     """
-    w0 = np.linspace(1, 2, SIZE)
-    hierarchy = build_hierarchy(STEPS)
-    report: dict[str, Any] = {"steps": STEPS, "weights": SIZE, "workers": 2, "cycles": CYCLES}
+    report: dict[str, Any] = {"steps": STEPS, "workers": 2, "cycles": CYCLES, "sizes": [], "shares": []}
     with cluster(2) as client, dask.config.set({"daskmgrit.agglomerate": 99, "daskmgrit.beside": False}):
-
-        def solve(phi: Any, cycles: int = CYCLES, agglomerate: Any = 99) -> Any:
-            with dask.config.set({"daskmgrit.agglomerate": agglomerate}):
-                return dm.MGRIT(phi, STEPS).solve(w0, tol=0, maxiter=cycles, chunks=2, client=client)
-
-        traced = trace(hierarchy, [1, 1], PhiCost(1e-6), chunks=2, cycles=CYCLES, row_bytes=w0.nbytes)
-        solve(Idle(), 1)
-        run_empty(client, traced)
-        ours, empty, spent, spent_empty = [], [], [], []
-        for number in range(repeats):
-            note(f"empty tasks and a solve, {number + 1} of {repeats}")
-            begin = processor_seconds(client)
-            empty.append(run_empty(client, traced))
-            middle = processor_seconds(client)
-            result = solve(Idle())
-            spent_empty.append(middle - begin)
-            spent.append(processor_seconds(client) - middle)
-            # Two workers share the time inside Phi, which is next to none.
-            ours.append(result.timings["total"] - sum(result.timings["phi"]) / 2)
-        ratios = [a / b for a, b in zip(ours, empty, strict=True)]
-        moved_bytes(client)
-        few = solve(Idle(), 2)
-        short = moved_bytes(client)
-        many = solve(Idle(), 2 + CYCLES)
-        report |= {
-            "tasks": result.tasks,
-            "empty_tasks": len(traced.tasks),
-            "seconds": ours,
-            "empty_seconds": empty,
-            "ratio": min(ours) / min(empty),
-            "ratios": ratios,
-            "processor_ratio": statistics.median(spent) / statistics.median(spent_empty),
-            "processor_seconds": spent,
-            "empty_processor_seconds": spent_empty,
-            "milliseconds_per_task": 1e3 * min(ours) / result.tasks,
-            "tasks_per_cycle": (many.tasks - few.tasks) / CYCLES,
-            "bytes_per_cycle": (moved_bytes(client) - short) / CYCLES,
-            "shares": [],
-        }
+        for size in sizes:
+            report["sizes"].append(_beside_phi(client, size, repeats, note))
         for seconds in phis:
             note(f"Phi of {1e3 * seconds:g} ms a call")
             # As a user has it: the solve chooses which levels run within one task.
-            result = solve(Waits(Idle(), seconds, together=True), CYCLES, "auto")
+            with dask.config.set({"daskmgrit.agglomerate": "auto"}):
+                result = _solve(client, Waits(Idle(), seconds, together=True), sizes[0], CYCLES)
             spent, inside = sum(result.timings["cycles"]), _inside(result)
             report["shares"].append(
                 {
@@ -198,6 +167,47 @@ def overhead(phis: tuple[float, ...] = (0.001, 0.01, 0.1), repeats: int = 6, not
                 }
             )
     return report
+
+
+def _solve(client: Any, phi: Any, size: int, cycles: int) -> Any:
+    return dm.MGRIT(phi, STEPS).solve(np.linspace(1, 2, size), tol=0, maxiter=cycles, chunks=2, client=client)
+
+
+def _beside_phi(client: Any, size: int, repeats: int, note: Any) -> dict[str, Any]:
+    """Solves with so many weights and no Phi to speak of, and their graphs with empty tasks, in turn."""
+    traced = trace(build_hierarchy(STEPS), [1, 1], PhiCost(1e-6), chunks=2, cycles=CYCLES, row_bytes=8 * size)
+    _solve(client, Idle(), size, 1)
+    run_empty(client, traced)
+    ours, empty, spent, spent_empty = [], [], [], []
+    for number in range(repeats):
+        note(f"{size} weights: empty tasks and a solve, {number + 1} of {repeats}")
+        begin = processor_seconds(client)
+        empty.append(run_empty(client, traced))
+        middle = processor_seconds(client)
+        result = _solve(client, Idle(), size, CYCLES)
+        spent_empty.append(middle - begin)
+        spent.append(processor_seconds(client) - middle)
+        # Two workers share the time inside Phi, which is next to none.
+        ours.append(result.timings["total"] - sum(result.timings["phi"]) / 2)
+    moved_bytes(client)
+    few = _solve(client, Idle(), size, 2)
+    short = moved_bytes(client)
+    many = _solve(client, Idle(), size, 2 + CYCLES)
+    return {
+        "weights": size,
+        "tasks": result.tasks,
+        "empty_tasks": len(traced.tasks),
+        "seconds": ours,
+        "empty_seconds": empty,
+        "ratio": min(ours) / min(empty),
+        "ratios": [a / b for a, b in zip(ours, empty, strict=True)],
+        "processor_ratio": statistics.median(spent) / statistics.median(spent_empty),
+        "processor_seconds": spent,
+        "empty_processor_seconds": spent_empty,
+        "milliseconds_per_task": 1e3 * min(ours) / result.tasks,
+        "tasks_per_cycle": (many.tasks - few.tasks) / CYCLES,
+        "bytes_per_cycle": (moved_bytes(client) - short) / CYCLES,
+    }
 
 
 def _inside(result: Any) -> float:

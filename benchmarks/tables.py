@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,7 +44,30 @@ def _peers(rows: list[dict[str, Any]]) -> str:
 
 
 def _overhead(report: dict[str, Any]) -> str:
-    table = _table(
+    sizes = _table(
+        (
+            "weights",
+            "tasks per cycle",
+            "kB between workers per cycle",
+            "time / empty tasks",
+            "neighbours",
+            "processor time / empty tasks",
+            "per task",
+        ),
+        [
+            (
+                row["weights"],
+                f"{row['tasks_per_cycle']:.0f}",
+                f"{row['bytes_per_cycle'] / 1e3:.0f}",
+                f"{row['ratio']:.2f}",
+                f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}",
+                f"{row['processor_ratio']:.2f}",
+                f"{row['milliseconds_per_task']:.1f} ms",
+            )
+            for row in report["sizes"]
+        ],
+    )
+    shares = _table(
         ("Phi of a call", "share of the cycles' time inside Phi", "share of the chain of Phi"),
         [
             (f"{1e3 * row['phi_seconds']:g} ms", f"{row['share']:.0%}", f"{row['path_share']:.0%}")
@@ -51,13 +75,9 @@ def _overhead(report: dict[str, Any]) -> str:
         ],
     )
     return (
-        f"{report['cycles']} cycles of {report['steps']} steps with {report['weights']} weights on "
-        f"{report['workers']} worker processes, every level in tasks of its own: {report['tasks']} tasks, "
-        f"{report['tasks_per_cycle']:.0f} and {report['bytes_per_cycle'] / 1e3:.0f} kB between workers per cycle. "
-        f"Time beside Phi over that of as many empty tasks in the same shape: {report['ratio']:.2f} (the least of "
-        f"{len(report['ratios'])} each; neighbours {min(report['ratios']):.2f} to {max(report['ratios']):.2f}), "
-        f"processor time of all processes {report['processor_ratio']:.2f}; {report['milliseconds_per_task']:.1f} ms "
-        f"per task.\n\n{table}"
+        f"{report['cycles']} cycles of {report['steps']} steps on {report['workers']} worker processes, every level in "
+        f"tasks of its own. Time beside Phi over that of as many empty tasks in the same shape is the least of "
+        f"{len(report['sizes'][0]['ratios'])} each; processor time is that of all processes.\n\n{sizes}\n\n{shares}"
     )
 
 
@@ -115,6 +135,28 @@ def _memory(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _listening(report: dict[str, Any]) -> str:
+    ratios = statistics.quantiles(report["ratios"], n=4) if len(report["ratios"]) > 1 else report["ratios"] * 3
+    table = _table(
+        ("hook", "calls per task", "µs per task", "µs per task, calls x median"),
+        [
+            (
+                f"`{row['hook']}`",
+                f"{row['calls_per_task']:.2f}",
+                f"{1e6 * row['seconds_per_task']:.1f}",
+                f"{1e6 * row['typical_per_task']:.1f}",
+            )
+            for row in report["hooks"]
+        ],
+    )
+    return (
+        f"{table}\n\n{report['tasks']} tasks a solve, {report['pairs']} pairs of solves: with listening over without "
+        f"{ratios[1]:.2f} (quartiles {ratios[0]:.2f}, {ratios[2]:.2f}). A task takes "
+        f"{1e6 * report['wall_per_task']:.0f} µs of the solve; all hooks take {report['share']:.2%} of it, by their "
+        f"medians {report['typical_share']:.2%}."
+    )
+
+
 def _size(count: float) -> str:
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
 
@@ -127,4 +169,10 @@ def _environment(found: dict[str, Any]) -> str:
     )
 
 
-WRITERS = {"peers": _peers, "overhead": _overhead, "scaling": _scaling, "memory": _memory}
+WRITERS = {
+    "peers": _peers,
+    "overhead": _overhead,
+    "scaling": _scaling,
+    "memory": _memory,
+    "listening": _listening,
+}

@@ -13,6 +13,7 @@ import daskmgrit as dm
 from benchmarks import overhead, peers, scaling, tables
 from benchmarks.__main__ import main
 from benchmarks.environment import environment
+from benchmarks.listening import listening
 from benchmarks.memory import WEIGHTS, memory
 from benchmarks.waiting import Idle, Waits
 from daskmgrit.hierarchy import build_hierarchy
@@ -81,6 +82,25 @@ def test_empty_tasks_have_the_shape_of_a_solve(client):
         result = dm.MGRIT(Idle(), 64).solve(np.ones(3), tol=0, maxiter=3, chunks=2, client=client)
     assert len(traced.tasks) == result.tasks
     assert overhead.run_empty(client, traced) > 0
+
+
+def test_overhead_of_several_sizes():
+    report = overhead.overhead((0.001,), (10, 20), 1, lambda text: None)
+    for row in report["sizes"]:
+        assert row["tasks"] == row["empty_tasks"]
+        assert row["tasks_per_cycle"] == CYCLES[2, "full"][0]
+        assert row["bytes_per_cycle"] > 0
+    assert 0 < report["shares"][0]["path_share"] <= report["shares"][0]["share"] <= 1
+    assert "| 20 | 53 |" in tables.text({"overhead": report, "environment": environment()})
+
+
+def test_listening_counts_hooks():
+    report = listening(1, 40, lambda text: None)
+    calls = {row["hook"]: row["calls_per_task"] for row in report["hooks"]}
+    assert calls["task"] == pytest.approx(1, abs=0.1)
+    # A task is released, waiting, processing, in memory, released and forgotten.
+    assert calls["transition"] > 2
+    assert "`update_graph`" in tables.text({"listening": report, "environment": environment()})
 
 
 def test_waiting_is_for_each_state_and_stage(monkeypatch):
@@ -157,5 +177,5 @@ def test_command_says_what_is_missing():
     run = CliRunner().invoke(main, ["peers", "--pymgrit", sys.executable])
     assert run.exit_code == 1
     assert "cannot import PyMGRIT" in run.output
-    for name in ("peers", "overhead", "scaling", "memory", "all"):
+    for name in ("peers", "overhead", "scaling", "memory", "listening", "all"):
         assert "--json" in CliRunner().invoke(main, [name, "--help"]).output
