@@ -1,15 +1,24 @@
-"""Freed memory of a process that only solves: kept for the next block, instead of given back to the system."""
+"""How glibc treats the large blocks that a solve makes and drops all the time: kept for the next, or given back."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import os
 import sys
+from typing import Any
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "reuse_blocks"]
 
 # Parameters of glibc's mallopt, in <malloc.h>.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENA_MAX = -1, -2, -3, -8
 LARGEST = 2**31 - 1
+# What glibc's own thresholds grow to, where nothing has switched that off.
+GROWN = {MMAP_THRESHOLD: 1 << 25, TRIM_THRESHOLD: 1 << 26}
+
+
+def _mallopt() -> Any:
+    return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
 
 
 def keep_freed_memory() -> bool:
@@ -18,12 +27,25 @@ def keep_freed_memory() -> bool:
     A solve makes and drops arrays of many megabytes all the time. glibc gives each back to the system, which has to
     clear every page of the next: a third of the processor time of the four-layer net with N = 1600.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _mallopt()
     if mallopt is None:
         return False
     # Arenas beyond the first, which threads have, map large blocks whatever the threshold.
     settings = {ARENA_MAX: 1, MMAP_THRESHOLD: LARGEST, TRIM_THRESHOLD: LARGEST, TOP_PAD: 1 << 26}
     taken = [mallopt(name, value) == 1 for name, value in settings.items()]
     return all(taken)
+
+
+@functools.cache
+def reuse_blocks() -> bool:
+    """Have a worker process of Dask use freed blocks again; returns whether that was needed and done.
+
+    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_`` set, so that they give memory back. That also ends what glibc
+    does by itself where blocks of more than 128 kB come and go: it would soon take them from its heap, and no longer
+    map, clear and unmap each of them. This sets its thresholds to what they would have grown to, so a thread keeps up
+    to 64 MiB. A process without that variable, or with ``MALLOC_MMAP_THRESHOLD_`` in its environment, is left alone.
+    """
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return False
+    mallopt = _mallopt()
+    return mallopt is not None and all(mallopt(name, value) == 1 for name, value in GROWN.items())

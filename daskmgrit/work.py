@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daskmgrit import inline, stages
+from daskmgrit.allocator import reuse_blocks
 from daskmgrit.errors import Diverged
 from daskmgrit.spill import by_handle
 
@@ -13,6 +14,7 @@ __all__ = ["attempt", "edge", "enter", "restrict", "restrict_and_enter", "solve"
 
 def attempt(function: Any, *args: Any) -> Any:
     """Run a stage. Divergence is an outcome that tasks hand on, not an error that a worker logs with a traceback."""
+    reuse_blocks()
     if (found := _diverged(args)) is not None:
         return found
     try:
