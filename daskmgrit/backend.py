@@ -76,8 +76,11 @@ def _torch() -> Any:
 
 
 def add_onto(rows: Any, fresh: Any) -> Any:
-    """Return the sum, in the memory of `fresh`, which nobody else holds, where the library allows that."""
-    return np.add(rows, fresh, out=fresh) if isinstance(fresh, np.ndarray) else rows + fresh
+    """Return the sum, in the memory of `fresh`, which nobody else holds, where that is possible."""
+    # A Phi's result may be a view in which rows share memory.
+    if isinstance(fresh, np.ndarray) and fresh.flags.owndata and fresh.flags.writeable:
+        return np.add(rows, fresh, out=fresh)
+    return rows + fresh
 
 
 def copy_of(rows: Any) -> Any:

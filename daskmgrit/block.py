@@ -65,6 +65,10 @@ class Part(NamedTuple):
         """Return the points ``lo … hi-1`` of the level."""
         return self.values[lo - self.first : hi - self.first, ...]
 
+    def by_place(self, lo: int, hi: int) -> tuple[Array, ...]:
+        """Return the same as :meth:`Block.by_place` does."""
+        return (self.rows(lo, hi),)
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -123,6 +127,13 @@ class Block:
         whole = interleave([rows[a : min(b, rows.shape[0]), ...] for rows in self.points])
         start = lo - (a + self.first) * m
         return whole[start : start + hi - lo, ...]
+
+    def by_place(self, lo: int, hi: int) -> tuple[Array, ...]:
+        """Return the points ``lo … hi-1`` by place in an interval: as they are held, if these are all points."""
+        m = len(self.points)
+        if lo == self.first * m and hi - lo == sum(self.counts):
+            return self.points
+        return (self.rows(lo, hi),)
 
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask weighs transfers and spilling rightly."""

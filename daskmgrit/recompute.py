@@ -14,7 +14,7 @@ from daskmgrit.cpoints import CPoints
 from daskmgrit.propagators.contract import Meter, apply_phi
 from daskmgrit.relaxation import Array, Phi, row_norms
 from daskmgrit.spill import load
-from daskmgrit.stages import calls_of_first, calls_of_last, injected
+from daskmgrit.stages import after_first, after_last, injected
 
 __all__ = ["final", "initial", "initial_given", "interpolate", "weights"]
 
@@ -40,7 +40,8 @@ def _evaluate(
         else:
             arrived = meter(xp.concat((left, inner)), source - 1, 0)
         norms[::m] = row_norms(arrived, c_points)
-    depth = calls_of_first(meter.batches[:fine], counts[0]) + calls_of_last(meter.batches[fine:], counts[0])
+    depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
+    depth = after_last(depth, meter.batches[fine:])
     settled = Settled(norms, int(depth.max()), tuple(meter.records))
     return CPoints(0, first, (c_points,), None, depth, settled=settled, m=m, steps=steps)
 

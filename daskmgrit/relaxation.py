@@ -10,20 +10,29 @@ A `phi` here is called as ``phi(weights, index, level)`` with weights (k, s) and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.backend import namespace, to_host
+from daskmgrit.backend import add_onto, namespace, to_host
 
-__all__ = ["arrivals", "c_relaxation", "f_relaxation", "row_norms"]
+__all__ = ["arrivals", "c_relaxation", "f_relaxation", "groups", "row_norms", "with_start"]
 
 # Of NumPy, or of another library that keeps the Python array API standard.
 Array = NDArray
 Phi = Callable[[Array, Array, int], Array]
 
-GROUP_BYTES = 1 << 20
+# What is done in several passes is done for so much at a time, which a core's cache holds.
+GROUP_BYTES = 1 << 19
+
+
+def groups(rows: Array, multiple: int = 1) -> Iterator[slice]:
+    """Yield slices of rows that hold GROUP_BYTES each, their lengths a multiple of `multiple` but the last."""
+    count = rows.shape[0]
+    group = max(1, GROUP_BYTES * count // max(1, rows.nbytes) // multiple) * multiple
+    for start in range(0, count, group):
+        yield slice(start, min(start + group, count))
 
 
 def f_relaxation(
@@ -66,8 +75,9 @@ def f_relaxation(
         if j == 1 and known is not None:
             points.append(known)
             continue
-        state = phi(points[j - 1][:rows, ...], np.arange(first, first + rows) * m + (j - 1), level)
-        points.append(state if rhs is None else state + rhs[j])
+        source = first * m + j - 1
+        state = phi(points[j - 1][:rows, ...], np.arange(source, source + rows * m, m), level)
+        points.append(state if rhs is None else add_onto(rhs[j], state))
     return tuple(points)
 
 
@@ -87,18 +97,23 @@ def arrivals(
 
     Returns
     -------
-    ndarray, shape (n, s)
-        Row i is what arrives at C-point i. Point 0, where nothing arrives, keeps its value.
+    ndarray, shape (n, s) or (n-1, s)
+        Row i is what arrives at C-point i. There is no row for point 0, where nothing arrives; see :func:`with_start`.
     """
-    m, rows, xp = len(points), points[0].shape[0], namespace(points[0])
-    inner = points[-1][: rows - 1, ...]
+    m, rows = len(points), points[0].shape[0]
+    inner, begin, end = points[-1][: rows - 1, ...], first * m - 1, (first + rows) * m - 1
     if left is None:
-        arrived = phi(inner, np.arange(first + 1, first + rows) * m - 1, level)
+        arrived = phi(inner, np.arange(begin + m, end, m), level)
     else:
-        arrived = phi(xp.concat((left, inner)), np.arange(first, first + rows) * m - 1, level)
-    if rhs is not None:
-        arrived = arrived + rhs[0][rows - arrived.shape[0] :, ...]
-    return xp.concat((points[0][:1, ...], arrived)) if left is None else arrived
+        arrived = phi(namespace(inner).concat((left, inner)), np.arange(begin, end, m), level)
+    return arrived if rhs is None else add_onto(rhs[0][rows - arrived.shape[0] :, ...], arrived)
+
+
+def with_start(c_points: Array, arrived: Array) -> Array:
+    """Return what arrived at each C-point; point 0, where nothing arrives, keeps its value."""
+    if arrived.shape[0] == c_points.shape[0]:
+        return arrived
+    return namespace(arrived).concat((c_points[:1, ...], arrived))
 
 
 def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
@@ -117,10 +132,9 @@ def row_norms(rows: Array, minus: Array) -> Array:
     """
     if not isinstance(rows, np.ndarray):
         return _foreign_row_norms(rows - minus)
-    norms, group = np.empty(len(rows)), max(1, GROUP_BYTES // max(1, rows[:1].nbytes))
+    norms = np.empty(len(rows))
     with np.errstate(over="ignore"):
-        for start in range(0, len(rows), group):
-            part = slice(start, start + group)
+        for part in groups(rows):
             norms[part] = _host_row_norms(rows[part] - minus[part])
     return norms
 
@@ -129,7 +143,7 @@ def _host_row_norms(rows: Array) -> Array:
     if np.iscomplexobj(rows):
         return _host_row_norms(rows.real) + _host_row_norms(rows.imag)
     wide = rows.astype(np.float64, copy=False)
-    return (wide * wide).sum(axis=1)
+    return np.add.reduce(wide * wide, axis=1)
 
 
 def _foreign_row_norms(rows: Array) -> Array:

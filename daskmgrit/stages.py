@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit import restriction
-from daskmgrit.backend import add_onto, as_block, compact, device, move_like, namespace, nbytes, to_host
+from daskmgrit.backend import as_block, compact, device, move_like, namespace, nbytes, to_host
 from daskmgrit.block import Block, Edge, Part, Record, Settled, place_counts, spread
 from daskmgrit.cpoints import CPoints, arrive_from_c
 from daskmgrit.propagators.contract import Meter, stages_of
-from daskmgrit.relaxation import Array, Phi, arrivals, c_relaxation, f_relaxation, row_norms
+from daskmgrit.relaxation import Array, Phi, arrivals, c_relaxation, f_relaxation, row_norms, with_start
 from daskmgrit.spill import by_handle
 
 __all__ = [
     "CoarseStep",
     "Restricted",
-    "calls_of_first",
-    "calls_of_last",
+    "after_first",
+    "after_last",
     "coarse_solve",
     "coarse_step",
     "correct",
@@ -61,7 +61,7 @@ class Restricted:
 
 @dataclass(frozen=True, slots=True)
 class CoarseStep:
-    """``Phi_c(v[i-1])`` of a chunk."""
+    """``Phi_c(v[i-1])`` of a chunk; `values` has no row for point 0."""
 
     values: Array
     depth: Array
@@ -79,26 +79,34 @@ def _edge(left: Left) -> Edge | None:
     return None if left is None else left.edge()
 
 
-def calls_of_first(batches: Sequence[int], rows: int) -> Array:
-    """How many of these calls each of the rows took part in, where a call has the first so many rows."""
-    if all(count >= rows for count in batches):
-        return np.full(rows, len(batches))
-    return np.sum([np.arange(rows) < count for count in batches], axis=0, dtype=int) + np.zeros(rows, int)
+def after_first(depth: Array, batches: Sequence[int]) -> Array:
+    """Depth behind each row once these calls are done, where a call has the first so many rows."""
+    depth = depth + len(batches)
+    for count in batches:
+        if count < len(depth):
+            depth[count:] -= 1
+    return depth
 
 
-def calls_of_last(batches: Sequence[int], rows: int) -> Array:
+def after_last(depth: Array, batches: Sequence[int]) -> Array:
     """Likewise, where a call has the last so many rows."""
-    return calls_of_first(batches, rows)[::-1]
+    return after_first(depth[::-1], batches)[::-1]
 
 
 def _behind(block: Block, edge: Edge | None) -> Array:
     """Depth behind each interval and the one before it."""
-    before = np.concatenate(([edge.depth if edge else 0], block.depth[:-1]))
-    return np.maximum(block.depth, before)
+    depth = block.depth
+    behind = np.empty_like(depth)
+    np.maximum(depth[1:], depth[:-1], out=behind[1:])
+    behind[0] = max(depth[0], edge.depth) if edge else depth[0]
+    return behind
 
 
 def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
-    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each."""
+    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each.
+
+    The former may have no row for point 0, see :func:`~daskmgrit.relaxation.with_start`.
+    """
     if block.arrived is not None:
         return block.arrived, block.depth
     edge = _edge(left)
@@ -106,7 +114,7 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
         return arrive_from_c(meter, block, edge, kind)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, _behind(block, edge) + calls_of_last(meter.batches, arrived.shape[0])
+    return arrived, after_last(_behind(block, edge), meter.batches)
 
 
 def initial(phi: Phi, block: Block, left: Left) -> Block:
@@ -124,15 +132,17 @@ def initial(phi: Phi, block: Block, left: Left) -> Block:
             for j in range(1, m)
         ]
         arrived = arrivals(meter, block.points, None, edge.last_f if edge else None, first, level)
+        arrived = with_start(block.points[0], arrived)
         norms = np.empty(sum(counts))
         for j, rows in enumerate([arrived, *stepped]):
             norms[j::m] = row_norms(rows, block.points[j])
     # These calls were for F-points, first of all, and then for the C-points.
     fine = sum(count > 0 for count in counts[1:]) * stages_of(phi, level)
-    depth = calls_of_first(meter.batches[:fine], counts[0]) + calls_of_last(meter.batches[fine:], counts[0])
+    depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
+    depth = after_last(depth, meter.batches[fine:])
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
-    depth += calls_of_first(meter.batches, counts[0])
+    depth = after_first(depth, meter.batches)
     return replace(block, points=points, depth=depth, settled=Settled(norms, int(depth.max()), tuple(meter.records)))
 
 
@@ -140,6 +150,7 @@ def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     """Find what the next C-relaxation will find: with it the residual of `cycle` is known."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    arrived = with_start(block.points[0], arrived)
     settled = Settled(row_norms(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records))
     return replace(block, arrived=arrived, depth=depth, records=(), settled=settled)
 
@@ -148,6 +159,7 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle:
     """One C-relaxation and one F-relaxation; with `settle`, report the residual of the cycle before."""
     meter = Meter(phi, cycle - 1 if settle else cycle)
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    arrived = with_start(block.points[0], arrived)
     records, settled = block.records + tuple(meter.records), None
     if settle:
         settled = Settled(row_norms(arrived, block.points[0]), int(depth.max()), records)
@@ -165,7 +177,7 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle:
     return replace(
         block,
         points=points,
-        depth=depth + calls_of_first(meter.batches, len(depth)),
+        depth=after_first(depth, meter.batches),
         records=records + tuple(meter.records),
         arrived=None,
         settled=settled,
@@ -176,13 +188,13 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
     """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "residual")
-    v, difference = block.points[0], arrived - block.points[0]
-    transfer = meter.transfer(block.level)
-    if transfer is not None:
-        v, difference = transfer.restrict(v, block.level), transfer.restrict(difference, block.level)
-        u = v + difference
+    v, transfer = block.points[0], meter.transfer(block.level)
+    if transfer is None:
+        u = restriction.with_residual(v, arrived)
     else:
-        u = add_onto(v, difference)
+        difference = transfer.restrict(with_start(v, arrived) - v, block.level)
+        v = transfer.restrict(v, block.level)
+        u = v + difference
     return Restricted(
         block.first,
         u,
@@ -200,7 +212,7 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     before = meter.restrict(edge.last_c, block.level) if edge else None
     with meter.stage("coarse step", block.level + 1, block.first):
         values = restriction.coarse_step(meter, v, before, block.first, block.level + 1)
-    depth = _behind(block, edge) + calls_of_last(meter.batches, values.shape[0])
+    depth = after_last(_behind(block, edge), meter.batches)
     return CoarseStep(values, depth, tuple(meter.records))
 
 
@@ -231,13 +243,13 @@ def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], l
     u, v, stepped, behind, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
     first, counts = pieces[0].first // m, place_counts(u.shape[0], m)
-    rhs = tuple(restriction.coarse_rhs(u[j::m, ...], stepped[j::m, ...]) for j in range(m))
+    rhs = restriction.coarse_rhs(u, stepped, m)
     depth = np.maximum.reduceat(behind, np.arange(0, len(behind), m))
     points: tuple[Array, ...] = (v, u[1::m, ...])
     if m > 2:
         with meter.stage("F-relaxation", level, first):
             points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
-        depth = depth + calls_of_first(meter.batches, len(depth))
+        depth = after_first(depth, meter.batches)
     points = tuple(compact(rows) for rows in points)
     return Block(level, first, points, rhs, depth, records + tuple(meter.records))
 
@@ -247,11 +259,12 @@ def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: b
     meter = Meter(phi, cycle)
     span = block.first, block.first + block.points[0].shape[0]
     with meter.stage("correction", block.level, block.first):
-        c_points = restriction.correction(block.points[0], coarse.rows(*span), meter.transfer(block.level), block.level)
+        places = coarse.by_place(*span)
+        c_points = restriction.correction(block.points[0], places, meter.transfer(block.level), block.level)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
     carried = coarse.records if records else ()
-    depth = np.maximum(block.depth, coarse.depths(*span)) + calls_of_first(meter.batches, len(block.depth))
+    depth = after_first(np.maximum(block.depth, coarse.depths(*span)), meter.batches)
     records_now = block.records + carried + tuple(meter.records)
     return replace(block, points=points, depth=depth, records=records_now, arrived=None, settled=None)
 
@@ -278,7 +291,7 @@ def interpolate(
     with meter.stage("F-relaxation", level, first):
         states = f_relaxation(meter, rows, counts, None, first, level)
     carried = coarse.records if records else ()
-    depth = coarse.depths(first, first + counts[0]) + calls_of_first(meter.batches, counts[0])
+    depth = after_first(coarse.depths(first, first + counts[0]), meter.batches)
     return Block(level, first, states, None, depth, carried + tuple(meter.records))
 
 
@@ -291,7 +304,7 @@ def restore(phi: Phi, c_points: Array, first: int, points: int, m: int, cycle: i
     counts = place_counts(points, m)
     with meter.stage("F-relaxation", 0, first):
         states = f_relaxation(meter, c_points, counts, None, first, 0)
-    chain, records = depth + calls_of_first(meter.batches, counts[0]), tuple(meter.records)
+    chain, records = after_first(np.full(counts[0], depth), meter.batches), tuple(meter.records)
     if report:
         return Block(0, first, states, None, chain, settled=Settled(np.zeros(0), int(chain.max()), records))
     return Block(0, first, states, None, chain, records)
@@ -338,7 +351,7 @@ def join(settled: Sequence[Settled]) -> Settled:
 def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int) -> Block:
     """Solve the coarsest level serially."""
     u, _, stepped, depth, records = _assemble(pieces, steps)
-    rhs = restriction.coarse_rhs(u, stepped)
+    (rhs,) = restriction.coarse_rhs(u, stepped)
     meter = Meter(phi, cycle)
     with meter.stage("coarse solve", level, 0):
         w = restriction.serial_solve(meter, u, rhs, level)

@@ -1,12 +1,13 @@
 """The models against the paper's own code, finite differences and plain loops."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.models import MLP, AllExamples, CappedRate, ConstantRate, GradientDescent, Repeat, Serial
+from daskmgrit.models import MLP, AllExamples, CappedRate, ConstantRate, GradientDescent, Repeat, Serial, mlp, workspace
 from daskmgrit.problems import PROBLEMS, SOLVERS, adder, digits, xor
 
 
@@ -195,3 +196,96 @@ def test_adder_iterations(solver, cycle):
     problem = adder()
     result = dm.MGRIT(problem.propagator(solver), 100, cycle=cycle).solve(problem.w0)
     assert result.iterations == 6
+
+
+SMALL = [
+    ([3, 4, 1], {}, 4),
+    ([2, 3], {"output": "linear", "bias": True}, 5),
+    ([3, 4, 3], {"hidden": "tanh", "loss": "cross_entropy", "bias": True, "reduction": "mean"}, 6),
+    ([2, 3, 2, 1], {"hidden": "tanh", "output": "tanh"}, 1),
+    ([1, 1], {"bias": True}, 9),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("sizes", "options", "batch"), SMALL)
+def test_lanes(sizes, options, batch, own, dtype, monkeypatch):
+    """Small networks: a state's gradient has the same bits in any block, and is what matrix products give."""
+    rng = np.random.default_rng(5)
+    model, k = MLP(sizes, **options), 67
+    weights = rng.standard_normal((k, model.size)).astype(dtype)
+    shape = (k, batch) if own else (batch,)
+    x, y = (rng.random((*shape, n)).astype(dtype) for n in (sizes[0], sizes[-1]))
+    whole = model.gradient(weights, x, y)
+    assert whole.dtype == dtype
+    # Examples of another type make no difference to that of the result.
+    for other in (np.float32, np.float64):
+        again = model.gradient(weights, x.astype(other), y.astype(other))
+        assert again.dtype == dtype
+        np.testing.assert_allclose(again, whole, rtol=1e-4, atol=1e-5)
+    for lo, hi in [(0, 1), (66, 67), (3, 5), (10, 27), (1, 67)]:
+        mine = (x[lo:hi], y[lo:hi]) if own else (x, y)
+        assert np.array_equal(model.gradient(weights[lo:hi], *mine), whole[lo:hi])
+    stepped = np.empty_like(weights)
+    model.descend(weights, x, y, 0.25, stepped)
+    scale = np.abs(whole).max()
+    np.testing.assert_allclose(
+        stepped, weights - dtype(0.25) * whole, rtol=0, atol=4 * np.finfo(dtype).eps * (4 + scale)
+    )
+    monkeypatch.setattr(mlp, "LANES", 0)
+    np.testing.assert_allclose(model.gradient(weights, x, y), whole, rtol=0, atol=50 * np.finfo(dtype).eps * scale)
+    again = model.gradient(weights, x.astype(float), y.astype(float))
+    assert again.dtype == dtype
+    np.testing.assert_allclose(again, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_sigmoids_of_large_and_of_no_numbers(limit, monkeypatch, recwarn):
+    monkeypatch.setattr(mlp, "LANES", limit)
+    model, x, y = MLP([2, 2, 1]), np.array([[1.0, 1.0]]), np.array([[1.0]])
+    assert np.array_equal(model.gradient(np.full((1, 6), -1e4), x, y), np.zeros((1, 6)))
+    found = model.gradient(np.stack([np.full(6, np.nan), np.ones(6)]), x, y)
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1]).all()
+    assert not recwarn.list
+
+
+def test_lanes_of_several_threads():
+    model, k = MLP([3, 4, 1]), 200
+    x, y = xor().x, xor().y
+    blocks = [np.random.default_rng(seed).standard_normal((k, model.size)) for seed in range(4)]
+    expected = [model.gradient(block, x, y) for block in blocks]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            found = pool.map(lambda block: model.gradient(block, x, y), blocks)
+            assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_a_thread_keeps_so_many_things_and_no_more():
+    made = []
+
+    def make():
+        made.append(len(made))
+        return made[-1]
+
+    keys = [("test", number) for number in range(workspace.KEPT + 1)]
+    assert [workspace.kept(key, make) for key in keys] == made
+    assert workspace.kept(keys[-1], make) == len(keys) - 1
+    assert workspace.kept(keys[0], make) == len(keys)
+
+
+def test_a_subclass_with_a_gradient_of_its_own():
+    class Decaying(MLP):
+        def gradient(self, weights, x, y, out=None):
+            out = super().gradient(weights, x, y, out)
+            out += weights
+            return out
+
+    problem, index = xor(), np.arange(3)
+    weights = np.tile(problem.w0, (3, 1))
+    steps = [
+        GradientDescent(model([3, 4, 1]), problem.x, problem.y, ConstantRate(0.5), AllExamples())(weights, index, 0)
+        for model in (MLP, Decaying)
+    ]
+    np.testing.assert_allclose(steps[1], steps[0] - 0.5 * weights, rtol=1e-12)

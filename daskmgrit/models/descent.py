@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,17 @@ class Model(Protocol):
         """Return the loss gradient of each state."""
 
 
+def _own_descent(model: Model) -> Callable[..., None] | None:
+    """Return the model's ``descend``, unless it has none or a subclass has another gradient than it takes."""
+    for kind in type(model).__mro__:
+        if "descend" in vars(kind):
+            found: Callable[..., None] = model.descend  # type: ignore[attr-defined]
+            return found
+        if "gradient" in vars(kind):
+            return None
+    return None
+
+
 class GradientDescent:
     """One step of gradient descent on a block of states.
 
@@ -45,7 +56,8 @@ class GradientDescent:
     ----------
     model : MLP or alike
         Has ``gradient(weights (k, s), x, y, out (k, s))``, which puts the loss gradient into `out`, and
-        ``footprint(batch)``.
+        ``footprint(batch)``. It may have ``descend(weights, x, y, rate, out)``, which puts
+        ``weights - rate * gradient`` there.
     x : ndarray, shape (K, n_in)
         Inputs of the training examples.
     y : ndarray, shape (K, n_out)
@@ -92,6 +104,8 @@ class GradientDescent:
         self._average = bool(getattr(data, "average", False))
         self._per_step: int | None = getattr(data, "per_step", None)
         self._stages: dict[int, int] = {}
+        self._groups: dict[tuple[int, Any], int] = {}
+        self._descends: Callable[..., None] = _own_descent(model) or self._plain_descent
 
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
@@ -114,18 +128,13 @@ class GradientDescent:
 
     def _step(self, weights: Array, index: Array, level: int, plain: float | None) -> Array:
         k = len(weights)
-        sample = self.data(index[:1], level)
-        batch = len(self.x) if sample is None else sample.shape[1]
-        group = max(1, GROUP_BYTES // (self.model.footprint(batch) * weights.itemsize))
+        group = self._group(index, level, weights.dtype)
         new = np.empty(weights.shape, weights.dtype)
         if plain is None and self.stages(level) == 1:
             plain = self.rate(level)
         for start in range(0, k, group):
             rows = slice(start, min(start + group, k))
-            chosen = self.data(index[rows], level)
-            x, y = (self.x, self.y) if chosen is None else (self._take(self.x, chosen), self._take(self.y, chosen))
-            if self._average and chosen is not None:
-                x, y = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+            x, y = self._examples(index[rows], level)
             before = weights[rows]
             for repeat in range(self.repeats):
                 if repeat:
@@ -133,8 +142,27 @@ class GradientDescent:
                 if plain is None:
                     new[rows] = self._long_step(before, x, y, level)
                 else:
-                    self._descend(before, x, y, plain, new[rows])
+                    self._descends(before, x, y, plain * self._share(x), new[rows])
         return new
+
+    def _group(self, index: Array, level: int, dtype: Any) -> int:
+        """Return how many states to take at a time."""
+        group = self._groups.get((level, dtype))
+        if group is None:
+            sample = self.data(index[:1], level)
+            batch = len(self.x) if sample is None else sample.shape[1]
+            group = self._groups[level, dtype] = max(1, GROUP_BYTES // (self.model.footprint(batch) * dtype.itemsize))
+        return group
+
+    def _examples(self, index: Array, level: int) -> tuple[Array, Array]:
+        """Return the inputs and targets that steps of a level see, shared or per step."""
+        chosen = self.data(index, level)
+        if chosen is None:
+            return self.x, self.y
+        x, y = self._take(self.x, chosen), self._take(self.y, chosen)
+        if self._average:
+            return x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+        return x, y
 
     def _share(self, x: Array) -> float:
         """Factor on the gradient of a batch: of a sum over several fine steps' examples, their mean is wanted."""
@@ -142,10 +170,10 @@ class GradientDescent:
             return 1.0
         return self._per_step / x.shape[-2]
 
-    def _descend(self, before: Array, x: Array, y: Array, rate: float, new: Array) -> None:
+    def _plain_descent(self, before: Array, x: Array, y: Array, rate: float, new: Array) -> None:
         """Take one plain step, into `new`."""
         self.model.gradient(before, x, y, new)
-        new *= -new.dtype.type(rate * self._share(x))
+        new *= -new.dtype.type(rate)
         new += before
 
     def _long_step(self, before: Array, x: Array, y: Array, level: int) -> Array:

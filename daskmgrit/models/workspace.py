@@ -1,4 +1,4 @@
-"""Scratch arrays that each thread keeps and uses again.
+"""Scratch arrays, and what is made of them, that each thread keeps and uses again.
 
 Large temporaries are otherwise mapped afresh by the allocator on every call; in Dask's worker processes, which set
 MALLOC_TRIM_THRESHOLD_, that took two thirds of the time of a step.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["scratch"]
+__all__ = ["kept", "scratch"]
+
+# What kept() keeps: levels of a solve have two or three numbers of states each.
+KEPT = 128
 
 _local = threading.local()
 
@@ -36,3 +40,22 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> NDArray:
     if buffer is None or buffer.size < size:
         buffer = buffers[key] = np.empty(size, dtype)
     return buffer[:size].reshape(shape)
+
+
+def kept(key: Hashable, make: Callable[[], Any]) -> Any:
+    """Return what `make` made in this thread for this key, if that is among the last that it made; else have it made.
+
+    Parameters
+    ----------
+    key : hashable
+        Says all that the result depends on.
+    make : callable
+        Makes it.
+    """
+    made: dict[Hashable, Any] = _local.__dict__.setdefault("made", {})
+    found = made.get(key)
+    if found is None:
+        if len(made) >= KEPT:
+            del made[next(iter(made))]
+        found = made[key] = make()
+    return found
