@@ -142,4 +142,5 @@ def run_solve(
         },
         records=drive.records,
         losses=losses,
+        storage=ask.storage,
     )
