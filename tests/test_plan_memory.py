@@ -44,6 +44,10 @@ def _held(dask_worker):
     return sum(sizeof(value) for value in dask_worker.data.values())
 
 
+def _busy(dask_scheduler):
+    return sum(task.state in ("waiting", "queued", "processing") for task in dask_scheduler.tasks.values())
+
+
 def _most(dask_worker):
     return dask_worker.plugins["most-bytes"].bytes
 
@@ -56,10 +60,13 @@ def test_held_and_peak_on_a_cluster(client, storage, m, relaxation):
     def listen(iteration, residual, weights):
         # The next cycle is under way; afterwards nothing is until this returns.
         end = time.monotonic() + 30
-        while any(client.processing().values()):
+        before, now = None, []
+        # Workers hear a little later what they may forget.
+        while client.run_on_scheduler(_busy) or before != now:
             assert time.monotonic() < end, "the cycle submitted ahead did not end within 30 s"
-            time.sleep(0.05)
-        held.append(list(client.run(_held).values()))
+            time.sleep(0.2)
+            before, now = now, list(client.run(_held).values())
+        held.append(now)
 
     w0 = np.linspace(1, 2, WEIGHTS)
     client.register_plugin(Most())
