@@ -68,6 +68,7 @@ def _summary(task: Problem, solver: str, mgrit: MGRIT, result: Result) -> dict[s
         "tol": result.tol,
         "dtype": result.final.dtype.name,
         "chunks": result.weights.numblocks[0],
+        "storage": result.storage,
         "coarsening": [level.coarsening for level in mgrit.hierarchy.levels[:-1]],
         "tasks": result.tasks,
         "seconds": result.timings["total"],

@@ -51,6 +51,8 @@ class Result:
     timings : dict
         Seconds: ``total``, ``setup`` (up to the first cycle), ``cycles`` (list), and ``phi`` (list by level, summed
         over workers).
+    storage : str
+        ``"full"`` or ``"c-points"``, as it was asked for or was with the checkpoint.
     losses : list of float
         What :class:`daskmgrit.Settled` measured of the final weights, that of the initial guess first; empty without.
     records : list of Record
@@ -73,6 +75,7 @@ class Result:
     timings: dict[str, Any] = field(repr=False)
     records: list[Record] = field(repr=False)
     losses: list[float] = field(default_factory=list)
+    storage: str = "full"
 
     @property
     def convergence_factor(self) -> float:

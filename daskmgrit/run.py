@@ -138,4 +138,5 @@ def run_solve(
         },
         records=drive.records,
         losses=losses,
+        storage=ask.storage,
     )

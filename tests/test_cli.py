@@ -31,6 +31,7 @@ FIELDS = {
     "phi_evaluations",
     "critical_path",
     "tasks",
+    "storage",
     "seconds",
 }
 
@@ -59,6 +60,16 @@ def test_summary_for_a_person():
     assert out.exit_code == 0
     for words in ("converged", "convergence factor", "Phi evaluations", "test accuracy", "largest error", "serial"):
         assert words in out.stdout
+
+
+def test_json_says_what_storage_it_was(tmp_path):
+    for storage in ("full", "c-points"):
+        out = call(
+            "xor", "--steps", "60", "--maxiter", "1", "--storage", storage, "--checkpoint", tmp_path / storage, "--json"
+        )
+        assert json.loads(out.stdout)["storage"] == storage
+    out = call("xor", "--steps", "60", "--maxiter", "2", "--checkpoint", tmp_path / "c-points", "--resume", "--json")
+    assert json.loads(out.stdout)["storage"] == "c-points"
 
 
 def test_not_converged_is_status_1():

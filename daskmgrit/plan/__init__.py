@@ -3,7 +3,8 @@
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.replay import Replay, replay
-from daskmgrit.plan.search import Plan, Planner
+from daskmgrit.plan.search import Planner
+from daskmgrit.plan.setting import Plan
 from daskmgrit.plan.trace import Trace, trace
 from daskmgrit.plan.waves import Prediction, predict
 

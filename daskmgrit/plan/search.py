@@ -1,81 +1,37 @@
-"""The best coarsening, cycle and chunks for a cluster, and how many workers MGRIT needs to pay."""
+"""The best coarsening, cycle, chunks and number of workers within a cluster, and how many workers MGRIT needs to pay.
+
+What is searched for P workers is all that is searched for fewer, and more: each way to solve has a least number of
+workers, and numbers of chunks do not follow from P. So the best for P is never worse than the best for fewer.
+"""
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from daskmgrit.hierarchy import Hierarchy, build_hierarchy
-from daskmgrit.layout import Layout
+from daskmgrit.layout import Layout, most_chunks
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.waves import Prediction, predict
-from daskmgrit.planning import most_chunks, plan_layout
+from daskmgrit.plan.setting import (
+    COARSENINGS,
+    DENSE,
+    Coarsening,
+    Plan,
+    Setting,
+    chunk_numbers,
+    worker_numbers,
+)
+from daskmgrit.plan.waves import predict
+from daskmgrit.planning import plan_layout
 
-__all__ = ["COARSENINGS", "Plan", "Planner"]
+__all__ = ["Planner"]
 
-# On level 0, and from level 1 down.
-COARSENINGS = tuple((first, rest) for first in (2, 4, 8, 16) for rest in (2, 4, 8) if rest <= first)
-
-# Tasks of a cycle up to which numbers of chunks are searched finely.
-FINE = 2000
-
-Coarsening = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One way to solve, and what it is predicted to take.
-
-    Attributes
-    ----------
-    hierarchy : Hierarchy
-        Levels and cycle.
-    coarsening : tuple of int
-        Factor of each level, the last repeating.
-    layout : Layout
-        How the levels are cut.
-    beside : bool
-        Whether ``Phi_c(v)`` has tasks of its own.
-    machine : Machine
-        The cluster.
-    iterations : float
-        Cycles that it is taken to need.
-    prediction : Prediction
-        What a cycle takes.
-    serial : float
-        Seconds of serial training.
-    """
-
-    hierarchy: Hierarchy
-    coarsening: Coarsening
-    layout: Layout
-    beside: bool
-    machine: Machine
-    iterations: float
-    prediction: Prediction
-    serial: float
-
-    @property
-    def chunks(self) -> int:
-        """Chunks of level 0."""
-        return len(self.layout.levels[0]) if self.layout.levels else 1
-
-    @property
-    def seconds(self) -> float:
-        """Predicted seconds of the solve."""
-        return self.prediction.total(self.iterations)
-
-    @property
-    def speedup(self) -> float:
-        """Serial seconds over predicted ones."""
-        return self.serial / self.seconds
-
-    @property
-    def efficiency(self) -> float:
-        """Speedup per worker thread."""
-        return self.speedup / self.machine.slots
+# Beyond that, settings whose numbers of chunks are within a factor of two take about as many times their bound.
+ALIKE = 0.85
 
 
 @dataclass
@@ -102,6 +58,9 @@ class Planner:
         Levels are added while the coarsest has more steps.
     chunks : int, optional
         Chunks of level 0, one per thread at most; by default the best number.
+    storage : callable, optional
+        ``storage(hierarchy, layout, machine) -> str | None``, the storage with which a setting fits into the workers'
+        memory. Where none fits, all count.
     """
 
     steps: int
@@ -113,11 +72,19 @@ class Planner:
     relaxation: str | Sequence[str] = "FCF"
     min_coarse: int = 10
     chunks: int | None = None
+    storage: Callable[[Hierarchy, Layout, Machine], str | None] | None = None
 
     def __post_init__(self) -> None:
         self._known: dict[object, float] = {}
         self._hierarchies: dict[tuple[Coarsening, str], Hierarchy] = {}
-        self._best: dict[Machine, list[Plan]] = {}
+        self._plans: dict[Setting, Plan] = {}
+        self._bounds: dict[Setting, tuple[float, float]] = {}
+        self._layouts: dict[object, tuple[Layout, bool]] = {}
+        self._storages: dict[object, str | None] = {}
+        self._chunks: dict[Coarsening, list[int]] = {}
+        self._best: dict[Machine, Plan] = {}
+        # What settings take, over their bound; by coarsening, cycle and whether threads are spared, and by chunks.
+        self._beyond: dict[tuple[Coarsening, str, bool], dict[int, float]] = {}
         self.coarsenings = [m for m in self.coarsenings if m[0] <= self.steps]
         if not self.coarsenings:
             raise ValueError(f"steps={self.steps} is below every coarsening factor: there is nothing to coarsen")
@@ -139,109 +106,195 @@ class Planner:
     def plan(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None = None) -> Plan:
         """Predict one way to solve; by default with the chunks that the solve itself would choose."""
         hierarchy, cost = self.hierarchy(coarsening, cycle), self.cost(coarsening)
-        threads = [machine.threads] * machine.workers
-        # Where cores are shared, so is what tasks cost.
-        hosts = 1 if machine.cores else machine.workers
-        layout, beside = plan_layout(
-            hierarchy, chunks, threads, "distributed", cost.call + cost.state, self.row_bytes, hosts=hosts
-        )
+        layout, beside = self.layout(coarsening, cycle, machine, chunks)
         prediction = predict(hierarchy, layout, beside, machine, cost, self.row_bytes, self._known)
         iterations = self.iterations(coarsening, cycle)
         return Plan(hierarchy, coarsening, layout, beside, machine, iterations, prediction, cost.serial(self.steps))
 
-    def least_seconds(self, coarsening: Coarsening, cycle: str, machine: Machine) -> float:
-        """Return a time that a way to solve cannot beat: its Phi shared out evenly, or its chain of Phi and tasks."""
-        hierarchy, cost = self.hierarchy(coarsening, cycle), self.cost(coarsening)
-        work = chain = 0.0
-        for number, level in enumerate(hierarchy.levels[:-1]):
+    def layout(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None) -> tuple[Layout, bool]:
+        """Return how the solve cuts the levels, and whether ``Phi_c(v)`` has tasks of its own."""
+        # It is the same for all cycles and overheads.
+        name = (coarsening, machine.workers, machine.threads, machine.cores, chunks)
+        if name not in self._layouts:
+            cost = self.cost(coarsening)
+            # Where cores are shared, so is what tasks cost.
+            hosts = 1 if machine.cores else machine.workers
+            self._layouts[name] = plan_layout(
+                self.hierarchy(coarsening, cycle),
+                chunks,
+                [machine.threads] * machine.workers,
+                "distributed",
+                cost.call + cost.state,
+                self.row_bytes,
+                hosts=hosts,
+            )
+        return self._layouts[name]
+
+    # -- what is tried ---------------------------------------------------------------------------------------------
+
+    def _settings(self, machine: Machine) -> list[tuple[float, Setting]]:
+        """Return all ways to solve on these workers or fewer, with a time that each cannot beat.
+
+        The likely ones come first: they save looking at most of the others.
+        """
+        settings = []
+        for m in self.coarsenings:
+            for cycle in self.cycles:
+                if not math.isfinite(self.iterations(m, cycle)):
+                    continue
+                for chunks in self.numbers(m, machine.slots):
+                    for workers in worker_numbers(chunks, machine.threads):
+                        if workers <= machine.workers:
+                            setting = (m, cycle, replace(machine, workers=workers), chunks)
+                            phi, tasks = self._bound(*setting)
+                            settings.append((phi + tasks, max(phi, tasks), setting))
+        if not settings:
+            raise ValueError("none of these coarsening factors and cycles converges: give iterations, or other steps")
+        settings.sort(key=itemgetter(0))
+        return [(bound, setting) for _, bound, setting in settings]
+
+    def numbers(self, coarsening: Coarsening, slots: int) -> list[int]:
+        """Return the numbers of chunks to try, one per thread at most."""
+        if self.chunks is not None and self.chunks <= slots:
+            return [self.chunks]
+        if coarsening not in self._chunks:
+            self._chunks[coarsening] = chunk_numbers(self.hierarchy(coarsening, "V"))
+        numbers = self._chunks[coarsening]
+        return numbers[: bisect.bisect_right(numbers, slots)]
+
+    def _bound(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> tuple[float, float]:
+        """Return times that a setting cannot beat: Phi of its longest chunk, and the scheduler's for level 0."""
+        name = (coarsening, cycle, machine, chunks)
+        if name not in self._bounds:
+            hierarchy, cost = self.hierarchy(coarsening, cycle), self.cost(coarsening)
+            spent = 0.0
+            for number, level in enumerate(hierarchy.levels[:-1]):
+                visits = number + 1 if cycle == "F" and number else 1
+                each = visits * (1 + level.nu) * cost.of_level(number)
+                if number:
+                    chain = (level.coarsening - 1) * (cost.call + cost.state)
+                    spent += each * max(chain, level.steps / chunks * cost.state)
+                else:
+                    longest = math.ceil(level.steps // level.coarsening / chunks)
+                    spent += each * (level.coarsening * (cost.call + longest * cost.state) - cost.state)
+            last = hierarchy.last
+            spent += hierarchy[last].steps * cost.of_level(last) * (cost.call + cost.state)
+            spent += 2 * machine.latency + machine.scheduler + machine.worker
+            nu, edges = hierarchy[0].nu, min(chunks, machine.workers) - 1
+            tasks = (2 + nu) * chunks + (1 + nu) * edges if chunks > 1 else 1
+            cycles = self.iterations(coarsening, cycle)
+            self._bounds[name] = cycles * spent, cycles * tasks * machine.scheduler
+        return self._bounds[name]
+
+    def _busy(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> float:
+        """Return the least time that the scheduler spends on tasks."""
+        hierarchy, tasks = self.hierarchy(coarsening, cycle), 0
+        layout, beside = self.layout(coarsening, cycle, machine, chunks)
+        for number, level in enumerate(layout.levels):
             visits = number + 1 if cycle == "F" and number else 1
-            each = (1 + level.nu) * cost.of_level(number)
-            work += visits * each * level.steps * cost.state
-            chain += visits * each * (level.coarsening - (number > 0)) * (cost.call + cost.state)
-        last = hierarchy.last
-        work_last = hierarchy[last].steps * cost.of_level(last) * (cost.call + cost.state)
-        overhead = 2 * machine.latency + machine.scheduler + machine.worker
-        return self.iterations(coarsening, cycle) * (max(work / machine.slots, chain) + work_last + overhead)
+            edges, sweeps = len(set(level.owners)) - 1, hierarchy[number].nu
+            tasks += visits * ((2 + sweeps + beside) * len(level) + (1 + sweeps) * edges)
+        return self.iterations(coarsening, cycle) * tasks * machine.scheduler
+
+    def _likely(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> float:
+        """Return a time that a setting of many chunks hardly beats, from what a similar one takes beyond its bound."""
+        similar = self._beyond.get((coarsening, cycle, machine.workers > chunks))
+        if chunks <= DENSE or not similar:
+            return 0.0
+        apart, near = min((max(other / chunks, chunks / other), other) for other in similar)
+        return ALIKE * similar[near] * sum(self._bound(coarsening, cycle, machine, chunks)) if apart < 2 else 0.0
+
+    def _plans_of(self, machine: Machine, most: Callable[[], float], fits: bool) -> Iterator[Plan]:
+        """Predict one setting after another that may take less than `most` seconds."""
+        for bound, setting in self._settings(machine):
+            if max(bound, self._likely(*setting)) >= most():
+                continue
+            m, cycle, part, chunks = setting
+            # With threads to spare Phi_c(v) may have tasks of its own; if not, nothing differs.
+            if part.threads == 1 and part.workers > chunks and not self.layout(*setting)[1]:
+                continue
+            if self._busy(*setting) >= most():
+                continue
+            if fits and not self.storage_of(*setting):
+                continue
+            if setting not in self._plans:
+                self._plans[setting] = plan = self.plan(*setting)
+                similar = self._beyond.setdefault((m, cycle, part.workers > chunks), {})
+                similar[chunks] = plan.seconds / sum(self._bound(*setting))
+            yield self._plans[setting]
+
+    def storage_of(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> str | None:
+        """Return the storage with which a setting fits into the workers' memory, "full" if that is not known."""
+        if self.storage is None:
+            return "full"
+        name = (coarsening, machine.workers, machine.threads, chunks)
+        if name not in self._storages:
+            layout, _ = self.layout(coarsening, cycle, machine, chunks)
+            self._storages[name] = self.storage(self.hierarchy(coarsening, cycle), layout, machine)
+        return self._storages[name]
+
+    def phi_seconds(self, plan: Plan, chunks: int | None = None) -> float:
+        """Return what Phi alone takes, one after another, on a plan's longest chunk; or with so many chunks."""
+        return self._bound(plan.coarsening, plan.hierarchy.cycle, plan.machine, chunks or plan.chunks)[0]
+
+    # -- answers ---------------------------------------------------------------------------------------------------
 
     def best(self, machine: Machine) -> Plan:
-        """Return the best plan for a cluster.
+        """Return the best plan for a cluster or a part of it.
 
         Raises
         ------
         ValueError
             If nothing converges.
         """
-        return self.candidates(machine)[0]
-
-    def candidates(self, machine: Machine) -> list[Plan]:
-        """Return the best plans for a cluster, a few that are near to each other, the best first.
-
-        Raises
-        ------
-        ValueError
-            If nothing converges.
-        """
-        if machine in self._best:
-            return self._best[machine]
-        chunks = None if self.chunks is None else min(self.chunks, machine.slots)
-        bounds = sorted(
-            (self.least_seconds(m, cycle, machine), cycle == "F", m) for m in self.coarsenings for cycle in self.cycles
-        )
-        found: list[Plan] = []
-        for bound, is_f, m in bounds:
-            if not math.isfinite(bound) or (found and bound >= min(plan.seconds for plan in found)):
-                continue
-            found.append(self.plan(m, "F" if is_f else "V", machine, chunks))
-        if not found:
-            raise ValueError("none of these coarsening factors and cycles converges: give iterations, or other steps")
-        found.sort(key=lambda plan: plan.seconds)
-        # What the solve would choose itself is near the best number of chunks; look around it where it matters.
-        tuned = [self._tune(plan) for plan in found[: 6 if found[0].prediction.tasks <= FINE else 3]]
-        self._best[machine] = sorted(tuned, key=lambda plan: plan.seconds)
+        if machine not in self._best:
+            self._best[machine] = self.candidates(machine)[0]
         return self._best[machine]
 
-    def _tune(self, plan: Plan) -> Plan:
-        """Try more and fewer chunks, of equal length, as long as it helps."""
-        if self.chunks is not None:
-            return plan
-        size = plan.hierarchy[0]
-        most = min(plan.machine.slots, most_chunks(plan.hierarchy))
-        intervals = math.ceil(size.steps / size.coarsening)
-        best = plan
-        # Small graphs cost little to look at, and there a few chunks more or less show.
-        for factor in (0.5, 2.0, 0.8, 1.25) if plan.prediction.tasks <= FINE else (0.5, 2.0):
-            while True:
-                wanted = max(1, min(most, round(factor * best.chunks)))
-                chunks = min(most, math.ceil(intervals / math.ceil(intervals / wanted)))
-                if chunks == best.chunks:
-                    break
-                tried = self.plan(plan.coarsening, plan.hierarchy.cycle, plan.machine, chunks)
-                if tried.seconds >= best.seconds:
-                    break
-                best = tried
-        return best
+    def candidates(self, machine: Machine, within: float = 1.0) -> list[Plan]:
+        """Return the plans for a cluster, or a part of it, up to `within` times as long as the best, the best first.
 
-    def break_even(self, machine: Machine) -> int | None:
+        Raises
+        ------
+        ValueError
+            If nothing converges.
+        """
+        for fits in (True, False):
+            found: list[Plan] = []
+            least = math.inf
+            for plan in self._plans_of(machine, lambda: within * least, fits):  # noqa: B023
+                found.append(plan)
+                least = min(least, plan.seconds)
+            if found:
+                break
+        return sorted((plan for plan in found if plan.seconds <= within * least), key=lambda plan: plan.seconds)
+
+    def _pays(self, machine: Machine, seconds: float, fits: bool) -> bool:
+        return any(plan.seconds < seconds for plan in self._plans_of(machine, lambda: seconds, fits))
+
+    def break_even(self, machine: Machine, scale: float = 1.0) -> int | None:
         """Return the least number of worker threads with which MGRIT beats serial training; None if none does.
 
-        Threads per worker are those of `machine`.
+        Parameters
+        ----------
+        machine : Machine
+            The cluster; break-even is in workers with so many threads.
+        scale : float
+            Seconds of a solve are so many times those predicted.
         """
+        best = self.best(machine)
+        fits, seconds = self.storage_of(*best.setting) is not None, best.serial / scale
+        # What more workers cannot be of use for.
+        chunks = max(most_chunks(self.hierarchy(m, "V")) for m in self.coarsenings)
+        most = max(worker_numbers(chunks, machine.threads))
         low, high = 0, 1
-        # No more than an F-interval each can be of use.
-        most = math.ceil(self.steps / 2 / machine.threads)
-        if all(
-            not self.least_seconds(m, cycle, replace(machine, workers=most)) < self.cost(m).serial(self.steps)
-            for m in self.coarsenings
-            for cycle in self.cycles
-        ):
-            return None
-        while (plan := self.best(replace(machine, workers=high))).speedup <= 1:
-            if high >= most or (low and plan.seconds > 0.99 * self.best(replace(machine, workers=low)).seconds):
+        while not self._pays(replace(machine, workers=high), seconds, fits):
+            if high >= most:
                 return None
             low, high = high, min(2 * high, most)
-        while high - low > max(1, low // 20):
+        while high - low > 1:
             middle = (low + high) // 2
-            if self.best(replace(machine, workers=middle)).speedup > 1:
+            if self._pays(replace(machine, workers=middle), seconds, fits):
                 high = middle
             else:
                 low = middle

@@ -13,7 +13,7 @@ import click
 from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
-from daskmgrit.plan.search import COARSENINGS
+from daskmgrit.plan.setting import COARSENINGS
 from daskmgrit.problems import PROBLEMS
 
 __all__ = ["GivenCost", "MeasuredCost"]

@@ -1,0 +1,127 @@
+"""What a solve holds on a cluster's workers, and takes at its peak.
+
+Of level 0 a solve on a cluster has two states between cycles: that of the last cycle whose residual is known, and
+that of the next, which is submitted ahead. At the peak there is a third, where the cycle after that has relaxed its
+chunks and the client does not know yet that the first may go; and coarse levels, each with values and right-hand sides.
+What tasks take while they run is an estimate: it depends on Phi, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import numpy as np
+
+from daskmgrit.hierarchy import Hierarchy
+from daskmgrit.layout import Layout
+from daskmgrit.plan.machine import Machine
+
+__all__ = ["STORAGES", "Memory", "memory_limit", "memory_of", "share", "storage_that_fits"]
+
+STORAGES = ("full", "c-points")
+# While a stage runs it has so many states for each F-interval of its chunk beside its block and its result: what Phi is
+# given and returns, the residual, what is on its way to the coarse level.
+AT_WORK = 6
+# So many states per point of it does the worker have that runs the coarse levels within one task.
+GATHERED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of states, without what Python and its packages take.
+
+    Attributes
+    ----------
+    held : int
+        Between cycles, of the worker process that holds most.
+    held_in_all : int
+        The same of all workers.
+    peak : int
+        The most that a worker process takes.
+    at_work : int
+        What of that its running tasks take, with their blocks and results: this cannot go to disk.
+    """
+
+    held: int
+    held_in_all: int
+    peak: int
+    at_work: int
+
+
+def memory_of(hierarchy: Hierarchy, layout: Layout, machine: Machine, row_bytes: int, storage: str = "full") -> Memory:
+    """Return what a solve takes on the workers of a cluster.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    layout : Layout
+        How they are cut.
+    machine : Machine
+        The workers.
+    row_bytes : int
+        Bytes of a state.
+    storage : str
+        ``"full"`` or ``"c-points"``.
+    """
+    size = hierarchy[0]
+    bounds = layout.bounds(hierarchy)
+    owners = np.array(layout.levels[0].owners if layout.levels else (0,))
+    intervals = np.diff(bounds)
+    points = (
+        np.minimum(np.array(bounds[1:]) * size.coarsening, size.steps + 1) - np.array(bounds[:-1]) * size.coarsening
+    )
+    rows = intervals if storage == "c-points" else points
+    # Where the next C-relaxation does not settle a residual on its way, what that will find is kept with each block.
+    fused = bool(layout.levels) and size.nu > 0
+    kept = rows if fused else rows + intervals
+
+    def on_workers(numbers: Any, places: Any = owners) -> np.ndarray:
+        return np.bincount(places, weights=numbers, minlength=machine.workers)
+
+    held = 2 * on_workers(kept)
+    coarse = np.zeros(machine.workers)
+    for number, level in enumerate(layout.levels[1:], start=1):
+        ends = np.minimum(np.array(level.bounds) * hierarchy[number].coarsening, hierarchy[number].steps + 1)
+        coarse += 2 * on_workers(np.diff(ends), np.array(level.owners))
+    if layout.gathered:
+        coarse[owners[len(owners) // 2]] += GATHERED * (hierarchy[layout.gathered].steps + 1)
+    running = min(machine.threads, int(np.bincount(owners).max()))
+    at_work = running * (2 * int(rows.max()) + AT_WORK * int(intervals.max()))
+    beside = running * AT_WORK * int(intervals.max())
+    peak = (held + on_workers(rows) + coarse).max() + beside
+    return Memory(int(held.max()) * row_bytes, int(held.sum()) * row_bytes, int(peak) * row_bytes, at_work * row_bytes)
+
+
+def share() -> float:
+    """Return the share of its memory limit up to which a worker of a Dask cluster keeps results out of files."""
+    import distributed  # noqa: F401  what it reads from dask.config has its defaults from there
+
+    fractions = [dask.config.get(f"distributed.worker.memory.{name}", False) for name in ("target", "spill")]
+    return min([float(fraction) for fraction in fractions if fraction], default=0.95)
+
+
+def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, Layout, Machine], str | None]:
+    """Return a function that says with which storage a setting fits into so many bytes per worker process, if any.
+
+    It fits if nothing needs to be written to files.
+    """
+
+    def storage(hierarchy: Hierarchy, layout: Layout, machine: Machine) -> str | None:
+        for name in STORAGES:
+            if memory_of(hierarchy, layout, machine, row_bytes, name).peak <= share() * limit:
+                return name
+        return None
+
+    return storage
+
+
+def memory_limit(client: Any) -> int | None:
+    """Return the least memory limit of a cluster's worker processes, None where there is none."""
+    # A scheduler that keeps the list short must be asked for all.
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [int(worker["memory_limit"]) for worker in workers if worker.get("memory_limit")]
+    return min(limits, default=None)

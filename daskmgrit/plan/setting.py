@@ -1,0 +1,118 @@
+"""A way to solve: which there are, and what one is predicted to take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from daskmgrit.hierarchy import Hierarchy
+from daskmgrit.layout import Layout
+from daskmgrit.plan.machine import Machine
+from daskmgrit.plan.waves import Prediction
+
+__all__ = ["COARSENINGS", "DENSE", "Coarsening", "Plan", "Setting", "chunk_numbers", "worker_numbers"]
+
+# On level 0, and from level 1 down.
+COARSENINGS = tuple((first, rest) for first in (2, 4, 8, 16) for rest in (2, 4, 8) if rest <= first)
+
+# All numbers of chunks up to this are tried; beyond, round ones.
+DENSE = 128
+
+Coarsening = tuple[int, ...]
+# Coarsening, cycle, workers, chunks.
+Setting = tuple[Coarsening, str, Machine, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way to solve, and what it is predicted to take.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+        Levels and cycle.
+    coarsening : tuple of int
+        Factor of each level, the last repeating.
+    layout : Layout
+        How the levels are cut.
+    beside : bool
+        Whether ``Phi_c(v)`` has tasks of its own.
+    machine : Machine
+        The workers that it uses.
+    iterations : float
+        Cycles that it is taken to need.
+    prediction : Prediction
+        What a cycle takes.
+    serial : float
+        Seconds of serial training.
+    """
+
+    hierarchy: Hierarchy
+    coarsening: Coarsening
+    layout: Layout
+    beside: bool
+    machine: Machine
+    iterations: float
+    prediction: Prediction
+    serial: float
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of level 0."""
+        return len(self.layout.levels[0]) if self.layout.levels else 1
+
+    @property
+    def setting(self) -> Setting:
+        """Coarsening, cycle, workers and chunks."""
+        return self.coarsening, self.hierarchy.cycle, self.machine, self.chunks
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds of the solve."""
+        return self.prediction.total(self.iterations)
+
+    @property
+    def speedup(self) -> float:
+        """Serial seconds over predicted ones."""
+        return self.serial / self.seconds
+
+    @property
+    def efficiency(self) -> float:
+        """Speedup per worker thread."""
+        return self.speedup / self.machine.slots
+
+
+def chunk_numbers(hierarchy: Hierarchy) -> list[int]:
+    """Return the numbers of chunks of level 0 that are worth trying, in their order.
+
+    A stage takes as long as its longest chunk: of the numbers for which that is as long it is the least. They do not
+    depend on how many workers there are.
+
+    Examples
+    --------
+    >>> from daskmgrit.hierarchy import build_hierarchy
+    >>> chunk_numbers(build_hierarchy(1000, 16))
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 21, 31, 32, 62, 63]
+    """
+    size = hierarchy[0]
+    whole, most = size.steps // size.coarsening, size.intervals
+    tried = (*range(1, DENSE), *_round_numbers(DENSE, most), most)
+    # The last interval may be partial, and then so short that it costs nothing to put it to another.
+    counts = {whole, math.ceil(size.steps / size.coarsening)}
+    return sorted({math.ceil(count / math.ceil(count / chunks)) for chunks in tried for count in counts} | {most})
+
+
+def worker_numbers(chunks: int, threads: int) -> set[int]:
+    """Return the numbers of workers to try: a thread for each chunk, two, and a process for each."""
+    return {math.ceil(chunks / threads), math.ceil(2 * chunks / threads), chunks}
+
+
+def _round_numbers(first: int, last: int) -> list[int]:
+    """Return round numbers in a range, a tenth apart: binary ones and decimal ones."""
+    numbers = []
+    for base, leads in ((2, [lead / 4 for lead in range(4, 8)]), (10, [1, 1.2, 1.5, 2, 3, 4, 5, 6, 8])):
+        power = 1
+        while power <= last:
+            numbers += [int(lead * power) for lead in leads]
+            power *= base
+    return sorted({number for number in numbers if first <= number <= last})

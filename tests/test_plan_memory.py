@@ -1,0 +1,178 @@
+"""What a plan says of memory, against the bytes that workers hold in real solves."""
+
+import json
+import time
+
+import dask
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import Decay
+from dask.sizeof import sizeof
+from distributed import WorkerPlugin
+
+import daskmgrit as dm
+from daskmgrit.cli import main
+from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.plan import Machine
+from daskmgrit.plan.memory import memory_limit, memory_of, share, storage_that_fits
+from daskmgrit.planning import plan_layout
+
+STEPS, WEIGHTS, CHUNKS = 256, 2000, 4
+
+
+def planned(*args, code=0):
+    run = CliRunner().invoke(main, ["plan", "--steps", "1000", "--phi-cost", "100ms", *args])
+    assert run.exit_code == code, run.output
+    return run.stdout if not code else run.stderr
+
+
+class Most(WorkerPlugin):
+    """Notes the most bytes of results that a worker ever held."""
+
+    name = "most-bytes"
+
+    def setup(self, worker):
+        self.worker, self.bytes = worker, 0
+
+    def transition(self, key, start, finish, **how):
+        if finish == "memory":
+            self.bytes = max(self.bytes, _held(self.worker))
+
+
+def _held(dask_worker):
+    return sum(sizeof(value) for value in dask_worker.data.values())
+
+
+def _busy(dask_scheduler):
+    return sum(task.state in ("waiting", "queued", "processing") for task in dask_scheduler.tasks.values())
+
+
+def _most(dask_worker):
+    return dask_worker.plugins["most-bytes"].bytes
+
+
+@pytest.mark.parametrize("storage", ["full", "c-points"])
+@pytest.mark.parametrize(("m", "relaxation"), [(2, "FCF"), (8, "FCF"), (4, "F")])
+def test_held_and_peak_on_a_cluster(client, storage, m, relaxation):
+    held = []
+
+    def listen(iteration, residual, weights):
+        # The next cycle is under way; afterwards nothing is until this returns.
+        end = time.monotonic() + 30
+        before, now = None, []
+        # Workers hear a little later what they may forget.
+        while client.run_on_scheduler(_busy) or before != now:
+            assert time.monotonic() < end, "the cycle submitted ahead did not end within 30 s"
+            time.sleep(0.2)
+            before, now = now, list(client.run(_held).values())
+        held.append(now)
+
+    w0 = np.linspace(1, 2, WEIGHTS)
+    client.register_plugin(Most())
+    try:
+        with dask.config.set({"daskmgrit.agglomerate": 2}):
+            solver = dm.MGRIT(Decay(m), STEPS, coarsening=m, relaxation=relaxation)
+            result = solver.solve(w0, tol=0, maxiter=4, chunks=CHUNKS, storage=storage, client=client, callback=listen)
+            hierarchy = build_hierarchy(STEPS, m, relaxation=relaxation)
+            layout, _ = plan_layout(hierarchy, CHUNKS, [1, 1], "distributed", 1e-3, w0.nbytes, storage == "c-points")
+        most = max(client.run(_most).values())
+    finally:
+        client.unregister_worker_plugin("most-bytes")
+    expected = memory_of(hierarchy, layout, Machine(2), w0.nbytes, storage)
+    # In mid-solve: after the first cycle and before the last.
+    assert max(held[1]) == pytest.approx(expected.held, rel=0.25)
+    assert sum(held[1]) == pytest.approx(expected.held_in_all, rel=0.25)
+    # Beside the results of tasks there is what running ones take.
+    assert 0.25 * expected.peak < most <= expected.peak
+    del result
+
+
+def test_memory_by_storage_workers_and_threads():
+    hierarchy = build_hierarchy(1000, 16)
+
+    def needed(workers, threads, chunks, storage="full"):
+        layout, _ = plan_layout(hierarchy, chunks, [threads] * workers, "distributed", 0.1, 8000)
+        return memory_of(hierarchy, layout, Machine(workers, threads), 8000, storage)
+
+    one, lean = needed(4, 1, 4), needed(4, 1, 4, "c-points")
+    assert one.held_in_all == 2 * 1001 * 8000
+    assert lean.held_in_all == 2 * 63 * 8000
+    assert lean.peak < one.peak / 3
+    assert needed(8, 1, 8).held == pytest.approx(one.held / 2, rel=0.1)
+    # Threads of a process share its memory.
+    assert needed(2, 2, 4).held == pytest.approx(2 * one.held, rel=0.05)
+    assert one.at_work < one.peak
+    # A whole cycle within one task.
+    assert needed(1, 1, 1).held >= 2 * 1001 * 8000
+
+
+def test_storage_that_fits():
+    hierarchy = build_hierarchy(1000, 16)
+    layout, _ = plan_layout(hierarchy, 4, [1] * 4, "distributed", 0.1, 8000)
+    full, lean = (memory_of(hierarchy, layout, Machine(4), 8000, name).peak for name in ("full", "c-points"))
+    for limit, storage in ((full, "full"), (lean, "c-points"), (lean / 2, None)):
+        assert storage_that_fits(int(limit / share()) + 1, 8000)(hierarchy, layout, Machine(4)) == storage
+    with dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}):
+        assert share() == 0.95
+
+
+def test_limit_of_a_cluster(client):
+    limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    assert memory_limit(client) == min(limits)
+
+
+def test_command_takes_the_limit_of_a_measured_cluster(client):
+    how = ("--measure", "--scheduler", client.scheduler.address, "--bytes", "1kB")
+    report = json.loads(planned(*how, "--json"))
+    assert (report["workers"], report["memory"]["limit"]) == (2, memory_limit(client))
+    assert report["memory"]["fits"]
+    assert f"--scheduler {client.scheduler.address}" in report["command"]
+    assert json.loads(planned(*how, "--memory", "3GB", "--json"))["memory"]["limit"] == 3 * 10**9
+
+
+def test_command_prefers_what_fits():
+    how = ("--workers", "16", "--bytes", "10MB", "--coarsening", "16,4", "--cycle", "V")
+    report = {size: json.loads(planned(*how, "--memory", size, "--json")) for size in ("16GB", "2GB", "200MB")}
+    for size, (storage, fits) in {
+        "16GB": ("full", True),
+        "2GB": ("c-points", True),
+        "200MB": ("c-points", False),
+    }.items():
+        assert (report[size]["storage"], report[size]["memory"]["fits"]) == (storage, fits)
+        assert ("--storage c-points" in report[size]["command"]) == (storage == "c-points")
+        assert ("storage='c-points'" in report[size]["python"]) == (storage == "c-points")
+    assert "with storage c-points only" in planned(*how, "--memory", "2GB")
+    assert "give workers more memory" in planned(*how, "--memory", "50MB")
+    how = ("--steps", "20000", "--workers", "16", "--bytes", "10MB", "--coarsening", "16,4", "--cycle", "V")
+    found = json.loads(planned(*how, "--memory", "4GB", "--json"))["memory"]
+    assert 16 < found["workers_needed"] < 200
+    assert f"from {found['workers_needed']} worker processes it fits" in planned(*how, "--memory", "4GB")
+    more = ("--workers", str(found["workers_needed"]))
+    assert json.loads(planned(*how, *more, "--memory", "4GB", "--json"))["memory"]["fits"]
+
+
+def test_command_takes_another_setting_where_the_best_does_not_fit():
+    how = ("--workers", "16", "--bytes", "10MB", "--json")
+    free, bound = (json.loads(planned(*how, *more)) for more in ((), ("--memory", "1500MB")))
+    assert free["memory"]["fits"] is None
+    assert bound["memory"]["fits"]
+    assert bound["memory"][bound["storage"]]["peak"] <= bound["memory"]["usable"]
+    assert bound["seconds"] >= free["seconds"]
+
+
+def test_command_leaves_memory_out():
+    assert "memory           left out" in planned("--workers", "4")
+    assert json.loads(planned("--workers", "4", "--json"))["memory"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--memory", "4GB"), "--memory needs --bytes"),
+        (("--bytes", "1MB", "--memory", "0"), "--memory 0"),
+        (("--bytes", "1MB", "--memory", "much"), "'much'"),
+    ],
+)
+def test_command_refuses(args, message):
+    assert message in planned("--workers", "4", *args, code=2)
