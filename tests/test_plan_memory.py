@@ -112,7 +112,7 @@ def test_storage_that_fits():
     layout, _ = plan_layout(hierarchy, 4, [1] * 4, "distributed", 0.1, 8000)
     full, lean = (memory_of(hierarchy, layout, Machine(4), 8000, name).peak for name in ("full", "c-points"))
     for limit, storage in ((full, "full"), (lean, "c-points"), (lean / 2, None)):
-        assert storage_that_fits(int(limit / share()) + 1, 8000)(hierarchy, layout, Machine(4)) == storage
+        assert storage_that_fits(int(limit / share()) + 1, 8000)(hierarchy, layout, Machine(4), False) == storage
     with dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}):
         assert share() == 0.95
 

@@ -65,7 +65,7 @@ def test_the_search_leaves_nothing_out():
         for m in search.coarsenings
         for cycle in "VF"
         for chunks in chunk_numbers(search.hierarchy(m, cycle))
-        for workers in worker_numbers(chunks, 1)
+        for workers in worker_numbers(chunks, 1, search.hierarchy(m, cycle))
         if workers <= machine.workers
     ]
     assert search.best(machine).seconds == min(plan.seconds for plan in tried)

@@ -103,6 +103,6 @@ class Exact:
             plan.chunks,
             cycles=4,
             row_bytes=row_bytes,
-            hosts=1 if machine.cores else machine.workers,
+            hosts=machine.hosts,
         )
         return replay(traced, machine, cost, row_bytes)

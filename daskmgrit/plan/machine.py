@@ -67,3 +67,8 @@ class Machine:
     def slots(self) -> int:
         """Threads of all workers."""
         return self.workers * self.threads
+
+    @property
+    def hosts(self) -> int:
+        """Machines that see to their own tasks: where cores are shared, so is what tasks cost."""
+        return 1 if self.cores else self.workers

@@ -51,7 +51,14 @@ class Memory:
     at_work: int
 
 
-def memory_of(hierarchy: Hierarchy, layout: Layout, machine: Machine, row_bytes: int, storage: str = "full") -> Memory:
+def memory_of(
+    hierarchy: Hierarchy,
+    layout: Layout,
+    machine: Machine,
+    row_bytes: int,
+    storage: str = "full",
+    apart: bool = False,
+) -> Memory:
     """Return what a solve takes on the workers of a cluster.
 
     Parameters
@@ -66,6 +73,8 @@ def memory_of(hierarchy: Hierarchy, layout: Layout, machine: Machine, row_bytes:
         Bytes of a state.
     storage : str
         ``"full"`` or ``"c-points"``.
+    apart : bool
+        Whether residuals are settled by tasks of their own (:func:`daskmgrit.planning.settles_apart`).
     """
     size = hierarchy[0]
     bounds = layout.bounds(hierarchy)
@@ -76,7 +85,7 @@ def memory_of(hierarchy: Hierarchy, layout: Layout, machine: Machine, row_bytes:
     )
     rows = intervals if storage == "c-points" else points
     # Where the next C-relaxation does not settle a residual on its way, what that will find is kept with each block.
-    fused = bool(layout.levels) and size.nu > 0
+    fused = bool(layout.levels) and size.nu > 0 and not apart
     kept = rows if fused else rows + intervals
 
     def on_workers(numbers: Any, places: Any = owners) -> np.ndarray:
@@ -104,15 +113,15 @@ def share() -> float:
     return min([float(fraction) for fraction in fractions if fraction], default=0.95)
 
 
-def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, Layout, Machine], str | None]:
+def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, Layout, Machine, bool], str | None]:
     """Return a function that says with which storage a setting fits into so many bytes per worker process, if any.
 
     It fits if nothing needs to be written to files.
     """
 
-    def storage(hierarchy: Hierarchy, layout: Layout, machine: Machine) -> str | None:
+    def storage(hierarchy: Hierarchy, layout: Layout, machine: Machine, apart: bool) -> str | None:
         for name in STORAGES:
-            if memory_of(hierarchy, layout, machine, row_bytes, name).peak <= share() * limit:
+            if memory_of(hierarchy, layout, machine, row_bytes, name, apart).peak <= share() * limit:
                 return name
         return None
 

@@ -102,8 +102,9 @@ def _memory_and_options(
     memory: dict[str, Any] | None = None
     storage = "full"
     if planner.row_bytes:
+        apart = planner.settles_apart(*used.setting)
         needed = {
-            name: asdict(memory_of(used.hierarchy, used.layout, used.machine, planner.row_bytes, name))
+            name: asdict(memory_of(used.hierarchy, used.layout, used.machine, planner.row_bytes, name, apart))
             for name in STORAGES
         }
         fits = planner.storage_of(*plan.setting)
@@ -146,7 +147,7 @@ def _workers_that_fit(plan: Plan, planner: Planner) -> int | None:
     found = [
         workers
         for chunks in planner.numbers(plan.coarsening, plan.hierarchy[0].intervals)
-        for workers in worker_numbers(chunks, plan.machine.threads)
+        for workers in worker_numbers(chunks, plan.machine.threads, plan.hierarchy)
         if workers > plan.machine.workers
         and planner.storage_of(plan.coarsening, plan.hierarchy.cycle, replace(plan.machine, workers=workers), chunks)
     ]

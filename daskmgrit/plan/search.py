@@ -23,10 +23,11 @@ from daskmgrit.plan.setting import (
     Plan,
     Setting,
     chunk_numbers,
+    fits_threads,
     worker_numbers,
 )
 from daskmgrit.plan.waves import predict
-from daskmgrit.planning import plan_layout
+from daskmgrit.planning import plan_layout, settles_apart
 
 __all__ = ["Planner"]
 
@@ -59,8 +60,8 @@ class Planner:
     chunks : int, optional
         Chunks of level 0, one per thread at most; by default the best number.
     storage : callable, optional
-        ``storage(hierarchy, layout, machine) -> str | None``, the storage with which a setting fits into the workers'
-        memory. Where none fits, all count.
+        ``storage(hierarchy, layout, machine, apart) -> str | None``, with `apart` from :meth:`settles_apart`: the
+        storage with which a setting fits into the workers' memory. Where none fits, all count.
     """
 
     steps: int
@@ -72,7 +73,7 @@ class Planner:
     relaxation: str | Sequence[str] = "FCF"
     min_coarse: int = 10
     chunks: int | None = None
-    storage: Callable[[Hierarchy, Layout, Machine], str | None] | None = None
+    storage: Callable[[Hierarchy, Layout, Machine, bool], str | None] | None = None
 
     def __post_init__(self) -> None:
         self._known: dict[object, float] = {}
@@ -117,8 +118,6 @@ class Planner:
         name = (coarsening, machine.workers, machine.threads, machine.cores, chunks)
         if name not in self._layouts:
             cost = self.cost(coarsening)
-            # Where cores are shared, so is what tasks cost.
-            hosts = 1 if machine.cores else machine.workers
             self._layouts[name] = plan_layout(
                 self.hierarchy(coarsening, cycle),
                 chunks,
@@ -126,7 +125,7 @@ class Planner:
                 "distributed",
                 cost.call + cost.state,
                 self.row_bytes,
-                hosts=hosts,
+                hosts=machine.hosts,
             )
         return self._layouts[name]
 
@@ -143,7 +142,7 @@ class Planner:
                 if not math.isfinite(self.iterations(m, cycle)):
                     continue
                 for chunks in self.numbers(m, machine.slots):
-                    for workers in worker_numbers(chunks, machine.threads):
+                    for workers in worker_numbers(chunks, machine.threads, self.hierarchy(m, cycle)):
                         if workers <= machine.workers:
                             setting = (m, cycle, replace(machine, workers=workers), chunks)
                             phi, tasks = self._bound(*setting)
@@ -154,13 +153,13 @@ class Planner:
         return [(bound, setting) for _, bound, setting in settings]
 
     def numbers(self, coarsening: Coarsening, slots: int) -> list[int]:
-        """Return the numbers of chunks to try, one per thread at most."""
+        """Return the numbers of chunks to try, one per thread at most and one for the last C-point."""
         if self.chunks is not None and self.chunks <= slots:
             return [self.chunks]
         if coarsening not in self._chunks:
             self._chunks[coarsening] = chunk_numbers(self.hierarchy(coarsening, "V"))
         numbers = self._chunks[coarsening]
-        return numbers[: bisect.bisect_right(numbers, slots)]
+        return numbers[: bisect.bisect_right(numbers, slots + 1)]
 
     def _bound(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> tuple[float, float]:
         """Return times that a setting cannot beat: Phi of its longest chunk, and the scheduler's for level 0."""
@@ -213,6 +212,8 @@ class Planner:
             # With threads to spare Phi_c(v) may have tasks of its own; if not, nothing differs.
             if part.threads == 1 and part.workers > chunks and not self.layout(*setting)[1]:
                 continue
+            if not fits_threads(self.hierarchy(m, cycle), self.layout(*setting)[0], part.slots):
+                continue
             if self._busy(*setting) >= most():
                 continue
             if fits and not self.storage_of(*setting):
@@ -230,8 +231,15 @@ class Planner:
         name = (coarsening, machine.workers, machine.threads, chunks)
         if name not in self._storages:
             layout, _ = self.layout(coarsening, cycle, machine, chunks)
-            self._storages[name] = self.storage(self.hierarchy(coarsening, cycle), layout, machine)
+            apart = self.settles_apart(coarsening, cycle, machine, chunks)
+            self._storages[name] = self.storage(self.hierarchy(coarsening, cycle), layout, machine, apart)
         return self._storages[name]
+
+    def settles_apart(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> bool:
+        """Whether a solve with a setting has tasks of their own for its residuals."""
+        layout, cost = self.layout(coarsening, cycle, machine, chunks)[0], self.cost(coarsening)
+        hierarchy = self.hierarchy(coarsening, cycle)
+        return settles_apart(hierarchy, layout, "distributed", cost.call + cost.state, machine.hosts)
 
     def phi_seconds(self, plan: Plan, chunks: int | None = None) -> float:
         """Return what Phi alone takes, one after another, on a plan's longest chunk; or with so many chunks."""
@@ -286,7 +294,7 @@ class Planner:
         fits, seconds = self.storage_of(*best.setting) is not None, best.serial / scale
         # What more workers cannot be of use for.
         chunks = max(most_chunks(self.hierarchy(m, "V")) for m in self.coarsenings)
-        most = max(worker_numbers(chunks, machine.threads))
+        most = max(chunks, math.ceil(2 * chunks / machine.threads))
         low, high = 0, 1
         while not self._pays(replace(machine, workers=high), seconds, fits):
             if high >= most:

@@ -10,13 +10,25 @@ from daskmgrit.layout import Layout
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.waves import Prediction
 
-__all__ = ["COARSENINGS", "DENSE", "Coarsening", "Plan", "Setting", "chunk_numbers", "worker_numbers"]
+__all__ = [
+    "COARSENINGS",
+    "DENSE",
+    "Coarsening",
+    "Plan",
+    "Setting",
+    "chunk_numbers",
+    "fits_threads",
+    "worker_numbers",
+]
 
 # On level 0, and from level 1 down.
 COARSENINGS = tuple((first, rest) for first in (2, 4, 8, 16) for rest in (2, 4, 8) if rest <= first)
 
 # All numbers of chunks up to this are tried; beyond, round ones.
 DENSE = 128
+
+# F-intervals of a chunk up to which it matters where the last C-point is.
+SHORT = 16
 
 Coarsening = tuple[int, ...]
 # Coarsening, cycle, workers, chunks.
@@ -93,18 +105,41 @@ def chunk_numbers(hierarchy: Hierarchy) -> list[int]:
     >>> from daskmgrit.hierarchy import build_hierarchy
     >>> chunk_numbers(build_hierarchy(1000, 16))
     [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 21, 31, 32, 62, 63]
+    >>> chunk_numbers(build_hierarchy(96, 16))
+    [1, 2, 3, 4, 6, 7]
     """
     size = hierarchy[0]
     whole, most = size.steps // size.coarsening, size.intervals
     tried = (*range(1, DENSE), *_round_numbers(DENSE, most), most)
     # The last interval may be partial, and then so short that it costs nothing to put it to another.
     counts = {whole, math.ceil(size.steps / size.coarsening)}
-    return sorted({math.ceil(count / math.ceil(count / chunks)) for chunks in tried for count in counts} | {most})
+    found = {math.ceil(count / math.ceil(count / chunks)) for chunks in tried for count in counts} | {most}
+    found |= {chunks + 1 for chunks in found if chunks < most and _may_be_alone(hierarchy, chunks + 1)}
+    return sorted(found)
 
 
-def worker_numbers(chunks: int, threads: int) -> set[int]:
-    """Return the numbers of workers to try: a thread for each chunk, two, and a process for each."""
-    return {math.ceil(chunks / threads), math.ceil(2 * chunks / threads), chunks}
+def worker_numbers(chunks: int, threads: int, hierarchy: Hierarchy) -> set[int]:
+    """Return the numbers of workers to try: a thread for each chunk, two, and a process for each.
+
+    A last C-point alone needs no thread of its own.
+    """
+    fewer = {math.ceil((chunks - 1) / threads)} if _may_be_alone(hierarchy, chunks) else set()
+    return {math.ceil(chunks / threads), math.ceil(2 * chunks / threads), chunks} | fewer
+
+
+def _may_be_alone(hierarchy: Hierarchy, chunks: int) -> bool:
+    """Whether one of so many chunks may be the last C-point, and the others are so short that its Phi matters."""
+    size = hierarchy[0]
+    return chunks > 2 and size.steps % size.coarsening == 0 and size.steps // size.coarsening <= SHORT * (chunks - 1)
+
+
+def fits_threads(hierarchy: Hierarchy, layout: Layout, slots: int) -> bool:
+    """Whether there is a thread for each chunk; a last C-point alone shares that of the first chunk."""
+    if not layout.levels or len(layout.levels[0]) <= slots:
+        return True
+    level = layout.levels[0]
+    shares = _may_be_alone(hierarchy, len(level)) and level.bounds[-1] - level.bounds[-2] == 1
+    return len(level) == slots + 1 and shares and level.owners[-1] == level.owners[0]
 
 
 def _round_numbers(first: int, last: int) -> list[int]:

@@ -335,7 +335,7 @@ def predict(
     hierarchy : Hierarchy
         The levels and the cycle.
     layout : Layout
-        How they are cut; no more chunks than threads.
+        How they are cut; no more chunks than threads, but for a last C-point alone.
     beside : bool
         Whether ``Phi_c(v)`` has tasks of its own.
     machine : Machine
@@ -347,7 +347,6 @@ def predict(
     known : dict, optional
         Keeps what several predictions have in common.
     """
-    hosts = 1 if machine.cores else machine.workers
     ops = _Waves(hierarchy, layout, beside, machine, cost, row_bytes, {} if known is None else known)
     chunks = len(layout.levels[0]) if layout.levels else 1
     owners = np.array(layout.levels[0].owners) if layout.levels else np.zeros(1, int)
@@ -364,7 +363,7 @@ def predict(
     # What a cycle has in tasks is known after the first.
     ops.submit(0, ends[0])
     tasks, moved, counts = 0, 0.0, []
-    apart = settles_apart(hierarchy, layout, "distributed", cost.call + cost.state, hosts)
+    apart = settles_apart(hierarchy, layout, "distributed", cost.call + cost.state, machine.hosts)
     fused = bool(layout.levels) and hierarchy[0].nu > 0 and not apart
     later: list[Times] = []
     for cycle in range(1, CYCLES + 1):
