@@ -140,15 +140,15 @@ def plan_layout(
     else:
         alone = _alone(hierarchy, chunks, sum(threads), overhead, cost)
     wanted = dask.config.get("daskmgrit.agglomerate")
-    if wanted == "auto":
+    if wanted == "auto" and chunks > 1:
         # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
         travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
         whole = cut(hierarchy, chunks, threads, alone=alone)
-        gathered = _gathered(hierarchy, whole, overhead, cost, travel, row_bytes) if chunks > 1 else int(c_points)
+        layout = Layout(whole.levels[: _gathered(hierarchy, whole, overhead, cost, travel, row_bytes)])
     else:
-        gathered = max(int(wanted), 1 if chunks > 1 or c_points else 0)
-    layout = cut(hierarchy, chunks, threads, gathered, alone)
+        gathered = 0 if wanted == "auto" else int(wanted)
+        layout = cut(hierarchy, chunks, threads, max(gathered, 1 if chunks > 1 or c_points else 0), alone)
     beside = dask.config.get("daskmgrit.beside")
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
