@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
-from dask._task_spec import TaskRef
+from dask._task_spec import DataNode, TaskRef
 from dask.base import get_scheduler
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -97,7 +97,7 @@ class LocalExecutor:
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Return a stand-in for a value of this process."""
-        return delayed(value, name=key, traverse=False)
+        return _stand_in(key, DataNode(key, value))
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Compute the wanted tasks."""
@@ -106,7 +106,7 @@ class LocalExecutor:
 
     def fetch(self, handle: Delayed, what: str) -> Any:
         """Return a result's value."""
-        return load(self._get(dict(handle.dask), handle.key))
+        return load(handle.dask.layers[handle.key][handle.key].value)
 
     def store(self, held: int) -> Store | None:
         """Return where blocks go if a solve holds so many bytes of them, None for plain memory."""
@@ -187,7 +187,7 @@ class ClusterExecutor:
                 self._replace_lost(bounded(self.client, self.patience, self.client.nthreads))
         keys = [task.key for task in wanted]
         futures = self.client.get(seal(book.graph()), keys, sync=False)
-        return [_handle(key, future) for key, future in zip(keys, futures, strict=True)]
+        return [_stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str) -> Any:
         """Wait for a result; the wait ends also when the cluster is lost, or nothing gets on for too long."""
@@ -280,8 +280,9 @@ class ClusterExecutor:
         return dict(threads)
 
 
-def _handle(key: str, future: Any) -> Delayed:
-    return Delayed(key, HighLevelGraph({key: {key: future}}, {key: set()}))
+def _stand_in(key: str, node: Any) -> Delayed:
+    """Return what stands for a future, or for a value, in later graphs."""
+    return Delayed(key, HighLevelGraph({key: MaterializedLayer({key: node})}, {key: set()}))
 
 
 def chosen_client(client: Any = None) -> Any:
