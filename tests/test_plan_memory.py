@@ -16,7 +16,7 @@ from daskmgrit.cli import main
 from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine
 from daskmgrit.plan.memory import memory_limit, memory_of, share, storage_that_fits
-from daskmgrit.planning import plan_layout
+from daskmgrit.planning import plan_layout, settles_apart
 
 STEPS, WEIGHTS, CHUNKS = 256, 2000, 4
 
@@ -53,9 +53,11 @@ def _most(dask_worker):
 
 
 @pytest.mark.parametrize("storage", ["full", "c-points"])
-@pytest.mark.parametrize(("m", "relaxation"), [(2, "FCF"), (8, "FCF"), (4, "F")])
-def test_held_and_peak_on_a_cluster(client, storage, m, relaxation):
+@pytest.mark.parametrize(("m", "relaxation", "costly"), [(2, "FCF", 0), (8, "FCF", 0), (4, "F", 0), (2, "FCF", 1)])
+def test_held_and_peak_on_a_cluster(client, storage, m, relaxation, costly):
     held = []
+    names = ("daskmgrit.task-overhead.distributed", "daskmgrit.scheduler-overhead")
+    overheads = dict.fromkeys(names, "1ns" if costly else "1s")
 
     def listen(iteration, residual, weights):
         # The next cycle is under way; afterwards nothing is until this returns.
@@ -71,15 +73,17 @@ def test_held_and_peak_on_a_cluster(client, storage, m, relaxation):
     w0 = np.linspace(1, 2, WEIGHTS)
     client.register_plugin(Most())
     try:
-        with dask.config.set({"daskmgrit.agglomerate": 2}):
+        with dask.config.set({"daskmgrit.agglomerate": 2} | overheads):
             solver = dm.MGRIT(Decay(m), STEPS, coarsening=m, relaxation=relaxation)
             result = solver.solve(w0, tol=0, maxiter=4, chunks=CHUNKS, storage=storage, client=client, callback=listen)
             hierarchy = build_hierarchy(STEPS, m, relaxation=relaxation)
             layout, _ = plan_layout(hierarchy, CHUNKS, [1, 1], "distributed", 1e-3, w0.nbytes, storage == "c-points")
+            apart = settles_apart(hierarchy, layout, "distributed", 1e-3)
         most = max(client.run(_most).values())
     finally:
         client.unregister_worker_plugin("most-bytes")
-    expected = memory_of(hierarchy, layout, Machine(2), w0.nbytes, storage)
+    assert apart == bool(costly)
+    expected = memory_of(hierarchy, layout, Machine(2), w0.nbytes, storage, apart)
     # In mid-solve: after the first cycle and before the last.
     assert max(held[1]) == pytest.approx(expected.held, rel=0.25)
     assert sum(held[1]) == pytest.approx(expected.held_in_all, rel=0.25)
