@@ -392,6 +392,6 @@ class Drive:
         if handle is None and (handle := self._finals.get(cycle)) is None:
             builder = self._builder(cycle)
             (handle,), _ = self._submit(builder, [builder.final(state)])
-        row, records = self.executor.fetch(handle, "the final weights")
+        row, records = self.executor.fetch(handle, "the final weights", again=True)
         self.records.extend(records)
         return np.array(row)

@@ -104,7 +104,7 @@ class LocalExecutor:
         values = self._get(dict(book.graph()), [task.key for task in wanted])
         return [self.put(value, task.key) for task, value in zip(wanted, values, strict=True)]
 
-    def fetch(self, handle: Delayed, what: str) -> Any:
+    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
         """Return a result's value."""
         return load(handle.dask.layers[handle.key][handle.key].value)
 
@@ -189,11 +189,18 @@ class ClusterExecutor:
         futures = self.client.get(seal(book.graph()), keys, sync=False)
         return [_stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
-    def fetch(self, handle: Delayed, what: str) -> Any:
-        """Wait for a result; the wait ends also when the cluster is lost, or nothing gets on for too long."""
+    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+        """Wait for a result; the wait ends also when the cluster is lost, or nothing gets on for too long.
+
+        The cluster may forget it then, unless it is fetched `again`.
+        """
         future = handle.dask.layers[handle.key][handle.key]
         with self._stop.waking(future.release):
-            return self._wait(future, what)
+            value = self._wait(future, what)
+        if not again:
+            # What waits leave behind may hold the future until garbage is collected.
+            future.release()
+        return value
 
     def _wait(self, future: Any, what: str) -> Any:
         from distributed import KilledWorker

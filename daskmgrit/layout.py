@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from daskmgrit.hierarchy import Hierarchy
 
-__all__ = ["ChunkedLevel", "Layout", "cut", "most_chunks"]
+__all__ = ["ChunkedLevel", "Layout", "chunk_lengths", "cut", "even_bounds", "most_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,8 @@ def cut(
 ) -> Layout:
     """Cut the levels into chunks.
 
-    Level 0 gets `chunks` chunks, none more than a tenth larger than their mean if that can be, with bounds that coarse
-    levels share as far down as that allows: then a chunk of a coarse level needs points of one finer chunk only. Where
-    they cannot, neighbouring chunks merge.
+    Level 0 gets `chunks` chunks (:func:`even_bounds`). Where their bounds are C-points of a coarse level, too, a chunk
+    of that needs points of one finer chunk only; where not, neighbouring chunks merge.
 
     Parameters
     ----------
@@ -92,19 +93,11 @@ def cut(
     >>> [(level.bounds, level.owners) for level in layout.levels]
     [((0, 16, 34, 51), (0, 0, 1)), ((0, 8, 17, 26), (0, 0, 1)), ((0, 4, 13), (0, 0)), ((0, 2, 7), (0, 0))]
     """
-    intervals, parts = hierarchy[0].intervals - alone, chunks - alone
-    unit = 1
-    for level in range(1, hierarchy.last):
-        wider = unit * hierarchy[level].coarsening
-        count = math.ceil(intervals / wider)
-        if count < parts or math.ceil(count / parts) * wider > 1.1 * intervals / parts:
-            break
-        unit = wider
-    units = math.ceil(intervals / unit)
-    bounds = [unit * (j * units // parts) for j in range(parts)] + [intervals]
+    parts = chunks - alone
+    bounds = even_bounds(hierarchy, parts, alone, gathered)
     owners = _deal(parts, threads)
     if alone:
-        bounds.append(intervals + 1)
+        bounds.append(hierarchy[0].intervals)
         owners.append(owners[0])
     levels = [ChunkedLevel(tuple(bounds), tuple(range(0) for _ in owners), (), tuple(owners))]
     last = hierarchy.last if gathered is None else min(gathered, hierarchy.last)
@@ -128,6 +121,58 @@ def cut(
             )
         )
     return Layout(tuple(levels))
+
+
+def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False, gathered: int | None = None) -> list[int]:
+    """Return the bounds of so many chunks of level 0, in F-intervals.
+
+    They are multiples of a number of F-intervals: 1, which makes chunks equal, or what a C-point of a coarser level
+    stands for, so that coarse levels are divided likewise. Of these it is the one for which the longest chunks of all
+    levels take least together.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    parts : int
+        Number of chunks.
+    alone : bool
+        Whether the last C-point is left out.
+    gathered : int, optional
+        First level that is not cut.
+    """
+    intervals = hierarchy[0].intervals - alone
+    best, least, unit = None, math.inf, 1
+    for level in range(1, hierarchy.last + 1):
+        units = math.ceil(intervals / unit)
+        if units < parts:
+            break
+        bounds = np.append(unit * (np.arange(parts) * units // parts), intervals)
+        longest = sum(each * n for each, n, _ in chunk_lengths(hierarchy, bounds, gathered))
+        if longest <= least:
+            best, least = bounds, longest
+        if level < hierarchy.last:
+            unit *= hierarchy[level].coarsening
+    assert best is not None
+    return [int(bound) for bound in best]
+
+
+def chunk_lengths(
+    hierarchy: Hierarchy, bounds: np.ndarray, gathered: int | None = None
+) -> Iterator[tuple[float, float, int]]:
+    """Yield, for each level that is cut: Phi of a stage per F-interval, F-intervals of the longest chunk, and chunks.
+
+    The stages of a cycle do (2m + 1)/3 Phi per F-interval on average.
+    """
+    for level in range(hierarchy.last if gathered is None else min(max(gathered, 1), hierarchy.last)):
+        m = hierarchy[level].coarsening
+        if level:
+            # A bound of the finer level's intervals is a point of this one: it must be a C-point.
+            starts = bounds[:-1]
+            bounds = np.append(starts[starts % m == 0] // m, -(-bounds[-1] // m))
+        # The last interval may be partial.
+        points = np.minimum(bounds * m, hierarchy[level].steps + 1)
+        yield (2 * m + 1) / 3, float(np.diff(points).max()) / m, len(bounds) - 1
 
 
 def _deal(chunks: int, threads: Sequence[int]) -> list[int]:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dask
+import numpy as np
 from dask.utils import parse_timedelta
 
 from daskmgrit.block import Record
 from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.layout import Layout, cut, most_chunks
+from daskmgrit.layout import Layout, chunk_lengths, cut, even_bounds, most_chunks
 from daskmgrit.options import bytes_option, integer_option
 
 __all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "settles_apart", "task_overhead"]
@@ -157,16 +158,31 @@ def plan_layout(
 
 
 def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
-    """Return the number of chunks for which a stage takes least."""
+    """Return the number of chunks for which the stages of all levels take least."""
     size = hierarchy[0]
     intervals = math.ceil(size.steps / size.coarsening)
     each = (2 * size.coarsening + 1) / 3 * cost
     ideal = min(threads, intervals, max(1, int(math.sqrt(intervals * each / overhead))))
-    # Chunks that are all but equal: a little longer or shorter than the ideal.
+    # Chunks that are all but equal: a little longer or shorter than the ideal, or as long as C-points of coarser levels
+    # are apart.
     longest = math.ceil(intervals / ideal)
-    tried = [math.ceil(intervals / length) for length in range(max(1, longest - 2), longest + 3)]
-    allowed = [chunks for chunks in (*tried, ideal) if chunks <= threads]
-    return min(allowed, key=lambda chunks: math.ceil(intervals / chunks) * each + chunks * overhead)
+    lengths = set(range(max(1, longest - 2), longest + 3))
+    unit = 1
+    for level in range(1, hierarchy.last):
+        unit *= hierarchy[level].coarsening
+        lengths |= {longest // unit * unit, math.ceil(longest / unit) * unit} if unit <= 2 * longest else set()
+    counts = {math.ceil(intervals / length) for length in lengths if length} | {ideal}
+
+    def stage(chunks: int) -> float:
+        """Seconds of a stage on all levels, each in tasks of its own or, where that takes less, in one."""
+        bounds, total = np.array(even_bounds(hierarchy, chunks)), 0.0
+        for number, (phi, length, parts) in enumerate(chunk_lengths(hierarchy, bounds)):
+            apart = phi * cost * length + parts * overhead
+            together = phi * cost * hierarchy[number].intervals
+            total += min(apart, together) if number else apart
+        return total
+
+    return min(sorted(chunks for chunks in counts if chunks <= threads), key=stage)
 
 
 def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cost: float) -> bool:

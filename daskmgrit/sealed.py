@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import pickle
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import cloudpickle
@@ -54,11 +54,35 @@ def _sealed(node: Any) -> Any:
 
 
 def seal(graph: HighLevelGraph) -> HighLevelGraph:
-    """Return the graph with this package's functions, and what they are given, as bytes."""
-    layers = {}
-    for name, layer in graph.layers.items():
-        if isinstance(layer, MaterializedLayer):
-            mapping = {key: _sealed(node) for key, node in layer.items()}
-            layer = MaterializedLayer(mapping, layer.annotations, layer.collection_annotations)
-        layers[name] = layer
-    return HighLevelGraph(layers, graph.dependencies)
+    """Return the graph with this package's functions, and what they are given, as bytes.
+
+    Layers whose notes (annotations) are of the same kinds become one: to unpickle a layer for each task took the
+    scheduler longer than the tasks.
+    """
+    mappings: dict[tuple[str, ...], dict[Any, Any]] = {}
+    notes: dict[tuple[str, ...], dict[str, dict[Any, Any]]] = {}
+    for layer in graph.layers.values():
+        noted = layer.annotations or {}
+        kinds = tuple(sorted(noted))
+        mapping, kept = mappings.setdefault(kinds, {}), notes.setdefault(kinds, {kind: {} for kind in kinds})
+        for key, node in layer.items():
+            mapping[key] = _sealed(node)
+            for kind, value in noted.items():
+                kept[kind][key] = value(key) if callable(value) else value
+    layers = {
+        " ".join(("tasks", *kinds)): MaterializedLayer(
+            mapping, {kind: _by_key(values) for kind, values in notes[kinds].items()}
+        )
+        for kinds, mapping in mappings.items()
+    }
+    # Only tasks have an order.
+    return HighLevelGraph(layers, {name: set() for name in layers})
+
+
+def _by_key(values: dict[Any, Any]) -> Any:
+    """Return a note for all tasks of a layer: the value, where it is the same, else a function of the key."""
+    first = next(iter(values.values()))
+    if all(value == first for value in values.values()):
+        return first
+    # A plain one, which the scheduler knows.
+    return partial(operator.getitem, values)

@@ -36,8 +36,9 @@ class TaskBook:
         """Say on which worker a task is planned; another takes it if that one is lost."""
         if not self.workers:
             return None
+        asked = dask.get_annotations()
         note = {"workers": [self.workers[owner % len(self.workers)]], "allow_other_workers": True}
-        return dask.get_annotations() | note | ({"priority": 1} if urgent else {})
+        return asked | note | {"priority": 1 if urgent else asked.get("priority", 0)}
 
     def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int, urgent: bool = False) -> Delayed:
         """Add a task; returns a stand-in for its result that carries no graph but its own.

@@ -1,14 +1,15 @@
 """Chunks cover every level once, and their pieces fit together."""
 
 import itertools
-import math
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskmgrit.graph import chunk_points
 from daskmgrit.hierarchy import build_hierarchy
-from daskmgrit.layout import cut, most_chunks
+from daskmgrit.layout import chunk_lengths, cut, most_chunks
+from daskmgrit.planning import plan_layout
 
 
 @settings(max_examples=300, deadline=None)
@@ -53,8 +54,27 @@ def test_cut(steps, coarsening, share, threads, gathered, alone):
     if alone:
         owners = layout.levels[0].owners
         assert (sizes.pop(), owners[-1]) == (1, owners[0])
-    mean = (hierarchy[0].intervals - alone) / (chunks - alone)
-    assert max(sizes) <= max(1.1 * mean, math.ceil(mean))
+    # No longer chunks on all levels together than with equal ones on level 0.
+    count, parts = hierarchy[0].intervals - alone, chunks - alone
+    equal = [j * count // parts for j in range(parts)] + [count]
+    found = list(itertools.accumulate(sizes, initial=0))
+    assert total_length(hierarchy, found, gathered) <= total_length(hierarchy, equal, gathered) * (1 + 1e-12)
+
+
+def total_length(hierarchy, bounds, gathered):
+    return sum(phi * length for phi, length, _ in chunk_lengths(hierarchy, np.array(bounds), gathered))
+
+
+def test_chunks_of_coarse_levels_are_even():
+    """Equal chunks of 4 intervals would leave level 1 a third of the bounds with m = 3, and level 2 two chunks."""
+    hierarchy = build_hierarchy(1000, 3)
+    for chunks, longest in ((56, [6, 2, 2, 2]), (111, [4, 2, 2, 1])):
+        layout = cut(hierarchy, chunks, [chunks])
+        for level, most in zip(layout.levels, longest, strict=False):
+            assert max(b - a for a, b in itertools.pairwise(level.bounds)) == most
+    for cost, threads, chunks in ((1.0, 111, 111), (0.05, 84, 56)):
+        layout, _ = plan_layout(hierarchy, None, [threads], "distributed", cost)
+        assert len(layout.levels[0]) == chunks
 
 
 def test_chunks_are_dealt_in_proportion_to_threads():

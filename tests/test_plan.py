@@ -228,7 +228,7 @@ def test_auto_chunks_grow_with_hosts_and_divide_evenly():
     assert chunks(0.25, 64, 1) == chunks(0.25, 65, 1) == chunks(0.25, 200, 1) == 65
     assert chunks(0.25, 63, 1) == chunks(0.25, 32, 1) == 33
     # It is not worth a task where Phi is cheap, nor with one thread.
-    assert chunks(5e-3, 64, 1) == 22
+    assert chunks(5e-3, 64, 1) == 16
     assert chunks(0.25, 1, 1) == 1
     assert chunks(1e-3, 64, 16) > chunks(1e-3, 64, 1)
 

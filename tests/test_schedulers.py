@@ -253,6 +253,31 @@ def test_keys_are_unique_and_grouped(client, w0):
     assert {"relax.L0", "relax.L1", "restrict.L0", "correct.L0", "edge.L0"} <= {key_split(key) for key in seen}
 
 
+def test_a_graph_is_sent_as_few_layers(client, w0, monkeypatch):
+    """However many tasks it has; each with its worker, and with its priority."""
+    sent = []
+    original = Client.get
+
+    def noted(self, graph, keys, **how):
+        sent.append(graph)
+        return original(self, graph, keys, **how)
+
+    monkeypatch.setattr(Client, "get", noted)
+    workers = sorted(client.nthreads())
+    with dask.config.set({"daskmgrit.agglomerate": 99}), dask.annotate(retries=2):
+        dm.MGRIT(Decay(), STEPS).solve(w0, chunks=4, client=client, tol=0, maxiter=3)
+    largest = max(sent, key=len)
+    assert len(largest) > 40
+    assert len(largest.layers) <= 3
+    (layer,) = [layer for layer in largest.layers.values() if "workers" in (layer.annotations or {})]
+    notes = layer.annotations
+    assert (notes["retries"], notes["allow_other_workers"]) == (2, True)
+    for key in layer:
+        name = key.partition("-")[0]
+        assert notes["workers"](key)[0] in workers
+        assert notes["priority"](key) == (name.partition(".")[0] in ("edge", "part", "report", "residual"))
+
+
 def explodes(weights, index, level):
     if level:
         raise ZeroDivisionError

@@ -171,7 +171,7 @@ class _Recorder:
         self.events.append(Submitted(tasks))
         return [self.put(values[task.key], task.key) for task in wanted]
 
-    def fetch(self, handle: Delayed, what: str) -> Any:
+    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
         settled = get_sync(dict(handle.dask), handle.key)
         if not isinstance(settled, Settled):
             return settled
