@@ -23,7 +23,7 @@ import dask
 import daskmgrit as dm
 from benchmarks.overhead import cluster
 from daskmgrit.dashboard import history, listen, plugin
-from daskmgrit.problems import digits
+from daskmgrit.problems import adder
 
 __all__ = ["listening"]
 
@@ -77,11 +77,11 @@ def listening(pairs: int = 6, steps: int = 200, note: Any = print) -> dict[str, 
     pairs : int
         Solves with and without listening, in turn.
     steps : int
-        N, of the digits.
+        N, of the adder.
     note : callable
         Is told what is under way.
     """
-    problem = digits()
+    problem = adder()
     solver = dm.MGRIT(problem.propagator(), steps=steps)
     look = _look()
     with cluster(2) as client, dask.config.set({"daskmgrit.agglomerate": 99}), ExitStack() as stack:

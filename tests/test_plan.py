@@ -1,6 +1,7 @@
 """The replay against the graphs of real solves, the wave model against the replay, and the command."""
 
 import json
+import sys
 import time
 
 import dask
@@ -244,6 +245,24 @@ def test_command_says_that_serial_is_faster():
     assert "serial is faster" in run.stdout
     assert "assumed: 10 V-cycles or 7 F-cycles" in run.stdout
     assert "than any number" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "others"), [(("--phi-cost", "0.1"), (1, 24)), (("--phi-cost", "1", "--coarsening", "3"), (76, 120))]
+)
+def test_break_even_is_that_of_plans(options, others):
+    def report(workers):
+        return json.loads(plan("--steps", "1000", *options, "--workers", str(workers), "--json").stdout)
+
+    (even,) = {report(workers)["break_even_workers"] for workers in others}
+    assert report(even)["faster"] == "mgrit"
+    assert report(even - 1)["faster"] == "serial"
+
+
+def test_problem_whose_package_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    run = plan("--steps", "400", "--problem", "digits", "--workers", "4", code=3)
+    assert "scikit-learn" in run.stderr
 
 
 def test_command_json():

@@ -131,7 +131,8 @@ def plan(
         raise click.UsageError("--memory needs --bytes, the bytes of a state (8 per weight)")
     try:
         machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
-        if chunks is not None and chunks > machine.slots:
+        # One more may be for the last C-point.
+        if chunks is not None and chunks > machine.slots + 1:
             raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
         source: GivenCost | MeasuredCost = (
             MeasuredCost(problem, solver, steps, iterations)
@@ -156,7 +157,7 @@ def plan(
         best = exact.best(machine)
         click.echo("looking at other numbers of workers", err=True)
         found = report(best, exact, asked)
-    except ClusterError as error:
+    except (ClusterError, ImportError) as error:
         raise CannotRun(str(error)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error

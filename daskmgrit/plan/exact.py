@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass, replace
 
@@ -81,6 +82,23 @@ class Exact:
             small = plan.prediction.tasks <= MOST_TASKS
             self._known[plan.setting] = Predicted(plan, self._replay(plan) if small else None)
         return self._known[plan.setting]
+
+    def break_even(self, machine: Machine) -> int | None:
+        """Return the least number of worker threads with which MGRIT beats serial training; None if none does.
+
+        Where that is stage by stage, the replay is near; there it decides.
+        """
+        guess = self.planner.break_even(machine)
+        if guess is None:
+            return None
+
+        def pays(workers: int) -> bool:
+            best = self.best(replace(machine, workers=workers))
+            return best.seconds < best.plan.serial
+
+        tried = self.planner.workers(machine, guess // 2 + 1, 2 * guess)
+        place = bisect.bisect_left(tried, True, key=pays)
+        return tried[place] * machine.threads if place < len(tried) else None
 
     def on_all(self, best: Predicted, machine: Machine) -> Predicted:
         """Predict the same setting where the solve is given all workers of a cluster."""

@@ -49,9 +49,10 @@ def report(best: Predicted, exact: Exact, asked: Asked) -> dict[str, Any]:
     plan, planner = best.plan, exact.planner
     part, slots, seconds = plan.machine, asked.machine.slots, best.seconds
     limit = planner.limit(asked.machine)
+    if part.slots < slots:
+        limit = min(limit or slots, part.slots)
     free = planner.best(replace(asked.machine, scheduler=0.0)) if best.scheduler_busy > 0.2 or limit else plan
-    # Found stage by stage, the least time is a little off what the replay says.
-    even = planner.break_even(asked.machine, seconds / planner.best(asked.machine).seconds)
+    even = exact.break_even(asked.machine)
     whole = exact.on_all(best, asked.machine)
     return {
         "steps": plan.hierarchy[0].steps,

@@ -154,7 +154,7 @@ class Planner:
 
     def numbers(self, coarsening: Coarsening, slots: int) -> list[int]:
         """Return the numbers of chunks to try, one per thread at most and one for the last C-point."""
-        if self.chunks is not None and self.chunks <= slots:
+        if self.chunks is not None and self.chunks <= slots + 1:
             return [self.chunks]
         if coarsening not in self._chunks:
             self._chunks[coarsening] = chunk_numbers(self.hierarchy(coarsening, "V"))
@@ -265,7 +265,7 @@ class Planner:
         Raises
         ------
         ValueError
-            If nothing converges.
+            If nothing converges, or there are more chunks than threads.
         """
         for fits in (True, False):
             found: list[Plan] = []
@@ -275,23 +275,21 @@ class Planner:
                 least = min(least, plan.seconds)
             if found:
                 break
+        else:
+            # Of what is left to try, only a last C-point that is not alone has no thread.
+            raise ValueError(f"chunks={self.chunks} is more than one per thread: give at most {machine.slots}")
         return sorted((plan for plan in found if plan.seconds <= within * least), key=lambda plan: plan.seconds)
 
     def _pays(self, machine: Machine, seconds: float, fits: bool) -> bool:
         return any(plan.seconds < seconds for plan in self._plans_of(machine, lambda: seconds, fits))
 
-    def break_even(self, machine: Machine, scale: float = 1.0) -> int | None:
-        """Return the least number of worker threads with which MGRIT beats serial training; None if none does.
+    def break_even(self, machine: Machine) -> int | None:
+        """Return the least number of workers with which MGRIT beats serial training; None if none does.
 
-        Parameters
-        ----------
-        machine : Machine
-            The cluster; break-even is in workers with so many threads.
-        scale : float
-            Seconds of a solve are so many times those predicted.
+        Workers have the threads and overheads of `machine`.
         """
         best = self.best(machine)
-        fits, seconds = self.storage_of(*best.setting) is not None, best.serial / scale
+        fits, seconds = self.storage_of(*best.setting) is not None, best.serial
         # What more workers cannot be of use for.
         chunks = max(most_chunks(self.hierarchy(m, "V")) for m in self.coarsenings)
         most = max(chunks, math.ceil(2 * chunks / machine.threads))
@@ -306,7 +304,19 @@ class Planner:
                 high = middle
             else:
                 low = middle
-        return high * machine.threads
+        return high
+
+    def workers(self, machine: Machine, first: int, last: int) -> list[int]:
+        """Return the numbers of workers in a range from which there is more to try than with fewer."""
+        return sorted(
+            {
+                workers
+                for m in self.coarsenings
+                for chunks in self.numbers(m, last * machine.threads)
+                for workers in worker_numbers(chunks, machine.threads, self.hierarchy(m, "V"))
+                if first <= workers <= last
+            }
+        )
 
     def limit(self, machine: Machine) -> int | None:
         """Return the number of worker threads from which on four times as many save less than a fifth.
