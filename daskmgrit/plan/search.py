@@ -148,9 +148,15 @@ class Planner:
                             phi, tasks = self._bound(*setting)
                             settings.append((phi + tasks, max(phi, tasks), setting))
         if not settings:
+            if any(math.isfinite(self.iterations(m, cycle)) for m in self.coarsenings for cycle in self.cycles):
+                raise self._too_many_chunks(machine)
             raise ValueError("none of these coarsening factors and cycles converges: give iterations, or other steps")
         settings.sort(key=itemgetter(0))
         return [(bound, setting) for _, bound, setting in settings]
+
+    def _too_many_chunks(self, machine: Machine) -> ValueError:
+        """Return what to say where a last C-point that is not alone has no thread."""
+        return ValueError(f"chunks={self.chunks} is more than one per thread: give at most {machine.slots}")
 
     def numbers(self, coarsening: Coarsening, slots: int) -> list[int]:
         """Return the numbers of chunks to try, one per thread at most and one for the last C-point."""
@@ -276,8 +282,7 @@ class Planner:
             if found:
                 break
         else:
-            # Of what is left to try, only a last C-point that is not alone has no thread.
-            raise ValueError(f"chunks={self.chunks} is more than one per thread: give at most {machine.slots}")
+            raise self._too_many_chunks(machine)
         return sorted((plan for plan in found if plan.seconds <= within * least), key=lambda plan: plan.seconds)
 
     def _pays(self, machine: Machine, seconds: float, fits: bool) -> bool:
