@@ -94,7 +94,7 @@ def cut(
     [((0, 16, 34, 51), (0, 0, 1)), ((0, 8, 17, 26), (0, 0, 1)), ((0, 4, 13), (0, 0)), ((0, 2, 7), (0, 0))]
     """
     parts = chunks - alone
-    bounds = even_bounds(hierarchy, parts, alone, gathered)
+    bounds = even_bounds(hierarchy, parts, alone)
     owners = _deal(parts, threads)
     if alone:
         bounds.append(hierarchy[0].intervals)
@@ -123,12 +123,12 @@ def cut(
     return Layout(tuple(levels))
 
 
-def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False, gathered: int | None = None) -> list[int]:
+def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False) -> list[int]:
     """Return the bounds of so many chunks of level 0, in F-intervals.
 
     They are multiples of a number of F-intervals: 1, which makes chunks equal, or what a C-point of a coarser level
     stands for, so that coarse levels are divided likewise. Of these it is the one for which the longest chunks of all
-    levels take least together.
+    levels take least together, whichever of them are cut in the end: chunks are not to move when that is decided.
 
     Parameters
     ----------
@@ -138,8 +138,6 @@ def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False, gathered:
         Number of chunks.
     alone : bool
         Whether the last C-point is left out.
-    gathered : int, optional
-        First level that is not cut.
     """
     intervals = hierarchy[0].intervals - alone
     best, least, unit = None, math.inf, 1
@@ -148,7 +146,7 @@ def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False, gathered:
         if units < parts:
             break
         bounds = np.append(unit * (np.arange(parts) * units // parts), intervals)
-        longest = sum(each * n for each, n, _ in chunk_lengths(hierarchy, bounds, gathered))
+        longest = sum(each * n for each, n, _ in chunk_lengths(hierarchy, bounds))
         if longest <= least:
             best, least = bounds, longest
         if level < hierarchy.last:
@@ -157,14 +155,12 @@ def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False, gathered:
     return [int(bound) for bound in best]
 
 
-def chunk_lengths(
-    hierarchy: Hierarchy, bounds: np.ndarray, gathered: int | None = None
-) -> Iterator[tuple[float, float, int]]:
-    """Yield, for each level that is cut: Phi of a stage per F-interval, F-intervals of the longest chunk, and chunks.
+def chunk_lengths(hierarchy: Hierarchy, bounds: np.ndarray) -> Iterator[tuple[float, float, int]]:
+    """Yield, for each level but the coarsest: Phi of a stage per F-interval, F-intervals of the longest chunk, chunks.
 
     The stages of a cycle do (2m + 1)/3 Phi per F-interval on average.
     """
-    for level in range(hierarchy.last if gathered is None else min(max(gathered, 1), hierarchy.last)):
+    for level in range(hierarchy.last):
         m = hierarchy[level].coarsening
         if level:
             # A bound of the finer level's intervals is a point of this one: it must be a C-point.
