@@ -91,7 +91,7 @@ def cut(
     >>> from daskmgrit.hierarchy import build_hierarchy
     >>> layout = cut(build_hierarchy(100), 3, [1, 1])
     >>> [(level.bounds, level.owners) for level in layout.levels]
-    [((0, 16, 34, 51), (0, 0, 1)), ((0, 8, 17, 26), (0, 0, 1)), ((0, 4, 13), (0, 0)), ((0, 2, 7), (0, 0))]
+    [((0, 16, 32, 51), (0, 0, 1)), ((0, 8, 16, 26), (0, 0, 1)), ((0, 4, 8, 13), (0, 0, 1)), ((0, 2, 4, 7), (0, 0, 1))]
     """
     parts = chunks - alone
     bounds = even_bounds(hierarchy, parts, alone)

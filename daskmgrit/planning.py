@@ -124,8 +124,8 @@ def plan_layout(
     ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
     ...     print([len(level) for level in layout.levels])
     []
-    [6, 6]
-    [8, 8, 8, 8, 4, 3, 2]
+    [5, 5]
+    [8, 8, 8, 8, 8, 5, 3]
     """
     overhead = task_overhead(scheduler, hosts)
     if chunks is None:

@@ -248,11 +248,13 @@ def test_command_says_that_serial_is_faster():
 
 
 @pytest.mark.parametrize(
-    ("options", "others"), [(("--phi-cost", "0.1"), (1, 24)), (("--phi-cost", "1", "--coarsening", "3"), (76, 120))]
+    ("options", "others"), [(("--cycle", "F", "--coarsening", "16,8"), (1, 62)), (("--coarsening", "3"), (20, 120))]
 )
 def test_break_even_is_that_of_plans(options, others):
     def report(workers):
-        return json.loads(plan("--steps", "1000", *options, "--workers", str(workers), "--json").stdout)
+        return json.loads(
+            plan("--steps", "1000", "--phi-cost", "1", *options, "--workers", f"{workers}", "--json").stdout
+        )
 
     (even,) = {report(workers)["break_even_workers"] for workers in others}
     assert report(even)["faster"] == "mgrit"

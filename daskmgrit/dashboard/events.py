@@ -91,7 +91,7 @@ def layout_event(layout: Layout, hierarchy: Hierarchy) -> dict[str, Any]:
     >>> from daskmgrit.layout import cut
     >>> hierarchy = build_hierarchy(100)
     >>> layout_event(cut(hierarchy, 3, [1, 1]), hierarchy)
-    {'gathered': 4, 'bounds': [[0, 32, 68, 101], [0, 32, 68, 101], [0, 32, 101], [0, 32, 101]]}
+    {'gathered': 4, 'bounds': [[0, 32, 64, 101], [0, 32, 64, 101], [0, 32, 64, 101], [0, 32, 64, 101]]}
     """
     bounds, scale = [], 1
     for number, level in enumerate(layout.levels):
