@@ -18,6 +18,8 @@ __all__ = ["Exact", "Predicted"]
 MOST_TASKS = 3000
 # Stage by stage, a plan is taken to be at most so many times too long or too short, compared with another.
 NEAR = 1.1
+# By so much break-even may then be too high.
+AROUND = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +91,20 @@ class Exact:
         Where that is stage by stage, the replay is near; there it decides.
         """
         guess = self.planner.break_even(machine)
-        if guess is None:
-            return None
+        if guess is None or self.planner.best(replace(machine, workers=guess)).prediction.tasks > MOST_TASKS:
+            return guess and guess * machine.threads
 
         def pays(workers: int) -> bool:
-            best = self.best(replace(machine, workers=workers))
-            return best.seconds < best.plan.serial
+            plans = self.planner.candidates(replace(machine, workers=workers), NEAR)
+            serial = plans[0].serial
+            if not serial / NEAR < plans[0].seconds < serial * NEAR:
+                return plans[0].seconds < serial
+            return any(self.predicted(plan).seconds < serial for plan in plans)
 
-        tried = self.planner.workers(machine, guess // 2 + 1, 2 * guess)
+        # More workers may be of no use for a while.
+        tried = self.planner.workers(machine, int(guess / AROUND), 4 * guess)
         place = bisect.bisect_left(tried, True, key=pays)
-        return tried[place] * machine.threads if place < len(tried) else None
+        return (tried[place] if place < len(tried) else guess) * machine.threads
 
     def on_all(self, best: Predicted, machine: Machine) -> Predicted:
         """Predict the same setting where the solve is given all workers of a cluster."""
