@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -50,7 +51,7 @@ class _Section:
             plot.show(run)
 
 
-class _Live(DashboardComponent):
+class _Live(DashboardComponent, ABC):
     """Something that is drawn anew from time to time."""
 
     failed = False
@@ -66,8 +67,9 @@ class _Live(DashboardComponent):
                 self.failed = True
                 logger.exception("the page /mgrit cannot be drawn")
 
+    @abstractmethod
     def draw(self) -> None:
-        raise NotImplementedError
+        """Bring it up to date."""
 
 
 class _Page(_Live):
