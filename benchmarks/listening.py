@@ -22,7 +22,7 @@ import dask
 
 import daskmgrit as dm
 from benchmarks.overhead import cluster
-from daskmgrit.dashboard import history, listen, plugin
+from daskmgrit.dashboard import history, plugin, reporter
 from daskmgrit.problems import adder
 
 __all__ = ["listening"]
@@ -31,7 +31,7 @@ __all__ = ["listening"]
 HOOKS = (
     *((plugin.MgritPlugin, name) for name in ("attach", "update_graph", "transition", "hear")),
     (history.Run, "task"),
-    (listen.Listener, "_event"),
+    (reporter.Reporter, "_event"),
 )
 WITHIN = "task"
 

@@ -20,9 +20,9 @@ import dask
 import numpy as np
 
 import daskmgrit as dm
-from daskmgrit.block import Block
-from daskmgrit.relaxation import Array
-from daskmgrit.spill import load
+from daskmgrit.graph.block_store import load
+from daskmgrit.multigrid.block import Block
+from daskmgrit.utils.array_api import Array
 
 __all__ = ["QUICK", "WHOLE", "Proximal", "memory"]
 

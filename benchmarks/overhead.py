@@ -17,10 +17,10 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 import daskmgrit as dm
 from benchmarks.waiting import Idle, Waits
-from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.graph.submission import TaskBook
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.trace import Submitted, Trace, trace
-from daskmgrit.taskbook import TaskBook
 
 __all__ = ["cluster", "moved_bytes", "overhead", "processor_seconds", "run_empty"]
 

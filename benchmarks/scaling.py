@@ -14,7 +14,7 @@ from typing import Any
 import daskmgrit as dm
 from benchmarks.overhead import cluster
 from benchmarks.waiting import Waits
-from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.measure import measure_machine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from daskmgrit.propagators.contract import stages_of
-from daskmgrit.relaxation import Array, Phi
+from daskmgrit.recurrence.propagator import Phi, stages_of
+from daskmgrit.utils.array_api import Array
 
 __all__ = ["Idle", "Waits"]
 

@@ -1,27 +1,23 @@
 """daskmgrit: train neural networks in parallel over the training steps, by multigrid reduction in time on Dask."""
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib
+from typing import Any
 
-from daskmgrit import coarse
+from daskmgrit._version import __version__
 from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.coarse import estimate_max_rate
-from daskmgrit.config import set_defaults
 from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
-from daskmgrit.result import Result
-from daskmgrit.serial import train_serially
-from daskmgrit.settled import Settled
-
-# After MGRIT, which it is made of.
-from daskmgrit import tune  # isort: skip
-
-try:
-    __version__ = version("daskmgrit")
-except PackageNotFoundError:  # a source tree that was not installed
-    __version__ = "0+unknown"
+from daskmgrit.recurrence.serial import train_serially
+from daskmgrit.solver.result import Result
+from daskmgrit.solver.stopping import Settled
+from daskmgrit.utils.config import set_defaults
 
 set_defaults()
+
+# Imported when they are first asked for: some need packages that are large, or not there.
+_PUBLIC_MODULES = ("coarse", "jax", "models", "plan", "problems", "slurm", "torch", "tune")
 
 __all__ = [
     "MGRIT",
@@ -35,12 +31,20 @@ __all__ = [
     "Settled",
     "__version__",
     "check_propagator",
-    "coarse",
     "estimate_max_rate",
     "from_command",
     "from_estimator",
     "from_function",
     "train_serially",
-    "tune",
     "vectorize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC_MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PUBLIC_MODULES])

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from daskmgrit.arguments import Callback, Request, check_w0, default_tolerance
-from daskmgrit.asynchronous import solve_in_thread
-from daskmgrit.backend import origin
 from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
 from daskmgrit.checkpoint.saver import Saved
-from daskmgrit.executor import chosen_client
-from daskmgrit.guess import Guess, check_guess
-from daskmgrit.hierarchy import Hierarchy, build_hierarchy
-from daskmgrit.propagators.contract import stages_of
-from daskmgrit.propagators.length import check_coarsening
-from daskmgrit.relaxation import Phi
-from daskmgrit.run import run_solve
-from daskmgrit.settled import Settled
-from daskmgrit.transfer import StateTransfer, check_transfers
+from daskmgrit.display.plot_hierarchy import plot_solver
+from daskmgrit.executors.choose import chosen_client
+from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
+from daskmgrit.multigrid.state_transfer import StateTransfer, check_transfers
+from daskmgrit.recurrence.propagator import Phi, stages_of
+from daskmgrit.recurrence.state import check_w0
+from daskmgrit.recurrence.step_length import check_coarsening
+from daskmgrit.solver.hierarchy_view import hierarchy_view
+from daskmgrit.solver.in_thread import solve_in_thread
+from daskmgrit.solver.initial_guess import Guess, check_guess
+from daskmgrit.solver.options import Callback, Request, default_tolerance
+from daskmgrit.solver.solve import run_solve
+from daskmgrit.solver.stopping import Settled
+from daskmgrit.utils.array_api import origin
 
 __all__ = ["MGRIT"]
 
@@ -127,9 +129,7 @@ class MGRIT:
         return f"<MGRIT: {self.hierarchy.cycle}-cycle, levels {self.hierarchy.steps}>"
 
     def _repr_html_(self) -> str:
-        from daskmgrit.notebook import solver_view
-
-        return solver_view(self)
+        return hierarchy_view(self.hierarchy, self.phi)
 
     def plot(self, axes: Any = None) -> Any:
         """Plot the levels with their C- and F-points, and the order in which a cycle goes through them.
@@ -150,8 +150,6 @@ class MGRIT:
         ImportError
             If matplotlib is not installed.
         """
-        from daskmgrit.plots import plot_solver
-
         return plot_solver(self.hierarchy, axes)
 
     def solve(

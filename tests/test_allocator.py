@@ -10,7 +10,7 @@ from conftest import Decay
 from distributed import Client, LocalCluster
 
 import daskmgrit as dm
-from daskmgrit import allocator
+from daskmgrit.utils import malloc
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 
@@ -80,4 +80,4 @@ def test_every_worker_does():
 
 
 def _was_called():
-    return allocator.reuse_blocks.cache_info().currsize == 1
+    return malloc.reuse_blocks.cache_info().currsize == 1

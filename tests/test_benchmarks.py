@@ -16,7 +16,7 @@ from benchmarks.environment import environment
 from benchmarks.listening import listening
 from benchmarks.memory import WEIGHTS, memory
 from benchmarks.waiting import Idle, Waits
-from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine, PhiCost, trace
 from daskmgrit.problems import adder, digits, xor
 

@@ -21,10 +21,10 @@ from conftest import Counting, Decay, Stop, stop_at
 from processes import wait_for
 
 import daskmgrit as dm
-from daskmgrit import drive
 from daskmgrit.checkpoint import place, store
 from daskmgrit.models import MLP, ConstantRate, GradientDescent, Serial
 from daskmgrit.problems import digits
+from daskmgrit.solver import iteration
 
 STEPS = 100
 
@@ -252,9 +252,9 @@ def test_look_ahead_up_to_the_cycle_to_save(client, w0, tmp_path, monkeypatch):
 
         monkeypatch.setattr(owner, name, call)
 
-    noted(drive.Drive, "_submit_cycle", "submit")
-    noted(drive.Drive, "_settle", "residual")
-    noted(drive.Saver, "finish", "saved")
+    noted(iteration.Drive, "_submit_cycle", "submit")
+    noted(iteration.Drive, "_settle", "residual")
+    noted(iteration.Saver, "finish", "saved")
     where = dm.Checkpoint(tmp_path, every=3)
     dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, tol=0, maxiter=5, checkpoint=where)
     first = ["residual", "submit 1", "submit 2", "residual", "submit 3", "residual", "residual", "saved"]

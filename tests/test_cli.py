@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from processes import wait_for
 
 import daskmgrit as dm
-from daskmgrit.cli import main
+from daskmgrit.cli.main import main
 
 FIELDS = {
     "problem",

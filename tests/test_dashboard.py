@@ -24,12 +24,12 @@ from dask.utils import key_split
 from distributed import Client, LocalCluster, Scheduler, performance_report
 
 import daskmgrit as dm
-from daskmgrit.cli import main
+from daskmgrit.cli.main import main
 from daskmgrit.dashboard import dask_setup, documents, history, plots
 from daskmgrit.dashboard.events import TaskName
 from daskmgrit.dashboard.history import _HOLDS, MANY, History, Run
-from daskmgrit.dashboard.listen import _attach_probe
 from daskmgrit.dashboard.page import NoPage, history_of, install
+from daskmgrit.dashboard.reporter import _attach_probe
 
 STEPS = 100
 ABOUT = {
@@ -219,7 +219,7 @@ def test_memory_is_bounded_on_a_long_run():
 
 
 def test_state_of_the_current_cycle():
-    from daskmgrit.dashboard.words import headline, where
+    from daskmgrit.dashboard.labels import headline, where
 
     run = Run(ABOUT, 0.0)
     assert where(run) == (None, "", 0.0)
@@ -276,7 +276,7 @@ def test_cluster_without_dashboard(w0, caplog):
 
 @pytest.mark.parametrize("where", ["attach", "hear", "tell"])
 def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, monkeypatch, caplog):
-    from daskmgrit.dashboard import listen, plugin
+    from daskmgrit.dashboard import plugin, reporter
 
     def fail(*args, **kwargs):
         raise RuntimeError("of the dashboard")
@@ -284,7 +284,7 @@ def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, 
     target = {
         "attach": (plugin, "attach"),
         "hear": (plugin.MgritPlugin, "hear"),
-        "tell": (listen, "stage_rows"),
+        "tell": (reporter, "stage_rows"),
     }[where]
     monkeypatch.setattr(*target, fail)
     with caplog.at_level(logging.WARNING, "daskmgrit"):

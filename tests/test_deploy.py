@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from daskmgrit.connect import command_client
+from daskmgrit.cli.connection import command_client
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
@@ -146,7 +146,7 @@ def test_machines_reached_by_ssh(tmp_path):
 def test_bad_usage(arguments, words):
     from click.testing import CliRunner
 
-    from daskmgrit.cli import main
+    from daskmgrit.cli.main import main
 
     out = CliRunner().invoke(main, ["solve", "xor", *arguments])
     assert out.exit_code == 2

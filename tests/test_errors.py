@@ -8,7 +8,7 @@ import pytest
 from conftest import Decay
 
 import daskmgrit as dm
-from daskmgrit import cluster as cluster_checks
+from daskmgrit.executors import preflight as cluster_checks
 
 
 def good(weights, index, level):

@@ -19,7 +19,7 @@ from distributed import Client
 from processes import Processes, wait_for
 
 import daskmgrit as dm
-from daskmgrit import executor, watch
+from daskmgrit.executors import cluster, watchdog
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 
@@ -136,7 +136,7 @@ def test_lost_workers_after_a_checkpoint(processes, client, calm, w0, tmp_path):
 def test_new_workers_get_the_chunks_of_lost_ones(processes, client, calm, w0, monkeypatch):
     from distributed import futures_of
 
-    monkeypatch.setattr(executor, "RENEWAL", 0)
+    monkeypatch.setattr(cluster, "RENEWAL", 0)
     victim, before = pids(client)[0], sorted(client.nthreads())
 
     def replace():
@@ -248,7 +248,7 @@ def test_task_that_became_ready_while_no_worker_ran():
         wait_for(lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 2)
         processes.worker("a")
         client.wait_for_workers(1, timeout=60)
-        client.run_on_scheduler(watch._free())
+        client.run_on_scheduler(watchdog._free())
         assert planned.result(timeout=60) == 3
         assert strict.status == "pending"
 

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit import relaxation
-from daskmgrit.block import spread
-from daskmgrit.propagators.contract import Meter
-from daskmgrit.restriction import coarse_rhs, correction, with_residual
-from daskmgrit.stages import after_first, after_last
+from daskmgrit.multigrid.block import spread
+from daskmgrit.multigrid.chunk_kernels import after_first, after_last
+from daskmgrit.multigrid.fas import coarse_rhs, correction, with_residual
+from daskmgrit.multigrid.relaxation import with_start
+from daskmgrit.recurrence import norms
+from daskmgrit.recurrence.meter import Meter
 
 
 @pytest.fixture(params=[1 << 19, 200])
 def group_bytes(request, monkeypatch):
     """Rows done at a time: all of a small block, or a few."""
-    monkeypatch.setattr(relaxation, "GROUP_BYTES", request.param)
+    monkeypatch.setattr(norms, "GROUP_BYTES", request.param)
 
 
 def rows(count, seed):
@@ -29,7 +30,7 @@ def rows(count, seed):
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_passes_that_are_joined_give_the_bits_of_those_apart(count, lead, m):
     v, arrived, stepped = rows(count, 0), rows(count, 1)[lead:], rows(count, 2)[lead:]
-    whole = relaxation.with_start(v, arrived)
+    whole = with_start(v, arrived)
     u = with_residual(v, arrived)
     assert np.array_equal(u, v + (whole - v))
     g = u.copy()
@@ -39,9 +40,7 @@ def test_passes_that_are_joined_give_the_bits_of_those_apart(count, lead, m):
     assert all(np.array_equal(place, g[j::m]) for j, place in enumerate(found))
     coarse = rows(count, 3)
     assert np.array_equal(correction(v, spread(coarse, m)), v + (coarse - v))
-    assert np.array_equal(
-        relaxation.row_norms(v, coarse), [((a - b) ** 2).sum() for a, b in zip(v, coarse, strict=True)]
-    )
+    assert np.array_equal(norms.row_norms(v, coarse), [((a - b) ** 2).sum() for a, b in zip(v, coarse, strict=True)])
 
 
 def test_depth_of_rows_that_some_calls_leave_out():

@@ -6,10 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskmgrit.graph import chunk_points
-from daskmgrit.hierarchy import build_hierarchy
-from daskmgrit.layout import chunk_lengths, cut, most_chunks
-from daskmgrit.planning import plan_layout
+from daskmgrit.graph.auto_chunks import plan_layout
+from daskmgrit.graph.chunking import chunk_lengths, chunk_points, cut, most_chunks
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 
 
 @settings(max_examples=300, deadline=None)

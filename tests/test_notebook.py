@@ -15,9 +15,9 @@ from conftest import Decay
 from rich.console import Console
 
 import daskmgrit as dm
-from daskmgrit.notebook.residuals import residual_svg
+from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.problems import digits, xor
-from daskmgrit.progress import Progress
+from daskmgrit.solver.progress import Progress
 
 
 def tree(shown):
@@ -190,7 +190,7 @@ async with LocalCluster(
 def test_progress_in_a_terminal(monkeypatch, tol, told):
     screen = io.StringIO()
     terminal = {"file": screen, "force_terminal": True, "width": 100}
-    monkeypatch.setattr("daskmgrit.progress.Console", lambda **how: Console(**(how | terminal)))
+    monkeypatch.setattr("daskmgrit.solver.progress.Console", lambda **how: Console(**(how | terminal)))
     with Progress(True, tol, 9, 0.0) as lines:
         lines.line(0, 1.0)
         lines.line(1, 1e-2)

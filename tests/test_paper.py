@@ -6,10 +6,9 @@ import math
 import pytest
 from click.testing import CliRunner
 
-from daskmgrit.cli import main
-from daskmgrit.paper import command
+from daskmgrit.cli.main import main, paper
 from daskmgrit.paper.report import difference, iterations_text
-from daskmgrit.paper.run import Store, measure
+from daskmgrit.paper.run import Measurements, measure
 from daskmgrit.paper.speedup import bounded_speedup, potential_speedup, sigma_f, sigma_v, sigma_v_on
 from daskmgrit.paper.tables import figures, tables
 
@@ -119,7 +118,7 @@ def test_command_resumes(tmp_path, monkeypatch):
         calls.append((reading, steps))
         return measure(reading, steps, on_cycle=on_cycle)
 
-    monkeypatch.setattr(command, "measure", interrupted)
+    monkeypatch.setattr(paper, "measure", interrupted)
     stopped = run(*arguments)
     assert stopped.exit_code == 130
     assert "goes on from" in stopped.stderr
@@ -131,7 +130,7 @@ def test_command_resumes(tmp_path, monkeypatch):
         more.append((reading, steps))
         return measure(reading, steps, on_cycle=on_cycle)
 
-    monkeypatch.setattr(command, "measure", rest)
+    monkeypatch.setattr(paper, "measure", rest)
     again = run(*arguments)
     assert again.exit_code == 0
     assert "2 of 4 columns were solved before" in again.stderr
@@ -180,13 +179,13 @@ def test_foreign_file_is_not_overwritten(tmp_path):
 
 
 def test_two_runs_into_one_folder_keep_both(tmp_path):
-    first, second = Store(tmp_path / "s.json"), Store(tmp_path / "s.json")
+    first, second = Measurements(tmp_path / "s.json"), Measurements(tmp_path / "s.json")
     reading = tables()[4].readings[0]
     measured = measure(reading, 100)
     first.put(reading, 100, measured)
     second.put(reading, 200, measured)
     first.put(reading, 400, measured)
-    assert len(Store(tmp_path / "s.json").columns) == 3
+    assert len(Measurements(tmp_path / "s.json").columns) == 3
 
 
 @pytest.mark.parametrize(
@@ -207,13 +206,13 @@ def test_folder_that_cannot_be(tmp_path):
 
 
 def test_store_keeps_settings_apart(tmp_path):
-    store = Store(tmp_path / "s.json")
+    store = Measurements(tmp_path / "s.json")
     reading = tables()[4].readings[0]
     store.put(reading, 100, measure(reading, 100))
     assert store.get(reading, 100)["iterations"] == 5
     assert store.get(reading, 200) is None
     assert store.get(tables()[3].readings[0], 100) is None
-    assert Store(tmp_path / "s.json").get(reading, 100)["iterations"] == 5
+    assert Measurements(tmp_path / "s.json").get(reading, 100)["iterations"] == 5
 
 
 @pytest.mark.parametrize("name", ["paper.md", "paper.csv", "figure6.png"])

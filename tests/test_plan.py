@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from conftest import Decay
 
 import daskmgrit as dm
-from daskmgrit.cli import main
-from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.cli.main import main
+from daskmgrit.graph.auto_chunks import plan_layout
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine, PhiCost, Planner, predict, replay, trace
 from daskmgrit.plan.cost import _fit, measure_cost, measure_stages
 from daskmgrit.plan.measure import measure_machine
 from daskmgrit.plan.waves import inline_seconds
-from daskmgrit.planning import plan_layout
 
 FREE = {"scheduler": 0.0, "worker": 0.0, "client": 0.0, "latency": 0.0, "transfer": 0.0}
 

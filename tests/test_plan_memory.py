@@ -12,11 +12,11 @@ from dask.sizeof import sizeof
 from distributed import WorkerPlugin
 
 import daskmgrit as dm
-from daskmgrit.cli import main
-from daskmgrit.hierarchy import build_hierarchy
+from daskmgrit.cli.main import main
+from daskmgrit.graph.auto_chunks import plan_layout, settles_apart
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine
 from daskmgrit.plan.memory import memory_limit, memory_of, share, storage_that_fits
-from daskmgrit.planning import plan_layout, settles_apart
 
 STEPS, WEIGHTS, CHUNKS = 256, 2000, 4
 

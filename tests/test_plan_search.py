@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import daskmgrit as dm
-from daskmgrit.cli import main
+from daskmgrit.cli.main import main
 from daskmgrit.plan import Machine, PhiCost, Planner
 from daskmgrit.plan.exact import Exact
 from daskmgrit.plan.setting import chunk_numbers, worker_numbers

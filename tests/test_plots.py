@@ -11,10 +11,10 @@ from matplotlib import pyplot
 from matplotlib.colors import to_rgba
 
 import daskmgrit as dm
-from daskmgrit.hierarchy import build_hierarchy
-from daskmgrit.kinds import KINDS, kind_of
-from daskmgrit.plots.hierarchy import traversal
-from daskmgrit.plots.traversal import lanes
+from daskmgrit.display.colours import KINDS, kind_of
+from daskmgrit.display.plot_hierarchy import traversal
+from daskmgrit.display.plot_timeline import lanes
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 
 matplotlib.use("Agg")
 

@@ -13,10 +13,11 @@ from distributed import Client, LocalCluster, futures_of
 from processes import wait_for
 
 import daskmgrit as dm
-from daskmgrit import drive, watch
-from daskmgrit.executor import ClusterExecutor
+from daskmgrit.executors import watchdog
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.graph.submission import TaskBook
 from daskmgrit.problems import digits
-from daskmgrit.taskbook import TaskBook
+from daskmgrit.solver import iteration
 
 STEPS = 100
 
@@ -218,7 +219,7 @@ def test_nothing_travels_with_one_chunk(client):
 
 def test_next_cycle_is_submitted_before_the_residual_is_known(client, w0, monkeypatch):
     events = []
-    submit, settle = drive.Drive._submit_cycle, drive.Drive._settle
+    submit, settle = iteration.Drive._submit_cycle, iteration.Drive._settle
 
     def noted_submit(self, cycle):
         events.append(f"submit {cycle}")
@@ -229,8 +230,8 @@ def test_next_cycle_is_submitted_before_the_residual_is_known(client, w0, monkey
         events.append("residual")
         return residual
 
-    monkeypatch.setattr(drive.Drive, "_submit_cycle", noted_submit)
-    monkeypatch.setattr(drive.Drive, "_settle", noted_settle)
+    monkeypatch.setattr(iteration.Drive, "_submit_cycle", noted_submit)
+    monkeypatch.setattr(iteration.Drive, "_settle", noted_settle)
     dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, tol=0, maxiter=3)
     assert events == ["residual", "submit 1", "submit 2", "residual", "submit 3", "residual", "residual"]
 
@@ -239,7 +240,7 @@ def test_keys_are_unique_and_grouped(client, w0):
     from dask.utils import key_split
 
     seen = []
-    original = drive.GraphBuilder._add
+    original = iteration.GraphBuilder._add
 
     def noted(self, *args):
         made = original(self, *args)
@@ -247,7 +248,7 @@ def test_keys_are_unique_and_grouped(client, w0):
         return made
 
     with pytest.MonkeyPatch.context() as patch, dask.config.set({"daskmgrit.agglomerate": 99}):
-        patch.setattr(drive.GraphBuilder, "_add", noted)
+        patch.setattr(iteration.GraphBuilder, "_add", noted)
         dm.MGRIT(Decay(), STEPS, cycle="F").solve(w0, chunks=4, client=client, tol=0, maxiter=3)
     assert len(seen) == len(set(seen))
     assert {"relax.L0", "relax.L1", "restrict.L0", "correct.L0", "edge.L0"} <= {key_split(key) for key in seen}
@@ -443,7 +444,7 @@ def test_a_cancelled_task_that_goes_on_is_not_idleness(client):
     """The last state is asked for while tasks that were submitted ahead still hold the threads."""
 
     def running():
-        return any(worker.running for worker in watch.look(client, 30).workers.values())
+        return any(worker.running for worker in watchdog.look(client, 30).workers.values())
 
     future = client.submit(time.sleep, 6, key="daskmgrit-long", pure=False)
     wait_for(running)

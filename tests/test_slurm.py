@@ -20,10 +20,10 @@ from conftest import Decay
 import daskmgrit as dm
 from daskmgrit.checkpoint.saver import Saved
 from daskmgrit.checkpoint.store import latest
-from daskmgrit.cli import main
+from daskmgrit.cli.main import main
 from daskmgrit.errors import ClusterError
+from daskmgrit.executors.watchdog import absence
 from daskmgrit.problems import xor
-from daskmgrit.watch import absence
 
 pytestmark = [
     pytest.mark.slurm,

@@ -12,7 +12,8 @@ from conftest import Counting, Decay, Stop, stop_at
 from distributed import Client, futures_of
 
 import daskmgrit as dm
-from daskmgrit import graph, spill
+from daskmgrit.graph import block_store
+from daskmgrit.multigrid import c_point_kernels
 from daskmgrit.problems import xor
 
 STEPS = 100
@@ -116,7 +117,7 @@ def test_on_a_cluster(client, w0):
 
 
 def test_one_row_travels_instead_of_two(w0):
-    block = graph.recompute.initial(Decay(4), "constant", w0, 0, 16, 4, 100)
+    block = c_point_kernels.initial(Decay(4), "constant", w0, 0, 16, 4, 100)
     assert sum(len(rows) for rows in block.edge()[:2]) == 1
 
 
@@ -195,13 +196,13 @@ def test_blocks_in_files(tmp_path, storage, scheduler):
 @pytest.mark.usefixtures("synchronous")
 def test_blocks_are_not_fetched_for_a_row_or_a_norm(monkeypatch):
     fetched = []
-    get = spill.Store.get
+    get = block_store.BlockStore.get
 
     def noted(self, key):
         fetched.append(key)
         return get(self, key)
 
-    monkeypatch.setattr(spill.Store, "get", noted)
+    monkeypatch.setattr(block_store.BlockStore, "get", noted)
     w0 = np.linspace(1, 2, 3000)
     counts = []
     for cycles in (1, 2):
@@ -231,7 +232,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch, w0):
 
 
 def test_memory_is_limited_only_where_it_is_needed(w0):
-    from daskmgrit.executor import choose_executor
+    from daskmgrit.executors.choose import choose_executor
 
     executor = choose_executor()
     assert executor.store(1 << 20) is None

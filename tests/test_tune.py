@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import daskmgrit as dm
-from daskmgrit.cli import main
+from daskmgrit.cli.main import main
 from daskmgrit.coarse import from_fine, stabilise
 from daskmgrit.paper import solver4
-from daskmgrit.paper.run import Store
+from daskmgrit.paper.run import Measurements
 from daskmgrit.problems import adder, digits, xor
 from daskmgrit.tune import Settings, critical_path, default_grid, predicted_path, rated, tune
 
@@ -216,7 +216,7 @@ def test_loss_that_agrees():
 
 def test_tables_of_the_document_are_those_of_the_record(request):
     folder = request.config.rootpath / "docs"
-    store = Store(folder / "solver4.json")
+    store = Measurements(folder / "solver4.json")
     text = (folder / "solver4.md").read_text()
     assert solver4.tables(store) in text
     assert solver4.splice(text, solver4.tables(store)) == text

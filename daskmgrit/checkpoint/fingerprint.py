@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.backend import Origin, as_block, move_like, to_host
 from daskmgrit.errors import CheckpointUnusable
-from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.propagators.contract import apply_phi
+from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.multigrid.state_transfer import Transferred
 from daskmgrit.propagators.function import vectorize
-from daskmgrit.relaxation import Array, Phi
-from daskmgrit.transfer import Transferred
+from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
 __all__ = ["compare", "compare_options", "describe", "evaluate", "options_of", "word_of"]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from daskmgrit.checkpoint import store
-from daskmgrit.cluster import ask_workers
 from daskmgrit.errors import CheckpointError
-from daskmgrit.executor import ClusterExecutor, LocalExecutor
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.executors.preflight import ask_workers
 
 __all__ = ["claim", "find"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from daskmgrit.checkpoint.store import latest
-from daskmgrit.options import integer_option, number_option
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["Checkpoint", "as_checkpoint"]
 

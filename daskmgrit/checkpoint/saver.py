@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 from dask.delayed import Delayed
 
-from daskmgrit import stages
-from daskmgrit.backend import Origin, as_block, move_like, to_host
-from daskmgrit.block import Block
 from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
-from daskmgrit.cpoints import CPoints
 from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
-from daskmgrit.executor import ClusterExecutor, LocalExecutor
-from daskmgrit.graph import GraphBuilder, chunk_points
-from daskmgrit.relaxation import Array, Phi
-from daskmgrit.taskbook import TaskBook
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.graph.builder import GraphBuilder
+from daskmgrit.graph.chunking import chunk_points
+from daskmgrit.graph.submission import TaskBook
+from daskmgrit.multigrid import chunk_kernels
+from daskmgrit.multigrid.block import Block
+from daskmgrit.multigrid.c_points import CPoints
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
 __all__ = ["Saved", "Saver", "open_saver"]
 
@@ -331,7 +333,7 @@ def _read(
 ) -> Block:
     first, last, points = span
     rows = _rows(phi, w0, path, chunk, checksums, first, last)
-    return stages.restore(phi, rows, first, points, m, cycle, depth, report)
+    return chunk_kernels.restore(phi, rows, first, points, m, cycle, depth, report)
 
 
 def _read_c_points(

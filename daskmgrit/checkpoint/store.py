@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.errors import CheckpointError, CheckpointUnusable
-from daskmgrit.relaxation import Array
+from daskmgrit.utils.array_api import Array
 
 __all__ = [
     "LOCK",

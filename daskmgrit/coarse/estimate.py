@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.arguments import check_w0
-from daskmgrit.backend import as_block, move_like, origin, to_host
 from daskmgrit.coarse.stabilise import RatedPhi
 from daskmgrit.coarse.window import check_factor, growth
-from daskmgrit.options import integer_option, number_option
-from daskmgrit.propagators.contract import apply_phi
+from daskmgrit.recurrence.propagator import apply_phi
+from daskmgrit.recurrence.state import check_w0
+from daskmgrit.utils.array_api import as_block, move_like, origin, to_host
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["RateEstimate", "estimate_max_rate"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from daskmgrit.backend import namespace
 from daskmgrit.coarse.window import check_factor, window_steps
-from daskmgrit.options import integer_option
+from daskmgrit.utils.array_api import namespace
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["from_fine"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step, published_bound
 from daskmgrit.coarse.substeps import substep_count, substeps
-from daskmgrit.options import integer_option, number_option
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["METHODS", "CoarseRule"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.window import check_factor, growth
-from daskmgrit.options import number_option
-from daskmgrit.propagators.contract import read_only
+from daskmgrit.recurrence.propagator import read_only
+from daskmgrit.utils.validation import number_option
 
 __all__ = ["RatedPhi", "stabilise"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.options import integer_option
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["check_factor", "growth", "window_steps"]
 

@@ -15,8 +15,8 @@ from distributed.dashboard.components import DashboardComponent, add_periodic_ca
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 
 from daskmgrit.dashboard.history import History, Run
+from daskmgrit.dashboard.labels import HOW_TO_READ, NO_RUN, headline, label
 from daskmgrit.dashboard.plots import CyclePlot, LevelPlot, PhiPlot, ResidualPlot
-from daskmgrit.dashboard.words import HOW_TO_READ, NO_RUN, headline, label
 
 __all__ = ["mgrit_document", "single_documents"]
 

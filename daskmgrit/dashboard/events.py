@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from daskmgrit.block import Record
-from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.layout import Layout
+from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.recurrence.meter import Record
 
 __all__ = ["CHANNEL", "StageRow", "TaskName", "describe", "layout_event", "read_key", "stage_rows"]
 
@@ -30,7 +30,7 @@ class TaskName(NamedTuple):
 
 
 class StageRow(NamedTuple):
-    """A stage as its task ran it, for the wire; see :class:`daskmgrit.block.Record`."""
+    """A stage as its task ran it, for the wire; see :class:`daskmgrit.recurrence.meter.Record`."""
 
     kind: str
     level: int  # that it worked on
@@ -61,7 +61,7 @@ def read_key(key: Any, run: str) -> TaskName | None:
 
 
 def describe(
-    run: str, client: str, phi: Any, hierarchy: Hierarchy, layout: Layout, tol: float, maxiter: int
+    run: str, client: str, phi: Any, hierarchy: Hierarchy, layout: ChunkLayout, tol: float, maxiter: int
 ) -> dict[str, Any]:
     """Return what the page says of a run; `layout` is that of the initial guess."""
     return {
@@ -82,13 +82,13 @@ def _name(phi: Any) -> str:
     return shown if 0 < len(shown) <= 40 else type(phi).__name__
 
 
-def layout_event(layout: Layout, hierarchy: Hierarchy) -> dict[str, Any]:
+def layout_event(layout: ChunkLayout, hierarchy: Hierarchy) -> dict[str, Any]:
     """Return the fine steps at which the chunks of each level begin, the last end added.
 
     Examples
     --------
-    >>> from daskmgrit.hierarchy import build_hierarchy
-    >>> from daskmgrit.layout import cut
+    >>> from daskmgrit.multigrid.hierarchy import build_hierarchy
+    >>> from daskmgrit.graph.chunking import cut
     >>> hierarchy = build_hierarchy(100)
     >>> layout_event(cut(hierarchy, 3, [1, 1]), hierarchy)
     {'gathered': 4, 'bounds': [[0, 32, 64, 101], [0, 32, 64, 101], [0, 32, 64, 101], [0, 32, 64, 101]]}
@@ -100,7 +100,7 @@ def layout_event(layout: Layout, hierarchy: Hierarchy) -> dict[str, Any]:
     return {"gathered": layout.gathered, "bounds": bounds}
 
 
-def stage_rows(records: Iterable[Record], layout: Layout) -> list[StageRow]:
+def stage_rows(records: Iterable[Record], layout: ChunkLayout) -> list[StageRow]:
     """Return the stages, in the order of their beginning, each with the level and chunk of the task that ran it."""
     rows = []
     for record in records:

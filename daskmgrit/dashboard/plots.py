@@ -18,7 +18,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from daskmgrit.dashboard.history import BARS, Run
-from daskmgrit.dashboard.words import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
+from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
 
 __all__ = ["CyclePlot", "LevelPlot", "PhiPlot", "ResidualPlot"]
 

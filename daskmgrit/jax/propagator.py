@@ -12,10 +12,10 @@ import numpy as np
 import optax
 
 from daskmgrit.errors import PropagatorError
-from daskmgrit.jax.state import Layout, adam_betas, check_counts, host
+from daskmgrit.jax.state import PytreeMap, adam_betas, check_counts, host
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
-from daskmgrit.propagators.length import StepLength
+from daskmgrit.recurrence.step_length import StepLength
 
 __all__ = ["JaxPropagator", "propagator"]
 
@@ -141,7 +141,7 @@ class JaxPropagator:
         opt_state = optimizer.init(params) if opt_state is None else jax.tree.map(jnp.asarray, opt_state)
         check_counts(optimizer, params, opt_state)
         self._loss, self._optimizer, self.length, self.device = loss, optimizer, length, device
-        self.layout = Layout(host(params), host(opt_state), self.dtype, adam_betas(optimizer, params, opt_state))
+        self.layout = PytreeMap(host(params), host(opt_state), self.dtype, adam_betas(optimizer, params, opt_state))
         self.w0 = np.array(self.layout.join(params, opt_state))
         self.pairs = isinstance(data, tuple | list) and len(data) == 2
         self._data = () if data is None else tuple(map(host, data)) if self.pairs else (host(data),)

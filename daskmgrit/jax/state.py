@@ -13,7 +13,7 @@ import optax
 
 from daskmgrit.propagators.moments import least_second_moment
 
-__all__ = ["Layout", "adam_betas", "check_counts", "host"]
+__all__ = ["PytreeMap", "adam_betas", "check_counts", "host"]
 
 # Names that optax gives to sums of squares: their roots are in the vector, so that what MGRIT adds leaves them positive
 # and a residual says the same of them as of gradients.
@@ -29,7 +29,7 @@ def _is_square(path: Sequence[Any]) -> bool:
     return any(getattr(key, "name", None) in _SQUARES for key in path)
 
 
-class Layout:
+class PytreeMap:
     """How parameters and an optax state lie in a vector.
 
     Parameters

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.window import growth, window_steps
-from daskmgrit.options import integer_option
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["AllExamples", "Averaged", "DataRule", "Repeat", "Serial", "Window"]
 

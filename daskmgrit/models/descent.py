@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
+from daskmgrit.display.html import Markup, block, fields
 from daskmgrit.models.data import DataRule
 from daskmgrit.models.rates import RateRule
 from daskmgrit.models.workspace import scratch
 
 __all__ = ["GradientDescent"]
+
+# Learning rates of so many levels are shown.
+LEVELS_SHOWN = 8
 
 Array = NDArray
 
@@ -208,6 +212,20 @@ class GradientDescent:
         return f"GradientDescent({self.model!r}, rate={self.rate!r}, data={self.data!r})"
 
     def _repr_html_(self) -> str:
-        from daskmgrit.notebook import descent_view
+        return _view(self)
 
-        return descent_view(self)
+
+def _view(phi: GradientDescent) -> Markup:
+    """Return the model, the data and the rules of gradient descent."""
+    rates = ", ".join(f"{phi.rate(level):.4g}" for level in range(LEVELS_SHOWN))
+    rows = [
+        ("model", repr(phi.model)),
+        ("weights", getattr(phi.model, "size", "?")),
+        ("examples", f"{len(phi.x)}: inputs {phi.x.shape}, targets {phi.y.shape}, {phi.x.dtype}"),
+        ("a step sees", repr(phi.data)),
+        ("learning rate", repr(phi.rate)),
+        ("… on level 0, 1, …", f"{rates}, …"),
+    ]
+    if phi.repeats > 1:
+        rows.append(("descents per step", phi.repeats))
+    return block("GradientDescent", fields(rows))

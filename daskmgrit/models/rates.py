@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daskmgrit.coarse.window import growth
-from daskmgrit.options import number_option
+from daskmgrit.utils.validation import number_option
 
 __all__ = ["CappedRate", "ConstantRate", "RateRule"]
 

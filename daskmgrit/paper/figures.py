@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daskmgrit.hierarchy import build_hierarchy
-from daskmgrit.paper.run import Store
+from daskmgrit.multigrid.hierarchy import build_hierarchy
+from daskmgrit.paper.run import Measurements
 from daskmgrit.paper.speedup import potential_speedup as _model
 from daskmgrit.paper.tables import Figure, Table
 
 __all__ = ["draw"]
 
 
-def draw(figure: Figure, tables: dict[int, Table], store: Store, path: Path) -> None:
+def draw(figure: Figure, tables: dict[int, Table], store: Measurements, path: Path) -> None:
     """Draw a figure: from the published iterations, from the measured ones, and from the counted critical path.
 
     Parameters
@@ -21,7 +21,7 @@ def draw(figure: Figure, tables: dict[int, Table], store: Store, path: Path) -> 
         Which.
     tables : dict
         The paper's tables.
-    store : Store
+    store : Measurements
         The measurements.
     path : Path
         Where to write the picture.

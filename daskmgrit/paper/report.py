@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from daskmgrit.paper.run import MAXITER, Store
+from daskmgrit.paper.run import MAXITER, Measurements
 from daskmgrit.paper.speedup import bounded_speedup, potential_speedup, sigma_v_on
 from daskmgrit.paper.tables import Figure, Reading, Table
 
@@ -62,7 +62,7 @@ def _speedups(reading: Reading, measured: dict[str, Any], digits: int = 2) -> tu
     return ours, f"{steps / speedup:.0f}", f"{speedup:.{digits}f}"
 
 
-def _table(table: Table, store: Store) -> str:
+def _table(table: Table, store: Measurements) -> str:
     """One table: its first reading in full, the others' iterations."""
     first, others = table.readings[0], table.readings[1:]
     head = ["N", "paper", "rho", "measured", "rho", "difference", "critical path", "N/critical path"]
@@ -97,7 +97,7 @@ def _table(table: Table, store: Store) -> str:
     return "\n".join(lines)
 
 
-def _summary(tables: Sequence[Table], store: Store) -> str:
+def _summary(tables: Sequence[Table], store: Measurements) -> str:
     found = dict.fromkeys(("0", "1", "2", "more", "neither", "theirs", "ours"), 0)
     for table in tables:
         for steps in table.columns:
@@ -138,7 +138,7 @@ def _made(used: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_report(
-    tables: Sequence[Table], figures: Sequence[Figure], store: Store, extra: Sequence[str], drawn: Sequence[str]
+    tables: Sequence[Table], figures: Sequence[Figure], store: Measurements, extra: Sequence[str], drawn: Sequence[str]
 ) -> str:
     """Return the report as Markdown.
 
@@ -146,7 +146,7 @@ def markdown_report(
     ----------
     tables, figures
         What was run.
-    store : Store
+    store : Measurements
         The measurements.
     extra : sequence of str
         Further sections (remarks, study).
@@ -182,7 +182,7 @@ def markdown_report(
     return "\n".join([*lines, *extra]).rstrip() + "\n"
 
 
-def csv_report(tables: Sequence[Table], store: Store) -> str:
+def csv_report(tables: Sequence[Table], store: Measurements) -> str:
     """Return the report as CSV: a line per table, reading and column."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -233,7 +233,7 @@ def csv_report(tables: Sequence[Table], store: Store) -> str:
     return out.getvalue()
 
 
-def processors_section(table: Table, store: Store) -> str:
+def processors_section(table: Table, store: Measurements) -> str:
     """Remark 3: speedup against the number of processors, for the largest converged column of a V-cycle table.
 
     Empty where there is none.

@@ -16,7 +16,7 @@ import numpy as np
 
 from daskmgrit.paper.tables import Reading
 
-__all__ = ["Store", "column_key", "measure", "write_whole"]
+__all__ = ["Measurements", "column_key", "measure", "write_whole"]
 
 MAXITER = 50
 
@@ -95,7 +95,7 @@ def _check_column(column: dict[str, Any]) -> None:
             raise TypeError(f"a column's {name} is no text")
 
 
-class Store:
+class Measurements:
     """The measurements of a run, in one JSON file that is rewritten whole after each.
 
     Parameters

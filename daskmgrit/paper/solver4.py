@@ -13,7 +13,7 @@ import numpy as np
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.paper.report import iterations_text, markdown_table, rho_text
-from daskmgrit.paper.run import MAXITER, Store, write_whole
+from daskmgrit.paper.run import MAXITER, Measurements, write_whole
 from daskmgrit.paper.tables import Reading
 from daskmgrit.problems import PROBLEMS, Problem
 from daskmgrit.tune.path import critical_path
@@ -289,7 +289,7 @@ def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
     ]
 
 
-def tables(store: Store) -> str:
+def tables(store: Measurements) -> str:
     """Return the tables as Markdown: what was solved of each group, by N."""
     made = []
     head = ["N", "iterations", "factor", "critical path", "N/critical path"]
@@ -323,7 +323,7 @@ def splice(text: str, made: str) -> str:
     return before + body.rstrip("\n") + rest.split(END, 1)[1]
 
 
-def write(folder: Path, store: Store) -> Path:
+def write(folder: Path, store: Measurements) -> Path:
     """Write the tables into ``solver4.md`` of a folder; what stands around them stays."""
     path = folder / "solver4.md"
     write_whole(path, splice(path.read_text(encoding="utf-8") if path.exists() else "", tables(store)))

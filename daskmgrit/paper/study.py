@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from daskmgrit.paper.report import iterations_text, markdown_table
-from daskmgrit.paper.run import Store
+from daskmgrit.paper.run import Measurements
 from daskmgrit.paper.tables import Reading, tables
 
 __all__ = ["experiments", "sections"]
@@ -94,7 +94,7 @@ def experiments(remarks: bool, study: bool, max_steps: int | None) -> list[Exper
     ]
 
 
-def sections(store: Store) -> list[str]:
+def sections(store: Measurements) -> list[str]:
     """Return a Markdown section for each group of experiments that was run."""
     tabled = [reading.settings() for table in tables().values() for reading in table.readings]
     made = []

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.options import number_option
-from daskmgrit.relaxation import Array, Phi
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.validation import number_option
 
 __all__ = ["PhiCost", "measure_cost", "measure_stages"]
 

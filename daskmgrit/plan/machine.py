@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from daskmgrit.options import integer_option, number_option
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["Machine"]
 

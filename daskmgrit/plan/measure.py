@@ -13,10 +13,10 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from daskmgrit.errors import ClusterError
+from daskmgrit.graph.submission import TaskBook
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.plan.machine import Machine
-from daskmgrit.relaxation import Array
-from daskmgrit.taskbook import TaskBook
+from daskmgrit.utils.array_api import Array
 
 __all__ = ["measure_machine"]
 

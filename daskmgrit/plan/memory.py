@@ -15,8 +15,8 @@ from typing import Any
 import dask
 import numpy as np
 
-from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.layout import Layout
+from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.machine import Machine
 
 __all__ = ["STORAGES", "Memory", "memory_limit", "memory_of", "share", "storage_that_fits"]
@@ -53,7 +53,7 @@ class Memory:
 
 def memory_of(
     hierarchy: Hierarchy,
-    layout: Layout,
+    layout: ChunkLayout,
     machine: Machine,
     row_bytes: int,
     storage: str = "full",
@@ -65,7 +65,7 @@ def memory_of(
     ----------
     hierarchy : Hierarchy
         The levels.
-    layout : Layout
+    layout : ChunkLayout
         How they are cut.
     machine : Machine
         The workers.
@@ -74,7 +74,7 @@ def memory_of(
     storage : str
         ``"full"`` or ``"c-points"``.
     apart : bool
-        Whether residuals are settled by tasks of their own (:func:`daskmgrit.planning.settles_apart`).
+        Whether residuals are settled by tasks of their own (:func:`daskmgrit.graph.builder.auto_chunks.settles_apart`).
     """
     size = hierarchy[0]
     bounds = layout.bounds(hierarchy)
@@ -113,13 +113,13 @@ def share() -> float:
     return min([float(fraction) for fraction in fractions if fraction], default=0.95)
 
 
-def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, Layout, Machine, bool], str | None]:
+def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, ChunkLayout, Machine, bool], str | None]:
     """Return a function that says with which storage a setting fits into so many bytes per worker process, if any.
 
     It fits if nothing needs to be written to files.
     """
 
-    def storage(hierarchy: Hierarchy, layout: Layout, machine: Machine, apart: bool) -> str | None:
+    def storage(hierarchy: Hierarchy, layout: ChunkLayout, machine: Machine, apart: bool) -> str | None:
         for name in STORAGES:
             if memory_of(hierarchy, layout, machine, row_bytes, name, apart).peak <= share() * limit:
                 return name

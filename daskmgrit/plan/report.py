@@ -6,7 +6,7 @@ import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from daskmgrit.layout import most_chunks
+from daskmgrit.graph.chunking import most_chunks
 from daskmgrit.plan.exact import Exact, Predicted
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.memory import STORAGES, memory_of, share

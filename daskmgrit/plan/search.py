@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from daskmgrit.hierarchy import Hierarchy, build_hierarchy
-from daskmgrit.layout import Layout, most_chunks
+from daskmgrit.graph.auto_chunks import plan_layout, settles_apart
+from daskmgrit.graph.chunking import ChunkLayout, most_chunks
+from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.setting import (
@@ -27,7 +28,6 @@ from daskmgrit.plan.setting import (
     worker_numbers,
 )
 from daskmgrit.plan.waves import predict
-from daskmgrit.planning import plan_layout, settles_apart
 
 __all__ = ["Planner"]
 
@@ -73,14 +73,14 @@ class Planner:
     relaxation: str | Sequence[str] = "FCF"
     min_coarse: int = 10
     chunks: int | None = None
-    storage: Callable[[Hierarchy, Layout, Machine, bool], str | None] | None = None
+    storage: Callable[[Hierarchy, ChunkLayout, Machine, bool], str | None] | None = None
 
     def __post_init__(self) -> None:
         self._known: dict[object, float] = {}
         self._hierarchies: dict[tuple[Coarsening, str], Hierarchy] = {}
         self._plans: dict[Setting, Plan] = {}
         self._bounds: dict[Setting, tuple[float, float]] = {}
-        self._layouts: dict[object, tuple[Layout, bool]] = {}
+        self._layouts: dict[object, tuple[ChunkLayout, bool]] = {}
         self._storages: dict[object, str | None] = {}
         self._chunks: dict[Coarsening, list[int]] = {}
         self._best: dict[Machine, Plan] = {}
@@ -112,7 +112,9 @@ class Planner:
         iterations = self.iterations(coarsening, cycle)
         return Plan(hierarchy, coarsening, layout, beside, machine, iterations, prediction, cost.serial(self.steps))
 
-    def layout(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None) -> tuple[Layout, bool]:
+    def layout(
+        self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None
+    ) -> tuple[ChunkLayout, bool]:
         """Return how the solve cuts the levels, and whether ``Phi_c(v)`` has tasks of its own."""
         # It is the same for all cycles and overheads.
         name = (coarsening, machine.workers, machine.threads, machine.cores, chunks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.layout import Layout
+from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.waves import Prediction
 
@@ -45,7 +45,7 @@ class Plan:
         Levels and cycle.
     coarsening : tuple of int
         Factor of each level, the last repeating.
-    layout : Layout
+    layout : ChunkLayout
         How the levels are cut.
     beside : bool
         Whether ``Phi_c(v)`` has tasks of its own.
@@ -61,7 +61,7 @@ class Plan:
 
     hierarchy: Hierarchy
     coarsening: Coarsening
-    layout: Layout
+    layout: ChunkLayout
     beside: bool
     machine: Machine
     iterations: float
@@ -102,7 +102,7 @@ def chunk_numbers(hierarchy: Hierarchy) -> list[int]:
 
     Examples
     --------
-    >>> from daskmgrit.hierarchy import build_hierarchy
+    >>> from daskmgrit.multigrid.hierarchy import build_hierarchy
     >>> chunk_numbers(build_hierarchy(1000, 16))
     [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 21, 31, 32, 62, 63]
     >>> chunk_numbers(build_hierarchy(96, 16))
@@ -133,7 +133,7 @@ def _may_be_alone(hierarchy: Hierarchy, chunks: int) -> bool:
     return chunks > 2 and size.steps % size.coarsening == 0 and size.steps // size.coarsening <= SHORT * (chunks - 1)
 
 
-def fits_threads(hierarchy: Hierarchy, layout: Layout, slots: int) -> bool:
+def fits_threads(hierarchy: Hierarchy, layout: ChunkLayout, slots: int) -> bool:
     """Whether there is a thread for each chunk; a last C-point alone shares that of the first chunk."""
     if not layout.levels or len(layout.levels[0]) <= slots:
         return True

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from daskmgrit.hierarchy import build_hierarchy
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
 from daskmgrit.plan.setting import COARSENINGS
 from daskmgrit.problems import PROBLEMS

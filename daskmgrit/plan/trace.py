@@ -17,14 +17,14 @@ from dask.delayed import Delayed, delayed
 from dask.local import get_sync
 from dask.order import order
 
-from daskmgrit.block import Settled
-from daskmgrit.drive import Drive
-from daskmgrit.guess import Guess
-from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.layout import Layout
+from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.graph.submission import TaskBook
+from daskmgrit.multigrid.block import ResidualReport
+from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.cost import PhiCost
-from daskmgrit.relaxation import Array
-from daskmgrit.taskbook import TaskBook
+from daskmgrit.solver.initial_guess import Guess
+from daskmgrit.solver.iteration import Drive
+from daskmgrit.utils.array_api import Array
 
 __all__ = ["Submitted", "Task", "Trace", "Waited", "trace"]
 
@@ -77,7 +77,7 @@ class Trace:
     """What the client does in a solve, and the layout that it chose."""
 
     events: tuple[Submitted | Waited, ...]
-    layout: Layout
+    layout: ChunkLayout
     beside: bool
 
     @property
@@ -173,7 +173,7 @@ class _Recorder:
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
         settled = get_sync(dict(handle.dask), handle.key)
-        if not isinstance(settled, Settled):
+        if not isinstance(settled, ResidualReport):
             return settled
         self.events.append(Waited(handle.key, self.cycle))
         self.cycle += 1

@@ -1,6 +1,7 @@
 """The replay of a solve for any number of chunks: a stage of the cycle as one wave of tasks, an array entry per chunk.
 
-The order of stages is that of :func:`daskmgrit.cycle.run_cycle`, the chunks are those of the real layout. What
+The order of stages is that of :func:`daskmgrit.multigrid.cycle.run_cycle`, the chunks are those of the real
+layout. What
 :mod:`daskmgrit.plan.replay` has and this has not: here a stage's tasks reach the scheduler as one queue after those of
 the stage before, though some may overtake.
 """
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit import inline
-from daskmgrit.cycle import run_cycle
-from daskmgrit.hierarchy import Hierarchy
-from daskmgrit.layout import Layout
+from daskmgrit.graph.auto_chunks import settles_apart
+from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.multigrid import chunk_kernels, whole_levels
+from daskmgrit.multigrid.chunk_kernels import CoarseStep, Restricted
+from daskmgrit.multigrid.cycle import run_cycle
+from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
-from daskmgrit.planning import settles_apart
-from daskmgrit.stages import CoarseStep, Restricted
 
 __all__ = ["Prediction", "inline_seconds", "predict"]
 
@@ -76,7 +77,7 @@ class _Waves:
     def __init__(
         self,
         hierarchy: Hierarchy,
-        layout: Layout,
+        layout: ChunkLayout,
         beside: bool,
         machine: Machine,
         cost: PhiCost,
@@ -308,20 +309,20 @@ def inline_seconds(hierarchy: Hierarchy, level: int, kind: str, cost: PhiCost, k
 
         empty = np.zeros((hierarchy[level].steps + 1, 0))
         if level == 0:
-            block = inline.stages.guess(phi, "zero", empty[0], 0, len(empty), hierarchy[0].coarsening)
-            inline.whole_cycle(phi, block, hierarchy, 1)
+            block = chunk_kernels.guess(phi, "zero", empty[0], 0, len(empty), hierarchy[0].coarsening)
+            whole_levels.whole_cycle(phi, block, hierarchy, 1)
         else:
             m = hierarchy[level].coarsening if level < hierarchy.last else len(empty)
             depth = np.zeros(len(empty), int)
             piece = Restricted(0, empty, empty[::m], depth, ())
-            inline.solve(phi, [piece], [CoarseStep(empty, depth, ())], hierarchy, level, kind, 1)
+            whole_levels.solve(phi, [piece], [CoarseStep(empty, depth, ())], hierarchy, level, kind, 1)
         known[name] = spent
     return known[name]
 
 
 def predict(
     hierarchy: Hierarchy,
-    layout: Layout,
+    layout: ChunkLayout,
     beside: bool,
     machine: Machine,
     cost: PhiCost,
@@ -334,7 +335,7 @@ def predict(
     ----------
     hierarchy : Hierarchy
         The levels and the cycle.
-    layout : Layout
+    layout : ChunkLayout
         How they are cut; no more chunks than threads, but for a last C-point alone.
     beside : bool
         Whether ``Phi_c(v)`` has tasks of its own.

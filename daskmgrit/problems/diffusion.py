@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.options import integer_option, number_option
-from daskmgrit.propagators.length import StepLength
+from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["Brusselator", "GridTransfer", "HeatEquation"]
 

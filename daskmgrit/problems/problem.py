@@ -14,7 +14,7 @@ from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Seria
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
 from daskmgrit.models.rates import CappedRate, ConstantRate, RateRule
-from daskmgrit.options import number_option
+from daskmgrit.utils.validation import number_option
 
 __all__ = ["COARSE_DATA", "SOLVERS", "Problem", "Tuned"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.models.data import AllExamples, DataRule, Serial
-from daskmgrit.options import integer_option
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["data_rule", "fine_batch"]
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.arguments import check_w0
-from daskmgrit.backend import as_block, call_purely, may_change, move_like, origin, to_host
-from daskmgrit.cluster import check_picklable
 from daskmgrit.errors import PropagatorError
-from daskmgrit.propagators.contract import apply_phi, is_held, read_only, stages_of
-from daskmgrit.relaxation import Array, Phi
+from daskmgrit.recurrence.propagator import Phi, apply_phi, is_held, read_only, stages_of
+from daskmgrit.recurrence.state import check_w0
+from daskmgrit.utils.array_api import Array, as_block, call_purely, may_change, move_like, origin, to_host
+from daskmgrit.utils.pickling import check_picklable
 
 __all__ = ["CheckReport", "check_propagator"]
 

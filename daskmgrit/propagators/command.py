@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.errors import CommandError
-from daskmgrit.options import number_option
 from daskmgrit.propagators.function import Stretched, vectorize
-from daskmgrit.propagators.length import StepLength
-from daskmgrit.relaxation import Array, Phi
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.validation import number_option
 
 __all__ = ["Command", "from_command"]
 

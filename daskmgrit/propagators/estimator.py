@@ -12,10 +12,10 @@ import numpy as np
 
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import AllExamples, DataRule, Serial
-from daskmgrit.options import integer_option
-from daskmgrit.propagators.length import StepLength
 from daskmgrit.propagators.moments import least_second_moment
-from daskmgrit.relaxation import Array
+from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["EstimatorPropagator", "from_estimator"]
 

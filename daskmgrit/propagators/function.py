@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from daskmgrit.backend import copy_of, namespace
+from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.errors import PropagatorError
-from daskmgrit.propagators.contract import stages_of
-from daskmgrit.propagators.length import StepLength
-from daskmgrit.relaxation import Array, Phi
+from daskmgrit.recurrence.propagator import Phi, stages_of
+from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.utils.array_api import Array, copy_of, namespace
 
 __all__ = ["Stretched", "from_function", "vectorize"]
 
@@ -139,9 +140,7 @@ class vectorize:
         return f"vectorize({getattr(self.phi, '__qualname__', repr(self.phi))})"
 
     def _repr_html_(self) -> str:
-        from daskmgrit.notebook import function_view
-
-        return function_view(self)
+        return _view(self)
 
 
 class Stretched:
@@ -174,3 +173,19 @@ class Stretched:
 
     def __repr__(self) -> str:
         return f"from_function({self.f!r})"
+
+
+def _view(phi: vectorize) -> Markup:
+    """Return what is known of a wrapped function."""
+    inner = phi.phi
+    # A function's repr has its address, which tells nobody anything.
+    place = f"{inner.__module__}." if getattr(inner, "__module__", None) else ""
+    rows = [("phi", f"{place}{short_name(inner)}" if inspect.isroutine(inner) else repr(inner))]
+    # A function that is not Python's may have none.
+    with suppress(TypeError, ValueError):
+        rows.append(("signature", f"{short_name(inner)}{inspect.signature(inner)}"))
+    about = inspect.getdoc(inner) if inspect.isroutine(inner) else None
+    if about:
+        rows.append(("about", about.splitlines()[0]))
+    rows.append(("states", "one after another, in a Python loop; a phi that takes many at once is faster"))
+    return block("vectorize", fields(rows))

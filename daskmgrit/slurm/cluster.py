@@ -19,10 +19,11 @@ from distributed import Status
 from distributed.deploy.spec import ProcessInterface
 
 from daskmgrit.errors import ClusterError
-from daskmgrit.options import integer_option, time_option
 from daskmgrit.slurm.jobqueue import JobQueueCluster, JobQueueJob
 from daskmgrit.slurm.keys import TemporaryKeys
 from daskmgrit.slurm.queue import JobEntry, QueueError, ask_slurm, own_jobs, post_mortem
+from daskmgrit.utils.units import time_option
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["SLURMCluster"]
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from daskmgrit.errors import PropagatorError
 
-__all__ = ["Layout", "explain", "gradient_of", "reached", "running_statistics", "to_state"]
+__all__ = ["ParameterMap", "explain", "gradient_of", "reached", "running_statistics", "to_state"]
 
 _NORMS = (
     torch.nn.BatchNorm1d,
@@ -24,7 +24,7 @@ _NORMS = (
 )
 
 
-class Layout:
+class ParameterMap:
     """Where tensors lie in a flat vector, by name.
 
     Parameters
@@ -34,7 +34,7 @@ class Layout:
 
     Examples
     --------
-    >>> layout = Layout({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)})
+    >>> layout = ParameterMap({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)})
     >>> layout.size, {name: tuple(part.shape) for name, part in layout.split(torch.zeros(5, 8)).items()}
     (8, {'weight': (5, 2, 3), 'bias': (5, 2)})
     """

@@ -13,12 +13,12 @@ import torch
 
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import DataRule
-from daskmgrit.options import integer_option
 from daskmgrit.propagators.batches import data_rule
-from daskmgrit.propagators.length import StepLength
+from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.torch.data import Data, read_data
-from daskmgrit.torch.modules import Layout, explain, gradient_of, reached, running_statistics, to_state
+from daskmgrit.torch.modules import ParameterMap, explain, gradient_of, reached, running_statistics, to_state
 from daskmgrit.torch.optimizers import Schedule, read_optimizer
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["TorchPropagator", "propagator"]
 
@@ -162,7 +162,7 @@ class TorchPropagator:
         self.statistics = running_statistics(module)
         trained = {name: trained[name] for name in self._reached(module, list(trained))}
         tensors = dict(self._module.named_buffers())
-        self.layout, self._kept = Layout(trained), Layout({name: tensors[name] for name in self.statistics})
+        self.layout, self._kept = ParameterMap(trained), ParameterMap({name: tensors[name] for name in self.statistics})
         self.names = list(trained)
         moments = [self.rule.initial(given.state.get(p, {}), p) for p in trained.values()]
         self.clock = int(max((float(state["step"]) for state in given.state.values() if "step" in state), default=0))

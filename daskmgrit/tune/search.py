@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from daskmgrit.mgrit import MGRIT
-from daskmgrit.options import integer_option
-from daskmgrit.propagators.contract import stages_of
-from daskmgrit.relaxation import Phi
+from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.tune.path import predicted_path
 from daskmgrit.tune.settings import Settings, default_grid
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["Trial", "TuneReport", "tune"]
 

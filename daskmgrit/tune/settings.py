@@ -9,8 +9,8 @@ from typing import Any
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.stabilise import RatedPhi, stabilise
-from daskmgrit.options import integer_option, number_option
-from daskmgrit.relaxation import Phi
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["DEFAULT_GRID", "Settings", "default_grid", "rated"]
 

@@ -1,0 +1,1 @@
+"""The command line ``daskmgrit``, also ``dask mgrit``: one file per command."""

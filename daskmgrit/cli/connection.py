@@ -1,0 +1,66 @@
+"""The client that a command solves on: of a cluster that runs, or of one on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from daskmgrit.cli.interrupt import quiet_end, spared
+from daskmgrit.errors import ClusterError
+from daskmgrit.tls import read_keys
+
+__all__ = ["CannotRun", "command_client", "connect"]
+
+
+class CannotRun(click.ClickException):
+    """A command could not do its work: no cluster, or a package that is missing."""
+
+    exit_code = 3
+
+
+def connect(scheduler: str, keys: str | None = None) -> Any:
+    """Return a client of the cluster at an address."""
+    from distributed import Client
+    from distributed.comm import parse_address, parse_host_port
+
+    try:
+        # A client would find that out too late to be closed.
+        parse_host_port(parse_address(scheduler)[1])
+        # Not as default: one that fails to connect would stay it.
+        security = read_keys(keys) if keys else None
+        return Client(scheduler, timeout="10s", set_as_default=False, security=security)
+    except FileNotFoundError as error:
+        raise click.UsageError(f"--keys {keys}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(
+            f"--scheduler {scheduler}: {error}; give tcp://HOST:PORT, or tls://HOST:PORT with --keys FOLDER"
+        ) from error
+    except Exception as error:
+        # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
+        raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error!r}") from error
+
+
+@contextmanager
+def command_client(scheduler: str | None, workers: int | None, keys: str | None) -> Iterator[Any]:
+    """Connect to a cluster, or start one on loopback; None where neither is asked for."""
+    if scheduler:
+        with connect(scheduler, keys) as client, client.as_current(), quiet_end():
+            click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
+            yield client
+    elif workers:
+        from distributed import Client, LocalCluster
+
+        with spared():
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+            )
+        with cluster, Client(cluster) as client, quiet_end(client):
+            click.echo(
+                f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}", err=True
+            )
+            yield client
+    else:
+        yield None

@@ -1,0 +1,193 @@
+"""The command ``daskmgrit plan``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import click
+from dask.utils import parse_bytes, parse_timedelta
+
+from daskmgrit.cli.connection import CannotRun, connect
+from daskmgrit.errors import ClusterError
+from daskmgrit.plan.cost import PhiCost
+from daskmgrit.plan.exact import Exact
+from daskmgrit.plan.machine import Machine
+from daskmgrit.plan.measure import measure_machine
+from daskmgrit.plan.memory import memory_limit, storage_that_fits
+from daskmgrit.plan.report import Asked, report, text
+from daskmgrit.plan.search import Planner
+from daskmgrit.plan.source import GivenCost, MeasuredCost
+from daskmgrit.problems import PROBLEMS, SOLVERS
+
+__all__ = ["plan"]
+
+
+def _seconds(context: Any, parameter: Any, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(parse_timedelta(value if not value.replace(".", "", 1).isdigit() else f"{value}s"))
+        if not 0 <= seconds < 1e15:
+            raise ValueError
+        return seconds
+    except (KeyError, ValueError, TypeError, OverflowError):
+        raise click.BadParameter(f"{value!r}: give seconds, or a time as 250ms") from None
+
+
+def _bytes(context: Any, parameter: Any, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        size = int(parse_bytes(value))
+        if size < 0:
+            raise ValueError
+        return size
+    except (ValueError, TypeError, OverflowError):
+        raise click.BadParameter(f"{value!r}: give bytes, or a size as 100kB") from None
+
+
+def _numbers(convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...] | None]:
+    def read(context: Any, parameter: Any, value: str | None) -> tuple[Any, ...] | None:
+        try:
+            return None if value is None else tuple(convert(part) for part in value.split(","))
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: give one value, or several with commas, one per level") from None
+
+    return read
+
+
+@click.command()
+@click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
+@click.option("--phi-cost", callback=_seconds, help="Seconds that Phi takes for a state, or a time as 5ms.")
+@click.option("--problem", type=click.Choice(list(PROBLEMS)), help="Measure Phi, and the cycles, of this problem.")
+@click.option("--solver", type=click.Choice(list(SOLVERS)), help="With --problem: its solver.")
+@click.option("--workers", type=click.IntRange(1, 10**7), help="P, worker threads in all; default: the cluster's.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker process.  [default: 1]")
+@click.option("--bytes", "row_bytes", callback=_bytes, help="Bytes of a state (8 per weight), or a size as 100kB.")
+@click.option("--memory", callback=_bytes, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
+@click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
+@click.option("--call-cost", callback=_seconds, help="What each call of Phi takes beside, for however many states.")
+@click.option("--stages", callback=_numbers(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
+@click.option("--coarsening", callback=_numbers(int), help="Only this factor, or these, one per level.")
+@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), help="Only this cycle.")
+@click.option("--chunks", type=click.IntRange(min=1), help="Only so many chunks.")
+@click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
+@click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
+@click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
+@click.option("--scheduler-overhead", callback=_seconds, help="Of the scheduler, per task.  [default: 1.6ms]")
+@click.option("--worker-overhead", callback=_seconds, help="Of a worker process, per task.  [default: 3.5ms]")
+@click.option("--latency", callback=_seconds, help="Of a message.  [default: 1.2ms]")
+@click.option("--bandwidth", callback=_bytes, help="Bytes per second between workers.  [default: 1GB]")
+@click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with so many cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def plan(
+    steps: int,
+    phi_cost: float | None,
+    problem: str | None,
+    solver: str | None,
+    workers: int | None,
+    threads: int | None,
+    row_bytes: int | None,
+    memory: int | None,
+    iterations: float | None,
+    call_cost: float | None,
+    stages: tuple[float, ...] | None,
+    coarsening: tuple[int, ...] | None,
+    cycle: str | None,
+    chunks: int | None,
+    scheduler: str | None,
+    keys: str | None,
+    measure: bool,
+    as_json: bool,
+    **overheads: Any,
+) -> None:
+    """Predict whether MGRIT pays on a cluster, by a replay of its task graph.
+
+    Searches coarsening factors, cycles and numbers of chunks for N steps on P worker threads; serial training is what
+    it compares with.
+    """
+    if (phi_cost is None) == (problem is None):
+        raise click.UsageError(
+            "give either --phi-cost, the seconds of Phi for a state, or --problem to have it measured"
+        )
+    if problem and (call_cost is not None or stages is not None):
+        raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem they are measured")
+    if iterations is not None and not math.isfinite(iterations):
+        raise click.UsageError(f"--iterations {iterations}: give a number of cycles")
+    if solver and not problem:
+        raise click.UsageError("--solver goes with --problem")
+    if measure != bool(scheduler):
+        raise click.UsageError("--measure and --scheduler go together: the cluster to measure overheads on")
+    if keys and not (scheduler or "").startswith("tls://"):
+        raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
+    if not measure and workers is None:
+        raise click.UsageError("give --workers, the number of worker threads; or a cluster by --measure --scheduler")
+    if memory is not None and not memory:
+        raise click.UsageError("--memory 0: give the memory of a worker process, e.g. 8GB")
+    if memory is not None and row_bytes is None and not problem:
+        raise click.UsageError("--memory needs --bytes, the bytes of a state (8 per weight)")
+    try:
+        machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
+        # One more may be for the last C-point.
+        if chunks is not None and chunks > machine.slots + 1:
+            raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
+        source: GivenCost | MeasuredCost = (
+            MeasuredCost(problem, solver, steps, iterations)
+            if problem
+            else GivenCost(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations)
+        )
+        size = row_bytes if row_bytes is not None else source.row_bytes
+        asked = Asked(machine, memory if memory is not None else limit, source, problem, scheduler, keys)
+        planner = Planner(
+            steps,
+            source.cost,
+            source.iterations,
+            size,
+            coarsenings=[coarsening] if coarsening else source.coarsenings,
+            cycles=[cycle.upper()] if cycle else ["V", "F"],
+            chunks=chunks,
+            storage=storage_that_fits(asked.memory, size) if asked.memory and size else None,
+            **source.levels,
+        )
+        exact = Exact(planner)
+        click.echo("replaying the best plans", err=True)
+        best = exact.best(machine)
+        click.echo("looking at other numbers of workers", err=True)
+        found = report(best, exact, asked)
+    except (ClusterError, ImportError) as error:
+        raise CannotRun(str(error)) from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(json.dumps(found) if as_json else text(found))
+
+
+def _cluster(
+    scheduler: str | None, keys: str | None, workers: int | None, threads: int | None, overheads: dict[str, Any]
+) -> tuple[Machine, int | None]:
+    """Return the cluster, and the memory limit of its workers if it is connected and has one."""
+    limit = None
+    names = {
+        "scheduler_overhead": "scheduler",
+        "worker_overhead": "worker",
+        "latency": "latency",
+        "bandwidth": "bandwidth",
+        "cores": "cores",
+    }
+    given = {names[name]: value for name, value in overheads.items() if value is not None}
+    if scheduler:
+        with connect(scheduler, keys) as client:
+            click.echo(f"measuring the cluster {scheduler}", err=True)
+            machine, limit = measure_machine(client), memory_limit(client)
+        given = asdict(machine) | given
+    threads = threads or given.get("threads", 1)
+    if workers is None:
+        workers = given["workers"] * given["threads"]
+    if workers % threads:
+        raise ValueError(
+            f"--workers {workers} threads do not make processes of --threads {threads} each: give a multiple of it"
+        )
+    return Machine(**given | {"workers": workers // threads, "threads": threads}), limit

@@ -1,0 +1,83 @@
+"""``daskmgrit solve --slurm``: a SLURM cluster for one solve."""
+
+from __future__ import annotations
+
+import getpass
+import math
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import dask
+
+from daskmgrit.cli.interrupt import quiet_end
+from daskmgrit.utils.units import time_option
+from daskmgrit.utils.validation import integer_option
+
+__all__ = ["slurm_client"]
+
+
+@contextmanager
+def slurm_client(workers: int | None, timeout: float | str | None = None) -> Iterator[Any]:
+    """Have SLURM run workers, and yield a client when they have come; the jobs end with the context.
+
+    Parameters
+    ----------
+    workers : int or None
+        How many, by default those of ``daskmgrit.slurm.jobs`` jobs.
+    timeout : float or str, optional
+        How long to wait for them, by default ``daskmgrit.slurm.wait``.
+
+    Raises
+    ------
+    ClusterError
+        If they do not come; it says what SLURM says of their jobs.
+    """
+    from distributed import Client
+
+    from daskmgrit.slurm.cluster import TIMES, SLURMCluster
+
+    if timeout is not None:
+        time_option("--timeout", timeout, TIMES)
+    options = dask.config.get("daskmgrit.slurm")
+    jobs = integer_option("daskmgrit.slurm.jobs", options["jobs"], 1, "it is the number of SLURM jobs to submit")
+    with _terminable(), SLURMCluster() as cluster:
+        jobs = math.ceil(workers / cluster.processes) if workers else jobs
+        minimum = jobs * cluster.processes
+        if options["minimum"] is not None:
+            minimum = integer_option(
+                "daskmgrit.slurm.minimum", options["minimum"], 1, "no more workers than the jobs have", most=minimum
+            )
+        click.echo(f"SLURM jobs: {jobs}, workers: {jobs * cluster.processes}", err=True)
+        cluster.scale(jobs=jobs)
+        cluster.wait_for_workers(minimum, timeout)
+        with Client(cluster) as client, quiet_end(client):
+            here, link = f"{getpass.getuser()}@{socket.gethostname()}", cluster.dashboard_link
+            port = urlsplit(link).port
+            click.echo(
+                f"{len(client.nthreads())} workers have come; dashboard {link}, from elsewhere after "
+                f"ssh -N -L {port}:127.0.0.1:{port} {here}",
+                err=True,
+            )
+            yield client
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Have SIGTERM and a lost terminal unwind the stack: so that this process's jobs end with it."""
+
+    def end(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

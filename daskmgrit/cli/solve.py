@@ -1,0 +1,267 @@
+"""The command ``daskmgrit solve``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from daskmgrit.checkpoint import Checkpoint
+from daskmgrit.checkpoint.policy import as_checkpoint
+from daskmgrit.cli.connection import CannotRun, command_client
+from daskmgrit.cli.plot_file import check_plot, save_plot
+from daskmgrit.cli.report import compare, tell
+from daskmgrit.cli.slurm import slurm_client
+from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS
+
+__all__ = ["solve"]
+
+
+def _per_level(convert: Callable[[str], Any]) -> Callable[[Any, Any, str], Any]:
+    """Read an option that is one value or a comma-separated list with one per level."""
+
+    def read(context: Any, parameter: Any, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            values = [convert(part.strip()) for part in value.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: give one value, or several with commas, one per level") from None
+        return values[0] if len(values) == 1 else values
+
+    return read
+
+
+def _relaxation(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
+
+
+def _chunks(context: Any, parameter: Any, value: str) -> int | str:
+    if value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f'{value!r}: give "auto" or a number of chunks') from None
+
+
+@click.command()
+@click.argument("problem", type=click.Choice(list(PROBLEMS)))
+@click.option("--steps", type=int, help="N, the number of training steps; by default what suits the problem.")
+@click.option(
+    "--solver",
+    type=click.Choice(list(SOLVERS)),
+    help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default what suits the problem.",
+)
+@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
+@click.option("--max-levels", type=int, help="At most so many levels; 2 is the two-level method.")
+@click.option("--min-coarse", type=int, help="Coarsen while the coarsest level has more steps than this [default: 10].")
+@click.option("--coarsening", callback=_per_level(int), help="Factor m; a comma list: per level [default: 2].")
+@click.option(
+    "--relaxation",
+    callback=_per_level(_relaxation),
+    help="F, FCF, FCFCF … or nu of F(CF)^nu; a comma list: per level [default: FCF].",
+)
+@click.option(
+    "--weight",
+    default="1.0",
+    show_default=True,
+    callback=_per_level(float),
+    help="Weight of the C-relaxation; a comma list: per level.",
+)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="alpha_b, the rate of level 0.")
+@click.option(
+    "--max-learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="alpha_max, the largest stable rate: the cap on coarse levels, or with --coarse the longest stage.",
+)
+@click.option(
+    "--coarse",
+    callback=_per_level(str),
+    help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4]; a list: per level.",
+)
+@click.option(
+    "--data",
+    type=click.Choice(list(COARSE_DATA)),
+    help="What coarse steps see of serialized data: step [default of Solvers 2 and 3], window [4], injected, averaged.",
+)
+@click.option("--max-stages", type=click.IntRange(min=1), help="At most so many stages; longer steps are cut short.")
+@click.option("--window", type=click.IntRange(min=1), help="B, the most fine steps whose examples a window holds.")
+@click.option("--batch", type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="Of the initial weights (and the data's order).",
+)
+@click.option(
+    "--initial-guess",
+    type=click.Choice(["zero", "constant", "nested"]),
+    help="Default: what suits the problem.",
+)
+@click.option(
+    "--tol",
+    type=float,
+    help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.",
+)
+@click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
+@click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
+@click.option(
+    "--storage",
+    type=click.Choice(["full", "c-points"]),
+    default="full",
+    show_default=True,
+    help="c-points: about 2/m of the memory.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="Of weights and data; float32 needs --tol.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
+@click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Start so many worker processes on this machine, with --slurm in SLURM jobs.",
+)
+@click.option(
+    "--slurm", is_flag=True, help="Start workers as SLURM jobs, by jobqueue.slurm and daskmgrit.slurm in dask.config."
+)
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s; with --slurm 1h]",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Save checkpoints in this directory, which all workers share.",
+)
+@click.option("--checkpoint-every", type=click.IntRange(min=1), help="Save after so many cycles.  [default: 10]")
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
+    help="Save when the last checkpoint is so old.  [default: 10]",
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR; begin if there is none yet.")
+@click.option("--check", is_flag=True, help="Compare with serial training.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Plot the residuals.")
+def solve(
+    problem: str,
+    solver: str | None,
+    scheduler: str | None,
+    keys: str | None,
+    workers: int | None,
+    slurm: bool,
+    timeout: str | None,
+    checkpoint: Path | None,
+    checkpoint_every: int | None,
+    checkpoint_minutes: float | None,
+    resume: bool,
+    check: bool,
+    as_json: bool,
+    plot: Path | None,
+    **options: Any,
+) -> None:
+    """Train PROBLEM with MGRIT.
+
+    Exit status: 0 converged, 1 not converged or diverged, 2 bad usage, 3 the solve could not run, 130 interrupted.
+    """
+    if scheduler and (workers or slurm):
+        other = "--slurm" if slurm else "--workers"
+        raise click.UsageError(f"--scheduler and {other} exclude each other: connect to a cluster, or start one")
+    if keys and not (scheduler or "").startswith("tls://"):
+        raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
+    if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
+        raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
+    if options["dtype"] == "float32" and options["tol"] is None:
+        raise click.UsageError("--dtype float32: its rounding is above the default tolerance; give --tol, e.g. 1e-4")
+    if plot:
+        check_plot(plot)
+    try:
+        task = PROBLEMS[problem](seed=options["seed"])
+        task = replace(task, w0=task.w0.astype(options["dtype"]))
+        solver = solver or task.solver
+        hierarchy = task.hierarchy(
+            solver, **{name: options[name] for name in ("coarsening", "relaxation", "min_coarse", "max_levels")}
+        )
+        phi = task.propagator(
+            solver,
+            options["learning_rate"],
+            options["max_learning_rate"],
+            factor=hierarchy.get("coarsening", 2),
+            dtype=options["dtype"],
+            **{name: options[name] for name in ("batch", "coarse", "max_stages", "data", "window")},
+        )
+        mgrit = MGRIT(
+            phi,
+            task.steps if options["steps"] is None else options["steps"],
+            cycle=options["cycle"],
+            weight=options["weight"],
+            **hierarchy,
+        )
+        click.echo(mgrit, err=True)
+        with slurm_client(workers, _number(timeout)) if slurm else command_client(scheduler, workers, keys) as client:
+            how = {
+                "tol": options["tol"],
+                "chunks": options["chunks"],
+                "client": client,
+                "progress": True,
+                "timeout": _number(timeout),
+            }
+            policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
+            if resume and (asked := as_checkpoint(policy)) and asked.latest():
+                source = click.get_current_context().get_parameter_source
+                given = {
+                    name: options[name] for name in ("maxiter", "storage") if source(name) != ParameterSource.DEFAULT
+                }
+                result = mgrit.resume(policy, task.w0, **given, **how)
+            else:
+                if resume:
+                    click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
+                guess = options["initial_guess"] or task.guess(solver)
+                how |= {"maxiter": options["maxiter"], "storage": options["storage"], "checkpoint": policy}
+                result = mgrit.solve(task.w0, guess, **how)
+            checked = compare(mgrit, task, result) if check else {}
+    except (ValueError, TypeError) as error:
+        if isinstance(error, PropagatorError):
+            raise
+        raise click.UsageError(str(error)) from error
+    except (CheckpointError, ClusterError, ImportError) as error:
+        raise CannotRun(". ".join([str(error), *getattr(error, "__notes__", [])])) from error
+    except KeyboardInterrupt as error:
+        click.echo("; ".join(["interrupted", *getattr(error, "__notes__", [])]), err=True)
+        sys.exit(130)
+    if plot:
+        save_plot(result, plot)
+    tell(task, solver, mgrit, result, checked, as_json=as_json)
+    sys.exit(0 if result.converged else 1)
+
+
+def _policy(directory: Path | None, every: int | None, minutes: float | None) -> Checkpoint | Path | None:
+    """Return what says where and how often to save; a directory alone leaves the latter to the solve."""
+    if directory is None or (every is None and minutes is None):
+        return directory
+    given: dict[str, Any] = {"every": every, "seconds": None if minutes is None else 60 * minutes}
+    return Checkpoint(directory, **{name: value for name, value in given.items() if value is not None})
+
+
+def _number(time: str | None) -> float | str | None:
+    """Read seconds where a time has no unit."""
+    try:
+        return None if time is None else float(time)
+    except ValueError:
+        return time

@@ -1,0 +1,193 @@
+"""The client's side: tells the scheduler of a solve's residuals and stages, and never stands in the solve's way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import dask
+
+from daskmgrit._version import __version__
+from daskmgrit.dashboard.events import CHANNEL, describe, layout_event, stage_rows
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.recurrence.meter import Record
+
+__all__ = ["Reporter"]
+
+logger = logging.getLogger("daskmgrit")
+
+_PATIENCE = 10.0  # seconds that a message to the scheduler may take
+_PERIOD = 0.1  # seconds between messages at least: quick cycles are told together
+_told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+
+
+def _attach_probe() -> Callable[..., str | None]:
+    # A nested function travels by value, so it runs also where the package is missing.
+    def attach(about: Any, version: str, dask_scheduler: Any) -> str | None:
+        """Return what is missing, if anything is."""
+        import importlib
+
+        try:
+            importlib.invalidate_caches()  # it may have been installed since this process began
+            package = importlib.import_module("daskmgrit")
+        except ModuleNotFoundError as error:
+            if error.name != "daskmgrit":
+                return f"the scheduler has daskmgrit but not {error.name}, which it needs; install it there"
+            return (
+                f"the scheduler lacks daskmgrit; install version {version} in its environment and start it with "
+                "--preload daskmgrit.dashboard, or call client.register_plugin(PipInstall(['daskmgrit']))"
+            )
+        except Exception as error:
+            return f"the scheduler cannot import daskmgrit ({error!r})"
+        if package.__version__ != version:
+            return f"the scheduler has daskmgrit {package.__version__} and this client {version}; install the same"
+        try:
+            importlib.import_module("daskmgrit.dashboard.plugin").attach(dask_scheduler, about)
+        except Exception as error:
+            return str(error) or repr(error)
+        return None
+
+    return attach
+
+
+class Reporter:
+    """Tells the dashboard of one solve; on a local scheduler, or where there is no dashboard, it does nothing.
+
+    Whatever fails here is logged, once for a client, and the solve goes on.
+
+    Parameters
+    ----------
+    executor : LocalExecutor or ClusterExecutor
+        Where the solve runs.
+    run : str
+        Token of the solve's keys.
+    hierarchy : Hierarchy
+        The levels.
+    layout : ChunkLayout
+        How they are cut for the initial guess.
+    phi : callable
+        The propagator.
+    tol : float
+        The tolerance.
+    maxiter : int
+        Most cycles.
+    """
+
+    def __init__(
+        self,
+        executor: LocalExecutor | ClusterExecutor,
+        run: str,
+        hierarchy: Hierarchy,
+        layout: ChunkLayout,
+        phi: Any,
+        tol: float,
+        maxiter: int,
+    ) -> None:
+        self._run, self._hierarchy, self._layout = run, hierarchy, layout
+        self._events: deque[dict[str, Any]] = deque()
+        self._records, self._sent = 0, 0.0
+        self._turn: asyncio.Lock | None = None
+        self._client: Any = None
+        self._on = isinstance(executor, ClusterExecutor) and bool(dask.config.get("daskmgrit.dashboard"))
+        if self._on:
+            self._begin(executor, phi, tol, maxiter)
+
+    def _begin(self, executor: Any, phi: Any, tol: float, maxiter: int) -> None:
+        self._client = executor.client
+        try:
+            about = describe(self._run, self._client.id, phi, self._hierarchy, self._layout, tol, maxiter)
+            missing = self._client.run_on_scheduler(_attach_probe(), about, __version__, callback_timeout=_PATIENCE)
+        except Exception as error:
+            self._fail(error)
+        else:
+            if missing:
+                self._warn(missing)
+
+    def _warn(self, why: str) -> None:
+        self._on = False
+        told = _told.setdefault(self._client, set())
+        if why not in told:
+            told.add(why)
+            logger.warning("this solve goes on without its page /mgrit on Dask's dashboard: %s", why)
+
+    def _fail(self, error: Exception) -> None:
+        """Say so, and let the plug-in go if it can be reached."""
+        if not self._on:
+            return
+        self._warn(repr(error))
+        self._events.clear()
+        self._events.append({"end": "not followed any more", "message": repr(error)[:500]})
+        with suppress(Exception):
+            self._client.loop.add_callback(self._send)
+
+    def cycle(self, cycle: int, residual: float, layout: ChunkLayout, records: Sequence[Record]) -> None:
+        """Tell of a cycle whose residual is known; 0 is the initial guess.
+
+        `layout` is how the levels are cut from here on, `records` all of the solve so far.
+        """
+        if not self._on:
+            return
+        try:
+            self._events.append(self._event(cycle, residual, layout, records))
+            if cycle == 0 or time.monotonic() - self._sent > _PERIOD:
+                self._sent = time.monotonic()
+                self._client.loop.add_callback(self._send)
+        except Exception as error:
+            self._fail(error)
+
+    def _event(self, cycle: int, residual: float, layout: ChunkLayout, records: Sequence[Record]) -> dict[str, Any]:
+        # The layout is chosen once the initial guess is evaluated, on the old one.
+        used, self._layout = self._layout, layout
+        rows = stage_rows(records[self._records :], used)
+        self._records = len(records)
+        event: dict[str, Any] = {"cycle": cycle, "residual": residual, "stages": [list(row) for row in rows]}
+        if cycle == 0:
+            event["layout"] = layout_event(layout, self._hierarchy)
+        return event
+
+    async def _send(self) -> None:
+        """Send what there is; one call at a time, so that events arrive in their order."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        async with self._turn:
+            events = [self._events.popleft() for _ in range(len(self._events))]
+            if not events:
+                return
+            try:
+                message = getattr(self._client.scheduler, CHANNEL)(run=self._run, events=events)
+                await asyncio.wait_for(message, _PATIENCE)
+            except Exception as error:
+                self._fail(error)
+
+    def end(self, state: str, message: str = "") -> None:
+        """Tell that the solve has ended."""
+        if not self._on:
+            return
+        self._events.append({"end": state, "message": message})
+        try:
+            if self._client.status == "running":
+                self._client.sync(self._send, callback_timeout=_PATIENCE)
+        except Exception as error:
+            self._fail(error)
+        self._on = False
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.end(
+                "failed" if isinstance(error, Exception) else "interrupted", f"{type(error).__name__}: {error}"[:500]
+            )

@@ -1,0 +1,98 @@
+"""The residual, cycle by cycle, with the tolerance and the factor of each cycle."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+from daskmgrit.display.axes import new_axes
+from daskmgrit.display.shown import Shown
+
+__all__ = ["plot_residuals"]
+
+
+def plot_residuals(result: Shown, ax: Any = None) -> Any:
+    """Draw the residuals of a result, see :meth:`daskmgrit.Result.plot`."""
+    if ax is None:
+        ax = new_axes(6.4, 4.0)
+    residuals = result.residuals
+    shown = [(k, value) for k, value in enumerate(residuals) if math.isfinite(value) and value > 0]
+    ax.semilogy(
+        [k for k, _ in shown],
+        [value for _, value in shown],
+        "o-",
+        color="black",
+        markersize=5,
+        label="residual",
+        zorder=3,
+    )
+    if result.tol > 0:
+        ax.axhline(result.tol, linestyle="--", color="#d55e00", label=f"tolerance {result.tol:.1e}", zorder=2)
+    zeros = [k for k, value in enumerate(residuals) if value == 0]
+    if zeros:
+        ax.plot(
+            zeros,
+            [0.03] * len(zeros),
+            "v",
+            color="black",
+            transform=ax.get_xaxis_transform(),
+            label="exactly 0",
+            zorder=3,
+        )
+    factors = _draw_factors(ax, residuals)
+    ax.set_xlim(-0.5, max(len(residuals) - 0.5, 1.5))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("cycle")
+    ax.set_ylabel("residual, 2-norm")
+    title = f"N = {result.levels[0]}, {result.cycle}-cycle: {_outcome(result)}"
+    if math.isfinite(result.convergence_factor):
+        title += f", convergence factor {result.convergence_factor:.2f}"
+    ax.set_title(title, fontsize="medium")
+    handles, labels = ax.get_legend_handles_labels()
+    if factors is not None:
+        handles.append(factors)
+        labels.append("factor of the cycle")
+    ax.legend(handles, labels, framealpha=1)
+    return ax
+
+
+def _outcome(result: Shown) -> str:
+    cycles = f"{result.iterations} cycle" + ("" if result.iterations == 1 else "s")
+    return {
+        "tol": f"converged in {cycles}",
+        "maxiter": f"not converged in {cycles}",
+        "callback": f"stopped after {cycles}",
+        "settled": f"loss settled after {cycles}",
+        "diverged": f"diverged after {cycles}",
+    }[result.reason]
+
+
+def _draw_factors(ax: Any, residuals: list[float]) -> Any:
+    """Draw the factor of each cycle as a bar, on an axis of its own behind the residuals."""
+    bars = [
+        (k, now / before)
+        for k, (before, now) in enumerate(itertools.pairwise(residuals), 1)
+        if before > 0 and math.isfinite(now)
+    ]
+    if not bars:
+        return None
+    right = ax.twinx()
+    drawn = right.bar(
+        [k for k, _ in bars],
+        [min(factor, 1.0) for _, factor in bars],
+        width=0.5,
+        color="0.88",
+        edgecolor="0.6",
+        linewidth=0.6,
+    )
+    for k, factor in bars:
+        if factor > 1:
+            right.text(k, 0.4, f"{factor:.3g}", ha="center", va="center", color="0.2", fontsize="small", rotation=90)
+    right.set_ylim(0, 1)
+    right.set_ylabel("factor of the cycle", color="0.35")
+    right.tick_params(axis="y", colors="0.35")
+    # The lines are to be in front of the bars.
+    ax.set_zorder(right.get_zorder() + 1)
+    ax.patch.set_visible(False)
+    return drawn

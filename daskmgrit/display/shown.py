@@ -1,0 +1,45 @@
+"""What a picture of a result needs of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from daskmgrit.recurrence.meter import Record
+
+__all__ = ["Shown"]
+
+
+class Shown(Protocol):
+    """A result, as far as pictures go; see :class:`daskmgrit.Result`."""
+
+    @property
+    def residuals(self) -> list[float]:
+        """Residual of the initial guess, then after each cycle."""
+
+    @property
+    def iterations(self) -> int:
+        """Cycles done."""
+
+    @property
+    def reason(self) -> str:
+        """Why the solve ended."""
+
+    @property
+    def tol(self) -> float:
+        """The tolerance."""
+
+    @property
+    def levels(self) -> list[int]:
+        """N_l of every level."""
+
+    @property
+    def cycle(self) -> str:
+        """Kind of cycle."""
+
+    @property
+    def records(self) -> list[Record]:
+        """Every stage as it ran."""
+
+    @property
+    def convergence_factor(self) -> float:
+        """Reduction of the residual per cycle."""

@@ -1,0 +1,63 @@
+"""Asking a solve in another thread to end: every wait of its ends then."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["Stop", "Stopped", "current_stop", "with_stop"]
+
+
+class Stopped(BaseException):
+    """Ends a solve that nobody waits for any more; no ``except Exception`` is to keep it."""
+
+
+class Stop:
+    """Asks a solve in another thread to end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = False
+        self._wakers: list[Callable[[], Any]] = []
+
+    def ask(self) -> None:
+        """Have every wait end, those under way and those to come."""
+        with self._lock:
+            self._asked = True
+            wakers = list(self._wakers)
+        for wake in wakers:
+            wake()
+
+    def check(self) -> None:
+        """Raise :class:`Stopped` if asked to."""
+        if self._asked:
+            raise Stopped
+
+    @contextmanager
+    def waking(self, wake: Callable[[], Any]) -> Iterator[None]:
+        """Within this there is a wait that `wake` ends: it has to raise then, and `check` to be called."""
+        with self._lock:
+            self.check()
+            self._wakers.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wakers.remove(wake)
+
+
+# Of the solve that this context belongs to. A solve within a callback of another ends with that.
+_stop: contextvars.ContextVar[Stop | None] = contextvars.ContextVar("daskmgrit-stop", default=None)
+
+
+def current_stop() -> Stop:
+    """Return what may ask this solve to end."""
+    return _stop.get() or Stop()
+
+
+def with_stop(stop: Stop) -> None:
+    """Have all that runs in this context from now on end when `stop` is asked."""
+    _stop.set(stop)

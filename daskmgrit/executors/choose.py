@@ -1,0 +1,79 @@
+"""Choosing the scheduler to solve on, as Dask does."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import dask
+from dask.base import get_scheduler
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.local import LocalExecutor
+
+__all__ = ["choose_executor", "chosen_client"]
+
+
+def chosen_client(client: Any = None) -> Any:
+    """Return `client`, else the one set in ``dask.config`` as the scheduler, else the current one, else None.
+
+    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client.
+    """
+    if client is not None:
+        return client
+    configured = _configured_scheduler()
+    if configured is None:
+        return _current_client()
+    owner = getattr(get_scheduler(scheduler=configured), "__self__", None)
+    return owner if hasattr(owner, "scatter") else None
+
+
+def _configured_scheduler() -> Any:
+    """Return the scheduler set in ``dask.config``; None where that leaves it to the current client."""
+    configured = dask.config.get("scheduler", None)
+    return None if configured in ("dask.distributed", "distributed") else configured
+
+
+def choose_executor(client: Any = None, timeout: float | None = None) -> LocalExecutor | ClusterExecutor:
+    """Return the executor for the chosen client, else for the scheduler set in ``dask.config``.
+
+    With neither there is the threaded scheduler.
+
+    Raises
+    ------
+    TypeError
+        If `client` is not a client.
+    """
+    client = chosen_client(client)
+    if client is None:
+        get = get_scheduler(scheduler=_configured_scheduler() or "threads")
+        name = {
+            "dask.local": "sync",
+            "dask.threaded": "threads",
+            "dask.multiprocessing": "processes",
+        }.get(getattr(get, "__module__", ""))
+        return LocalExecutor(name or "threads", get)
+    if not all(hasattr(client, name) for name in ("get", "scatter", "nthreads")):
+        raise TypeError(
+            f"client={client!r} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
+            "one or the threaded scheduler"
+        )
+    if getattr(client, "status", "running") == "closed":
+        raise ClusterError(f"client={client!r} is closed: pass an open one, or None for the threaded scheduler")
+    return ClusterExecutor(client, timeout)
+
+
+def _current_client() -> Any:
+    """Return the current client, without importing distributed where nobody has."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        client = default_client()
+    except ValueError:
+        return None
+    # One whose connection failed stays the current client until it is collected as garbage.
+    failed = client.status == "connecting" and not getattr(client, "_scheduler_identity", True)
+    return None if failed else client

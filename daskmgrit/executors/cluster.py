@@ -1,0 +1,194 @@
+"""Running a graph on a Dask scheduler: a local one, or a cluster through a client.
+
+Both take a :class:`~daskmgrit.taskbook.TaskBook` and the tasks whose results are wanted, and return stand-ins for those
+results that later graphs may build on.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import dask
+from dask._task_spec import TaskRef
+from dask.delayed import Delayed, delayed
+from dask.highlevelgraph import MaterializedLayer
+from dask.utils import parse_timedelta
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.executors.cancellation import current_stop
+from daskmgrit.executors.watchdog import Watchdog, absence, bounded, excuse
+from daskmgrit.graph.pickled_tasks import seal, sealed_value
+from daskmgrit.graph.submission import TaskBook, stand_in
+
+logger = logging.getLogger("daskmgrit")
+
+__all__ = ["ClusterExecutor"]
+
+
+# Seconds after which to look whether workers were lost and new ones came, to plan tasks on those.
+RENEWAL = 5.0
+
+
+class ClusterExecutor:
+    """A Dask cluster: results stay on its workers.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+    timeout : float, optional
+        Seconds to wait for workers, by default ``daskmgrit.worker-timeout`` of ``dask.config``.
+    """
+
+    ahead = True
+    name = "distributed"
+
+    def __init__(self, client: Any, timeout: float | None = None) -> None:
+        self.client, self._stop = client, current_stop()
+        self.patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout")) if timeout is None else timeout
+        self._alone = absence(client, self.patience) if timeout is None else timeout
+        # What all that is planned on a worker depends on, and is not so itself: if all workers are lost, the scheduler
+        # gives a task that was planned on one of them, and depends on nothing, to no worker that comes.
+        self._root: Delayed | None = None
+        threads = self._wait_for_workers()
+        self._seen = time.monotonic()
+        self.workers: list[str] | None = sorted(threads)
+        self.threads = [threads[worker] for worker in self.workers]
+        self.hosts = len({worker.rpartition("://")[2].rpartition(":")[0] for worker in self.workers})
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Nothing to hold: workers come with BLAS set to one thread."""
+        yield
+
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
+        root = self._root = self._submit_root() if self._root is None else self._root
+        book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
+        sealed = sealed_value(key, value, TaskRef(root.key))
+        book.layers = {key: MaterializedLayer({key: sealed}, book.note(owner))}
+        book.layers |= root.dask.layers
+        book.dependencies = {key: {root.key}, root.key: set()}
+        # It is sent once, however large.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+            return self.submit(book, [stub])[0]
+
+    def _submit_root(self) -> Delayed:
+        name = f"unpickler-0{uuid.uuid4().hex}"
+        book, stub = TaskBook(), delayed(pickle.loads, name=name, traverse=False)
+        book.layers, book.dependencies = dict(stub.dask.layers), {name: set()}
+        return self.submit(book, [stub])[0]
+
+    def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
+        """Send the tasks to the scheduler; returns at once."""
+        if time.monotonic() - self._seen > RENEWAL:
+            # Where the scheduler does not answer, the wait for the result will say so.
+            with suppress(TimeoutError, OSError):
+                self._replace_lost(bounded(self.client, self.patience, self.client.nthreads))
+        keys = [task.key for task in wanted]
+        futures = self.client.get(seal(book.graph()), keys, sync=False)
+        return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
+
+    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+        """Wait for a result; the wait ends also when the cluster is lost, or nothing gets on for too long.
+
+        The cluster may forget it then, unless it is fetched `again`.
+        """
+        future = handle.dask.layers[handle.key][handle.key]
+        with self._stop.waking(future.release):
+            value = self._wait(future, what)
+        if not again:
+            # What waits leave behind may hold the future until garbage is collected.
+            future.release()
+        return value
+
+    def _wait(self, future: Any, what: str) -> Any:
+        from distributed import KilledWorker
+
+        watch, tried = Watchdog(self.client, self.patience, what, self._alone), False
+        while True:
+            try:
+                # This waits for the task but does not bring its result: to cut that short would cut short what other
+                # threads have brought by this client, too.
+                future.exception(timeout=1)
+            except TimeoutError:
+                self._stop.check()
+                self._replace_lost(watch.look())
+                continue
+            try:
+                return future.result(timeout=self.patience)
+            except TimeoutError:
+                if future.status == "error":
+                    # The task's own, not the wait's.
+                    future.release()
+                    raise
+                # A worker that holds the result but does not answer is given up, and the result made again.
+                self._replace_lost(watch.look())
+                if future.status == "finished" and tried:
+                    raise ClusterError(
+                        f"{what} is on a worker but could not be brought from there within {self.patience:g} s: look "
+                        "at the network, or give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+                    ) from None
+                tried = True
+            except CancelledError as error:
+                # The future keeps it: with its traceback that would hold all that the solve holds.
+                error.__traceback__ = None
+                self._stop.check()
+                raise ClusterError(
+                    f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or "
+                    "it forgot data that the solve had sent to it"
+                ) from None
+            except KilledWorker as error:
+                future.release()
+                raise ClusterError(
+                    f"the task {error.task} was given up while waiting for {what}: {error.allowed_failures + 1} "
+                    f"workers died while they ran it or had it in their queue, the last {error.last_worker.address}. "
+                    "Their logs say why; where memory ran out, give workers more of it or the solve more chunks. Where "
+                    "workers are expected to die, raise distributed.scheduler.allowed-failures on the scheduler"
+                ) from None
+            except Exception:
+                # The client keeps an error with its traceback, and that all futures of the solve, until it is told
+                # that nobody wants this one any more.
+                future.release()
+                raise
+
+    def _replace_lost(self, present: Collection[str]) -> None:
+        """Plan the chunks of lost workers on new ones from now on."""
+        assert self.workers is not None
+        self._seen = time.monotonic()
+        new = sorted(set(present) - set(self.workers), reverse=True)
+        self.workers = [worker if worker in present or not new else new.pop() for worker in self.workers]
+
+    def store(self, held: int) -> None:
+        """Return None: workers see to their memory themselves."""
+
+    def keep(self, array: Any) -> Any:
+        """Have the array's chunks made on the workers and held there."""
+        return self.client.persist(array)
+
+    def _wait_for_workers(self) -> dict[str, int]:
+        try:
+            if not bounded(self.client, self.patience, self.client.nthreads):
+                logger.warning("the cluster has no workers yet: waiting up to %g s for one", self._alone)
+            end = time.monotonic() + self._alone
+            while not (threads := bounded(self.client, self.patience, self.client.nthreads)):
+                self._stop.check()
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise ClusterError(
+                        f"the cluster has no workers and none came within {self._alone:g} s{excuse(self.client)}: "
+                        "start one with `dask worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in "
+                        "dask.config, a longer time"
+                    )
+                with suppress(TimeoutError):
+                    self.client.wait_for_workers(1, timeout=min(1.0, left))
+        except TimeoutError:
+            raise ClusterError(f"the scheduler did not answer for {self.patience:g} s") from None
+        return dict(threads)

@@ -1,0 +1,106 @@
+"""Running a graph on a local Dask scheduler: synchronous, threaded or of processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+from dask._task_spec import DataNode
+from dask.delayed import Delayed
+from dask.system import CPU_COUNT
+from threadpoolctl import threadpool_limits
+
+from daskmgrit.graph.block_store import BlockStore, load
+from daskmgrit.graph.submission import TaskBook, stand_in
+from daskmgrit.utils.units import bytes_option
+
+__all__ = ["LocalExecutor"]
+
+
+class _BlasLimit:
+    """Holds BLAS to its share while any solve runs: the limit is the process's, and solves may overlap."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._limit: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._limit = threadpool_limits(dask.config.get("daskmgrit.blas-threads"), user_api="blas")
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limit.restore_original_limits()
+
+
+_blas = _BlasLimit()
+
+
+class LocalExecutor:
+    """A scheduler of this process: results are computed when they are asked for.
+
+    Parameters
+    ----------
+    name : str
+        ``"sync"``, ``"threads"`` or ``"processes"``.
+    get : callable
+        The scheduler's ``get(graph, keys)``.
+    """
+
+    ahead = False
+    hosts = 1
+    workers: list[str] | None = None
+
+    def __init__(self, name: str, get: Callable[..., Any]) -> None:
+        self.name, self._get = name, get
+        count = 1 if name == "sync" else int(dask.config.get("num_workers", None) or CPU_COUNT)
+        self.threads = [count]
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Hold BLAS to its share of the cores."""
+        _blas.enter()
+        try:
+            yield
+        finally:
+            _blas.leave()
+
+    def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        """Return a stand-in for a value of this process."""
+        return stand_in(key, DataNode(key, value))
+
+    def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
+        """Compute the wanted tasks."""
+        values = self._get(dict(book.graph()), [task.key for task in wanted])
+        return [self.put(value, task.key) for task, value in zip(wanted, values, strict=True)]
+
+    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+        """Return a result's value."""
+        return load(handle.dask.layers[handle.key][handle.key].value)
+
+    def store(self, held: int) -> BlockStore | None:
+        """Return where blocks go if a solve holds so many bytes of them, None for plain memory."""
+        limit = dask.config.get("daskmgrit.memory")
+        if self.name == "processes" or limit is None:
+            return None
+        if limit == "auto":
+            if held < 1 << 28:
+                return None
+            # Known to respect control groups; not imported where it is not needed.
+            from distributed.system import MEMORY_LIMIT
+
+            limit = MEMORY_LIMIT // 2
+        else:
+            limit = bytes_option("daskmgrit.memory")
+        return BlockStore(limit) if held > limit else None
+
+    def keep(self, array: Any) -> Any:
+        """Have the array's chunks made, so that the blocks they come from may go."""
+        return array.persist(scheduler=self._get)

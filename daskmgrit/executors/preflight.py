@@ -1,0 +1,117 @@
+"""Checks of a cluster before anything is submitted: can it run the solve at all?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from daskmgrit._version import __version__
+from daskmgrit.errors import ClusterError
+from daskmgrit.executors.watchdog import bounded, look
+from daskmgrit.utils.pickling import check_picklable
+
+__all__ = ["ask_workers", "check_cluster"]
+
+
+def ask_workers(
+    client: Any, function: Callable[..., Any], *args: Any, timeout: float, **options: Any
+) -> dict[str, Any]:
+    """Run a function on all workers, or those in ``workers=``; returns each one's answer, an error in its place.
+
+    Workers that are lost meanwhile are left out.
+
+    Raises
+    ------
+    ClusterError
+        If one does not answer in time, or none is left; the message names it.
+    """
+    from distributed.comm import CommClosedError
+
+    try:
+        answers = bounded(client, timeout, client.run, function, *args, on_error="return", **options)
+    except TimeoutError:
+        pass
+    else:
+        left = {worker: answer for worker, answer in answers.items() if not isinstance(answer, CommClosedError)}
+        if not left:
+            raise ClusterError(f"{_some(sorted(answers)) or 'every worker'} was lost while the solve began: try again")
+        return left
+    try:
+        workers = look(client, timeout).workers
+    except TimeoutError:
+        raise ClusterError(f"the scheduler did not answer for {timeout:g} s") from None
+    order = sorted(workers, key=lambda address: -workers[address].silent)
+    silent = [address for address in order if workers[address].silent > timeout / 2] or order[:1]
+    raise ClusterError(
+        f"worker {_some(silent)} did not answer for {timeout:g} s: restart it, or give timeout=, or "
+        "daskmgrit.worker-timeout in dask.config, a longer time"
+    )
+
+
+def _version_probe() -> Callable[[], str | None]:
+    # A nested function travels by value, so it runs also where the package is missing.
+    def probe() -> str | None:
+        import importlib
+
+        try:
+            return str(importlib.import_module("daskmgrit").__version__)
+        except ModuleNotFoundError:
+            return None
+
+    return probe
+
+
+def _load_probe() -> Callable[[bytes], str | None]:
+    def probe(pickled: bytes) -> str | None:
+        import pickle
+
+        try:
+            pickle.loads(pickled)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    return probe
+
+
+def check_cluster(client: Any, phi: Any, timeout: float = 60.0) -> None:
+    """Check that phi can be sent, and that every worker has this version of the package.
+
+    The scheduler needs neither (see :mod:`daskmgrit.graph.builder.pickled_tasks`).
+
+    Raises
+    ------
+    PropagatorError
+        If phi cannot be pickled.
+    ClusterError
+        If a worker lacks the package, has another version, cannot load phi, or does not answer for `timeout` seconds.
+    """
+    pickled = check_picklable(phi)
+    versions = ask_workers(client, _version_probe(), timeout=timeout)
+    missing = sorted(str(where) for where, version in versions.items() if version is None)
+    if missing:
+        raise ClusterError(
+            f"daskmgrit is not installed on {_some(missing)}: install version {__version__} in that environment before "
+            "it starts, or by the PipInstall plug-in of distributed"
+        )
+    broken = sorted(f"{where} ({error!r})" for where, error in versions.items() if isinstance(error, BaseException))
+    if broken:
+        raise ClusterError(f"daskmgrit cannot be imported on {_some(broken)}")
+    other = sorted(f"{where} ({version})" for where, version in versions.items() if version != __version__)
+    if other:
+        raise ClusterError(
+            f"daskmgrit is {__version__} here but another version on {_some(other)}: install the same everywhere"
+        )
+    # One worker stands for all: phi may be large.
+    worker = min(versions)
+    error = ask_workers(client, _load_probe(), pickled, workers=[worker], timeout=timeout)[worker]
+    if error is not None:
+        raise ClusterError(
+            f"phi={phi!r} cannot be loaded on {worker} ({error}): install its module there, send it with "
+            "client.upload_file(...), or define phi in the script or notebook itself"
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

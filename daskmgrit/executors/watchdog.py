@@ -1,0 +1,287 @@
+"""The wait for a cluster's result: who does not answer, what is stuck, and when to give up.
+
+Dask recomputes what a lost worker held. What it does not see for minutes, or ever, is a worker that has stopped but is
+still connected, a scheduler that does not answer, workers paused for want of memory, and workers that cannot reach
+each other. Those are looked for here, so that every wait ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from daskmgrit.errors import ClusterError
+
+logger = logging.getLogger("daskmgrit")
+
+__all__ = ["View", "Watchdog", "WorkerView", "bounded", "look"]
+
+
+def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a method of a client that might wait for ever.
+
+    Raises
+    ------
+    TimeoutError
+        If there is no answer within so many seconds.
+    """
+    # On the client's event loop, where sync() has it called, the method returns a coroutine instead of waiting.
+    return client.sync(lambda: method(*args, **options), callback_timeout=seconds)
+
+
+def absence(client: Any, patience: float) -> float:
+    """Return how many seconds there may be no workers: more where the cluster gets them from a queue, and says so."""
+    return float(max(patience, getattr(getattr(client, "cluster", None), "patience", 0.0)))
+
+
+def excuse(client: Any) -> str:
+    """Return why workers have not come, where the cluster gets them from a queue and can say so."""
+    explain = getattr(getattr(client, "cluster", None), "explain", None)
+    said = explain() if explain else ""
+    return f" ({said})" if said else ""
+
+
+class WorkerView(NamedTuple):
+    """A worker as the scheduler sees it."""
+
+    status: str
+    silent: float  # seconds since it was heard of
+    involved: bool  # whether it has tasks or data
+    running: bool  # whether it runs a task, as it said last
+    memory: float  # share of its limit
+
+
+class View(NamedTuple):
+    """The cluster as its scheduler sees it."""
+
+    moves: int  # changes of a task's state so far
+    patience: float  # seconds that a worker may well be silent
+    workers: dict[str, WorkerView]
+    waits: list[tuple[str, str, str]]  # a worker that runs nothing, the worker whose data it waits for, the task
+    stranded: bool  # whether there are tasks that no worker may run
+
+
+def look(client: Any, seconds: float) -> View:
+    """Ask the scheduler for its view, within so many seconds."""
+    view = bounded(client, seconds, client.run_on_scheduler, _look())
+    workers = {address: WorkerView(*worker) for address, worker in view["workers"].items()}
+    return View(view["moves"], view["patience"], workers, [tuple(wait) for wait in view["waits"]], view["stranded"])
+
+
+# What runs on the scheduler is nested, so that it travels by value: the scheduler may lack this package.
+
+
+def _look() -> Callable[..., dict[str, Any]]:
+    def look(dask_scheduler: Any) -> dict[str, Any]:
+        import time
+
+        from distributed.scheduler import heartbeat_interval
+
+        now = time.time()
+        workers: dict[str, tuple[Any, ...]] = {}
+        waits: list[tuple[str, str, str]] = []
+        for ws in dask_scheduler.workers.values():
+            memory = ws.metrics.get("memory", 0) / ws.memory_limit if ws.memory_limit else 0.0
+            # A thread cannot leave a task that was cancelled; the scheduler has forgotten that, its worker counts it.
+            running = bool(ws.executing or ws.metrics.get("task_counts", {}).get("cancelled"))
+            involved = bool(ws.processing or ws.has_what)
+            workers[ws.address] = (ws.status.name, now - ws.last_seen, involved, running, memory)
+            if running or len(waits) >= 3:
+                continue
+            for ts in list(ws.processing)[:10]:
+                # Where a task has no result, who_has is None.
+                missing = [dep.who_has for dep in ts.dependencies if dep.who_has and ws not in dep.who_has]
+                holders = [other.address for who_has in missing for other in who_has]
+                if holders:
+                    waits.append((ws.address, holders[0], str(ts.key)))
+                    break
+        return {
+            "moves": dask_scheduler.transition_counter,
+            "patience": 10 * heartbeat_interval(len(workers)),
+            "workers": workers,
+            "waits": waits,
+            "stranded": bool(dask_scheduler.unrunnable),
+        }
+
+    return look
+
+
+def _restart() -> Callable[..., Any]:
+    async def restart(address: str, seconds: float, dask_scheduler: Any) -> None:
+        """Do what the scheduler itself does, much later, to a worker that it does not hear of."""
+        await dask_scheduler.restart_workers(
+            [address],
+            timeout=seconds,
+            wait_for_workers=False,
+            on_error="return",
+            stimulus_id="daskmgrit-silent-worker",
+        )
+
+    return restart
+
+
+def _free() -> Callable[..., None]:
+    def free(dask_scheduler: Any) -> None:
+        """Let tasks run anywhere that became ready while no worker ran, and whose own workers are gone.
+
+        They were sent with ``allow_other_workers``, but the scheduler gives such a task to no worker that comes later.
+        """
+        stranded = [
+            ts.key for ts in dask_scheduler.unrunnable if ts.loose_restrictions and not dask_scheduler.valid_workers(ts)
+        ]
+        if stranded and dask_scheduler.running:
+            dask_scheduler.set_restrictions(dict.fromkeys(stranded))
+            worker = next(iter(dask_scheduler.running))
+            dask_scheduler.transitions(
+                dask_scheduler.bulk_schedule_unrunnable_after_adding_worker(worker), "daskmgrit-stranded-tasks"
+            )
+
+    return free
+
+
+class Watchdog:
+    """Watches one wait for a result.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+    patience : float
+        Seconds to wait for workers: for one to come, to answer, or to get on.
+    what : str
+        What is being waited for.
+    alone : float, optional
+        Seconds to wait for one to come, by default `patience`.
+    """
+
+    def __init__(self, client: Any, patience: float, what: str, alone: float | None = None) -> None:
+        self.client, self.patience, self.what = client, patience, what
+        self.alone = patience if alone is None else alone
+        self._since: dict[str, float] = {}
+        self._told: set[str] = set()
+        self._late: set[str] = set()
+        self._moves = -1
+        self._given_up = 0
+        self._most = 3
+
+    def look(self) -> list[str]:
+        """See that the wait may still come to an end; returns the addresses of the workers.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler is lost or silent, there are no workers, or nothing gets on, for too long.
+        """
+        if self.client.status != "running":
+            raise ClusterError(
+                f"the connection to the scheduler was lost (client status {self.client.status!r}) "
+                f"while waiting for {self.what}"
+            )
+        view = self._ask(look, self.client, self.patience)
+        self._none(view)
+        self._silent(view)
+        self._stuck(view)
+        return list(view.workers)
+
+    def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return method(*args)
+        except TimeoutError:
+            raise ClusterError(
+                f"the scheduler did not answer for {self.patience:g} s while waiting for {self.what}"
+            ) from None
+        except OSError as error:
+            raise ClusterError(
+                f"the connection to the scheduler was lost while waiting for {self.what}: {error}"
+            ) from None
+
+    def _lasts(self, name: str, holds: bool, patience: float, warning: str) -> bool:
+        """Whether a condition has held for too long; warns once when it has held for a quarter of that."""
+        if not holds:
+            self._since.pop(name, None)
+            self._told.discard(name)
+            return False
+        lasted = time.monotonic() - self._since.setdefault(name, time.monotonic())
+        if lasted > patience / 4 and name not in self._told:
+            self._told.add(name)
+            logger.warning("%s while waiting for %s; giving up in %.0f s", warning, self.what, patience - lasted)
+        return lasted > patience
+
+    def _none(self, view: View) -> None:
+        if self._lasts("none", not view.workers, self.alone, "the cluster has no workers"):
+            raise ClusterError(
+                f"all workers were lost and none came within {self.alone:g} s while waiting for {self.what}"
+                f"{excuse(self.client)}; start workers, or give timeout=, or daskmgrit.worker-timeout in dask.config, "
+                "a longer time"
+            )
+
+    def _silent(self, view: View) -> None:
+        patience = max(self.patience, view.patience)
+        self._most = max(self._most, len(view.workers))
+        for address, worker in view.workers.items():
+            name = f"silent {address}"
+            if not worker.involved or worker.silent < patience / 4:
+                self._told.discard(name)
+                continue
+            if name not in self._told:
+                self._told.add(name)
+                logger.warning(
+                    "worker %s has not answered for %.0f s while waiting for %s; its work goes to others in %.0f s",
+                    address,
+                    worker.silent,
+                    self.what,
+                    patience - worker.silent,
+                )
+            # Seen twice, lest the scheduler was kept from hearing its workers while it answered this.
+            if worker.silent > patience and address in self._late:
+                self._give_up(address, worker.silent)
+        self._late = {address for address, worker in view.workers.items() if worker.silent > patience}
+
+    def _give_up(self, address: str, silent: float) -> None:
+        self._given_up += 1
+        if self._given_up > self._most:
+            raise ClusterError(
+                f"worker {address} has not answered for {silent:.0f} s, like {self._most} before it, while waiting for "
+                f"{self.what}; if phi holds the interpreter for so long, give timeout=, or daskmgrit.worker-timeout in "
+                "dask.config, a longer time"
+            )
+        logger.warning(
+            "worker %s has not answered for %.0f s: it is given up (a nanny restarts it), and its work is done again",
+            address,
+            silent,
+        )
+        self._since.pop("stuck", None)
+        seconds = self.patience + 20
+        self._ask(bounded, self.client, seconds, self.client.run_on_scheduler, _restart(), address, 15.0)
+
+    def _stuck(self, view: View) -> None:
+        still = view.moves == self._moves and not any(worker.running for worker in view.workers.values())
+        self._moves = view.moves
+        # A silent worker is a reason of its own.
+        still = still and bool(view.workers) and "none" not in self._since
+        still = still and not any(w.involved and w.silent > view.patience for w in view.workers.values())
+        reason = self._reason(view)
+        if still and view.stranded:
+            self._ask(bounded, self.client, self.patience, self.client.run_on_scheduler, _free())
+        if self._lasts("stuck", still, self.patience, f"nothing runs: {reason},"):
+            raise ClusterError(
+                f"nothing has run for {self.patience:g} s while waiting for {self.what}: {reason}. If that is to be "
+                "expected, give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+            )
+
+    @staticmethod
+    def _reason(view: View) -> str:
+        paused = [
+            f"{address} ({worker.memory:.0%})" for address, worker in view.workers.items() if worker.status == "paused"
+        ]
+        if paused:
+            return (
+                f"worker {', '.join(paused[:3])} is paused, for its memory is full: give workers more memory, or the "
+                "solve more workers"
+            )
+        if view.waits:
+            waiting, holder, key = view.waits[0]
+            return f"worker {waiting} waits for data of {holder}, which it may be unable to reach (for {key})"
+        return "the scheduler has given no worker a task that it can run"

@@ -1,0 +1,239 @@
+"""How many chunks are worth having, and from which level down a cycle is one task, from the cost of Phi."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dask
+import numpy as np
+from dask.utils import parse_timedelta
+
+from daskmgrit.graph.chunking import ChunkLayout, chunk_lengths, cut, even_bounds, most_chunks
+from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.recurrence.meter import Record
+from daskmgrit.utils.units import bytes_option
+from daskmgrit.utils.validation import integer_option
+
+__all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "settles_apart", "task_overhead"]
+
+# What an expense per cycle is weighed with against one per solve.
+USUAL_CYCLES = 5
+
+
+def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
+    """Return the number of chunks asked for, None for "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is no integer between 1 and the number of F-intervals.
+    """
+    if isinstance(chunks, str) and chunks == "auto":
+        return None
+    most = most_chunks(hierarchy)
+    remedy = (
+        f'give "auto", or the number of chunks of level 0: at most one per F-interval (steps={hierarchy[0].steps}, '
+        f"coarsening={hierarchy[0].coarsening})"
+    )
+    return integer_option("chunks", chunks, 1, remedy, most)
+
+
+def task_overhead(scheduler: str, hosts: int = 1) -> float:
+    """Return the wall time that one task costs beyond its work, in seconds.
+
+    Where a cluster has several hosts each sees to its own tasks, and what the scheduler does for a task remains.
+    """
+    overhead = float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
+    return max(overhead / hosts, min(overhead, float(parse_timedelta(dask.config.get("daskmgrit.scheduler-overhead")))))
+
+
+def phi_cost(records: Iterable[Record]) -> float:
+    """Return the seconds per state update that these records show."""
+    seconds = evaluations = 0.0
+    for record in records:
+        seconds += record.phi_seconds
+        evaluations += record.evaluations
+    return seconds / evaluations if evaluations else 0.0
+
+
+def first_chunks(
+    chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int], row_bytes: int = 0, c_points: bool = False
+) -> int:
+    """Return the number of chunks for the initial guess, whose evaluation shows the cost of Phi."""
+    if chunks is not None:
+        return chunks
+    least = _least_c_chunks(hierarchy, row_bytes) if c_points else 1
+    return min(max(sum(threads), least), most_chunks(hierarchy))
+
+
+def _least_c_chunks(hierarchy: Hierarchy, row_bytes: int) -> int:
+    """Chunks that keep a task's memory small where only C-points are held."""
+    return math.ceil(hierarchy[0].intervals * row_bytes / bytes_option("daskmgrit.c-chunk-bytes", 1))
+
+
+def plan_layout(
+    hierarchy: Hierarchy,
+    chunks: int | None,
+    threads: Sequence[int],
+    scheduler: str,
+    cost: float,
+    row_bytes: int = 0,
+    c_points: bool = False,
+    hosts: int = 1,
+) -> tuple[ChunkLayout, bool]:
+    """Choose the layout.
+
+    The stages of a cycle do (2m + 1)/3 Phi per F-interval on average. One with n F-intervals, cut into P chunks, takes
+    the time of ceil(n/P) of them and P times a task's overhead; the P for which that is least is taken, one chunk per
+    thread at most. A level is worth splitting while that saves time, or while bringing it to one worker would take
+    longer than its tasks.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    chunks : int or None
+        Chunks of level 0; None to choose.
+    threads : sequence of int
+        Threads of each worker.
+    scheduler : str
+        Its name, for :func:`task_overhead`.
+    cost : float
+        Seconds of Phi per state update.
+    row_bytes : int, default 0
+        Bytes of a state.
+    c_points : bool, default False
+        Whether level 0 holds its C-points only. Then there are more chunks than threads where memory asks for it, and
+        level 0 always has tasks of its own.
+    hosts : int, default 1
+        Machines that the workers are on.
+
+    Returns
+    -------
+    layout : ChunkLayout
+    beside : bool
+        Whether ``Phi_c(v)`` gets tasks of its own.
+
+    Examples
+    --------
+    >>> from daskmgrit.multigrid.hierarchy import build_hierarchy
+    >>> h = build_hierarchy(1600)
+    >>> for cost in (1e-6, 1e-4, 1e-2):
+    ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
+    ...     print([len(level) for level in layout.levels])
+    []
+    [5, 5]
+    [8, 8, 8, 8, 8, 5, 3]
+    """
+    overhead = task_overhead(scheduler, hosts)
+    if chunks is None:
+        best = _best_chunks(hierarchy, sum(threads), overhead, cost)
+        # A chunk that is too large for one worker is worse than any overhead.
+        least = math.ceil(hierarchy[0].steps * row_bytes / bytes_option("daskmgrit.chunk-bytes", 1))
+        chunks = max(1, min(sum(threads), max(best, least)))
+        if c_points:
+            chunks = max(chunks, _least_c_chunks(hierarchy, row_bytes))
+        chunks = min(chunks, most_chunks(hierarchy))
+        alone = chunks > 1 and _alone(hierarchy, chunks + 1, sum(threads), overhead, cost)
+        chunks += alone
+    else:
+        alone = _alone(hierarchy, chunks, sum(threads), overhead, cost)
+    wanted = dask.config.get("daskmgrit.agglomerate")
+    if wanted == "auto" and chunks > 1:
+        # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
+        share = 1 - 1 / len(threads)
+        travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
+        whole = cut(hierarchy, chunks, threads, alone=alone)
+        layout = ChunkLayout(whole.levels[: _gathered(hierarchy, whole, overhead, cost, travel, row_bytes)])
+    else:
+        gathered = 0 if wanted == "auto" else int(wanted)
+        layout = cut(hierarchy, chunks, threads, max(gathered, 1 if chunks > 1 or c_points else 0), alone)
+    beside = dask.config.get("daskmgrit.beside")
+    if beside == "auto":
+        per_chunk = hierarchy[0].intervals / chunks * cost
+        beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead
+    return layout, bool(beside)
+
+
+def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
+    """Return the number of chunks for which the stages of all levels take least."""
+    size = hierarchy[0]
+    intervals = math.ceil(size.steps / size.coarsening)
+    each = (2 * size.coarsening + 1) / 3 * cost
+    ideal = min(threads, intervals, max(1, int(math.sqrt(intervals * each / overhead))))
+    # Chunks that are all but equal: a little longer or shorter than the ideal, or as long as C-points of coarser levels
+    # are apart.
+    longest = math.ceil(intervals / ideal)
+    lengths = set(range(max(1, longest - 2), longest + 3))
+    unit = 1
+    for level in range(1, hierarchy.last):
+        unit *= hierarchy[level].coarsening
+        lengths |= {longest // unit * unit, math.ceil(longest / unit) * unit} if unit <= 2 * longest else set()
+    counts = {math.ceil(intervals / length) for length in lengths if length} | {ideal}
+
+    def stage(chunks: int) -> float:
+        """Seconds of a stage on all levels, each in tasks of its own or, where that takes less, in one."""
+        bounds, total = np.array(even_bounds(hierarchy, chunks)), 0.0
+        for number, (phi, length, parts) in enumerate(chunk_lengths(hierarchy, bounds)):
+            apart = phi * cost * length + parts * overhead
+            together = phi * cost * hierarchy[number].intervals
+            total += min(apart, together) if number else apart
+        return total
+
+    return min(sorted(chunks for chunks in counts if chunks <= threads), key=stage)
+
+
+def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cost: float) -> bool:
+    """Whether one of so many chunks is best the last C-point alone.
+
+    Where m divides N that is an F-interval without F-points. In the last of equal chunks its Phi would make all stages
+    longer; the first chunk, in which nothing arrives at point 0, has that much less to do. So both go to one thread.
+    """
+    size = hierarchy[0]
+    if size.steps % size.coarsening or chunks < 2 or chunks > size.intervals:
+        return False
+    # F-intervals with F-points that the busiest thread has, with that many of a length.
+    most, mixed = (
+        math.ceil(count / threads) * math.ceil((size.intervals - 1) / count) for count in (chunks - 1, chunks)
+    )
+    return overhead < cost / 3 and most <= mixed
+
+
+def settles_apart(hierarchy: Hierarchy, layout: ChunkLayout, scheduler: str, cost: float, hosts: int = 1) -> bool:
+    """Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
+
+    Without, a solve ends with an F-relaxation of level 0 that nobody wants. With them each cycle has a task more per
+    chunk.
+
+    Parameters
+    ----------
+    hierarchy, layout
+        The levels, and how they are cut.
+    scheduler, hosts
+        As in :func:`task_overhead`.
+    cost : float
+        Seconds of Phi per state update.
+    """
+    bounds = layout.bounds(hierarchy)
+    longest = max(b - a for a, b in itertools.pairwise(bounds))
+    vain = longest * (hierarchy[0].coarsening - 1) * cost
+    return vain > USUAL_CYCLES * (len(bounds) - 1) * task_overhead(scheduler, hosts)
+
+
+def _gathered(
+    hierarchy: Hierarchy, layout: ChunkLayout, overhead: float, cost: float, travel: float, row_bytes: int
+) -> int:
+    """First level that costs more to split than to bring together."""
+    # One worker holds a gathered level's values and right-hand sides, and as much again while it makes them.
+    most = bytes_option("daskmgrit.chunk-bytes", 1) / 4
+    for number, level in enumerate(layout.levels):
+        size, parts = hierarchy[number], len(level)
+        # Three stages (relax, restrict, correct), each of about half the level's points.
+        together = 3 * size.intervals * cost + (size.steps + 1) * travel
+        apart = 3 * (size.intervals * cost / parts + parts * overhead)
+        if number and together <= apart and (size.steps + 1) * row_bytes <= most:
+            return number
+    return layout.gathered

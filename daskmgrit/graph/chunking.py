@@ -1,0 +1,186 @@
+"""How the levels are cut into chunks along the step axis, and which worker each chunk is planned on."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskmgrit.multigrid.hierarchy import Hierarchy
+
+__all__ = ["ChunkLayout", "ChunkedLevel", "chunk_lengths", "chunk_points", "cut", "even_bounds", "most_chunks"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedLevel:
+    """The chunks of one level.
+
+    Attributes
+    ----------
+    bounds : tuple of int
+        Chunk j holds the F-intervals ``bounds[j] … bounds[j+1]-1``.
+    children : tuple of range
+        Chunks of the next finer level that chunk j takes its points from (empty on level 0).
+    parents : tuple of int
+        Chunk of this level that chunk i of the next finer level gives its points to (empty on level 0).
+    owners : tuple of int
+        Number of the worker that chunk j is planned on.
+    """
+
+    bounds: tuple[int, ...]
+    children: tuple[range, ...]
+    parents: tuple[int, ...]
+    owners: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLayout:
+    """The chunked levels; from level ``len(levels)`` down a cycle runs within one task (agglomeration).
+
+    With no chunked level the whole cycle is one task, on one chunk.
+    """
+
+    levels: tuple[ChunkedLevel, ...]
+
+    @property
+    def gathered(self) -> int:
+        """First level that is not chunked."""
+        return len(self.levels)
+
+    def bounds(self, hierarchy: Hierarchy) -> tuple[int, ...]:
+        """Chunk bounds of level 0, in F-intervals."""
+        return self.levels[0].bounds if self.levels else (0, hierarchy[0].intervals)
+
+
+def most_chunks(hierarchy: Hierarchy) -> int:
+    """One F-interval per chunk: the most chunks that level 0 can have."""
+    return hierarchy[0].intervals
+
+
+def cut(
+    hierarchy: Hierarchy, chunks: int, threads: Sequence[int], gathered: int | None = None, alone: bool = False
+) -> ChunkLayout:
+    """Cut the levels into chunks.
+
+    Level 0 gets `chunks` chunks (:func:`even_bounds`). Where their bounds are C-points of a coarse level, too, a chunk
+    of that needs points of one finer chunk only; where not, neighbouring chunks merge.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    chunks : int
+        Number of chunks on level 0, at most :func:`most_chunks`.
+    threads : sequence of int
+        Threads of each worker; chunks are dealt out in runs in proportion.
+    gathered : int, optional
+        First level to be run within one task. By default the first that is left with one chunk, or the
+        coarsest.
+    alone : bool, default False
+        Whether the last chunk is the last C-point alone, on the worker of the first: those two together have as many
+        Phi to do as each of the others. Only where m divides N: then that point is an F-interval without F-points.
+
+    Examples
+    --------
+    >>> from daskmgrit.multigrid.hierarchy import build_hierarchy
+    >>> layout = cut(build_hierarchy(100), 3, [1, 1])
+    >>> [(level.bounds, level.owners) for level in layout.levels]
+    [((0, 16, 32, 51), (0, 0, 1)), ((0, 8, 16, 26), (0, 0, 1)), ((0, 4, 8, 13), (0, 0, 1)), ((0, 2, 4, 7), (0, 0, 1))]
+    """
+    parts = chunks - alone
+    bounds = even_bounds(hierarchy, parts, alone)
+    owners = _deal(parts, threads)
+    if alone:
+        bounds.append(hierarchy[0].intervals)
+        owners.append(owners[0])
+    levels = [ChunkedLevel(tuple(bounds), tuple(range(0) for _ in owners), (), tuple(owners))]
+    last = hierarchy.last if gathered is None else min(gathered, hierarchy.last)
+    if gathered == 0:
+        if chunks != 1:
+            raise ValueError(f"a cycle within one task needs one chunk, not {chunks}")
+        return ChunkLayout(())
+    for level in range(1, last):
+        m, finer = hierarchy[level].coarsening, levels[-1]
+        # A bound of the finer level's intervals is a point of this one: it must be a C-point.
+        kept = [j for j in range(len(finer)) if finer.bounds[j] % m == 0]
+        children = [range(a, b) for a, b in zip(kept, [*kept[1:], len(finer)], strict=True)]
+        if len(kept) == 1 and gathered is None:
+            break
+        levels.append(
+            ChunkedLevel(
+                (*(finer.bounds[j] // m for j in kept), hierarchy[level].intervals),
+                tuple(children),
+                tuple(j for j, mine in enumerate(children) for _ in mine),
+                tuple(finer.owners[j] for j in kept),
+            )
+        )
+    return ChunkLayout(tuple(levels))
+
+
+def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False) -> list[int]:
+    """Return the bounds of so many chunks of level 0, in F-intervals.
+
+    They are multiples of a number of F-intervals: 1, which makes chunks equal, or what a C-point of a coarser level
+    stands for, so that coarse levels are divided likewise. Of these it is the one for which the longest chunks of all
+    levels take least together, whichever of them are cut in the end: chunks are not to move when that is decided.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    parts : int
+        Number of chunks.
+    alone : bool
+        Whether the last C-point is left out.
+    """
+    intervals = hierarchy[0].intervals - alone
+    best, least, unit = None, math.inf, 1
+    for level in range(1, hierarchy.last + 1):
+        units = math.ceil(intervals / unit)
+        if units < parts:
+            break
+        bounds = np.append(unit * (np.arange(parts) * units // parts), intervals)
+        longest = sum(each * n for each, n, _ in chunk_lengths(hierarchy, bounds))
+        if longest <= least:
+            best, least = bounds, longest
+        if level < hierarchy.last:
+            unit *= hierarchy[level].coarsening
+    assert best is not None
+    return [int(bound) for bound in best]
+
+
+def chunk_lengths(hierarchy: Hierarchy, bounds: np.ndarray) -> Iterator[tuple[float, float, int]]:
+    """Yield, for each level but the coarsest: Phi of a stage per F-interval, F-intervals of the longest chunk, chunks.
+
+    The stages of a cycle do (2m + 1)/3 Phi per F-interval on average.
+    """
+    for level in range(hierarchy.last):
+        m = hierarchy[level].coarsening
+        if level:
+            # A bound of the finer level's intervals is a point of this one: it must be a C-point.
+            starts = bounds[:-1]
+            bounds = np.append(starts[starts % m == 0] // m, -(-bounds[-1] // m))
+        # The last interval may be partial.
+        points = np.minimum(bounds * m, hierarchy[level].steps + 1)
+        yield (2 * m + 1) / 3, float(np.diff(points).max()) / m, len(bounds) - 1
+
+
+def _deal(chunks: int, threads: Sequence[int]) -> list[int]:
+    """Deal chunks out to workers in runs, in proportion to their threads."""
+    total, ends, count = sum(threads), [], 0
+    for number in threads:
+        count += number
+        ends.append(count)
+    return [bisect.bisect_right(ends, j * total // chunks) for j in range(chunks)]
+
+
+def chunk_points(m: int, steps: int, bounds: Sequence[int], chunk: int) -> tuple[int, int]:
+    """Return a chunk's first F-interval and its number of points."""
+    first = bounds[chunk]
+    return first, min(bounds[chunk + 1] * m, steps + 1) - first * m

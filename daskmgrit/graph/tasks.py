@@ -1,0 +1,99 @@
+"""What a task of the graph runs where that is not one stage alone, and how divergence passes from task to task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from daskmgrit.errors import Diverged
+from daskmgrit.graph.block_store import by_handle, load
+from daskmgrit.multigrid import chunk_kernels, whole_levels
+from daskmgrit.multigrid.block import Block, ResidualReport
+from daskmgrit.multigrid.c_point_kernels import all_rows
+from daskmgrit.multigrid.c_points import CPoints
+from daskmgrit.recurrence.meter import Meter, Record
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array, to_host
+from daskmgrit.utils.malloc import reuse_blocks
+
+__all__ = ["attempt", "edge", "enter", "final", "report", "restrict", "restrict_and_enter", "solve", "weights"]
+
+
+def attempt(function: Any, *args: Any) -> Any:
+    """Run a stage. Divergence is an outcome that tasks hand on, not an error that a worker logs with a traceback."""
+    reuse_blocks()
+    if (found := _diverged(args)) is not None:
+        return found
+    try:
+        return function(*args)
+    except Diverged as error:
+        # A new one: this one's traceback holds the arrays of the stage.
+        return Diverged(error.level, error.step, error.cycle)
+
+
+def _diverged(values: Any) -> Diverged | None:
+    """Find a divergence among the inputs of a task, which come singly and in lists."""
+    for value in values:
+        found = _diverged(value) if type(value) is list else value
+        if isinstance(found, Diverged):
+            return found
+    return None
+
+
+@by_handle
+def edge(block: Any) -> Any:
+    """Cut out what the block to the right needs."""
+    return block.edge()
+
+
+@by_handle
+def report(blocks: Sequence[Block]) -> ResidualReport:
+    """Join the residual reports of several chunks."""
+    return chunk_kernels.report(blocks)
+
+
+def restrict(phi: Any, block: Any, left: Any, m: int, cycle: int) -> Any:
+    """Restrict a chunk; its ``Phi_c(v)`` beside."""
+    return chunk_kernels.restrict(phi, block, left, m, cycle), chunk_kernels.coarse_step(phi, block, left, cycle)
+
+
+def _flatten(pairs: Any) -> tuple[list[Any], list[Any]]:
+    """Split chunks' (restricted, coarse step), whether they came from one task or from two."""
+    flat = [pair[0] if len(pair) == 1 else pair for pair in pairs]
+    return [piece for piece, _ in flat], [step for _, step in flat]
+
+
+def enter(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
+    """Make a coarse chunk of several finer ones."""
+    return chunk_kernels.enter(phi, *_flatten(pairs), level, m, cycle)
+
+
+def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int) -> Any:
+    """Make a coarse chunk of one finer chunk."""
+    piece, step = restrict(phi, block, left, m, cycle)
+    return chunk_kernels.enter(phi, [piece], [step], level, m, cycle)
+
+
+def solve(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:
+    """Run the rest of a cycle on all of a level."""
+    return whole_levels.solve(phi, *_flatten(pairs), hierarchy, level, kind, cycle)
+
+
+def weights(block: Any, phi: Phi | None = None) -> Array:
+    """Return all points of a chunk of level 0; F-points that are not held are made by an F-relaxation."""
+    block = load(block)
+    return all_rows(phi, block) if phi is not None and isinstance(block, CPoints) else to_host(block.rows())
+
+
+def final(block: Any, phi: Phi | None = None) -> tuple[Array, tuple[Record, ...]]:
+    """Return the last point of a chunk, and the records of what that took."""
+    block = load(block)
+    if phi is None or not isinstance(block, CPoints):
+        last = block.first * len(block.points) + sum(block.counts)
+        return to_host(block.rows(last - 1, last))[0], ()
+    meter, n = Meter(phi, 0), block.points[0].shape[0] - 1
+    last = replace(block, first=block.first + n, points=(block.points[0][n:, ...],), depth=block.depth[n:])
+    with meter.stage("F-relaxation", 0, last.first):
+        row = all_rows(meter, last)[-1]
+    return row, tuple(meter.records)

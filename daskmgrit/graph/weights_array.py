@@ -1,0 +1,45 @@
+"""The state of level 0 as the dask array that a user sees."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from daskmgrit.graph import tasks
+from daskmgrit.graph.chunking import ChunkLayout, chunk_points
+from daskmgrit.graph.pickled_tasks import load
+from daskmgrit.multigrid.hierarchy import Hierarchy
+
+__all__ = ["as_array"]
+
+
+def as_array(
+    state: Sequence[Delayed],
+    layout: ChunkLayout,
+    hierarchy: Hierarchy,
+    like: np.ndarray,
+    name: str,
+    phi: Delayed | None = None,
+) -> da.Array:
+    """Return the state as an (N+1, s) dask array, a chunk of rows per block; `like` is a state.
+
+    `phi` makes F-points that the blocks do not hold, when they are asked for.
+    """
+    size, bounds = hierarchy[0], layout.bounds(hierarchy)
+    lengths = tuple(chunk_points(size.coarsening, size.steps, bounds, j)[1] for j in range(len(state)))
+    needed = [] if phi is None else [phi]
+    rows, others = load(tasks.weights), [task.key for task in needed]
+    layer: dict[Any, Any] = {(name, j, 0): (operator.call, rows, block.key, *others) for j, block in enumerate(state)}
+    layers: dict[str, Any] = {name: layer}
+    dependencies: dict[str, set[str]] = {}
+    for task in (*state, *needed):
+        layers.update(task.dask.layers)
+        dependencies.update(task.dask.dependencies)
+    dependencies[name] = set(layers) - {name}
+    return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (like.size,)), dtype=like.dtype)

@@ -1,0 +1,158 @@
+"""What a task of the graph hands to the next: the state of one chunk of a level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from daskmgrit.recurrence.meter import Record
+from daskmgrit.utils.array_api import Array, compact, copy_of, namespace, nbytes
+
+__all__ = ["Block", "Edge", "Part", "ResidualReport", "interleave", "place_counts", "spread"]
+
+
+class ResidualReport(NamedTuple):
+    """What a chunk reports when a cycle's residual is known."""
+
+    norms: Array  # squared residual norm of each row
+    depth: int
+    records: tuple[Record, ...]
+
+
+class Edge(NamedTuple):
+    """The two rows that the right neighbour needs, and how many Phi lie behind them."""
+
+    last_f: Array
+    last_c: Array
+    depth: int
+
+    def edge(self) -> Edge:
+        """Return itself, so that a neighbour may be given as an edge or as a whole block."""
+        return self
+
+
+class Part(NamedTuple):
+    """Rows ``first …`` of a level, without their structure."""
+
+    first: int
+    values: Array
+    depth: Array
+    records: tuple[Record, ...]
+
+    def depths(self, lo: int, hi: int) -> Array:
+        """Return the depth behind each of the points ``lo … hi-1``."""
+        return self.depth[lo - self.first : hi - self.first]
+
+    def rows(self, lo: int, hi: int) -> Array:
+        """Return the points ``lo … hi-1`` of the level."""
+        return self.values[lo - self.first : hi - self.first, ...]
+
+    def by_place(self, lo: int, hi: int) -> tuple[Array, ...]:
+        """Return the same as :meth:`Block.by_place` does."""
+        return (self.rows(lo, hi),)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The F-intervals ``first …`` of a level.
+
+    Attributes
+    ----------
+    level : int
+        The level.
+    first : int
+        Number of the first F-interval.
+    points, rhs : tuple of ndarray
+        States and right-hand sides by place in the F-interval (see :mod:`daskmgrit.multigrid.relaxation`).
+        On the coarsest level there is one place: every point.
+    depth : ndarray of int, one per F-interval
+        Longest chain of Phi behind each, as if each were a task of its own.
+    records : tuple of Record
+        What was done in this cycle to get here.
+    arrived : ndarray or None
+        What the next C-relaxation will find (``Phi + g``), where it has been computed already.
+    settled : Settled or None
+        The report on the cycle before, once its residual is known.
+    """
+
+    level: int
+    first: int
+    points: tuple[Array, ...]
+    rhs: tuple[Array, ...] | None
+    depth: Array
+    records: tuple[Record, ...] = ()
+    arrived: Array | None = None
+    settled: ResidualReport | None = None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Rows at each place of the F-interval."""
+        return tuple(rows.shape[0] for rows in self.points)
+
+    def edge(self) -> Edge:
+        """Return what the block to the right needs of this one."""
+        return Edge(copy_of(self.points[-1][-1:, ...]), copy_of(self.points[0][-1:, ...]), int(self.depth[-1]))
+
+    def depths(self, lo: int, hi: int) -> Array:
+        """Return the depth behind each of the points ``lo … hi-1``."""
+        return self.depth[np.arange(lo, hi) // len(self.points) - self.first]
+
+    def rows(self, lo: int | None = None, hi: int | None = None) -> Array:
+        """Return the points ``lo … hi-1`` of the level (by default all of the block) as an (n, s) array."""
+        m = len(self.points)
+        offset = self.first * m
+        lo = offset if lo is None else lo
+        hi = offset + sum(self.counts) if hi is None else hi
+        if m == 1:
+            return self.points[0][lo - offset : hi - offset, ...]
+        a, b = lo // m - self.first, (hi - 1) // m + 1 - self.first
+        whole = interleave([rows[a : min(b, rows.shape[0]), ...] for rows in self.points])
+        start = lo - (a + self.first) * m
+        return whole[start : start + hi - lo, ...]
+
+    def by_place(self, lo: int, hi: int) -> tuple[Array, ...]:
+        """Return the points ``lo … hi-1`` by place in an interval: as they are held, if these are all points."""
+        m = len(self.points)
+        if lo == self.first * m and hi - lo == sum(self.counts):
+            return self.points
+        return (self.rows(lo, hi),)
+
+    def __sizeof__(self) -> int:
+        """Bytes held, so that Dask weighs transfers and spilling rightly."""
+        arrays = [*self.points, *(self.rhs or ())]
+        arrays += [array for array in (self.arrived, self.settled and self.settled.norms) if array is not None]
+        return 200 + sum(map(nbytes, arrays))
+
+
+def spread(rows: Array, m: int) -> tuple[Array, ...]:
+    """Split consecutive points, the first a C-point, by their place in the F-interval."""
+    return tuple(compact(rows[j::m, ...]) for j in range(m))
+
+
+def interleave(places: Sequence[Array]) -> Array:
+    """Put points together from their places in the F-interval, the inverse of :func:`spread`."""
+    first, m = places[0], len(places)
+    if isinstance(first, np.ndarray):
+        whole = np.empty((sum(map(len, places)), *first.shape[1:]), first.dtype)
+        for j, rows in enumerate(places):
+            whole[j::m] = rows
+        return whole
+    xp, full = namespace(first), places[-1].shape[0]
+    whole = xp.reshape(xp.stack([rows[:full, ...] for rows in places], axis=1), (full * m, *first.shape[1:]))
+    # The last F-interval may be partial.
+    rest = [rows[full:, ...] for rows in places if rows.shape[0] > full]
+    return xp.concat((whole, *rest)) if rest else whole
+
+
+def place_counts(points: int, m: int) -> Sequence[int]:
+    """Rows at each place, for a block of so many consecutive points.
+
+    Examples
+    --------
+    >>> place_counts(8, 3)
+    [3, 3, 2]
+    """
+    return [len(range(j, points, m)) for j in range(m)]

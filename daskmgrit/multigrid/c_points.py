@@ -1,0 +1,66 @@
+"""A block of level 0 that holds its C-points only (``storage="c-points"``).
+
+The F-relaxation that ends a stage is put off to the stage that needs its last F-points. That takes the C-point left
+of the block along in its batch. So no Phi is done twice, one row instead of two comes from the left neighbour, and a
+block's F-points never exist all at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskmgrit.multigrid.block import Block, Edge, place_counts
+from daskmgrit.recurrence.meter import Meter
+from daskmgrit.utils.array_api import Array, copy_of, namespace
+
+__all__ = ["CPoints", "arrive_from_c"]
+
+
+@dataclass(frozen=True, slots=True)
+class CPoints(Block):
+    """The C-points of the F-intervals ``first …`` of level 0: ``points`` holds them alone.
+
+    Attributes
+    ----------
+    m : int
+        The level's coarsening factor.
+    steps : int
+        N, which says how long the last F-interval is.
+    """
+
+    m: int = 0
+    steps: int = 0
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Rows that the block would have at each place of the F-interval."""
+        size = min((self.first + self.points[0].shape[0]) * self.m, self.steps + 1) - self.first * self.m
+        return tuple(place_counts(size, self.m))
+
+    def edge(self) -> Edge:
+        """Return what the block to the right needs: the last C-point."""
+        last = copy_of(self.points[0][-1:, ...])
+        return Edge(last[:0, ...], last, int(self.depth[-1]))
+
+
+def arrive_from_c(meter: Meter, block: CPoints, edge: Edge | None, kind: str) -> tuple[Array, Array]:
+    """Return ``Phi`` at the C-points, all the way from the C-points before them, and the depth behind each."""
+    c, m, first, level = block.points[0], block.m, block.first, block.level
+    xp, count = namespace(c), c.shape[0]
+    if edge is None:
+        state, source = c[:-1, ...], np.arange(first, first + count - 1) * m
+    else:
+        state, source = xp.concat((edge.last_c, c[:-1, ...])), np.arange(first - 1, first + count - 1) * m
+    with meter.stage("F-relaxation", level, first):
+        for j in range(m - 1):
+            state = meter(state, source + j, level)
+    calls = len(meter.batches)
+    with meter.stage(kind, level, first):
+        state = meter(state, source + (m - 1), level)
+    calls += len(meter.batches)
+    before = np.concatenate(([edge.depth if edge else 0], block.depth[:-1]))
+    # Nothing arrives at point 0.
+    depth = np.maximum(block.depth, before + np.where(np.arange(count) < count - state.shape[0], 0, calls))
+    return (xp.concat((c[:1, ...], state)) if edge is None else state), depth

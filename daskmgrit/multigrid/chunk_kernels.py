@@ -1,0 +1,393 @@
+"""The stages of a cycle on one chunk: what a task of the graph runs.
+
+Each takes blocks, applies the kernels of :mod:`daskmgrit.multigrid.relaxation` and :mod:`daskmgrit.multigrid.fas`
+through a :class:`~daskmgrit.recurrence.meter.Meter`, and returns a new block. None knows of Dask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daskmgrit.multigrid import fas
+from daskmgrit.multigrid.block import Block, Edge, Part, ResidualReport, place_counts, spread
+from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
+from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation, with_start
+from daskmgrit.multigrid.state_transfer import restricted, start_of, transfer_of
+from daskmgrit.recurrence.meter import Meter, Record
+from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.propagator import Phi, stages_of
+from daskmgrit.utils.array_api import Array, as_block, compact, device, move_like, namespace, nbytes, to_host
+
+__all__ = [
+    "CoarseStep",
+    "Restricted",
+    "after_first",
+    "after_last",
+    "coarse_solve",
+    "coarse_step",
+    "correct",
+    "enter",
+    "initial",
+    "injected",
+    "interpolate",
+    "probe",
+    "relax",
+    "report",
+    "restore",
+    "restrict",
+    "take",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted:
+    """Injected values v and u = v + r of a chunk, on their way to the coarse level.
+
+    `v` holds only the points that are C-points there: elsewhere u replaces it (see
+    :mod:`daskmgrit.multigrid.fas`).
+    """
+
+    first: int
+    u: Array
+    v: Array
+    depth: Array
+    records: tuple[Record, ...]
+
+    def __sizeof__(self) -> int:
+        """Bytes held."""
+        return 200 + nbytes(self.u) + nbytes(self.v)
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseStep:
+    """``Phi_c(v[i-1])`` of a chunk; `values` has no row for point 0."""
+
+    values: Array
+    depth: Array
+    records: tuple[Record, ...]
+
+    def __sizeof__(self) -> int:
+        """Bytes held."""
+        return 200 + nbytes(self.values)
+
+
+Left = Block | Edge | None
+
+
+def _edge(left: Left) -> Edge | None:
+    return None if left is None else left.edge()
+
+
+def after_first(depth: Array, batches: Sequence[int]) -> Array:
+    """Depth behind each row once these calls are done, where a call has the first so many rows."""
+    depth = depth + len(batches)
+    for count in batches:
+        if count < len(depth):
+            depth[count:] -= 1
+    return depth
+
+
+def after_last(depth: Array, batches: Sequence[int]) -> Array:
+    """Likewise, where a call has the last so many rows."""
+    return after_first(depth[::-1], batches)[::-1]
+
+
+def _behind(block: Block, edge: Edge | None) -> Array:
+    """Depth behind each interval and the one before it."""
+    depth = block.depth
+    behind = np.empty_like(depth)
+    np.maximum(depth[1:], depth[:-1], out=behind[1:])
+    behind[0] = max(depth[0], edge.depth) if edge else depth[0]
+    return behind
+
+
+def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
+    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each.
+
+    The former may have no row for point 0, see :func:`~daskmgrit.relaxation.with_start`.
+    """
+    if block.arrived is not None:
+        return block.arrived, block.depth
+    edge = _edge(left)
+    if isinstance(block, CPoints):
+        return arrive_from_c(meter, block, edge, kind)
+    with meter.stage(kind, block.level, block.first):
+        arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
+    return arrived, after_last(_behind(block, edge), meter.batches)
+
+
+def initial(phi: Phi, block: Block, left: Left) -> Block:
+    """Evaluate an initial guess: residual at all points, then F-relaxation.
+
+    Phi at the C-points serves both.
+    """
+    meter = Meter(phi, 0)
+    m, counts = len(block.points), block.counts
+    edge = _edge(left)
+    first, level = block.first, block.level
+    with meter.stage("initial residual", level, first):
+        stepped = [
+            meter(block.points[j - 1][: counts[j], ...], np.arange(first, first + counts[j]) * m + j - 1, level)
+            for j in range(1, m)
+        ]
+        arrived = arrivals(meter, block.points, None, edge.last_f if edge else None, first, level)
+        arrived = with_start(block.points[0], arrived)
+        norms = np.empty(sum(counts))
+        for j, rows in enumerate([arrived, *stepped]):
+            norms[j::m] = row_norms(rows, block.points[j])
+    # These calls were for F-points, first of all, and then for the C-points.
+    fine = sum(count > 0 for count in counts[1:]) * stages_of(phi, level)
+    depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
+    depth = after_last(depth, meter.batches[fine:])
+    with meter.stage("F-relaxation", level, first):
+        points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
+    depth = after_first(depth, meter.batches)
+    return replace(
+        block, points=points, depth=depth, settled=ResidualReport(norms, int(depth.max()), tuple(meter.records))
+    )
+
+
+def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
+    """Find what the next C-relaxation will find: with it the residual of `cycle` is known."""
+    meter = Meter(phi, cycle)
+    arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    arrived = with_start(block.points[0], arrived)
+    settled = ResidualReport(
+        row_norms(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records)
+    )
+    return replace(block, arrived=arrived, depth=depth, records=(), settled=settled)
+
+
+def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle: bool = False) -> Block:
+    """One C-relaxation and one F-relaxation; with `settle`, report the residual of the cycle before."""
+    meter = Meter(phi, cycle - 1 if settle else cycle)
+    arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    arrived = with_start(block.points[0], arrived)
+    records, settled = block.records + tuple(meter.records), None
+    if settle:
+        settled = ResidualReport(row_norms(arrived, block.points[0]), int(depth.max()), records)
+        records = ()
+    meter = Meter(phi, cycle)
+    with meter.stage("F-relaxation", block.level, block.first):
+        points = f_relaxation(
+            meter,
+            c_relaxation(block.points[0], arrived, weight),
+            block.counts,
+            block.rhs,
+            block.first,
+            block.level,
+        )
+    return replace(
+        block,
+        points=points,
+        depth=after_first(depth, meter.batches),
+        records=records + tuple(meter.records),
+        arrived=None,
+        settled=settled,
+    )
+
+
+def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> Restricted:
+    """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor."""
+    meter = Meter(phi, cycle)
+    arrived, depth = _arrive(meter, block, left, "residual")
+    v, transfer = block.points[0], transfer_of(phi, block.level)
+    if transfer is None:
+        u = fas.with_residual(v, arrived)
+    else:
+        difference = transfer.restrict(with_start(v, arrived) - v, block.level)
+        v = transfer.restrict(v, block.level)
+        u = v + difference
+    return Restricted(
+        block.first,
+        u,
+        v[min(-block.first % m_coarse, v.shape[0]) :: m_coarse, ...],
+        depth,
+        tuple(meter.records),
+    )
+
+
+def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
+    """``Phi_c`` of the injected values; needs no residual, so it may run beside :func:`restrict`."""
+    meter = Meter(phi, cycle)
+    edge = _edge(left)
+    v = restricted(phi, block.points[0], block.level)
+    before = restricted(phi, edge.last_c, block.level) if edge else None
+    with meter.stage("coarse step", block.level + 1, block.first):
+        values = fas.coarse_step(meter, v, before, block.first, block.level + 1)
+    depth = after_last(_behind(block, edge), meter.batches)
+    return CoarseStep(values, depth, tuple(meter.records))
+
+
+def _assemble(
+    pieces: Sequence[Restricted], steps: Sequence[CoarseStep]
+) -> tuple[Array, Array, Array, Array, tuple[Record, ...]]:
+    """Concatenate chunks to (u, v, Phi_c(v)), the depth behind each point, and the records."""
+    if len(pieces) == 1:
+        u, v, stepped = pieces[0].u, pieces[0].v, steps[0].values
+    else:
+        xp = namespace(pieces[0].u)
+        u = xp.concat([piece.u for piece in pieces])
+        v = xp.concat([piece.v for piece in pieces])
+        stepped = xp.concat([step.values for step in steps])
+    parts: list[Restricted | CoarseStep] = [*pieces, *steps]
+    records = tuple(record for part in parts for record in part.records)
+    depth = np.maximum(
+        np.concatenate([piece.depth for piece in pieces]), np.concatenate([step.depth for step in steps])
+    )
+    return u, v, stepped, depth, records
+
+
+def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, m: int, cycle: int) -> Block:
+    """Make the coarse chunk of its pieces, with its first F-relaxation.
+
+    The first F-point of an interval needs no Phi: ``Phi_c(v[i-1]) + g_c[i] = v[i] + r[i] = u[i]``.
+    """
+    u, v, stepped, behind, records = _assemble(pieces, steps)
+    meter = Meter(phi, cycle)
+    first, counts = pieces[0].first // m, place_counts(u.shape[0], m)
+    rhs = fas.coarse_rhs(u, stepped, m)
+    depth = np.maximum.reduceat(behind, np.arange(0, len(behind), m))
+    points: tuple[Array, ...] = (v, u[1::m, ...])
+    if m > 2:
+        with meter.stage("F-relaxation", level, first):
+            points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
+        depth = after_first(depth, meter.batches)
+    points = tuple(compact(rows) for rows in points)
+    return Block(level, first, points, rhs, depth, records + tuple(meter.records))
+
+
+def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: bool = True) -> Block:
+    """Correct the C-points, then F-relaxation; `records` says whether to carry the coarse levels' records on."""
+    meter = Meter(phi, cycle)
+    span = block.first, block.first + block.points[0].shape[0]
+    with meter.stage("correction", block.level, block.first):
+        places = coarse.by_place(*span)
+        c_points = fas.correction(block.points[0], places, transfer_of(phi, block.level), block.level)
+    with meter.stage("F-relaxation", block.level, block.first):
+        points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
+    carried = coarse.records if records else ()
+    depth = after_first(np.maximum(block.depth, coarse.depths(*span)), meter.batches)
+    records_now = block.records + carried + tuple(meter.records)
+    return replace(block, points=points, depth=depth, records=records_now, arrived=None, settled=None)
+
+
+def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: int) -> Array:
+    """Return a coarse level's states as so many C-points of `level`."""
+    rows = compact(coarse.rows(first, first + count))
+    transfer = transfer_of(meter.phi, level)
+    if transfer is not None:
+        rows = transfer.interpolate(rows, level)
+        if first == 0:
+            # The initial value is not what is left of it after restriction.
+            rows = namespace(rows).concat((start_of(meter.phi, level), rows[1:, ...]))
+    return rows
+
+
+def interpolate(
+    phi: Phi, coarse: Block | Part, level: int, first: int, points: int, m: int, records: bool = True
+) -> Block:
+    """Inject a coarse initial guess to a chunk of so many points, then F-relaxation with g = 0."""
+    meter = Meter(phi, 0)
+    counts = place_counts(points, m)
+    rows = injected(meter, coarse, level, first, counts[0])
+    with meter.stage("F-relaxation", level, first):
+        states = f_relaxation(meter, rows, counts, None, first, level)
+    carried = coarse.records if records else ()
+    depth = after_first(coarse.depths(first, first + counts[0]), meter.batches)
+    return Block(level, first, states, None, depth, carried + tuple(meter.records))
+
+
+def restore(phi: Phi, c_points: Array, first: int, points: int, m: int, cycle: int, depth: int, report: bool) -> Block:
+    """Make a chunk of so many points from its C-points after `cycle`, all of them with `depth` Phi behind them.
+
+    The F-relaxation is the one that ended the cycle, so it gives the same bits. With `report` the block reports on it.
+    """
+    meter = Meter(phi, cycle)
+    counts = place_counts(points, m)
+    with meter.stage("F-relaxation", 0, first):
+        states = f_relaxation(meter, c_points, counts, None, first, 0)
+    chain, records = after_first(np.full(counts[0], depth), meter.batches), tuple(meter.records)
+    if report:
+        return Block(0, first, states, None, chain, settled=ResidualReport(np.zeros(0), int(chain.max()), records))
+    return Block(0, first, states, None, chain, records)
+
+
+def take(coarse: Block, lo: int, hi: int, records: bool) -> Part:
+    """Cut the points ``lo … hi-1`` out of a coarse level, to be sent to another worker."""
+    values = compact(coarse.rows(lo, hi))
+    return Part(lo, values, coarse.depths(lo, hi), coarse.records if records else ())
+
+
+def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
+    """Put F-intervals ``lo … hi-1`` together from the chunks that hold them."""
+
+    def cut(rows: Array, block: Block) -> Array:
+        end = min(hi - block.first, rows.shape[0])
+        return rows[min(max(lo - block.first, 0), end) : end, ...]
+
+    pieces = [tuple(cut(rows, block) for rows in block.points) for block in blocks]
+    xp = namespace(pieces[0][0])
+    points = tuple(xp.concat(rows) for rows in zip(*pieces, strict=True))
+    ready = [cut(block.arrived, block) for block in blocks if block.arrived is not None]
+    arrived = xp.concat(ready) if len(ready) == len(blocks) else None
+    depth = np.concatenate([cut(block.depth, block) for block in blocks])
+    return replace(blocks[0], first=lo, points=points, rhs=None, depth=depth, records=(), arrived=arrived, settled=None)
+
+
+def report(blocks: Sequence[Block]) -> ResidualReport:
+    """Put the reports of several chunks together, in their order."""
+    settled = [block.settled for block in blocks if block.settled is not None]
+    return join(settled)
+
+
+def join(settled: Sequence[ResidualReport]) -> ResidualReport:
+    """Put reports together, in their order."""
+    return ResidualReport(
+        np.concatenate([part.norms for part in settled]),
+        max(part.depth for part in settled),
+        tuple(record for part in settled for record in part.records),
+    )
+
+
+def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int) -> Block:
+    """Solve the coarsest level serially."""
+    u, _, stepped, depth, records = _assemble(pieces, steps)
+    (rhs,) = fas.coarse_rhs(u, stepped)
+    meter = Meter(phi, cycle)
+    with meter.stage("coarse solve", level, 0):
+        w = fas.serial_solve(meter, u, rhs, level)
+    # One task: no point is there before all are.
+    chain = np.full(w.shape[0], depth.max() + len(meter.batches))
+    return Block(level, 0, (w,), None, chain, records + tuple(meter.records))
+
+
+def guess(phi: Phi, kind: str, w0: Array, first: int, points: int, m: int) -> Block:
+    """A chunk of the initial guess: "zero" (w0 at point 0, else 0) or "constant" (w0 everywhere)."""
+    counts = place_counts(points, m)
+    start = as_block(phi, w0)[None, ...]
+    xp = namespace(start)
+    if kind == "constant":
+        states = [xp.tile(start, (count, 1)) for count in counts]
+    else:
+        size = start.shape[1]
+        states = [xp.zeros((count, size), dtype=start.dtype, device=device(start)) for count in counts]
+        if first == 0:
+            states[0] = xp.concat((start, states[0][1:, ...]))
+    return Block(0, first, tuple(states), None, np.zeros(counts[0], int))
+
+
+def given(phi: Phi, rows: Array, w0: Array, first: int, m: int) -> Block:
+    """A chunk of an initial guess that the user gave; point 0 is w0."""
+    start = as_block(phi, w0)[None, ...]
+    rows = np.asarray(rows, to_host(start).dtype)
+    if not np.isfinite(rows[int(first == 0) :]).all():
+        row = first * m + int(np.argmin(np.isfinite(rows).all(axis=1)))
+        raise ValueError(f"initial_guess holds nan or inf, at or after row {row}: give finite weights")
+    points = [move_like(places, start) for places in spread(rows, m)]
+    if first == 0:
+        points[0] = namespace(start).concat((start, points[0][1:, ...]))
+    return Block(0, first, tuple(points), None, np.zeros(points[0].shape[0], int))

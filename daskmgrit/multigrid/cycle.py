@@ -1,0 +1,71 @@
+"""V-, F- and two-level cycles as an order of stages (paper, Algorithm 1 and Figure 5).
+
+Nothing here computes: `ops` says what a stage is. The same recursion builds a task graph over many chunks
+(:mod:`daskmgrit.graph.builder`) and runs the coarse levels within one task (:mod:`daskmgrit.multigrid.whole_levels`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+__all__ = ["NestedOperations", "Operations", "nested_iteration", "run_cycle"]
+
+# Whatever stands for the state of a level: blocks, or tasks that will make them.
+State = Any
+
+
+class Operations(Protocol):
+    """The stages of a cycle."""
+
+    def relax(self, level: int, state: State) -> State:
+        """(CF)^nu on an F-relaxed state."""
+
+    def restrict(self, level: int, state: State) -> State:
+        """FAS problem of the next level, F-relaxed."""
+
+    def solve(self, level: int, state: State, kind: str) -> State:
+        """Solve on `level` within one stage."""
+
+    def correct(self, level: int, state: State, coarse: State) -> State:
+        """Coarse correction and F-relaxation."""
+
+    def ends_at(self, level: int) -> bool:
+        """Whether `solve` takes over from `level` down."""
+
+
+class NestedOperations(Operations, Protocol):
+    """The stages of a cycle, and those of a nested initial guess."""
+
+    def solve_coarsest(self) -> tuple[int, State]:
+        """Solution of the coarse problem with g = 0; returns the level it is on."""
+
+    def interpolate(self, level: int, coarse: State) -> State:
+        """Inject a coarse state to `level`, then F-relaxation."""
+
+
+def run_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
+    """Run one cycle from `level` down and back.
+
+    A V-cycle recurses once. An F-cycle recurses as an F-cycle and then, on every level but 0, runs one
+    V-cycle. States come and go F-relaxed: the F-relaxation that ends a cycle is the one that begins the next.
+    """
+    state = ops.relax(level, state)
+    coarse = ops.restrict(level, state)
+    if ops.ends_at(level + 1):
+        coarse = ops.solve(level + 1, coarse, kind)
+    else:
+        coarse = run_cycle(ops, level + 1, kind, coarse)
+    state = ops.correct(level, state, coarse)
+    if kind == "F" and level > 0:
+        state = run_cycle(ops, level, "V", state)
+    return state
+
+
+def nested_iteration(ops: NestedOperations, down_to: int = 0) -> State:
+    """Build an initial guess from the coarsest level up, with one V-cycle on each level in between."""
+    solved, state = ops.solve_coarsest()
+    for level in range(solved - 1, down_to - 1, -1):
+        state = ops.interpolate(level, state)
+        if level > 0:
+            state = run_cycle(ops, level, "V", state)
+    return state

@@ -1,0 +1,151 @@
+"""A propagator under observation: held to its contract, its calls counted and timed, records kept by stage."""
+
+from __future__ import annotations
+
+import cmath
+import math
+import os
+import time
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daskmgrit.errors import Diverged
+from daskmgrit.recurrence.propagator import Phi, apply_phi, stages_of
+from daskmgrit.utils.array_api import Array, namespace, to_host
+
+__all__ = ["Meter", "Record"]
+
+
+class Record(NamedTuple):
+    """One stage of a cycle on one chunk, as it ran."""
+
+    kind: str
+    level: int
+    cycle: int
+    first: int  # first F-interval (coarsest level: first point) of the chunk
+    start: float  # seconds since the epoch
+    seconds: float
+    phi_seconds: float
+    calls: int  # batched Phi, one after another
+    evaluations: int  # state updates
+    process: int
+
+
+# To ask the system takes as long as a small step.
+_process = os.getpid()
+
+
+def _renew_process() -> None:
+    global _process
+    _process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_process)
+
+
+def _finite_sum(new: np.ndarray) -> bool:
+    """Whether a sum over all entries is finite, as it is only if each of them is."""
+    if new.flags.c_contiguous and new.dtype.kind == "f" and new.itemsize > 2:
+        # It takes half as long as a sum, and does not warn of an overflow.
+        flat = new.reshape(-1)
+        return math.isfinite(np.vdot(flat, flat))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(new.sum()))
+
+
+class _Stage:
+    """Counts and times a stage for its meter."""
+
+    __slots__ = ("clock", "first", "kind", "level", "meter", "start")
+
+    def __init__(self, meter: Meter, kind: str, level: int, first: int) -> None:
+        self.meter, self.kind, self.level, self.first = meter, kind, level, first
+
+    def __enter__(self) -> None:
+        meter = self.meter
+        meter.batches, meter.seconds = [], 0.0
+        self.start, self.clock = time.time(), time.perf_counter()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if error is not None:
+            return
+        meter, seconds = self.meter, time.perf_counter() - self.clock
+        batches = meter.batches
+        meter.records.append(
+            Record(
+                self.kind,
+                self.level,
+                meter.cycle,
+                self.first,
+                self.start,
+                seconds,
+                meter.seconds,
+                len(batches),
+                sum(batches),
+                _process,
+            )
+        )
+
+
+class Meter:
+    """A propagator under observation: holds it to its contract, counts its calls, keeps records by stage.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    cycle : int
+        The cycle that the records belong to.
+
+    Attributes
+    ----------
+    records : list of Record
+        One for each stage.
+    batches : list of int
+        States in each Phi of the last stage: a call of several stages (:func:`stages_of`) is so many entries.
+    seconds : float
+        What they took together.
+    """
+
+    def __init__(self, phi: Phi, cycle: int) -> None:
+        self.phi, self.cycle = phi, cycle
+        self.records: list[Record] = []
+        self.batches: list[int] = []
+        self.seconds = 0.0
+
+    def stage(self, kind: str, level: int, first: int) -> AbstractContextManager[None]:
+        """Count and time from here under the name `kind`; `batches` stays readable afterwards."""
+        return _Stage(self, kind, level, first)
+
+    def __call__(self, weights: Array, index: Array, level: int) -> Array:
+        """Apply the propagator to a block of states; an empty block needs no call."""
+        if not weights.shape[0]:
+            return weights
+        clock = time.perf_counter()
+        try:
+            new = apply_phi(self.phi, weights, index, level)
+        except Exception as error:
+            _annotate(error, index, level, self.cycle)
+            raise
+        foreign = not isinstance(new, np.ndarray)
+        # Other libraries may only have begun to compute: a number of theirs says that they are done.
+        finite_sum = cmath.isfinite(complex(namespace(new).sum(new))) if foreign else None
+        self.seconds += time.perf_counter() - clock
+        self.batches += [weights.shape[0]] * stages_of(self.phi, level)
+        if finite_sum is None:
+            finite_sum = _finite_sum(new)
+        # A sum may overflow where no entry does: only then look at each.
+        if not finite_sum:
+            finite = np.isfinite(to_host(new)).all(axis=1)
+            if not finite.all():
+                raise Diverged(level, int(index[np.argmin(finite)]), self.cycle)
+        return new
+
+
+def _annotate(error: Exception, index: Any, level: int, cycle: int) -> None:
+    """Say where in the solve a propagator's own exception came from."""
+    steps = f"step {index[0]}" if len(index) == 1 else f"{len(index)} steps from {index[0]} to {index[-1]}"
+    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {cycle}")

@@ -1,0 +1,159 @@
+"""What a propagator is: the contract of Phi, held at every call.
+
+``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states, `index` (k,) the integer
+source step of each on `level`. Phi must not write to its input, so it is given a read-only view.
+
+A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``:
+each call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
+
+A Phi may work on blocks of another array library: if ``w0`` is of that library, or if it has a method ``to_block`` that
+makes a state of that library from a NumPy array, on the device that it computes on. `index` is a NumPy array always.
+"""
+
+from __future__ import annotations
+
+import numbers
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.errors import PropagatorError
+from daskmgrit.utils.array_api import (
+    Array,
+    call_purely,
+    copy_of,
+    device,
+    is_array,
+    may_change,
+    namespace,
+)
+
+Phi = Callable[[Array, Array, int], Array]
+
+__all__ = ["Phi", "apply_phi", "stages_of"]
+
+
+def _references(array: Array) -> int:
+    base = getattr(array, "base", None)
+    return sys.getrefcount(array) + (0 if base is None else sys.getrefcount(base))
+
+
+def is_held(new: Array) -> bool:
+    """Whether somebody besides the caller holds an array: a buffer, perhaps, that will be written to again."""
+    return _references(new) > _FRESH[getattr(new, "base", None) is not None]
+
+
+def _count_fresh(new: Array) -> int:
+    # Called as is_held is, so that both count the same names of their own.
+    return _references(new)
+
+
+def _fresh() -> tuple[int, int]:
+    """Return the reference counts of an array, and of a view, that nobody else holds."""
+    whole = np.empty(2)
+    view = np.empty(2)[:1]
+    return _count_fresh(whole), _count_fresh(view)
+
+
+_FRESH = _fresh()
+
+
+def read_only(array: Array) -> Array:
+    """Return a view that cannot be written to."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
+    """Call `phi` on a block and hold it to its contract, all but finiteness.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    weights : ndarray, shape (k, s)
+        k independent states.
+    index : ndarray of int, shape (k,)
+        Source step of each, on `level`.
+    level : int
+        The level.
+
+    Raises
+    ------
+    PropagatorError
+        If `phi` wrote to its input or returned something of another shape or dtype.
+    """
+    if not isinstance(weights, np.ndarray):
+        return _apply_foreign(phi, weights, index, level)
+    try:
+        new = phi(read_only(weights), read_only(index), level)
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise PropagatorError(
+            f"phi wrote to its input (level {level}): {error}. Return a new array: begin with weights.copy(), "
+            "and write a += b as a = a + b"
+        ) from error
+    if not isinstance(new, np.ndarray):
+        raise PropagatorError(
+            f"phi returned {type(new).__name__} (level {level}): return an ndarray of shape {weights.shape}"
+        )
+    _check_alike(new, weights, level)
+    # A result is kept, not copied; so it must not be a buffer that phi writes to again.
+    return new.copy() if is_held(new) else new
+
+
+def _apply_foreign(phi: Phi, weights: Array, index: Array, level: int) -> Array:
+    """Do the same for a block of another library, which cannot be made read-only."""
+    new, wrote = call_purely(phi, weights, read_only(index), level)
+    if wrote:
+        raise PropagatorError(
+            f"phi wrote to its input, or donated it (level {level}): return a new array, write a += b as a = a + b, "
+            "and donate only what phi has made itself"
+        )
+    if not is_array(new) or namespace(new) is not namespace(weights) or device(new) != device(weights):
+        where = f" on {device(new)}" if is_array(new) else ""
+        raise PropagatorError(
+            f"phi returned {type(new).__name__}{where} (level {level}): return a {type(weights).__name__} on "
+            f"{device(weights)} of shape {tuple(weights.shape)}, as it was given"
+        )
+    _check_alike(new, weights, level)
+    return copy_of(new) if is_held(new) and may_change(new) else new
+
+
+def _check_alike(new: Array, weights: Array, level: int) -> None:
+    if new.shape != weights.shape:
+        raise PropagatorError(
+            f"phi returned shape {new.shape} for weights of shape {weights.shape} (level {level}): it is given "
+            "k states as rows and must return as many; wrap a phi for one state in daskmgrit.vectorize"
+        )
+    if new.dtype != weights.dtype:
+        raise PropagatorError(
+            f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): give w0 the "
+            f"dtype that phi works in, or return new.astype(weights.dtype)"
+        )
+
+
+def stages_of(phi: Any, level: int) -> int:
+    """Return how many Phi one call on `level` counts: what ``phi.stages(level)`` says, else 1.
+
+    Raises
+    ------
+    PropagatorError
+        If it says anything but an integer of at least 1.
+    """
+    stages = getattr(phi, "stages", None)
+    if not callable(stages):
+        return 1
+    count = stages(level)
+    if type(count) is int and count >= 1:
+        return count
+    if not isinstance(count, numbers.Integral) or count < 1:
+        raise PropagatorError(
+            f"phi.stages({level}) is {count!r}: it is the number of Phi that a step of this level takes one after "
+            "another, an integer of at least 1"
+        )
+    return int(count)

@@ -1,0 +1,47 @@
+"""Serial training: the loop whose result MGRIT converges to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.recurrence.state import check_w0
+from daskmgrit.utils.array_api import Array, as_block, origin, to_host
+from daskmgrit.utils.validation import integer_option
+
+__all__ = ["train_serially"]
+
+
+def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
+    """Apply the propagator of level 0 step by step, as traditional training does (paper, equation 1).
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : array_like, shape (s,)
+        The initial state.
+    steps : int
+        N.
+
+    Returns
+    -------
+    ndarray, shape (N+1, s)
+        The state at every step.
+
+    Examples
+    --------
+    >>> train_serially(lambda weights, index, level: 0.5 * weights, [1.0], 3).ravel().tolist()
+    [1.0, 0.5, 0.25, 0.125]
+    """
+    start = check_w0(w0)
+    steps = integer_option("steps", steps, 1, "it is the number of training steps")
+    states = np.empty((steps + 1, start.size), start.dtype)
+    states[0] = start
+    state = as_block(phi, origin(w0, start))[None, ...]
+    for i in range(steps):
+        state = apply_phi(phi, state, np.arange(i, i + 1), 0)
+        states[i + 1] = to_host(state)[0]
+    return states

@@ -1,0 +1,1 @@
+"""One solve from request to result: options, initial guess, iteration, stopping, progress."""

@@ -1,0 +1,97 @@
+"""Solving through an asynchronous client: the solve runs in a thread of its own, and the event loop goes on.
+
+Called from a thread that is not its loop's, an asynchronous ``distributed.Client`` blocks as any other does. So the
+same code solves, futures are the user's client's, and bits are the same. What is added here is that cancelling the wait
+ends the solve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any
+
+from daskmgrit.executors.cancellation import Stop, Stopped, with_stop
+
+logger = logging.getLogger("daskmgrit")
+
+__all__ = ["solve_in_thread"]
+
+# Seconds for a cancelled solve to end: it waits for nothing more, but may be within a callback of the user's.
+PATIENCE = 30.0
+
+
+async def solve_in_thread(solve: Callable[..., Any], client: Any, callback: Any) -> Any:
+    """Run a blocking solve in a thread and wait for it; when the wait is cancelled, the solve ends.
+
+    Parameters
+    ----------
+    solve : callable
+        ``solve(client=..., callback=...)``.
+    client : distributed.Client
+        The asynchronous client.
+    callback : callable or None
+        The user's; a coroutine that it returns is awaited on the event loop.
+
+    Raises
+    ------
+    RuntimeError
+        If the client belongs to another event loop.
+    """
+    loop = asyncio.get_running_loop()
+    if client.loop.asyncio_loop is not loop:
+        raise RuntimeError(f"client={client!r} belongs to another event loop than this: await solve() on its own")
+    await client
+    stop = Stop()
+    context = contextvars.copy_context()
+    context.run(with_stop, stop)
+    if callable(callback):
+        callback = _on_loop(callback, loop, stop)
+
+    def work() -> Any:
+        try:
+            return solve(client=client, callback=callback)
+        except Stopped:
+            return None
+
+    # Not the loop's own pool: there, a few long solves would keep all others waiting.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="daskmgrit-solve")
+    running = loop.run_in_executor(pool, context.run, work)
+    pool.shutdown(wait=False)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.ask()
+        # So that its futures are gone when the caller goes on.
+        await asyncio.wait([running], timeout=PATIENCE)
+        if not running.done():
+            logger.warning("a cancelled solve is still within its callback after %g s", PATIENCE)
+        elif not running.cancelled() and (error := running.exception()) is not None:
+            logger.debug("a solve ended with an error while it was cancelled", exc_info=error)
+        raise
+
+
+def _on_loop(callback: Callable[..., Any], loop: asyncio.AbstractEventLoop, stop: Stop) -> Callable[..., Any]:
+    """Return a plain function that calls `callback`, and if that gives a coroutine, waits until the loop has run it."""
+
+    def call(*args: Any) -> Any:
+        answer = callback(*args)
+        if not inspect.isawaitable(answer):
+            return answer
+
+        async def wait() -> Any:
+            return await answer
+
+        handle = asyncio.run_coroutine_threadsafe(wait(), loop)
+        with stop.waking(handle.cancel):
+            try:
+                return handle.result()
+            except CancelledError:
+                stop.check()
+                raise
+
+    return call

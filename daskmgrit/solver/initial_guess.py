@@ -1,0 +1,128 @@
+"""The initial guess: what kinds there are, and how its chunks are made."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.delayed import Delayed
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.graph.builder import GraphBuilder
+from daskmgrit.graph.chunking import chunk_points
+from daskmgrit.multigrid import c_point_kernels, chunk_kernels
+from daskmgrit.utils.array_api import Array
+
+__all__ = ["Guess", "check_guess"]
+
+KINDS = ("zero", "constant", "nested")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """An initial guess: one of the kinds, or ``"given"`` with its values, shape (N+1, s)."""
+
+    kind: str
+    values: Any = None
+
+    def chunks(self, builder: GraphBuilder, executor: LocalExecutor | ClusterExecutor) -> list[Delayed]:
+        """Add what makes each chunk of level 0."""
+        layout, size = builder.layout.levels[0], builder.hierarchy[0]
+        spans = [chunk_points(size.coarsening, size.steps, layout.bounds, j) for j in range(len(layout))]
+        if self.kind != "given":
+            return [
+                builder.chunk_task(
+                    "guess", j, chunk_kernels.guess, builder.phi, self.kind, builder.w0, first, points, size.coarsening
+                )
+                for j, (first, points) in enumerate(spans)
+            ]
+        if isinstance(self.values, da.Array):
+            lengths = tuple(points for _, points in spans)
+            values = _bring(self.values, executor)
+            pieces = list(values.rechunk((lengths, -1)).to_delayed().ravel())
+        else:
+            pieces = []
+            for j, (first, points) in enumerate(spans):
+                rows = self.values[first * size.coarsening : first * size.coarsening + points]
+                pieces.append(executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j]))
+        return [
+            builder.chunk_task("guess", j, chunk_kernels.given, builder.phi, piece, builder.w0, first, size.coarsening)
+            for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
+        ]
+
+    def evaluated(self, builder: GraphBuilder, executor: LocalExecutor | ClusterExecutor) -> list[Delayed]:
+        """Add what makes each chunk of level 0 and evaluates it, in one task: no more than its C-points remain."""
+        layout, size = builder.layout.levels[0], builder.hierarchy[0]
+        m, made = size.coarsening, []
+        values = _bring(self.values, executor) if isinstance(self.values, da.Array) else self.values
+        for j in range(len(layout)):
+            first, points = chunk_points(m, size.steps, layout.bounds, j)
+            function: Any
+            args: tuple[Any, ...]
+            if self.kind == "given":
+                rows = values[max(first * m - 1, 0) : first * m + points]
+                if isinstance(rows, da.Array):
+                    piece = rows.rechunk(-1).to_delayed().ravel()[0]
+                else:
+                    piece = executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j])
+                function, args = c_point_kernels.initial_given, (piece, builder.w0, first, m, size.steps)
+            else:
+                function, args = c_point_kernels.initial, (self.kind, builder.w0, first, points, m, size.steps)
+            made.append(builder.chunk_task("initial", j, function, builder.phi, *args))
+        return made
+
+
+def _bring(values: da.Array, executor: LocalExecutor | ClusterExecutor) -> da.Array:
+    """Fetch an array that lives on another cluster than the one to solve on."""
+    if "distributed" not in sys.modules:
+        return values
+    from distributed import futures_of
+
+    here = getattr(executor, "client", None)
+    others = {future.client for future in futures_of(values) if future.client is not here}
+    if not others:
+        return values
+    if any(client.status != "running" for client in others):
+        raise ClusterError("initial_guess is on a cluster whose client is closed: compute() it before closing")
+    if any(client.asynchronous for client in others):
+        raise ClusterError(
+            "initial_guess is on the cluster of an asynchronous client: solve with that client, or give "
+            "`await client.compute(result.weights)`"
+        )
+    return da.from_array(others.pop().compute(values).result(), chunks=values.chunks)
+
+
+def check_guess(guess: Any, steps: int, w0: Array) -> Guess:
+    """Return the guess that the user's `initial_guess` means.
+
+    Raises
+    ------
+    ValueError
+        If its name is unknown or its shape is not (steps+1, s).
+    """
+    if isinstance(guess, str):
+        if guess not in KINDS:
+            raise ValueError(
+                f'initial_guess={guess!r} is not known: give "zero", "constant" (w0 everywhere), "nested", an array of '
+                f"shape ({steps + 1}, {w0.size}), or an earlier Result"
+            )
+        return Guess(guess)
+    values = getattr(guess, "weights", guess)
+    if not isinstance(values, da.Array):
+        values = np.asarray(values)
+    if values.shape != (steps + 1, w0.size):
+        raise ValueError(
+            f"initial_guess has shape {values.shape}, but steps={steps} and w0 of length {w0.size} need "
+            f"({steps + 1}, {w0.size}): a row of weights for each of the points 0 … {steps}"
+        )
+    if values.dtype.kind not in "iubf" + ("c" if w0.dtype.kind == "c" else ""):
+        raise ValueError(f"initial_guess has dtype {values.dtype}, which does not fit w0's {w0.dtype}")
+    if isinstance(values, np.ndarray) and not np.isfinite(values[1:]).all():
+        row = 1 + int(np.argmin(np.isfinite(values[1:]).all(axis=1)))
+        raise ValueError(f"initial_guess holds nan or inf in row {row}: give finite weights")
+    return Guess("given", values)

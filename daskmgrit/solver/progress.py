@@ -1,0 +1,135 @@
+"""A line per cycle while a solve runs, in a terminal or in a notebook."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from daskmgrit.display.html import Markup, table
+
+__all__ = ["Progress"]
+
+HEADINGS = ("cycle", "residual", "factor", "elapsed")
+
+
+class Screen(Protocol):
+    """Where progress is shown."""
+
+    def wait(self, rows: Sequence[Sequence[str]], what: str, share: float | None) -> None:
+        """Show the rows, of which the last is new, what is being waited for and the share of the way that is done."""
+
+    def end(self) -> None:
+        """Take away what waits."""
+
+
+class Terminal:
+    """Lines on standard error; on a terminal a spinner says what is being waited for."""
+
+    def __init__(self, console: Console, tol: float) -> None:
+        self._console = console
+        console.print(f" cycle    residual  factor   elapsed   (tolerance {tol:.1e})")
+        self._status = console.status("", spinner="dots")
+        self._status.start()
+
+    def wait(self, rows: Sequence[Sequence[str]], what: str, share: float | None) -> None:
+        """Print the last row."""
+        if rows:
+            cycle, residual, factor, elapsed = rows[-1]
+            self._console.print(f"{cycle:>6s}  {residual:>10s}  {factor:>6s}  {elapsed:>8s}")
+        self._status.update(what if share is None else f"{what}, {share:.0%} of the way to the tolerance")
+
+    def end(self) -> None:
+        """Stop the spinner."""
+        self._status.stop()
+
+
+class Notebook:
+    """One output that is updated in place; nothing but the table stays."""
+
+    def __init__(self, tol: float) -> None:
+        from IPython.display import display
+
+        self._tol = tol
+        self._rows: Sequence[Sequence[str]] = ()
+        self._handle = display(self._bundle(""), raw=True, display_id=True)
+
+    def _bundle(self, bar: str) -> dict[str, str]:
+        title = f"tolerance {self._tol:.1e}"
+        shown = table(HEADINGS, self._rows)
+        lines = [f"{a:>6s}  {b:>10s}  {c:>6s}  {d:>8s}" for a, b, c, d in [HEADINGS, *self._rows]]
+        return {
+            "text/html": f"<div>{shown}<div>{title}{bar}</div></div>",
+            "text/plain": "\n".join([*lines, title]),
+        }
+
+    def wait(self, rows: Sequence[Sequence[str]], what: str, share: float | None) -> None:
+        """Show all rows and a bar."""
+        self._rows = rows
+        value = "" if share is None else f' value="{share:.3f}"'
+        self._handle.update(self._bundle(Markup(f", {what} <progress{value}></progress>")), raw=True)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._handle.update(self._bundle(""), raw=True)
+
+
+class Progress:
+    """Shows iteration, residual, factor and elapsed time.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether to show anything.
+    tol : float
+        The tolerance, shown in the heading.
+    maxiter : int
+        Most cycles.
+    begin : float
+        When the solve began, by ``time.perf_counter``.
+    """
+
+    def __init__(self, enabled: bool, tol: float, maxiter: int, begin: float) -> None:
+        self.enabled, self.tol, self.maxiter = enabled, tol, maxiter
+        self._begin = begin
+        self._residuals: list[float] = []
+        self._rows: list[tuple[str, str, str, str]] = []
+        self._screen: Any = None
+
+    def __enter__(self) -> Progress:
+        if self.enabled:
+            console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+            screen: Screen = Notebook(self.tol) if console.is_jupyter else Terminal(console, self.tol)
+            screen.wait((), "evaluating the initial guess", None)
+            self._screen = screen
+        return self
+
+    def line(self, cycle: int, residual: float) -> None:
+        """Show the line of a cycle; 0 is the initial guess."""
+        if not self.enabled:
+            return
+        before = self._residuals[-1] if self._residuals else 0.0
+        self._residuals.append(residual)
+        factor = f"{residual / before:.3f}" if before else ""
+        elapsed = f"{time.perf_counter() - self._begin:.2f} s"
+        self._rows.append((str(cycle), f"{residual:.3e}", factor, elapsed))
+        self._screen.wait(self._rows, f"cycle {cycle + 1} of at most {self.maxiter}", self._share())
+
+    def _share(self) -> float | None:
+        """Return how much of the reduction to the tolerance is done, on a log scale; None where that says nothing."""
+        first, last = self._residuals[0], self._residuals[-1]
+        if not 0 < self.tol < first or last == 0:
+            return None
+        share = (math.log(first) - math.log(last)) / (math.log(first) - math.log(self.tol))
+        return min(max(share, 0.0), 1.0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.enabled:
+            self._screen.end()

@@ -1,0 +1,225 @@
+"""What a solve returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.display.html import Markup, bar, block, fields, fold, side_by_side, table
+from daskmgrit.display.plot_residuals import plot_residuals
+from daskmgrit.display.plot_timeline import plot_traversal
+from daskmgrit.display.residual_svg import residual_svg
+from daskmgrit.recurrence.meter import Record
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of :meth:`daskmgrit.MGRIT.solve`.
+
+    Attributes
+    ----------
+    weights : dask.array.Array, shape (N+1, s)
+        The state at every training step; on a cluster it lives there.
+    final : ndarray, shape (s,)
+        The state after the last step: the trained weights.
+    residuals : list of float
+        ``residuals[0]`` is the 2-norm of the initial guess's residual over all points, ``residuals[k]`` that over
+        the C-points of level 0 after k cycles (F-points have none then).
+    iterations : int
+        Cycles done.
+    converged : bool
+        Whether the tolerance was reached.
+    reason : str
+        ``"tol"``, ``"settled"``, ``"maxiter"``, ``"callback"`` or ``"diverged"``. After ``"diverged"``, `weights` are
+        the last state whose residual is finite.
+    message : str
+        For ``"diverged"``: what became nan or inf, on which level, in which cycle.
+    tol : float
+        The absolute tolerance.
+    levels : list of int
+        N_l of every level.
+    cycle : str
+        ``"V"`` or ``"F"``.
+    phi_evaluations : list of int
+        State updates done on each level: evaluation of the guess, `iterations` cycles, and the C-relaxation that
+        found the last residual. What a cluster did ahead in vain is not in it.
+    critical_path : int
+        Longest chain of Phi applications in the task graph, at one F-interval per task.
+    tasks : int
+        Tasks submitted, with those done ahead in vain.
+    timings : dict
+        Seconds: ``total``, ``setup`` (up to the first cycle), ``cycles`` (list), and ``phi`` (list by level, summed
+        over workers).
+    storage : str
+        ``"full"`` or ``"c-points"``, as it was asked for or was with the checkpoint.
+    losses : list of float
+        What :class:`daskmgrit.Settled` measured of the final weights, that of the initial guess first; empty without.
+    records : list of Record
+        Every stage as it ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
+    """
+
+    weights: Any = field(repr=False)
+    final: np.ndarray = field(repr=False)
+    residuals: list[float]
+    iterations: int
+    converged: bool
+    reason: str
+    message: str
+    tol: float
+    levels: list[int]
+    cycle: str
+    phi_evaluations: list[int]
+    critical_path: int
+    tasks: int
+    timings: dict[str, Any] = field(repr=False)
+    records: list[Record] = field(repr=False)
+    losses: list[float] = field(default_factory=list)
+    storage: str = "full"
+
+    @property
+    def convergence_factor(self) -> float:
+        """The paper's rho, ``(r_k/r_1)**(1/k)``: its r_0 is the residual after the first cycle. nan before cycle 1."""
+        return self._factor(1)
+
+    @property
+    def mean_factor(self) -> float:
+        """Geometric mean of the reduction per cycle from the initial guess, ``(r_k/r_0)**(1/k)``."""
+        return self._factor(0)
+
+    def _factor(self, start: int) -> float:
+        k = self.iterations
+        if k < 1 or not self.residuals[start] > 0:
+            return math.nan
+        return float((self.residuals[k] / self.residuals[start]) ** (1 / k))
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return what is worth telling, as pairs of a name and a text; ``print(result)`` shows them."""
+        steps = self.levels[0]
+        ends = {
+            "tol": "converged",
+            "maxiter": "NOT converged: maxiter reached",
+            "callback": "stopped by the callback",
+            "settled": "settled: the loss changes no more",
+            "diverged": f"DIVERGED: {self.message}",
+        }
+        phi = sum(self.phi_evaluations)
+        speedup = steps / self.critical_path if self.converged and self.critical_path else 0.0
+        return [
+            ("outcome", ends[self.reason]),
+            ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
+            (
+                "residual",
+                f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})",
+            ),
+            *self._loss(),
+            ("convergence factor", f"{self.convergence_factor:.3f}, from the initial guess {self.mean_factor:.3f}"),
+            (
+                "Phi evaluations",
+                f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
+            ),
+            (
+                "critical path",
+                f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else ""),
+            ),
+            ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
+        ]
+
+    def _loss(self) -> list[tuple[str, str]]:
+        if not self.losses:
+            return []
+        change = (
+            abs(self.losses[-1] - self.losses[-2]) / max(abs(self.losses[-1]), 1e-300) if self.iterations else math.nan
+        )
+        return [("loss", f"{self.losses[-1]:.6g} (last change {change:.1e}, initially {self.losses[0]:.6g})")]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:19s} {value}" for name, value in self.summary())
+
+    def _repr_html_(self) -> str:
+        return _view(self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Plot the residual after each cycle, with the tolerance and the factor of each cycle.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        return plot_residuals(self, ax)
+
+    def plot_levels(self, cycles: int | tuple[int, int] | None = None, ax: Any = None) -> Any:
+        """Plot how the run went through the levels: its tasks against time, by level and kind, from `records`.
+
+        Where tasks of a level ran side by side they lie one above the other, each process in a lane of its own as far
+        as can be. White is time in which no Phi nor array was at work on that level.
+
+        Parameters
+        ----------
+        cycles : int or (int, int), optional
+            The cycle to show, or the first and the last; 0 is the initial guess. By default the first two.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there was no such cycle.
+
+        Notes
+        -----
+        Times are those of the workers' clocks: where these differ between machines, so do their tasks' places.
+        """
+        return plot_traversal(self, cycles, ax)
+
+
+def _view(result: Result) -> Markup:
+    """Return the outcome, the residuals and where the time went."""
+    timings = result.timings
+    cycles = timings["cycles"]
+    spans = [
+        ("in all", timings["total"]),
+        ("up to the first cycle", timings["setup"]),
+        ("in cycles", math.fsum(cycles)),
+    ]
+    if cycles:
+        spans.append(("a cycle, on average", math.fsum(cycles) / len(cycles)))
+    spent = math.fsum(timings["phi"])
+    levels = [
+        (level, steps, evaluations, f"{seconds:.3g}", bar(seconds / spent if spent else 0.0))
+        for level, (steps, evaluations, seconds) in enumerate(
+            zip(result.levels, result.phi_evaluations, timings["phi"], strict=True)
+        )
+    ]
+    return block(
+        f"MGRIT result: {result.iterations} {result.cycle}-cycle{'' if result.iterations == 1 else 's'} for "
+        f"{result.levels[0]} steps",
+        side_by_side(fields(result.summary()), residual_svg(result.residuals, result.tol)),
+        fold(
+            "timings",
+            side_by_side(
+                fields((name, f"{seconds:.3g} s") for name, seconds in spans),
+                table(("level", "steps", "Phi evaluations", "s of Phi, all workers", ""), levels, left=(4,)),
+            ),
+        ),
+    )

@@ -1,0 +1,154 @@
+"""One solve, from a guess or a checkpoint, on the executor that is asked for."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import numpy as np
+from dask.delayed import Delayed
+
+from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.checkpoint.saver import Saved, open_saver
+from daskmgrit.dashboard.reporter import Reporter
+from daskmgrit.executors.choose import choose_executor
+from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.preflight import check_cluster
+from daskmgrit.graph.auto_chunks import check_chunks
+from daskmgrit.graph.weights_array import as_array
+from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.solver.initial_guess import Guess
+from daskmgrit.solver.iteration import Drive
+from daskmgrit.solver.options import Request
+from daskmgrit.solver.progress import Progress
+from daskmgrit.solver.result import Result
+from daskmgrit.utils.array_api import Origin, library_of
+
+__all__ = ["Problem", "run_solve"]
+
+
+class Problem(Protocol):
+    """What to solve: the propagator, the hierarchy, and transfers of states between its levels."""
+
+    phi: Phi
+    hierarchy: Hierarchy
+    transfers: tuple[StateTransfer | None, ...]
+
+
+def run_solve(
+    problem: Problem,
+    ask: Request,
+    begin: float,
+    given: np.ndarray | Origin,
+    start: np.ndarray,
+    guess: Guess,
+    policy: Checkpoint | None,
+    saved: Saved | None,
+) -> Result:
+    """Solve.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to solve.
+    ask : Request
+        How to solve.
+    begin : float
+        When the solve was asked for, by ``time.perf_counter``.
+    given : ndarray or Origin
+        The initial state as it was given.
+    start : ndarray, shape (s,)
+        The same in host memory.
+    guess : Guess
+        Where to begin.
+    policy : Checkpoint or None
+        Where and when to save.
+    saved : Saved or None
+        The checkpoint to go on from.
+    """
+    hierarchy = problem.hierarchy
+    wanted = check_chunks(ask.chunks, hierarchy)
+    propagator = with_transfers(problem.phi, problem.transfers, given)
+    executor = choose_executor(ask.client, ask.patience)
+    if isinstance(executor, ClusterExecutor):
+        check_cluster(executor.client, propagator, executor.patience)
+
+    run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
+    done = saved.cycle if saved else 0
+    with (
+        executor.session(),
+        open_saver(
+            policy, saved, executor, start, {"tol": ask.tol, "maxiter": ask.maxiter, "storage": ask.storage}
+        ) as saver,
+        Progress(ask.progress, ask.tol, ask.maxiter, begin) as lines,
+        ExitStack() as stack,
+    ):
+        phi = executor.put(propagator, f"propagator-{run}")
+        initial = executor.put(given, f"w0-{run}")
+        if saver is not None:
+            saver.identify(executor, hierarchy, phi, initial, library_of(given), run)
+        c_points = ask.storage == "c-points"
+        drive = Drive(hierarchy, phi, initial, start.nbytes, executor, run, saver, c_points)
+        makes_f = phi if c_points else None
+        watch = stack.enter_context(
+            Reporter(
+                executor, run, hierarchy, drive.first_layout(guess.kind, wanted), problem.phi, ask.tol, ask.maxiter
+            )
+        )
+
+        def array(state: list[Delayed], name: str) -> Any:
+            return as_array(state, drive.layout, hierarchy, start, name, makes_f)
+
+        losses = saved.losses_before(done) if saved and ask.settled else []
+        if saver is not None:
+            saver.losses = losses
+
+        def listener(cycle: int, residual: float, state: list[Delayed]) -> str:
+            lines.line(cycle, residual)
+            watch.cycle(cycle, residual, drive.layout, drive.records)
+            if ask.settled is not None:
+                losses.append(ask.settled.measure(drive.final(cycle, state)))
+            if ask.callback is not None and cycle != done:
+                stop = ask.callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
+                if stop:
+                    return "callback"
+            return "settled" if ask.settled is not None and ask.settled.holds(losses) else ""
+
+        outcome = drive.solve(guess, wanted, ask.tol, ask.maxiter, listener)
+        weights = array(outcome.state, f"weights-{run}")
+        if not c_points and drive.store is None:
+            weights = executor.keep(weights)
+        watch.end(outcome.reason, outcome.message)
+    iterations = len(outcome.residuals) - 1
+    phi_seconds = [0.0] * len(hierarchy)
+    for record in drive.records:
+        phi_seconds[record.level] += record.phi_seconds
+    total = time.perf_counter() - begin
+    return Result(
+        weights=weights,
+        final=outcome.final,
+        residuals=outcome.residuals,
+        iterations=iterations,
+        converged=outcome.reason == "tol",
+        reason=outcome.reason,
+        message=outcome.message,
+        tol=ask.tol,
+        levels=hierarchy.steps,
+        cycle=hierarchy.cycle,
+        phi_evaluations=drive.evaluations,
+        critical_path=drive.depth,
+        tasks=drive.tasks,
+        timings={
+            "total": total,
+            "setup": drive.began - begin,
+            "cycles": drive.cycle_seconds,
+            "phi": phi_seconds,
+        },
+        records=drive.records,
+        losses=losses,
+        storage=ask.storage,
+    )

@@ -1,0 +1,49 @@
+"""Checks of option values: an error names the option, the value and the remedy."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+__all__ = ["integer_option", "number_option"]
+
+
+def integer_option(name: str, value: Any, least: int, remedy: str, most: int | None = None) -> int:
+    """Return `value` as an int between `least` and `most`.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> integer_option("steps", 0, 1, "it is the number of training steps")
+    Traceback (most recent call last):
+    ...
+    ValueError: steps=0 is not an integer of at least 1: it is the number of training steps
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        number = int(value)
+        if number >= least and (most is None or number <= most):
+            return number
+    span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ValueError(f"{name}={value!r} is not an integer {span}: {remedy}")
+
+
+def number_option(
+    name: str, value: Any, remedy: str, above: float = -math.inf, below: float = math.inf, least: float = -math.inf
+) -> float:
+    """Return `value` as a finite float, more than `above`, less than `below` and at least `least`.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        number = float(value)
+        if above < number < below and number >= least:
+            return number
+    raise ValueError(f"{name}={value!r} is out of range: {remedy}")
