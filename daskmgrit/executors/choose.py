@@ -11,6 +11,7 @@ from dask.base import get_scheduler
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cluster import ClusterExecutor
 from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.utils.private_api import failed_to_connect
 
 __all__ = ["choose_executor", "chosen_client"]
 
@@ -74,6 +75,4 @@ def _current_client() -> Any:
         client = default_client()
     except ValueError:
         return None
-    # One whose connection failed stays the current client until it is collected as garbage.
-    failed = client.status == "connecting" and not getattr(client, "_scheduler_identity", True)
-    return None if failed else client
+    return None if failed_to_connect(client) else client

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
-from dask._task_spec import TaskRef
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import MaterializedLayer
+from dask.task_spec import TaskRef
 from dask.utils import parse_timedelta
 
 from daskmgrit.errors import ClusterError

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from dask._task_spec import DataNode
 from dask.delayed import Delayed
 from dask.system import CPU_COUNT
+from dask.task_spec import DataNode
 from threadpoolctl import threadpool_limits
 
 from daskmgrit.graph.block_store import BlockStore, load

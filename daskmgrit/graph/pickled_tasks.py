@@ -14,8 +14,8 @@ from functools import cache, partial
 from typing import Any
 
 import cloudpickle
-from dask._task_spec import GraphNode, Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.task_spec import GraphNode, Task, TaskRef
 
 __all__ = ["load", "seal", "sealed_value"]
 

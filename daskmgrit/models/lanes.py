@@ -20,13 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.models.workspace import scratch
-
-sum_of_products: Callable[..., Any]
-try:
-    # np.einsum without its Python part, which takes half as long again as a sum for a few states.
-    from numpy._core.multiarray import c_einsum as sum_of_products
-except ImportError:  # it is not public
-    sum_of_products = np.einsum
+from daskmgrit.utils.private_api import sum_of_products
 
 __all__ = ["Lanes", "numbers"]
 

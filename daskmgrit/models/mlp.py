@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.models.lanes import Lanes, numbers, sum_of_products
+from daskmgrit.models.lanes import Lanes, numbers
 from daskmgrit.models.workspace import kept, scratch
+from daskmgrit.utils.private_api import sum_of_products
 
 __all__ = ["MLP"]
 

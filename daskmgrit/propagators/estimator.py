@@ -15,6 +15,7 @@ from daskmgrit.models.data import AllExamples, DataRule, Serial
 from daskmgrit.propagators.moments import least_second_moment
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.private_api import forget_losses, trainer_of
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["EstimatorPropagator", "from_estimator"]
@@ -143,7 +144,7 @@ def _with_weights(estimator: Any, x: Array, y: Array, labels: Array | None) -> A
         model.set_params(learning_rate_init=1e-300)
         model.partial_fit(x, y, **classes)
         model.set_params(learning_rate_init=estimator.learning_rate_init)
-        model.t_, model._optimizer.t = 0, 0
+        model.t_, trainer_of(model).t = 0, 0
         for moments in _Perceptron.moments(model):
             for array in moments:
                 array[...] = 0
@@ -179,11 +180,11 @@ class _Perceptron:
         self.length, self.examples, self.clock = length, examples, model.t_
         self.layers, self.adam = len(model.coefs_), model.solver == "adam"
         size = min(200, examples) if model.batch_size == "auto" else min(model.batch_size, examples)
-        self.updates, self.count = math.ceil(examples / size), getattr(model._optimizer, "t", 0)
+        self.updates, self.count = math.ceil(examples / size), getattr(trainer_of(model), "t", 0)
 
     @staticmethod
     def moments(model: Any) -> list[list[Array]]:
-        optimizer = model._optimizer
+        optimizer = trainer_of(model)
         return [optimizer.ms, optimizer.vs] if model.solver == "adam" else [optimizer.velocities]
 
     def read(self, model: Any) -> list[Array]:
@@ -191,11 +192,11 @@ class _Perceptron:
         return [*model.coefs_, *model.intercepts_, *first, *(np.sqrt(v) for moments in second for v in moments)]
 
     def write(self, model: Any, arrays: list[Array], fine: int, level: int) -> None:
-        n, times, optimizer = 2 * self.layers, self.length.taken(level), model._optimizer
+        n, times, optimizer = 2 * self.layers, self.length.taken(level), trainer_of(model)
         model.coefs_, model.intercepts_ = arrays[: self.layers], arrays[self.layers : n]
         model.t_ = self.clock + fine * self.examples
         # What it remembers of its losses may stop a fit, not a partial_fit.
-        model.loss_curve_, model.best_loss_, model._no_improvement_count = [], np.inf, 0
+        forget_losses(model)
         rate = float(model.learning_rate_init)
         optimizer.learning_rate_init = times * rate
         if self.adam:

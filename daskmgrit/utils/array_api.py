@@ -18,6 +18,7 @@ from array_api_compat import device, is_jax_array, is_torch_array
 from numpy.typing import NDArray
 
 from daskmgrit.errors import PropagatorError
+from daskmgrit.utils.private_api import write_count
 
 __all__ = [
     "Array",
@@ -167,11 +168,11 @@ def call_purely(function: Callable[..., Any], block: Any, *args: Any) -> tuple[A
     if is_torch_array(block):
         # A detached view counts writes together with the block itself.
         view = block.detach()
-        before = None if view.is_inference() else view._version
+        before = write_count(view)
         new = function(view, *args)
         if is_torch_array(new) and new.requires_grad:
             # Off its graph of gradients, and away from what may be a parameter.
             new = new.detach().clone()
-        return new, before is not None and view._version != before
+        return new, before is not None and write_count(view) != before
     new = function(block, *args)
     return new, bool(is_jax_array(block) and block.is_deleted())

@@ -1,0 +1,53 @@
+"""The private parts of other packages that this one uses: all of them are here, each with the reason.
+
+A release of NumPy, PyTorch, scikit-learn or distributed may change or remove them without notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["failed_to_connect", "forget_losses", "sum_of_products", "trainer_of", "write_count"]
+
+# numpy.einsum without its Python part, which takes as long as the sum itself for a few states: 5.3 us against 2.7 us
+# for 4x3 weights. The public function is the fallback; it calls this one, so the bits are the same.
+sum_of_products: Callable[..., Any]
+try:
+    from numpy._core.multiarray import c_einsum as sum_of_products
+except ImportError:
+    sum_of_products = np.einsum
+
+
+def write_count(tensor: Any) -> int | None:
+    """Return how often a torch tensor, or what shares its memory, was written to; None where torch does not count.
+
+    PyTorch shows its version counter by no public name, and to compare copies would take as long as a cheap Phi.
+    """
+    return None if tensor.is_inference() else int(tensor._version)
+
+
+def trainer_of(perceptron: Any) -> Any:
+    """Return the optimizer of a scikit-learn MLPClassifier or MLPRegressor, with its momenta and its step count.
+
+    scikit-learn offers no public way to read and set them, so no other way to make one step from a given state.
+    """
+    return perceptron._optimizer
+
+
+def forget_losses(perceptron: Any) -> None:
+    """Have a scikit-learn perceptron forget the losses of earlier steps, which may end a fit.
+
+    The count of steps without improvement has no public name.
+    """
+    perceptron.loss_curve_, perceptron.best_loss_, perceptron._no_improvement_count = [], np.inf, 0
+
+
+def failed_to_connect(client: Any) -> bool:
+    """Whether a distributed.Client never reached its scheduler; it stays the current client until it is collected.
+
+    Its status remains "connecting", as that of a client that still tries, and ``scheduler_info()`` would try again.
+    """
+    return client.status == "connecting" and not getattr(client, "_scheduler_identity", True)
