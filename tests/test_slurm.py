@@ -358,7 +358,8 @@ def test_bad_timeout(slurm, timeout):
     before = slurm.queue()
     out = solve("--timeout", timeout)
     assert out.exit_code == 2, out.stderr
-    assert f"--timeout={float(timeout) if timeout != 'banana' else timeout!r}" in out.stderr
+    assert "--timeout" in out.stderr
+    assert repr(timeout) in out.stderr
     assert slurm.queue() == before
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from daskmgrit.cli.values import CYCLE
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.problems import PROBLEMS
 
@@ -19,7 +20,7 @@ __all__ = ["dashboard"]
 @click.command()
 @click.argument("problem", type=click.Choice(list(PROBLEMS)), default="digits")
 @click.option("--steps", type=int, help="N, the number of training steps; by default what suits the problem.")
-@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
+@click.option("--cycle", type=CYCLE, default="V", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.option("--chunks", type=click.IntRange(min=1), help="Chunks of level 0 [default: two for each worker].")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Of the page; 0: any.")

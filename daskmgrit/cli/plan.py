@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import click
-from dask.utils import parse_bytes, parse_timedelta
 
 from daskmgrit.cli.connection import CannotRun, connect
+from daskmgrit.cli.values import BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.errors import ClusterError
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.exact import Exact
@@ -26,62 +25,28 @@ from daskmgrit.problems import PROBLEMS, SOLVERS
 __all__ = ["plan"]
 
 
-def _seconds(context: Any, parameter: Any, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(parse_timedelta(value if not value.replace(".", "", 1).isdigit() else f"{value}s"))
-        if not 0 <= seconds < 1e15:
-            raise ValueError
-        return seconds
-    except (KeyError, ValueError, TypeError, OverflowError):
-        raise click.BadParameter(f"{value!r}: give seconds, or a time as 250ms") from None
-
-
-def _bytes(context: Any, parameter: Any, value: str | None) -> int | None:
-    if value is None:
-        return None
-    try:
-        size = int(parse_bytes(value))
-        if size < 0:
-            raise ValueError
-        return size
-    except (ValueError, TypeError, OverflowError):
-        raise click.BadParameter(f"{value!r}: give bytes, or a size as 100kB") from None
-
-
-def _numbers(convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...] | None]:
-    def read(context: Any, parameter: Any, value: str | None) -> tuple[Any, ...] | None:
-        try:
-            return None if value is None else tuple(convert(part) for part in value.split(","))
-        except ValueError:
-            raise click.BadParameter(f"{value!r}: give one value, or several with commas, one per level") from None
-
-    return read
-
-
 @click.command()
 @click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
-@click.option("--phi-cost", callback=_seconds, help="Seconds that Phi takes for a state, or a time as 5ms.")
+@click.option("--phi-cost", type=SECONDS, help="Seconds that Phi takes for a state, or a time as 5ms.")
 @click.option("--problem", type=click.Choice(list(PROBLEMS)), help="Measure Phi, and the cycles, of this problem.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)), help="With --problem: its solver.")
 @click.option("--workers", type=click.IntRange(1, 10**7), help="P, worker threads in all; default: the cluster's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker process.  [default: 1]")
-@click.option("--bytes", "row_bytes", callback=_bytes, help="Bytes of a state (8 per weight), or a size as 100kB.")
-@click.option("--memory", callback=_bytes, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
+@click.option("--bytes", "row_bytes", type=BYTES, help="Bytes of a state (8 per weight), or a size as 100kB.")
+@click.option("--memory", type=BYTES, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
 @click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
-@click.option("--call-cost", callback=_seconds, help="What each call of Phi takes beside, for however many states.")
-@click.option("--stages", callback=_numbers(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
-@click.option("--coarsening", callback=_numbers(int), help="Only this factor, or these, one per level.")
-@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), help="Only this cycle.")
+@click.option("--call-cost", type=SECONDS, help="What each call of Phi takes beside, for however many states.")
+@click.option("--stages", type=PerLevel(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
+@click.option("--coarsening", type=PerLevel(int), help="Only this factor, or these, one per level.")
+@click.option("--cycle", type=CYCLE, help="Only this cycle.")
 @click.option("--chunks", type=click.IntRange(min=1), help="Only so many chunks.")
 @click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
-@click.option("--scheduler-overhead", callback=_seconds, help="Of the scheduler, per task.  [default: 1.6ms]")
-@click.option("--worker-overhead", callback=_seconds, help="Of a worker process, per task.  [default: 3.5ms]")
-@click.option("--latency", callback=_seconds, help="Of a message.  [default: 1.2ms]")
-@click.option("--bandwidth", callback=_bytes, help="Bytes per second between workers.  [default: 1GB]")
+@click.option("--scheduler-overhead", type=SECONDS, help="Of the scheduler, per task.  [default: 1.6ms]")
+@click.option("--worker-overhead", type=SECONDS, help="Of a worker process, per task.  [default: 3.5ms]")
+@click.option("--latency", type=SECONDS, help="Of a message.  [default: 1.2ms]")
+@click.option("--bandwidth", type=BYTES, help="Bytes per second between workers.  [default: 1GB]")
 @click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with so many cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def plan(

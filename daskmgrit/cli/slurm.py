@@ -16,22 +16,21 @@ import click
 import dask
 
 from daskmgrit.cli.interrupt import quiet_end
-from daskmgrit.utils.units import time_option
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["slurm_client"]
 
 
 @contextmanager
-def slurm_client(workers: int | None, timeout: float | str | None = None) -> Iterator[Any]:
+def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[Any]:
     """Have SLURM run workers, and yield a client when they have come; the jobs end with the context.
 
     Parameters
     ----------
     workers : int or None
         How many, by default those of ``daskmgrit.slurm.jobs`` jobs.
-    timeout : float or str, optional
-        How long to wait for them, by default ``daskmgrit.slurm.wait``.
+    timeout : float, optional
+        Seconds to wait for them, by default ``daskmgrit.slurm.wait``.
 
     Raises
     ------
@@ -40,10 +39,8 @@ def slurm_client(workers: int | None, timeout: float | str | None = None) -> Ite
     """
     from distributed import Client
 
-    from daskmgrit.slurm.cluster import TIMES, SLURMCluster
+    from daskmgrit.slurm.cluster import SLURMCluster
 
-    if timeout is not None:
-        time_option("--timeout", timeout, TIMES)
     options = dask.config.get("daskmgrit.slurm")
     jobs = integer_option("daskmgrit.slurm.jobs", options["jobs"], 1, "it is the number of SLURM jobs to submit")
     with _terminable(), SLURMCluster() as cluster:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,39 +16,12 @@ from daskmgrit.cli.connection import CannotRun, command_client
 from daskmgrit.cli.plot_file import check_plot, save_plot
 from daskmgrit.cli.report import compare, tell
 from daskmgrit.cli.slurm import slurm_client
+from daskmgrit.cli.values import CHUNKS, CYCLE, RATE, RELAXATION, SEED, WAIT, PerLevel
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS
 
 __all__ = ["solve"]
-
-
-def _per_level(convert: Callable[[str], Any]) -> Callable[[Any, Any, str], Any]:
-    """Read an option that is one value or a comma-separated list with one per level."""
-
-    def read(context: Any, parameter: Any, value: str | None) -> Any:
-        if value is None:
-            return None
-        try:
-            values = [convert(part.strip()) for part in value.split(",")]
-        except ValueError:
-            raise click.BadParameter(f"{value!r}: give one value, or several with commas, one per level") from None
-        return values[0] if len(values) == 1 else values
-
-    return read
-
-
-def _relaxation(text: str) -> str | int:
-    return int(text) if text.isdigit() else text
-
-
-def _chunks(context: Any, parameter: Any, value: str) -> int | str:
-    if value == "auto":
-        return value
-    try:
-        return int(value)
-    except ValueError:
-        raise click.BadParameter(f'{value!r}: give "auto" or a number of chunks') from None
 
 
 @click.command()
@@ -60,31 +32,31 @@ def _chunks(context: Any, parameter: Any, value: str) -> int | str:
     type=click.Choice(list(SOLVERS)),
     help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default what suits the problem.",
 )
-@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
+@click.option("--cycle", type=CYCLE, default="V", show_default=True)
 @click.option("--max-levels", type=int, help="At most so many levels; 2 is the two-level method.")
 @click.option("--min-coarse", type=int, help="Coarsen while the coarsest level has more steps than this [default: 10].")
-@click.option("--coarsening", callback=_per_level(int), help="Factor m; a comma list: per level [default: 2].")
+@click.option("--coarsening", type=PerLevel(int, single=True), help="Factor m; a comma list: per level [default: 2].")
 @click.option(
     "--relaxation",
-    callback=_per_level(_relaxation),
+    type=RELAXATION,
     help="F, FCF, FCFCF … or nu of F(CF)^nu; a comma list: per level [default: FCF].",
 )
 @click.option(
     "--weight",
     default="1.0",
     show_default=True,
-    callback=_per_level(float),
+    type=PerLevel(float, single=True),
     help="Weight of the C-relaxation; a comma list: per level.",
 )
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="alpha_b, the rate of level 0.")
+@click.option("--learning-rate", type=RATE, help="alpha_b, the rate of level 0.")
 @click.option(
     "--max-learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RATE,
     help="alpha_max, the largest stable rate: the cap on coarse levels, or with --coarse the longest stage.",
 )
 @click.option(
     "--coarse",
-    callback=_per_level(str),
+    type=PerLevel(str, single=True),
     help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4]; a list: per level.",
 )
 @click.option(
@@ -97,7 +69,7 @@ def _chunks(context: Any, parameter: Any, value: str) -> int | str:
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3.")
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=SEED,
     default=1,
     show_default=True,
     help="Of the initial weights (and the data's order).",
@@ -113,7 +85,7 @@ def _chunks(context: Any, parameter: Any, value: str) -> int | str:
     help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.",
 )
 @click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
-@click.option("--chunks", default="auto", show_default=True, callback=_chunks, help="Chunks of level 0.")
+@click.option("--chunks", default="auto", show_default=True, type=CHUNKS, help="Chunks of level 0.")
 @click.option(
     "--storage",
     type=click.Choice(["full", "c-points"]),
@@ -140,7 +112,7 @@ def _chunks(context: Any, parameter: Any, value: str) -> int | str:
 )
 @click.option(
     "--timeout",
-    metavar="TIME",
+    type=WAIT,
     help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s; with --slurm 1h]",
 )
 @click.option(
@@ -166,7 +138,7 @@ def solve(
     keys: str | None,
     workers: int | None,
     slurm: bool,
-    timeout: str | None,
+    timeout: float | None,
     checkpoint: Path | None,
     checkpoint_every: int | None,
     checkpoint_minutes: float | None,
@@ -214,13 +186,13 @@ def solve(
             **hierarchy,
         )
         click.echo(mgrit, err=True)
-        with slurm_client(workers, _number(timeout)) if slurm else command_client(scheduler, workers, keys) as client:
+        with slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys) as client:
             how = {
                 "tol": options["tol"],
                 "chunks": options["chunks"],
                 "client": client,
                 "progress": True,
-                "timeout": _number(timeout),
+                "timeout": timeout,
             }
             policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
             if resume and (asked := as_checkpoint(policy)) and asked.latest():
@@ -257,11 +229,3 @@ def _policy(directory: Path | None, every: int | None, minutes: float | None) ->
         return directory
     given: dict[str, Any] = {"every": every, "seconds": None if minutes is None else 60 * minutes}
     return Checkpoint(directory, **{name: value for name, value in given.items() if value is not None})
-
-
-def _number(time: str | None) -> float | str | None:
-    """Read seconds where a time has no unit."""
-    try:
-        return None if time is None else float(time)
-    except ValueError:
-        return time

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.problems import PROBLEMS, Problem
@@ -31,14 +32,14 @@ __all__ = ["tune"]
     show_default=True,
     help="Whose data to train with; 4: those that suit the problem.",
 )
-@click.option("--cycle", type=click.Choice(["V", "F"], case_sensitive=False), default="V", show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="alpha_b, the rate of level 0.")
+@click.option("--cycle", type=CYCLE, default="V", show_default=True)
+@click.option("--learning-rate", type=RATE, help="alpha_b, the rate of level 0.")
 @click.option(
     "--max-learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RATE,
     help="alpha_max to start with [default: estimated].",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Of the initial weights.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Of the initial weights.")
 @click.option("--sweeps", type=click.IntRange(min=1), default=1, show_default=True, help="Rounds through all levers.")
 @click.option(
     "--maxiter", type=click.IntRange(min=1), default=30, show_default=True, help="Cycles before a trial fails."

@@ -19,13 +19,13 @@ import dask
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import MaterializedLayer
 from dask.task_spec import TaskRef
-from dask.utils import parse_timedelta
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.watchdog import Watchdog, absence, bounded, excuse
 from daskmgrit.graph.pickled_tasks import seal, sealed_value
 from daskmgrit.graph.submission import TaskBook, stand_in
+from daskmgrit.utils.units import time_setting
 
 logger = logging.getLogger("daskmgrit")
 
@@ -52,7 +52,7 @@ class ClusterExecutor:
 
     def __init__(self, client: Any, timeout: float | None = None) -> None:
         self.client, self._stop = client, current_stop()
-        self.patience = parse_timedelta(dask.config.get("daskmgrit.worker-timeout")) if timeout is None else timeout
+        self.patience = time_setting("daskmgrit.worker-timeout") if timeout is None else timeout
         self._alone = absence(client, self.patience) if timeout is None else timeout
         # What all that is planned on a worker depends on, and is not so itself: if all workers are lost, the scheduler
         # gives a task that was planned on one of them, and depends on nothing, to no worker that comes.

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dask
-from dask.utils import parse_bytes
 from distributed import Status
 from distributed.deploy.spec import ProcessInterface
 
@@ -22,7 +21,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.slurm.jobqueue import JobQueueCluster, JobQueueJob
 from daskmgrit.slurm.keys import TemporaryKeys
 from daskmgrit.slurm.queue import JobEntry, QueueError, ask_slurm, own_jobs, post_mortem
-from daskmgrit.utils.units import time_option
+from daskmgrit.utils.units import nbytes, time_option, time_setting
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["SLURMCluster"]
@@ -40,13 +39,6 @@ def _some(jobs: list[str]) -> str:
 
 class WorkersMissing(ClusterError, TimeoutError):
     """Workers did not come in time: an error of this package's, and what a client expects of a cluster's wait."""
-
-
-TIMES = 'it is a time in seconds, or e.g. "5min"'
-
-
-def _time_setting(name: str) -> float:
-    return time_option(f"{name} in dask.config", dask.config.get(name), TIMES)
 
 
 def _is_loopback(address: Any) -> bool:
@@ -152,11 +144,9 @@ class SLURMCluster(JobQueueCluster):
             cores = int(cores)
         integer_option(f"jobqueue.{config_name}.cores", cores, 1, "it is the number of cores of a job")
         try:
-            parse_bytes(memory)
-        except (ValueError, TypeError):
-            raise ValueError(
-                f"jobqueue.{config_name}.memory={memory!r} is not an amount of memory: give e.g. 16GB"
-            ) from None
+            nbytes(memory)
+        except ValueError as error:
+            raise ValueError(f"jobqueue.{config_name}.memory={error}") from None
         shared = shared_temp_directory or setting("shared-temp-directory") or os.getcwd()
         if security is None:
             security = bool(dask.config.get("daskmgrit.slurm.tls"))
@@ -171,9 +161,9 @@ class SLURMCluster(JobQueueCluster):
         self._failed_rounds = 0
         self._trouble: dict[str, str] = {}
         self._said = ""
-        self._poll = _time_setting("daskmgrit.slurm.poll")
+        self._poll = time_setting("daskmgrit.slurm.poll")
         # Looked at now: a mistake in it is to be told before jobs are submitted.
-        self._patience = _time_setting("daskmgrit.slurm.wait")
+        self._patience = time_setting("daskmgrit.slurm.wait")
         try:
             with warnings.catch_warnings():
                 # Another port is taken then; dashboard_link has it.
@@ -342,7 +332,7 @@ class SLURMCluster(JobQueueCluster):
         return "; ".join([*texts, *sorted(refused | set(self._trouble.values()))])
 
     async def _wait_for_workers(self, n_workers: int = 0, timeout: Any = None) -> None:
-        patience = self.patience if timeout is None else time_option("timeout", timeout, TIMES)
+        patience = self.patience if timeout is None else time_option("timeout", timeout)
         begin, told, told_at = time.monotonic(), "", 0.0
         while (count := len(self._connected())) < n_workers:
             elapsed = time.monotonic() - begin

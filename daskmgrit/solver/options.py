@@ -56,13 +56,13 @@ class Request:
                 "client can await: give a plain function"
             )
         if self.timeout is not None:
-            time_option("timeout", self.timeout, 'give seconds, or a time such as "5 minutes"')
+            time_option("timeout", self.timeout)
         check_settled(self.settled)
 
     @property
     def patience(self) -> float | None:
         """The timeout in seconds, None if none was given."""
-        return None if self.timeout is None else time_option("timeout", self.timeout, "")
+        return None if self.timeout is None else time_option("timeout", self.timeout)
 
 
 def default_tolerance(steps: int, w0: np.ndarray) -> float:

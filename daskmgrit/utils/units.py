@@ -1,7 +1,8 @@
-"""Times and sizes as users write them: seconds or "5 minutes", bytes or "2GB"."""
+"""Times and sizes as users write them: seconds or "5 min", bytes or "2GB"."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import dask
@@ -9,31 +10,93 @@ from dask.utils import parse_bytes, parse_timedelta
 
 from daskmgrit.utils.validation import number_option
 
-__all__ = ["bytes_option", "time_option"]
+__all__ = ["TIMES", "bytes_option", "nbytes", "seconds", "time_option", "time_setting"]
+
+# What an error about a time says of its form.
+TIMES = 'it is a time in seconds, or e.g. "5min"'
 
 
-def time_option(name: str, value: Any, remedy: str) -> float:
-    """Return a time in seconds, given as a number or as Dask writes it, such as "90s" or "5 minutes".
+def seconds(value: Any) -> float:
+    """Return a time in seconds, given as a number or as a text: "90", "250ms", "5 min", "1h".
 
     Raises
     ------
     ValueError
-        If it is anything else, or not above 0.
+        If it is anything else.
 
     Examples
     --------
-    >>> time_option("timeout", "5 minutes", "")
+    >>> seconds(2), seconds("1e-3"), seconds("5min"), seconds("1 hour")
+    (2.0, 0.001, 300.0, 3600.0)
+    """
+    try:
+        if not isinstance(value, str):
+            return float(value)
+        # Dask has "m" and "minutes", but not what most write.
+        text = re.sub(r"(?<![a-z])mins?$", "minutes", value.strip())
+        # Dask would read a unit alone as one of it, and .5 as 1.5.
+        return float(parse_timedelta(text)) if text[:1].isdigit() else float(text)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise ValueError(f"{value!r} is not a time: give seconds, or e.g. 250ms or 5min") from None
+
+
+def nbytes(value: Any) -> int:
+    """Return a size in bytes, given as a number or as a text: "4096", "100kB", "1.5 GiB".
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or negative.
+
+    Examples
+    --------
+    >>> nbytes("100kB"), nbytes("1.5 GiB"), nbytes(8)
+    (100000, 1610612736, 8)
+    """
+    try:
+        # Dask would read a unit alone as one of it.
+        if isinstance(value, str) and not re.match(r"\s*[\d.]", value):
+            raise ValueError
+        if isinstance(value, bool) or (size := int(parse_bytes(value))) < 0:
+            raise ValueError
+        return size
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise ValueError(f"{value!r} is not an amount of memory: give bytes, or e.g. 100kB or 16GB") from None
+
+
+def time_option(name: str, value: Any, remedy: str = TIMES) -> float:
+    """Return the time in seconds that an option is set to, as :func:`seconds` reads it.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or not above 0; the message names the option.
+
+    Examples
+    --------
+    >>> time_option("timeout", "5 minutes")
     300.0
     """
     try:
-        seconds = parse_timedelta(value) if isinstance(value, str) else value
-    except (ValueError, KeyError):
-        seconds = None
-    return number_option(name, seconds if seconds is not None else value, remedy, above=0)
+        number = seconds(value) if isinstance(value, str) else value
+    except ValueError:
+        number = value
+    return number_option(name, number, remedy, above=0)
+
+
+def time_setting(name: str) -> float:
+    """Return the time in seconds that is set in ``dask.config``, above 0.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    return time_option(f"{name} in dask.config", dask.config.get(name))
 
 
 def bytes_option(name: str, least: int = 0) -> int:
-    """Return a size in bytes that is set in ``dask.config``, as a number or as "2GB".
+    """Return a size in bytes that is set in ``dask.config``, as :func:`nbytes` reads it.
 
     Raises
     ------
@@ -50,8 +113,8 @@ def bytes_option(name: str, least: int = 0) -> int:
     """
     value = dask.config.get(name)
     try:
-        size = -1 if isinstance(value, bool) else int(parse_bytes(value))
-    except (ValueError, TypeError, OverflowError):
+        size = nbytes(value)
+    except ValueError:
         size = -1
     if size < least:
         raise ValueError(
