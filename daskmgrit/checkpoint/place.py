@@ -11,9 +11,7 @@ from typing import Any
 
 from daskmgrit.checkpoint import store
 from daskmgrit.errors import CheckpointError
-from daskmgrit.executors.cluster import ClusterExecutor
-from daskmgrit.executors.local import LocalExecutor
-from daskmgrit.executors.preflight import ask_workers
+from daskmgrit.executors.executor import Executor
 
 __all__ = ["claim", "find"]
 
@@ -36,7 +34,7 @@ def find(directory: Path) -> Path:
 
 
 @contextmanager
-def claim(directory: Path, going_on: bool, executor: LocalExecutor | ClusterExecutor) -> Iterator[None]:
+def claim(directory: Path, going_on: bool, executor: Executor) -> Iterator[None]:
     """Hold a directory for one solve, after seeing that it may be written to, by all workers.
 
     Parameters
@@ -45,7 +43,7 @@ def claim(directory: Path, going_on: bool, executor: LocalExecutor | ClusterExec
         The directory.
     going_on : bool
         Whether the solve goes on from a checkpoint in it; else there must be none.
-    executor : LocalExecutor or ClusterExecutor
+    executor : Executor
         Its workers are those that will write.
 
     Raises
@@ -101,17 +99,14 @@ def _lock(handle: int, directory: Path) -> None:
         return
 
 
-def _check_shared(directory: Path, executor: LocalExecutor | ClusterExecutor) -> None:
+def _check_shared(directory: Path, executor: Executor) -> None:
     """See that all workers see this directory, and this process what they write to it."""
     token = os.urandom(6).hex()
     folder = directory / f"visible-{token}"
     try:
         folder.mkdir()
         (folder / "client").write_text(token, encoding="ascii")
-        if not isinstance(executor, ClusterExecutor):
-            return
-        answers = ask_workers(executor.client, look, str(folder), token, timeout=executor.patience)
-        for worker, problem in answers.items():
+        for worker, problem in executor.ask_workers(look, str(folder), token).items():
             if problem is None and not (folder / _file_of(worker)).is_file():
                 problem = f"what it wrote there is not seen on {socket.gethostname()}"
             if problem is not None:  # in words, or an exception

@@ -21,8 +21,7 @@ from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
-from daskmgrit.executors.cluster import ClusterExecutor
-from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder
 from daskmgrit.graph.chunking import chunk_points
 from daskmgrit.graph.submission import TaskBook
@@ -143,7 +142,7 @@ class Saver:
 
     def identify(
         self,
-        executor: LocalExecutor | ClusterExecutor,
+        executor: Executor,
         hierarchy: Any,
         phi: Delayed,
         w0: Delayed,
@@ -269,7 +268,7 @@ class Saver:
 def open_saver(
     policy: Checkpoint | None,
     saved: Saved | None,
-    executor: LocalExecutor | ClusterExecutor,
+    executor: Executor,
     w0: Array,
     solve: dict[str, Any],
 ) -> Iterator[Saver | None]:

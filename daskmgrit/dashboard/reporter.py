@@ -16,8 +16,7 @@ import dask
 
 from daskmgrit._version import __version__
 from daskmgrit.dashboard.events import CHANNEL, describe, layout_event, stage_rows
-from daskmgrit.executors.cluster import ClusterExecutor
-from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.recurrence.meter import Record
@@ -67,7 +66,7 @@ class Reporter:
 
     Parameters
     ----------
-    executor : LocalExecutor or ClusterExecutor
+    executor : Executor
         Where the solve runs.
     run : str
         Token of the solve's keys.
@@ -85,7 +84,7 @@ class Reporter:
 
     def __init__(
         self,
-        executor: LocalExecutor | ClusterExecutor,
+        executor: Executor,
         run: str,
         hierarchy: Hierarchy,
         layout: ChunkLayout,
@@ -98,11 +97,11 @@ class Reporter:
         self._records, self._sent = 0, 0.0
         self._turn: asyncio.Lock | None = None
         self._client: Any = None
-        self._on = isinstance(executor, ClusterExecutor) and bool(dask.config.get("daskmgrit.dashboard"))
+        self._on = executor.client is not None and bool(dask.config.get("daskmgrit.dashboard"))
         if self._on:
             self._begin(executor, phi, tol, maxiter)
 
-    def _begin(self, executor: Any, phi: Any, tol: float, maxiter: int) -> None:
+    def _begin(self, executor: Executor, phi: Any, tol: float, maxiter: int) -> None:
         self._client = executor.client
         try:
             about = describe(self._run, self._client.id, phi, self._hierarchy, self._layout, tol, maxiter)

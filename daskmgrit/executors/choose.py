@@ -10,6 +10,7 @@ from dask.base import get_scheduler
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.local import LocalExecutor
 from daskmgrit.utils.private_api import failed_to_connect
 
@@ -36,7 +37,7 @@ def _configured_scheduler() -> Any:
     return None if configured in ("dask.distributed", "distributed") else configured
 
 
-def choose_executor(client: Any = None, timeout: float | None = None) -> LocalExecutor | ClusterExecutor:
+def choose_executor(client: Any = None, timeout: float | None = None) -> Executor:
     """Return the executor for the chosen client, else for the scheduler set in ``dask.config``.
 
     With neither there is the threaded scheduler.

@@ -1,8 +1,4 @@
-"""Running a graph on a Dask scheduler: a local one, or a cluster through a client.
-
-Both take a :class:`~daskmgrit.taskbook.TaskBook` and the tasks whose results are wanted, and return stand-ins for those
-results that later graphs may build on.
-"""
+"""Running a graph on a cluster, through its client: results stay on the workers until they are fetched."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import logging
 import pickle
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -22,6 +18,8 @@ from dask.task_spec import TaskRef
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
+from daskmgrit.executors.executor import Executor
+from daskmgrit.executors.preflight import ask_workers, check_cluster
 from daskmgrit.executors.watchdog import Watchdog, absence, bounded, excuse
 from daskmgrit.graph.pickled_tasks import seal, sealed_value
 from daskmgrit.graph.submission import TaskBook, stand_in
@@ -36,7 +34,7 @@ __all__ = ["ClusterExecutor"]
 RENEWAL = 5.0
 
 
-class ClusterExecutor:
+class ClusterExecutor(Executor):
     """A Dask cluster: results stay on its workers.
 
     Parameters
@@ -62,6 +60,20 @@ class ClusterExecutor:
         self.workers: list[str] | None = sorted(threads)
         self.threads = [threads[worker] for worker in self.workers]
         self.hosts = len({worker.rpartition("://")[2].rpartition(":")[0] for worker in self.workers})
+
+    def check(self, phi: Any) -> None:
+        """Check that phi can be sent, and that every worker has this version of the package."""
+        check_cluster(self.client, phi, self.patience)
+
+    def ask_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """Run a function on each worker; return the answers, or errors, by address.
+
+        Raises
+        ------
+        ClusterError
+            If a worker does not answer in time, or none is left.
+        """
+        return ask_workers(self.client, function, *args, timeout=self.patience)
 
     @contextmanager
     def session(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from dask.system import CPU_COUNT
 from dask.task_spec import DataNode
 from threadpoolctl import threadpool_limits
 
+from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.block_store import BlockStore, load
 from daskmgrit.graph.submission import TaskBook, stand_in
 from daskmgrit.utils.units import bytes_option
@@ -43,8 +44,8 @@ class _BlasLimit:
 _blas = _BlasLimit()
 
 
-class LocalExecutor:
-    """A scheduler of this process: results are computed when they are asked for.
+class LocalExecutor(Executor):
+    """A scheduler of this process: results are computed when they are submitted.
 
     Parameters
     ----------
@@ -57,11 +58,19 @@ class LocalExecutor:
     ahead = False
     hosts = 1
     workers: list[str] | None = None
+    client: Any = None
 
     def __init__(self, name: str, get: Callable[..., Any]) -> None:
         self.name, self._get = name, get
         count = 1 if name == "sync" else int(dask.config.get("num_workers", None) or CPU_COUNT)
         self.threads = [count]
+
+    def check(self, phi: Any) -> None:
+        """Check nothing: the tasks run in this process, or in copies of it."""
+
+    def ask_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """Return no answers: there are no workers but this process and its copies."""
+        return {}
 
     @contextmanager
     def session(self) -> Iterator[None]:

@@ -77,7 +77,7 @@ def _load_probe() -> Callable[[bytes], str | None]:
 def check_cluster(client: Any, phi: Any, timeout: float = 60.0) -> None:
     """Check that phi can be sent, and that every worker has this version of the package.
 
-    The scheduler needs neither (see :mod:`daskmgrit.graph.builder.pickled_tasks`).
+    The scheduler needs neither (see :mod:`daskmgrit.graph.pickled_tasks`).
 
     Raises
     ------

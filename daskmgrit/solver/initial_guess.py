@@ -11,8 +11,7 @@ import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.errors import ClusterError
-from daskmgrit.executors.cluster import ClusterExecutor
-from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder
 from daskmgrit.graph.chunking import chunk_points
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels
@@ -30,7 +29,7 @@ class Guess:
     kind: str
     values: Any = None
 
-    def chunks(self, builder: GraphBuilder, executor: LocalExecutor | ClusterExecutor) -> list[Delayed]:
+    def chunks(self, builder: GraphBuilder, executor: Executor) -> list[Delayed]:
         """Add what makes each chunk of level 0."""
         layout, size = builder.layout.levels[0], builder.hierarchy[0]
         spans = [chunk_points(size.coarsening, size.steps, layout.bounds, j) for j in range(len(layout))]
@@ -55,7 +54,7 @@ class Guess:
             for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
         ]
 
-    def evaluated(self, builder: GraphBuilder, executor: LocalExecutor | ClusterExecutor) -> list[Delayed]:
+    def evaluated(self, builder: GraphBuilder, executor: Executor) -> list[Delayed]:
         """Add what makes each chunk of level 0 and evaluates it, in one task: no more than its C-points remain."""
         layout, size = builder.layout.levels[0], builder.hierarchy[0]
         m, made = size.coarsening, []
@@ -77,13 +76,13 @@ class Guess:
         return made
 
 
-def _bring(values: da.Array, executor: LocalExecutor | ClusterExecutor) -> da.Array:
+def _bring(values: da.Array, executor: Executor) -> da.Array:
     """Fetch an array that lives on another cluster than the one to solve on."""
     if "distributed" not in sys.modules:
         return values
     from distributed import futures_of
 
-    here = getattr(executor, "client", None)
+    here = executor.client
     others = {future.client for future in futures_of(values) if future.client is not here}
     if not others:
         return values

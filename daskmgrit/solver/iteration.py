@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.checkpoint.saver import Saver
 from daskmgrit.errors import Diverged
-from daskmgrit.executors.cluster import ClusterExecutor
-from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.executors.executor import Executor
 from daskmgrit.graph import auto_chunks
 from daskmgrit.graph.builder import GraphBuilder
 from daskmgrit.graph.chunking import ChunkLayout, cut
@@ -55,7 +54,7 @@ class Drive:
         Stand-ins for the propagator and the initial value.
     row_bytes : int
         Bytes of a state.
-    executor : LocalExecutor or ClusterExecutor
+    executor : Executor
         Where the graphs run.
     run : str
         Token that sets this solve's keys apart.
@@ -90,7 +89,7 @@ class Drive:
         phi: Delayed,
         w0: Delayed,
         row_bytes: int,
-        executor: LocalExecutor | ClusterExecutor,
+        executor: Executor,
         run: str,
         saver: Saver | None = None,
         c_points: bool = False,

@@ -14,8 +14,6 @@ from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.checkpoint.saver import Saved, open_saver
 from daskmgrit.dashboard.reporter import Reporter
 from daskmgrit.executors.choose import choose_executor
-from daskmgrit.executors.cluster import ClusterExecutor
-from daskmgrit.executors.preflight import check_cluster
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.graph.weights_array import as_array
 from daskmgrit.multigrid.hierarchy import Hierarchy
@@ -74,8 +72,7 @@ def run_solve(
     wanted = check_chunks(ask.chunks, hierarchy)
     propagator = with_transfers(problem.phi, problem.transfers, given)
     executor = choose_executor(ask.client, ask.patience)
-    if isinstance(executor, ClusterExecutor):
-        check_cluster(executor.client, propagator, executor.patience)
+    executor.check(propagator)
 
     run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
     done = saved.cycle if saved else 0
