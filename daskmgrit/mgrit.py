@@ -15,7 +15,7 @@ from daskmgrit.executors.choose import chosen_client
 from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, check_transfers
 from daskmgrit.recurrence.propagator import Phi, stages_of
-from daskmgrit.recurrence.state import check_w0
+from daskmgrit.recurrence.state import initial_state
 from daskmgrit.recurrence.step_length import check_coarsening
 from daskmgrit.solver.hierarchy_view import hierarchy_view
 from daskmgrit.solver.in_thread import solve_in_thread
@@ -23,7 +23,6 @@ from daskmgrit.solver.initial_guess import Guess, check_guess
 from daskmgrit.solver.options import Callback, Request, default_tolerance
 from daskmgrit.solver.solve import run_solve
 from daskmgrit.solver.stopping import Settled
-from daskmgrit.utils.array_api import origin
 
 __all__ = ["MGRIT"]
 
@@ -249,12 +248,11 @@ class MGRIT:
             how |= {"storage": storage, "settled": settled}
             return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
         begin = time.perf_counter()
-        start = check_w0(w0)
-        given = origin(w0, start)
-        tol = default_tolerance(self.steps, start) if tol is None else tol
+        state = initial_state(w0)
+        tol = default_tolerance(self.steps, state) if tol is None else tol
         ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
-        guess = check_guess(initial_guess, self.steps, start)
-        return run_solve(self, ask, begin, given, start, guess, as_checkpoint(checkpoint), None)
+        guess = check_guess(initial_guess, self.steps, state)
+        return run_solve(self, ask, begin, state, guess, as_checkpoint(checkpoint), None)
 
     def resume(
         self,
@@ -323,10 +321,9 @@ class MGRIT:
         saved = Saved.load(find(policy.directory))
         if not isinstance(checkpoint, Checkpoint):
             policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
-        start = saved.w0 if w0 is None else check_w0(w0)
-        given = start if w0 is None else origin(w0, start)
+        state = initial_state(saved.w0 if w0 is None else w0)
         tol = saved.solve["tol"] if tol is None else tol
         maxiter = saved.solve["maxiter"] if maxiter is None else maxiter
         storage = saved.solve.get("storage", "full") if storage is None else storage
         ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
-        return run_solve(self, ask, begin, given, start, Guess("checkpoint"), policy, saved)
+        return run_solve(self, ask, begin, state, Guess("checkpoint"), policy, saved)

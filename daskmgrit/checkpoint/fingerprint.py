@@ -19,6 +19,7 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import Transferred
 from daskmgrit.propagators.function import vectorize
 from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
 __all__ = ["compare", "compare_options", "describe", "evaluate", "options_of", "word_of"]
@@ -27,13 +28,13 @@ __all__ = ["compare", "compare_options", "describe", "evaluate", "options_of", "
 TRIED = 8, 3
 
 
-def describe(hierarchy: Hierarchy, w0: Array, library: str) -> dict[str, Any]:
+def describe(hierarchy: Hierarchy, w0: InitialState) -> dict[str, Any]:
     """Return what of a problem is known without calling the propagator."""
     return options_of(hierarchy) | {
-        "library": library,
+        "library": w0.library,
         "dtype": w0.dtype.str,
         "weights": w0.size,
-        "w0": hashlib.blake2b(np.ascontiguousarray(w0).view(np.uint8).data, digest_size=16).hexdigest(),
+        "w0": hashlib.blake2b(w0.host.view(np.uint8).data, digest_size=16).hexdigest(),
     }
 
 

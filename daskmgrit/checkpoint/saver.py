@@ -29,6 +29,7 @@ from daskmgrit.multigrid import chunk_kernels
 from daskmgrit.multigrid.block import Block
 from daskmgrit.multigrid.c_points import CPoints
 from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
 __all__ = ["Saved", "Saver", "open_saver"]
@@ -110,7 +111,7 @@ class Saver:
     ----------
     policy : Checkpoint
         Where and how often.
-    w0 : ndarray
+    w0 : InitialState
         The initial state.
     solve : dict
         Options of the solve, kept for whoever goes on.
@@ -125,7 +126,7 @@ class Saver:
         Of the final weights after each cycle so far, if they are measured.
     """
 
-    def __init__(self, policy: Checkpoint, w0: Array, solve: dict[str, Any], saved: Saved | None) -> None:
+    def __init__(self, policy: Checkpoint, w0: InitialState, solve: dict[str, Any], saved: Saved | None) -> None:
         if w0.dtype.str[1:] not in store.DTYPES or not w0.dtype.isnative:
             raise CheckpointError(
                 f"w0 has dtype {w0.dtype.str}, which checkpoints cannot hold: use {', '.join(store.DTYPES)}"
@@ -146,11 +147,10 @@ class Saver:
         hierarchy: Any,
         phi: Delayed,
         w0: Delayed,
-        library: str,
         run: str,
     ) -> None:
         """Find out what the problem is, and see that it is that of the checkpoint to go on from."""
-        options = fingerprint.describe(hierarchy, self._w0, library)
+        options = fingerprint.describe(hierarchy, self._w0)
         if self.saved is not None:
             fingerprint.compare_options(self.saved.problem["options"], options, self.saved.path)
         book = TaskBook(executor.workers)
@@ -181,7 +181,7 @@ class Saver:
         self.close()
         bounds = builder.layout.bounds(builder.hierarchy)
         shape = builder.hierarchy[0].intervals, self._w0.size
-        self._chunk = store.chunk_shape(bounds, self._w0.size, self._w0.itemsize)
+        self._chunk = store.chunk_shape(bounds, self._w0.size, self._w0.dtype.itemsize)
         self._partial = store.create(
             self.policy.directory, builder.cycle, os.urandom(6).hex(), shape, self._w0.dtype, self._chunk
         )
@@ -269,7 +269,7 @@ def open_saver(
     policy: Checkpoint | None,
     saved: Saved | None,
     executor: Executor,
-    w0: Array,
+    w0: InitialState,
     solve: dict[str, Any],
 ) -> Iterator[Saver | None]:
     """Hold the directory of a solve's checkpoints; None where it saves none.

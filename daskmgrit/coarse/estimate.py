@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from daskmgrit.coarse.stabilise import RatedPhi
 from daskmgrit.coarse.window import check_factor, growth
 from daskmgrit.recurrence.propagator import apply_phi
-from daskmgrit.recurrence.state import check_w0
-from daskmgrit.utils.array_api import as_block, move_like, origin, to_host
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.utils.array_api import move_like, to_host
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["RateEstimate", "estimate_max_rate"]
@@ -150,8 +150,8 @@ def estimate_max_rate(
         raise TypeError(
             f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new weights"
         )
-    start = check_w0(w0)
-    like = as_block(phi_of_rate, origin(w0, start))
+    state = initial_state(w0)
+    block = state.block(phi_of_rate)
     rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
     steps = integer_option("steps", steps, 0, "it is the number of serial steps to take from w0")
     states = integer_option("states", states, 1, "it is the number of states to look at")
@@ -163,7 +163,7 @@ def estimate_max_rate(
 
     def moved_by(states: Array, steps: Array, level: int) -> Array:
         """Return host states after a step of descent."""
-        step = apply_phi(partial(_at, phi_of_rate, rate), move_like(states, like), steps, level)
+        step = apply_phi(partial(_at, phi_of_rate, rate), move_like(states, block), steps, level)
         if not np.isfinite(moved := to_host(step)).all():
             raise ValueError(
                 f"phi_of_rate returned nan or inf on level {level} at rate={rate}: lower the rate, or take fewer steps"
@@ -171,7 +171,7 @@ def estimate_max_rate(
         return moved
 
     chosen = sorted({round(i * steps / max(states - 1, 1)) for i in range(states)})
-    kept, now = [], start[None]
+    kept, now = [], state.host[None]
     for i in range(chosen[-1] + 1):
         if i in chosen:
             kept.append(now)

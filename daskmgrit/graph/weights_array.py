@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import dask.array as da
-import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
@@ -15,6 +14,7 @@ from daskmgrit.graph import tasks
 from daskmgrit.graph.chunking import ChunkLayout, chunk_points
 from daskmgrit.graph.pickled_tasks import load
 from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.recurrence.state import InitialState
 
 __all__ = ["as_array"]
 
@@ -23,11 +23,11 @@ def as_array(
     state: Sequence[Delayed],
     layout: ChunkLayout,
     hierarchy: Hierarchy,
-    like: np.ndarray,
+    w0: InitialState,
     name: str,
     phi: Delayed | None = None,
 ) -> da.Array:
-    """Return the state as an (N+1, s) dask array, a chunk of rows per block; `like` is a state.
+    """Return the state as an (N+1, s) dask array, a chunk of rows per block
 
     `phi` makes F-points that the blocks do not hold, when they are asked for.
     """
@@ -42,4 +42,4 @@ def as_array(
         layers.update(task.dask.layers)
         dependencies.update(task.dask.dependencies)
     dependencies[name] = set(layers) - {name}
-    return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (like.size,)), dtype=like.dtype)
+    return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (w0.size,)), dtype=w0.dtype)

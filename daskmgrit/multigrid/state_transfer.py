@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, namespace, origin, to_host
 
 __all__ = ["StateTransfer", "Transferred", "check_transfers", "restricted", "start_of", "transfer_of", "with_transfers"]
@@ -80,7 +81,7 @@ def check_transfers(transfer: Any, coarse_levels: int) -> tuple[StateTransfer | 
     return tuple(given[min(level, len(given) - 1)] for level in range(coarse_levels))
 
 
-def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: Array | Origin) -> Phi:
+def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: InitialState) -> Phi:
     """Return what stands for `phi` where there are transfers: `phi` itself if there are none.
 
     Raises
@@ -91,8 +92,8 @@ def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: Arra
     """
     if not any(transfers):
         return phi
-    starts = [w0]
-    block = as_block(phi, w0)
+    starts = [w0.origin]
+    block = w0.block(phi)
     for level, transfer in enumerate(transfers):
         if transfer is not None:
             block = _restricted(transfer, block, level)

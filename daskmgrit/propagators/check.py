@@ -10,8 +10,8 @@ import numpy as np
 
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.propagator import Phi, apply_phi, is_held, read_only, stages_of
-from daskmgrit.recurrence.state import check_w0
-from daskmgrit.utils.array_api import Array, as_block, call_purely, may_change, move_like, origin, to_host
+from daskmgrit.recurrence.state import InitialState, initial_state
+from daskmgrit.utils.array_api import Array, call_purely, may_change, move_like, to_host
 from daskmgrit.utils.pickling import check_picklable
 
 __all__ = ["CheckReport", "check_propagator"]
@@ -78,14 +78,14 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     >>> print(check_propagator(wrong, np.ones(2), raises=False))  # doctest: +ELLIPSIS
     problem: phi wrote to its input (level 0): ...
     """
-    start = check_w0(w0)
+    state = initial_state(w0)
     problems: list[str] = []
     remarks: list[str] = []
     if not callable(phi):
         problems.append(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
     else:
         for level in range(levels):
-            _check_level(phi, origin(w0, start), steps, level, problems, remarks)
+            _check_level(phi, state, steps, level, problems, remarks)
             if problems:
                 break
         try:
@@ -98,7 +98,7 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     return report
 
 
-def _check_level(phi: Phi, start: Any, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
+def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
     """Try one level; stop at the first problem, for what follows would repeat it."""
     # States that differ, near the user's own, so that a phi that mixes rows is found out.
     spread = 1 + 0.01 * np.arange(steps)[:, None] / max(steps, 1)
@@ -109,7 +109,7 @@ def _check_level(phi: Phi, start: Any, steps: int, level: int, problems: list[st
         return
     index = np.arange(steps)
     try:
-        block = as_block(phi, start)
+        block = w0.block(phi)
         host = to_host(block)
         kept = (host * spread).astype(host.dtype)
         states = move_like(kept.copy(), block)

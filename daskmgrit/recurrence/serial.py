@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi, apply_phi
-from daskmgrit.recurrence.state import check_w0
-from daskmgrit.utils.array_api import Array, as_block, origin, to_host
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.utils.array_api import Array, to_host
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["train_serially"]
@@ -36,11 +36,11 @@ def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
     >>> train_serially(lambda weights, index, level: 0.5 * weights, [1.0], 3).ravel().tolist()
     [1.0, 0.5, 0.25, 0.125]
     """
-    start = check_w0(w0)
+    initial = initial_state(w0)
     steps = integer_option("steps", steps, 1, "it is the number of training steps")
-    states = np.empty((steps + 1, start.size), start.dtype)
-    states[0] = start
-    state = as_block(phi, origin(w0, start))[None, ...]
+    states = np.empty((steps + 1, initial.size), initial.dtype)
+    states[0] = initial.host
+    state = initial.block(phi)[None, ...]
     for i in range(steps):
         state = apply_phi(phi, state, np.arange(i, i + 1), 0)
         states[i + 1] = to_host(state)[0]

@@ -1,27 +1,79 @@
-"""The initial state of a recurrence, as a user gives it."""
+"""The initial state of a recurrence: as the user gave it, on its way to where phi runs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from daskmgrit.utils.array_api import is_array, to_host
+from daskmgrit.utils.array_api import Array, Origin, as_block, is_array, library_of, origin, to_host
 
-__all__ = ["check_w0"]
+__all__ = ["InitialState", "initial_state"]
 
 
-def check_w0(w0: Any) -> np.ndarray:
-    """Return w0 as a floating-point vector in host memory."""
-    start = np.array(to_host(w0) if is_array(w0) else w0)
-    if start.dtype.kind in "iub":
-        start = start.astype(np.float64)
-    if start.dtype.kind not in "fc":
-        raise ValueError(f"w0 has dtype {start.dtype}: give a vector of floating-point numbers")
-    if start.ndim != 1 or not start.size:
+@dataclass(frozen=True, slots=True, eq=False)
+class InitialState:
+    """The user's w0, checked.
+
+    Attributes
+    ----------
+    host : ndarray, shape (s,)
+        A copy in host memory.
+    origin : ndarray or Origin
+        What is sent to workers: `host` itself, or how to make the array of another library that the user gave.
+    """
+
+    host: np.ndarray
+    origin: np.ndarray | Origin
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its entries."""
+        return self.host.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of weights, s."""
+        return self.host.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a state."""
+        return self.host.nbytes
+
+    @property
+    def library(self) -> str:
+        """Name of the library that it was given in, such as "numpy" or "torch"."""
+        return library_of(self.origin)
+
+    def block(self, phi: Any) -> Array:
+        """Return it, shape (s,), as the array that `phi` works on."""
+        return as_block(phi, self.origin)
+
+
+def initial_state(w0: Any) -> InitialState:
+    """Return the initial state that the user's `w0` means.
+
+    Parameters
+    ----------
+    w0 : array_like, shape (s,)
+        Of NumPy, or of another library that keeps the Python array API standard. Integers become float64.
+
+    Raises
+    ------
+    ValueError
+        If it is not a finite vector of floating-point numbers with at least one entry.
+    """
+    host = np.array(to_host(w0) if is_array(w0) else w0)
+    if host.dtype.kind in "iub":
+        host = host.astype(np.float64)
+    if host.dtype.kind not in "fc":
+        raise ValueError(f"w0 has dtype {host.dtype}: give a vector of floating-point numbers")
+    if host.ndim != 1 or not host.size:
         raise ValueError(
-            f"w0 has shape {start.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. w0.ravel()"
+            f"w0 has shape {host.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. w0.ravel()"
         )
-    if not np.isfinite(start).all():
-        raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(start)))}: give finite weights")
-    return start
+    if not np.isfinite(host).all():
+        raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(host)))}: give finite weights")
+    return InitialState(host, origin(w0, host))

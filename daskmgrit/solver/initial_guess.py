@@ -15,7 +15,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder
 from daskmgrit.graph.chunking import chunk_points
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels
-from daskmgrit.utils.array_api import Array
+from daskmgrit.recurrence.state import InitialState
 
 __all__ = ["Guess", "check_guess"]
 
@@ -96,7 +96,7 @@ def _bring(values: da.Array, executor: Executor) -> da.Array:
     return da.from_array(others.pop().compute(values).result(), chunks=values.chunks)
 
 
-def check_guess(guess: Any, steps: int, w0: Array) -> Guess:
+def check_guess(guess: Any, steps: int, w0: InitialState) -> Guess:
     """Return the guess that the user's `initial_guess` means.
 
     Raises

@@ -7,7 +7,6 @@ import uuid
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.checkpoint.policy import Checkpoint
@@ -19,12 +18,12 @@ from daskmgrit.graph.weights_array import as_array
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Drive
 from daskmgrit.solver.options import Request
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
-from daskmgrit.utils.array_api import Origin, library_of
 
 __all__ = ["Problem", "run_solve"]
 
@@ -41,8 +40,7 @@ def run_solve(
     problem: Problem,
     ask: Request,
     begin: float,
-    given: np.ndarray | Origin,
-    start: np.ndarray,
+    w0: InitialState,
     guess: Guess,
     policy: Checkpoint | None,
     saved: Saved | None,
@@ -57,10 +55,8 @@ def run_solve(
         How to solve.
     begin : float
         When the solve was asked for, by ``time.perf_counter``.
-    given : ndarray or Origin
-        The initial state as it was given.
-    start : ndarray, shape (s,)
-        The same in host memory.
+    w0 : InitialState
+        The initial state.
     guess : Guess
         Where to begin.
     policy : Checkpoint or None
@@ -70,7 +66,7 @@ def run_solve(
     """
     hierarchy = problem.hierarchy
     wanted = check_chunks(ask.chunks, hierarchy)
-    propagator = with_transfers(problem.phi, problem.transfers, given)
+    propagator = with_transfers(problem.phi, problem.transfers, w0)
     executor = choose_executor(ask.client, ask.patience)
     executor.check(propagator)
 
@@ -79,17 +75,17 @@ def run_solve(
     with (
         executor.session(),
         open_saver(
-            policy, saved, executor, start, {"tol": ask.tol, "maxiter": ask.maxiter, "storage": ask.storage}
+            policy, saved, executor, w0, {"tol": ask.tol, "maxiter": ask.maxiter, "storage": ask.storage}
         ) as saver,
         Progress(ask.progress, ask.tol, ask.maxiter, begin) as lines,
         ExitStack() as stack,
     ):
         phi = executor.put(propagator, f"propagator-{run}")
-        initial = executor.put(given, f"w0-{run}")
+        initial = executor.put(w0.origin, f"w0-{run}")
         if saver is not None:
-            saver.identify(executor, hierarchy, phi, initial, library_of(given), run)
+            saver.identify(executor, hierarchy, phi, initial, run)
         c_points = ask.storage == "c-points"
-        drive = Drive(hierarchy, phi, initial, start.nbytes, executor, run, saver, c_points)
+        drive = Drive(hierarchy, phi, initial, w0.nbytes, executor, run, saver, c_points)
         makes_f = phi if c_points else None
         watch = stack.enter_context(
             Reporter(
@@ -98,7 +94,7 @@ def run_solve(
         )
 
         def array(state: list[Delayed], name: str) -> Any:
-            return as_array(state, drive.layout, hierarchy, start, name, makes_f)
+            return as_array(state, drive.layout, hierarchy, w0, name, makes_f)
 
         losses = saved.losses_before(done) if saved and ask.settled else []
         if saver is not None:
