@@ -66,7 +66,7 @@ class Layers:
     @staticmethod
     def room(module: str) -> str:
         """The room of a module; the package's own ``__init__`` has none."""
-        return (module.split(".") + [""])[1]
+        return [*module.split("."), ""][1]
 
     def allows(self, importer: str, imported: str) -> bool:
         """Whether a module may import another."""
