@@ -1,0 +1,77 @@
+"""The Markdown pages: links lead somewhere, and the architecture pages name files that are there."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "daskmgrit"
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", "examples/**/*.md")
+    for page in ROOT.glob(pattern)
+)
+
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+_FILE = re.compile(r"`((?:[a-z_0-9.]+/)*[a-z_0-9]+(?:\.(?:py|yaml|md|toml)|/))`")
+
+
+def text_of(page: Path) -> str:
+    return _FENCE.sub("", page.read_text())
+
+
+def anchor(heading: str) -> str:
+    """The fragment that hosts of Markdown give a heading."""
+    plain = "".join(c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LN")
+    return plain.replace(" ", "-")
+
+
+def broken_links(page: Path) -> list[str]:
+    """The links of a page to files and headings that are not there; addresses elsewhere are not looked at."""
+    broken = []
+    for target in _LINK.findall(text_of(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists() or (fragment and fragment not in map(anchor, _HEADING.findall(text_of(file)))):
+            broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    assert broken_links(ROOT / page) == []
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "docs/internals.md", "CONTRIBUTING.md", "RELEASING.md"])
+def test_named_files_are_there(page):
+    named = _FILE.findall(text_of(ROOT / page))
+    assert len(named) > 3
+    missing = [name for name in named if not (PACKAGE / name).exists() and not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_every_page_can_be_reached_from_the_first():
+    reached, queue = set(), [ROOT / "README.md"]
+    while queue:
+        page = queue.pop().resolve()
+        page = page / "README.md" if page.is_dir() else page
+        if page in reached or page.suffix != ".md" or not page.exists():
+            continue
+        reached.add(page)
+        queue += [page.parent / link.partition("#")[0] for link in _LINK.findall(text_of(page)) if ":" not in link]
+    assert {(ROOT / page).resolve() for page in PAGES} - reached == set()
+
+
+def test_the_check_finds_broken_links(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One `heading`, two\n[a](page.md) [b](missing.md) [c](#one-heading-two) [d](#gone) [e](https://example.org)\n"
+        "```\n[f](in_code.md)\n```\n"
+    )
+    assert broken_links(page) == ["missing.md", "#gone"]
