@@ -1,6 +1,7 @@
+"""What every tier needs: Dask's configuration is a temporary one, and no client is left to the next test."""
+
 import os
 import tempfile
-import time
 
 # Dask would read, and dask-jobqueue write to, the configuration of whoever runs the tests.
 _configuration = tempfile.TemporaryDirectory()
@@ -10,26 +11,26 @@ import dask  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from tests.support.recurrences import Decay  # noqa: E402
 
-@pytest.fixture(scope="session")
-def cluster():
-    """Two worker processes with one thread each, on loopback."""
-    from distributed import LocalCluster
-
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "60s"}),
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
-    ):
-        yield cluster
+TIERS = {
+    "unit": "pytest tests/unit -n 2",
+    "integration": "pytest tests/integration",
+    "system": "pytest tests/system (pip install -e '.[test-all]'; SLURM and chromium where they are installed)",
+}
 
 
-@pytest.fixture
-def client(cluster):
-    from distributed import Client
+def pytest_report_header(config):
+    """Say which tiers were chosen, and how to run the rest."""
+    chosen = [name for name in TIERS if any(_overlap(config.rootpath, arg, name) for arg in config.args)]
+    rest = "; ".join(command for name, command in TIERS.items() if name not in chosen)
+    return f"daskmgrit: tiers {' + '.join(chosen) or 'none'}" + (f"; the rest: {rest}" if rest else "")
 
-    with Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        yield client
+
+def _overlap(root, arg, name):
+    """Whether an argument of pytest is within a tier's folder, or holds it."""
+    path, folder = (root / arg.partition("::")[0]).resolve(), root / "tests" / name
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 @pytest.fixture(autouse=True)
@@ -45,65 +46,9 @@ def no_client_is_left():
 
 
 @pytest.fixture
-def execute(tmp_path, monkeypatch):
-    """Runs a notebook whole, in a kernel that leaves nothing in the user's home; returns where it ran."""
-    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    place = tmp_path / "here"
-    place.mkdir()
-
-    def run(notebook):
-        from nbclient import NotebookClient
-
-        client = NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": place}})
-        client.execute()
-        return place
-
-    return run
-
-
-@pytest.fixture
 def synchronous():
     with dask.config.set(scheduler="sync"):
         yield
-
-
-class Decay:
-    """A mildly nonlinear, step-dependent recurrence that costs nothing; larger steps on coarse levels."""
-
-    def __init__(self, m=2):
-        self.m = m
-
-    def __call__(self, weights, index, level):
-        length = self.m**level
-        return weights / (1 + 0.05 * length) + 0.01 * length * np.sin(weights) * (index % 3)[:, None]
-
-
-class Slow(Decay):
-    """The same, taking its time, so that a fault comes in the midst of a solve."""
-
-    def __init__(self, m=2, seconds=0.005):
-        super().__init__(m)
-        self.seconds = seconds
-
-    def __call__(self, weights, index, level):
-        time.sleep(self.seconds)
-        return super().__call__(weights, index, level)
-
-
-class Counting:
-    """Counts the states that another phi is given, by level."""
-
-    def __init__(self, phi):
-        self.phi = phi
-        self.states = {}
-
-    def __call__(self, weights, index, level):
-        self.states[level] = self.states.get(level, 0) + len(weights)
-        return self.phi(weights, index, level)
-
-    def counts(self, levels):
-        return [self.states.get(level, 0) for level in range(levels)]
 
 
 @pytest.fixture
@@ -114,17 +59,3 @@ def decay():
 @pytest.fixture
 def w0():
     return np.linspace(1.0, 2.0, 5)
-
-
-class Stop(Exception):
-    """Ends a solve in its midst."""
-
-
-def stop_at(cycle):
-    """Return a callback that raises Stop after this cycle."""
-
-    def callback(iteration, residual, weights):
-        if iteration == cycle:
-            raise Stop
-
-    return callback

@@ -1,0 +1,324 @@
+"""What the dashboard hears of a solve and keeps; that it is bounded, goes with the solve, and never breaks one."""
+
+import asyncio
+import logging
+import re
+import sys
+import threading
+import time
+import urllib.request
+import weakref
+from types import SimpleNamespace
+
+import dask
+import pytest
+from dask.utils import key_split
+from distributed import Client, Scheduler, performance_report
+
+import daskmgrit as dm
+from daskmgrit.dashboard import dask_setup, documents, plots
+from daskmgrit.dashboard.history import _HOLDS, MANY, History, Run
+from daskmgrit.dashboard.page import NoPage, history_of, install
+from daskmgrit.dashboard.reporter import _attach_probe
+from tests.support.recurrences import Decay
+
+STEPS = 100
+ABOUT = {
+    "run": "0a",
+    "client": "c",
+    "phi": "Decay",
+    "cycle": "V",
+    "steps": [8, 4],
+    "tol": 1e-6,
+    "maxiter": 9,
+    "layout": {"gathered": 1, "bounds": [[0, 4, 9]]},
+}
+
+
+def runs(cluster):
+    return list(history_of(cluster.scheduler).runs)
+
+
+def plugins(cluster):
+    return [name for name in cluster.scheduler.plugins if name.startswith("daskmgrit")]
+
+
+def wait_until(condition, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.05)
+
+
+def get(client, path):
+    link = client.dashboard_link.replace("/status", path)
+    with urllib.request.urlopen(link, timeout=60) as answer:
+        return answer.read().decode()
+
+
+# -- what is heard ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "config"),
+    [
+        ({}, {"chunks": 4}, {}),
+        ({}, {"chunks": 4}, {"agglomerate": 99}),
+        ({"cycle": "F", "coarsening": 3}, {"chunks": 3, "initial_guess": "nested"}, {"agglomerate": 2}),
+        ({"relaxation": 2}, {"chunks": 3}, {"agglomerate": 99, "beside": True}),
+        ({"relaxation": "F", "coarsening": [4, 2]}, {"chunks": 2, "maxiter": 4, "tol": 0}, {"agglomerate": 99}),
+        ({}, {"chunks": 1}, {}),
+    ],
+    ids=["V", "all levels", "F nested", "FCFCF beside", "F-relaxation", "one chunk"],
+)
+def test_every_task_and_stage_is_heard(cluster, client, w0, options, how, config):
+    with dask.config.set({f"daskmgrit.{name}": value for name, value in config.items()}):
+        result = dm.MGRIT(Decay(), STEPS, **options).solve(w0, client=client, **how)
+    run = runs(cluster)[0]
+    assert run.state == result.reason
+    assert not plugins(cluster)
+    assert [residual for _, residual in run.residuals] == result.residuals
+    stages = [bar for bar in run.bars if not bar.task]
+    assert sum(bar.phi for bar in stages) == pytest.approx(sum(result.timings["phi"]))
+    assert sorted(bar.name for bar in stages) == sorted(record.kind for record in result.records)
+    # A stage lies within a task that may hold it: the last task drawn of the same chunk and time.
+    tasks = [bar for bar in run.bars if bar.task]
+    for stage in stages:
+        holders = [
+            task
+            for task in tasks
+            if task.start <= stage.start <= stage.stop <= task.stop
+            and task.worker == stage.worker
+            and (task.lo, task.hi) == (stage.lo, stage.hi)
+            and (task.name in MANY or stage.name in _HOLDS.get(task.name, ()))
+        ]
+        assert holders, stage
+    # What is submitted ahead is not settled; all else is.
+    last = result.iterations
+    settled = [task for task in tasks if 0 < task.cycle <= last]
+    assert sum(map(sum, run.totals)) >= sum(task.stop - task.start for task in settled) * (1 - 1e-9)
+    assert all(0 <= bar.lo < bar.hi <= STEPS + 1 for bar in run.bars)
+    path = run.path(run.current())
+    assert path
+    assert all(stage.done == stage.tasks for stage in path)
+
+
+def test_residuals_are_an_event_that_anyone_may_hear(client, w0):
+    heard = []
+    client.subscribe_topic("daskmgrit", lambda event: heard.append(event[1]))
+    try:
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+        wait_until(lambda: len(heard) == len(result.residuals), "all residuals are heard")
+    finally:
+        client.unsubscribe_topic("daskmgrit")
+    assert [event["residual"] for event in heard] == result.residuals
+
+
+def test_two_solves_of_two_clients_stay_apart(cluster, client, w0):
+    results = {}
+    barrier = threading.Barrier(2, timeout=60)
+
+    def solve(steps):
+        def meet(cycle, residual, weights):
+            if cycle == 1:
+                barrier.wait()
+
+        with Client(cluster, set_as_default=False) as own:
+            results[steps] = dm.MGRIT(Decay(), steps).solve(w0, client=own, chunks=2, callback=meet)
+
+    threads = [threading.Thread(target=solve, args=(steps,)) for steps in (64, 101)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for run in runs(cluster)[:2]:
+        result = results[run.about["steps"][0]]
+        assert [residual for _, residual in run.residuals] == result.residuals
+        assert sum(not bar.task for bar in run.bars) == len(result.records)
+    assert {run.about["steps"][0] for run in runs(cluster)[:2]} == {64, 101}
+    assert not plugins(cluster)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_solve_that_fails_says_so(cluster, client, w0, error):
+    def callback(cycle, residual, weights):
+        assert plugins(cluster)
+        raise error("of the callback")
+
+    with pytest.raises(error):
+        dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2, callback=callback)
+    run = runs(cluster)[0]
+    assert run.state == ("failed" if error is ZeroDivisionError else "interrupted")
+    assert "of the callback" in run.message
+    assert not plugins(cluster)
+
+
+# -- where there is no page ------------------------------------------------------------------------------------------
+
+
+def warnings_of(caplog):
+    return [record.message for record in caplog.records if "its page /mgrit" in record.message]
+
+
+def test_switched_off(cluster, client, w0):
+    before = runs(cluster)
+    with dask.config.set({"daskmgrit.dashboard": False}):
+        dm.MGRIT(Decay(), STEPS).solve(
+            w0, client=client, chunks=2, callback=lambda *args: bool(plugins(cluster)) and pytest.fail("it listens")
+        )
+    assert runs(cluster) == before
+
+
+@pytest.mark.parametrize("where", ["attach", "hear", "tell"])
+def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, monkeypatch, caplog):
+    from daskmgrit.dashboard import plugin, reporter
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("of the dashboard")
+
+    target = {
+        "attach": (plugin, "attach"),
+        "hear": (plugin.MgritPlugin, "hear"),
+        "tell": (reporter, "stage_rows"),
+    }[where]
+    monkeypatch.setattr(*target, fail)
+    with caplog.at_level(logging.WARNING, "daskmgrit"):
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    assert result.converged
+    [sentence] = warnings_of(caplog)
+    assert "of the dashboard" in sentence
+    wait_until(lambda: not plugins(cluster), "the plug-in goes")
+    monkeypatch.undo()
+    dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    assert runs(cluster)[0].state == "tol"
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_pages_are_served_and_listed(client, w0):
+    dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    for page in ("/mgrit", "/status", "/tasks"):
+        assert re.search(r'href="mgrit"', get(client, page)), page
+    listed = get(client, "/individual-plots.json")
+    for name in documents.single_documents():
+        assert f"/individual-mgrit-{name}" in listed
+        assert f'href="individual-mgrit-{name}"' in get(client, "/status")
+        assert "<html" in get(client, f"/individual-mgrit-{name}")
+
+
+@pytest.mark.parametrize("prefix", [None, "behind/a/proxy"])
+def test_preload_has_the_page_before_any_solve(prefix):
+    async def attempt():
+        async with Scheduler(
+            host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", dashboard=True, http_prefix=prefix
+        ) as scheduler:
+            dask_setup(scheduler)
+            dask_setup(scheduler)
+            link = f"http://127.0.0.1:{scheduler.http_server.port}/{prefix + '/' if prefix else ''}"
+            return [
+                await asyncio.to_thread(lambda page=page: urllib.request.urlopen(link + page, timeout=60).read())
+                for page in ("status", "mgrit", "individual-plots.json")
+            ]
+
+    status, page, listed = asyncio.run(attempt())
+    assert status.count(b'href="mgrit"') == page.count(b'href="mgrit"') == 1
+    assert listed.count(b"/individual-mgrit-levels") == 1
+
+
+def test_what_is_missing_is_said(client, monkeypatch):
+    assert "has daskmgrit" in client.run_on_scheduler(_attach_probe(), {}, "0.0.1")
+    bare = SimpleNamespace(extensions={})
+    with pytest.raises(NoPage, match="without its dashboard"):
+        install(bare)
+    monkeypatch.setitem(sys.modules, "bokeh.server.tornado", None)
+    with pytest.raises(NoPage, match="cannot import bokeh"):
+        install(bare)
+    assert not bare.extensions
+
+
+def test_two_browsers_see_the_same(client, w0):
+    """Every document has its own models; both are brought up to date from the same history."""
+    result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+
+    def look(dask_scheduler):
+        # Bokeh is used by one thread only: the scheduler's.
+        from bokeh.document import Document
+        from distributed.dashboard.components import update as periodic_update
+
+        known, seen = history_of(dask_scheduler).runs, []
+        for _ in range(2):
+            doc = Document()
+            documents.mgrit_document(history_of(dask_scheduler), doc, {})
+            [page] = doc.components
+            assert len(page.sections) == min(len(known), 3)
+            page.sections.clear()
+            for _ in range(2):
+                periodic_update(weakref.ref(page))
+                section = next(iter(page.sections.values()))
+                seen.append([len(section.levels.source.data["left"]), section.below[1].points.data["y"]])
+            # One run, chosen from the list.
+            page.select.value = known[-1].about["run"]
+            assert list(page.sections) == [page.select.value]
+            assert not page.failed
+        return seen, len(known[0].bars)
+
+    seen, bars = client.run_on_scheduler(look)
+    assert seen == [[bars, result.residuals]] * 4
+
+
+def test_a_zero_residual_is_marked(client):
+    def look():
+        run = Run(ABOUT, 0.0)
+        for cycle, residual in enumerate([1.0, 1e-3, 0.0]):
+            run.settled(cycle, residual, ())
+        plot = plots.ResidualPlot()
+        plot.show(run)
+        return dict(plot.points.data), dict(plot.zeros.data)
+
+    points, zeros = client.run_on_scheduler(look)
+    assert points == {"x": [0, 1], "y": [1.0, 1e-3]}
+    assert zeros["x"] == [2]
+    assert 0 < zeros["y"][0] < ABOUT["tol"]
+
+
+def test_an_error_in_drawing_stays_on_the_page(client, caplog):
+    def look():
+        made = documents._Single(History(), plots.ResidualPlot)
+        made.history.add(None)
+        for _ in range(3):
+            made.update()
+        return made.failed
+
+    with caplog.at_level(logging.ERROR, "daskmgrit"):
+        assert client.run_on_scheduler(look)
+    assert [record.message for record in caplog.records if record.name == "daskmgrit"] == [
+        "the page /mgrit cannot be drawn"
+    ]
+
+
+# -- Dask's own pages ------------------------------------------------------------------------------------------------
+
+
+def test_names_group_by_kind_and_level(cluster, client, w0):
+    seen = set()
+
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        dm.MGRIT(Decay(), STEPS).solve(
+            w0, client=client, chunks=2, callback=lambda *args: seen.update(cluster.scheduler.tasks) and None
+        )
+    prefixes = {key_split(key) for key in seen}
+    assert {"relax.L0", "restrict.L0", "correct.L0", "relax.L1", "edge.L0"} <= prefixes
+    # No run's token is part of a name, so a kind has one colour in every solve.
+    assert all(re.fullmatch(r"[A-Za-z_]+\.L\d+|propagator|unpickler|w0|weights", prefix) for prefix in prefixes), (
+        prefixes
+    )
+
+
+def test_performance_report_names_the_tasks(client, w0, tmp_path):
+    path = tmp_path / "report.html"
+    with performance_report(str(path), mode="inline"), dask.config.set({"daskmgrit.agglomerate": 99}):
+        dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+    text = path.read_text()
+    for name in ("relax.L0", "restrict.L1", "correct.L1", "coarse_solve.L4"):
+        assert name in text

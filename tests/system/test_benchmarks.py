@@ -1,0 +1,134 @@
+"""The benchmarks themselves, on small problems."""
+
+import json
+import sys
+
+import dask
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import daskmgrit as dm
+from benchmarks import overhead, peers, scaling, tables
+from benchmarks.__main__ import main
+from benchmarks.environment import environment
+from benchmarks.listening import listening
+from benchmarks.memory import WEIGHTS, memory
+from benchmarks.waiting import Idle, Waits
+from daskmgrit.multigrid.hierarchy import build_hierarchy
+from daskmgrit.plan import Machine, PhiCost, trace
+from daskmgrit.problems import adder, xor
+
+# -- counts that are not to grow ---------------------------------------------------------------------------------------
+
+
+# Tasks of a cycle on two workers, all levels in tasks of their own; and states between workers.
+CYCLES = {(2, "full"): (53, 38.5), (4, "full"): (29, 26.0), (4, "c-points"): (29, 24.0)}
+
+
+# -- the benchmarks ----------------------------------------------------------------------------------------------------
+
+
+def test_empty_tasks_have_the_shape_of_a_solve(client):
+    with dask.config.set({"daskmgrit.agglomerate": 99, "daskmgrit.beside": False}):
+        traced = trace(build_hierarchy(64), [1, 1], PhiCost(1e-6), chunks=2, cycles=3)
+        result = dm.MGRIT(Idle(), 64).solve(np.ones(3), tol=0, maxiter=3, chunks=2, client=client)
+    assert len(traced.tasks) == result.tasks
+    assert overhead.run_empty(client, traced) > 0
+
+
+def test_overhead_of_several_sizes():
+    report = overhead.overhead((0.001,), (10, 20), 1, lambda text: None)
+    for row in report["sizes"]:
+        assert row["tasks"] == row["empty_tasks"]
+        assert row["tasks_per_cycle"] == CYCLES[2, "full"][0]
+        assert row["bytes_per_cycle"] > 0
+    assert 0 < report["shares"][0]["path_share"] <= report["shares"][0]["share"] <= 1
+    assert "| 20 | 53 |" in tables.text({"overhead": report, "environment": environment()})
+
+
+def test_listening_counts_hooks():
+    report = listening(1, 40, lambda text: None)
+    calls = {row["hook"]: row["calls_per_task"] for row in report["hooks"]}
+    assert calls["task"] == pytest.approx(1, abs=0.1)
+    # A task is released, waiting, processing, in memory, released and forgotten.
+    assert calls["transition"] > 2
+    assert "`update_graph`" in tables.text({"listening": report, "environment": environment()})
+
+
+def test_waiting_is_for_each_state_and_stage(monkeypatch):
+    waited = []
+    monkeypatch.setattr("benchmarks.waiting.time.sleep", waited.append)
+    phi = Waits(adder().propagator("4", factor=8, max_learning_rate=1.0), 100.0)
+    stages = phi.stages(3)
+    assert stages > 1
+    w = np.tile(adder().w0, (3, 1))
+    assert np.array_equal(phi(w, np.arange(3), 3), phi.phi(w, np.arange(3), 3))
+    Waits(Idle(), 100.0, together=True)(np.ones((4, 2)), np.arange(4), 0)
+    # What the other takes is part of it.
+    assert waited == pytest.approx([300.0 * stages, 100.0], rel=0.1)
+    assert waited[0] < 300.0 * stages
+
+
+def test_scaling_against_path_and_plan(tmp_path):
+    report = scaling.scaling((scaling.Run(64, 1, 4, 0.001),), lambda text: None)
+    (row,) = report["runs"]
+    assert row["path_seconds"] == pytest.approx(0.001 * row["critical_path"])
+    # Nothing is faster than the chain of Phi.
+    assert row["ratio_to_path"] > 1
+    assert row["ratio_to_bound"] > 1
+    scaling.plot(report, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "/ plan" in tables.text({"scaling": report, "environment": environment()})
+
+
+def test_a_replay_without_overheads_is_the_critical_path():
+    """One F-interval for each of more than enough threads."""
+    problem, free = adder(), dict.fromkeys(("scheduler", "worker", "client", "latency", "transfer"), 0.0)
+    options = problem.hierarchy("4", coarsening=scaling.COARSENING)
+    solver = dm.MGRIT(problem.propagator("4", factor=scaling.COARSENING), 64, **options)
+    with dask.config.set(scheduler="sync"):
+        result = solver.solve(problem.w0, "constant", tol=0, maxiter=3, chunks=1)
+    run = scaling.Run(64, 1, 40, 1.0)
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        plan = scaling.predicted(run, solver.stages, Machine(1, 40, **free), 8, 3, options)
+    assert plan.setup + sum(plan.cycles) == pytest.approx(result.critical_path, rel=0.15)
+
+
+def test_memory_of_c_points():
+    full, lean = memory([(320, "full", None), (320, "c-points", None)], lambda text: None)
+    assert full["converged"]
+    assert lean["iterations"] == full["iterations"]
+    assert lean["error"] == full["error"] < 1e-7
+    assert full["held_per_step"] == pytest.approx(8 * WEIGHTS, rel=0.01)
+    # The C-points, and what the last C-relaxation found at them.
+    assert lean["held_per_step"] == pytest.approx(2 * 8 * WEIGHTS / 16, rel=0.1)
+    assert "c-points" in tables.text({"memory": [full, lean], "environment": environment()})
+
+
+def test_peers_compares_histories(monkeypatch):
+    """What stands for PyMGRIT answers with our own history."""
+    problem = xor()
+    with dask.config.set(scheduler="sync"):
+        ours = dm.MGRIT(problem.propagator("1"), 400).solve(problem.w0).residuals[1:]
+    history = list(ours)
+
+    def run(command, what):
+        return json.dumps({"history": history, "seconds": 1.0})
+
+    monkeypatch.setattr(peers, "_run", run)
+    rows = peers.peers("python", (400,), 2, "V", lambda text: None)
+    assert rows[0]["histories_agree"]
+    assert "| 400 | V | 11 |" in tables.text({"peers": rows, "environment": environment()})
+    history[3] *= 1 + 1e-5
+    assert not peers.peers("python", (400,), 2, "V", lambda text: None)[0]["histories_agree"]
+    del history[-1]
+    assert not peers.peers("python", (400,), 2, "V", lambda text: None)[0]["histories_agree"]
+
+
+def test_command_says_what_is_missing():
+    run = CliRunner().invoke(main, ["peers", "--pymgrit", sys.executable])
+    assert run.exit_code == 1
+    assert "cannot import PyMGRIT" in run.output
+    for name in ("peers", "overhead", "scaling", "memory", "listening", "all"):
+        assert "--json" in CliRunner().invoke(main, [name, "--help"]).output

@@ -1,0 +1,143 @@
+"""The page /mgrit as a real browser shows it."""
+
+import contextlib
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+
+import daskmgrit as dm
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+from make_dashboard_picture import CHROMIUM, DRIVER, browser
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
+        reason="no browser: apt-get install -y --no-install-recommends chromium chromium-driver",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def driver():
+    pytest.importorskip("selenium")
+    with browser() as driver:
+        yield driver
+
+
+class Slow:
+    """Decay, whose steps take a millisecond each."""
+
+    def __call__(self, weights, index, level):
+        time.sleep(0.001 * len(weights))
+        return weights / (1 + 0.05 * 2.0**level)
+
+
+@contextlib.contextmanager
+def solving(cluster, *sizes):
+    """Solves that go on, each with a client of its own, until the block ends."""
+    stop, started = threading.Event(), [threading.Event() for _ in sizes]
+
+    def solve(steps, event):
+        def callback(cycle, residual, weights):
+            event.set()
+            return stop.is_set()
+
+        with Client(cluster, set_as_default=False) as client:
+            dm.MGRIT(Slow(), steps).solve(np.ones(3), client=client, chunks=2, tol=0, maxiter=5000, callback=callback)
+
+    threads = [threading.Thread(target=solve, args=pair) for pair in zip(sizes, started, strict=True)]
+    for thread in threads:
+        thread.start()
+    try:
+        for event in started:
+            assert event.wait(120), "no cycle was done within 120 s"
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+MODELS = """
+const found = (window.Bokeh ? Bokeh.documents : []).flatMap((doc) => Array.from(doc._all_models.values()))
+    .filter((model) => model.name === arguments[0]);
+return found.map((model) => model.text ?? model.data[arguments[1]].length);
+"""
+
+
+def lengths(driver, name, column):
+    """How long the sources of this name are, as the browser has them."""
+    return driver.execute_script(MODELS, name, column)
+
+
+def headlines(driver):
+    return driver.execute_script(MODELS, "mgrit-headline", None)
+
+
+def wait_until(condition, what, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.2)
+
+
+def wait_for_growth(driver):
+    bars, residuals = (lengths(driver, *pair)[0] for pair in (("mgrit-bars", "left"), ("mgrit-residuals", "y")))
+    wait_until(lambda: lengths(driver, "mgrit-bars", "left")[0] > bars, "there are more glyphs")
+    wait_until(lambda: lengths(driver, "mgrit-residuals", "y")[0] > residuals, "there are more residuals")
+
+
+def blue_pixels(driver, path):
+    """Pixels in the colour of F-relaxation, Phi and the residual."""
+    from matplotlib.image import imread
+
+    driver.save_screenshot(str(path))
+    picture = np.round(255 * imread(path)[..., :3])
+    return int((picture == [0x00, 0x72, 0xB2]).all(axis=-1).sum())
+
+
+def test_page_during_a_solve(cluster, client, driver, tmp_path):
+    with solving(cluster, 64):
+        driver.get(client.dashboard_link)
+        # The page is found in the navigation bar.
+        driver.find_element("link text", "Mgrit").click()
+        wait_until(lambda: driver.title == "Dask: MGRIT", "the page is there")
+        wait_until(lambda: headlines(driver), "a solve is shown")
+        for _ in range(2):
+            wait_for_growth(driver)
+        assert "running" in headlines(driver)[0]
+        wait_until(lambda: blue_pixels(driver, tmp_path / "page.png") > 500, "bars are drawn")
+    wait_until(lambda: "stopped by the callback" in headlines(driver)[0], "the page says that the solve has ended")
+    assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_two_solves_are_two(cluster, client, driver):
+    with solving(cluster, 48, 80):
+        driver.get(client.dashboard_link.replace("/status", "/mgrit"))
+
+        def both():
+            running = [text for text in headlines(driver) if "running" in text]
+            return len(running) == 2 and any("N = 48" in text for text in running) and "N = 80" in "".join(running)
+
+        wait_until(both, "both solves are shown as running")
+        wait_until(
+            lambda: all(count > 1 for count in lengths(driver, "mgrit-residuals", "y")[:2]), "both have residuals"
+        )
+
+
+@pytest.mark.parametrize("name", ["levels", "residual", "phi", "cycle"])
+def test_single_plots(client, driver, name, tmp_path):
+    dm.MGRIT(Slow(), 32).solve(np.ones(3), client=client, chunks=2)
+    driver.get(client.dashboard_link.replace("/status", f"/individual-mgrit-{name}"))
+    wait_until(lambda: driver.title == f"Dask: MGRIT {name}", "the plot is there")
+    if name != "cycle":
+        wait_until(lambda: blue_pixels(driver, tmp_path / "plot.png") > 50, "it is drawn")
+    assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]

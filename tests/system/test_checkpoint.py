@@ -1,0 +1,181 @@
+"""Checkpoints where the process dies, the disk is full or a worker sees another directory."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.checkpoint import store
+from daskmgrit.models import MLP, ConstantRate, GradientDescent, Serial
+from tests.support.processes import wait_for
+from tests.support.recurrences import Decay
+from tests.support.stop import Stop, stop_at
+
+STEPS = 100
+
+
+def straight(phi, w0, options, **how):
+    with dask.config.set(scheduler="sync"):
+        result = dm.MGRIT(phi, STEPS, **options).solve(w0, chunks=1, **how)
+        return result, result.weights.compute()
+
+
+@pytest.fixture
+def saved(tmp_path, w0):
+    """A directory with the checkpoint of cycle 3."""
+    with pytest.raises(Stop):
+        dm.MGRIT(Decay(), STEPS).solve(
+            w0, chunks=3, tol=0, maxiter=6, callback=stop_at(4), checkpoint=dm.Checkpoint(tmp_path / "saved", every=3)
+        )
+    return tmp_path / "saved"
+
+
+# -- the process dies --------------------------------------------------------------------------------------------
+
+
+KILLED = """
+import sys
+import dask
+import numpy as np
+from tests.support.recurrences import Slow
+import daskmgrit as dm
+
+dask.config.set(scheduler="threads", num_workers=2)
+solver = dm.MGRIT(Slow(seconds=0.002), 100)
+policy = dm.Checkpoint(sys.argv[1], every=int(sys.argv[2]))
+how = {"chunks": int(sys.argv[3])}
+try:
+    result = solver.resume(policy, **how)
+except dm.CheckpointError as error:
+    assert "there is nothing to go on from" in str(error), error
+    result = solver.solve(np.linspace(1, 2, 5), tol=0, maxiter=14, checkpoint=policy, **how)
+np.save(sys.argv[4], result.weights.compute())
+np.save(sys.argv[5], result.residuals)
+"""
+
+
+@pytest.mark.faults
+def test_killed_at_any_moment(tmp_path, w0):
+    """Kill the process again and again at random moments; each new one goes on, to the bits of a calm run."""
+    expected, weights = straight(Decay(), w0, {}, tol=0, maxiter=14)
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    directory, final, history = tmp_path / "saved", tmp_path / "final.npy", tmp_path / "history.npy"
+    kills, before = 0, None
+    for attempt in range(30):
+        command = [sys.executable, "-c", KILLED, str(directory), str(1 + attempt % 2), str(1 + attempt % 4)]
+        child = subprocess.Popen(
+            [*command, str(final), str(history)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        )
+        try:
+            # It is killed only after it has saved, so that there is progress; and then soon, or a little later.
+            wait_for(lambda before=before, child=child: store.latest(directory) != before or child.poll() is not None)
+            time.sleep(chance.uniform(0, 0.3))
+        finally:
+            child.kill()
+            child.wait(30)
+        before = store.latest(directory)
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL
+        kills += 1
+    assert child.returncode == 0
+    assert kills >= 2
+    assert np.array_equal(np.load(final), weights)
+    assert np.load(history).tolist() == expected.residuals
+    assert sorted(path.name for path in directory.iterdir()) == ["cycle-000014", "lock"]
+
+
+# -- what is wrong with the files ----------------------------------------------------------------------------------
+
+
+def test_gradient_descent_knows_its_data():
+    """One example among many that is different is found, though the steps tried do not see it."""
+    x, y = np.arange(100.0).reshape(50, 2), np.ones((50, 1))
+
+    def phi(x=x, y=y, sizes=(2, 1), rate=0.1, **options):
+        return GradientDescent(MLP(sizes, **options), x, y, ConstantRate(rate), Serial(50))
+
+    other = x.copy()
+    other[33, 1] += 1
+    words = [
+        made.fingerprint()
+        for made in (
+            phi(),
+            phi(x=other),
+            phi(rate=0.2),
+            phi(sizes=(2, 2, 1)),
+            phi(reduction="mean"),
+            phi(output="tanh"),
+        )
+    ]
+    assert len(set(words)) == len(words)
+    assert phi().fingerprint() == words[0]
+    code = (
+        "import numpy as np; from daskmgrit.models import *;"
+        "x, y = np.arange(100.0).reshape(50, 2), np.ones((50, 1));"
+        "print(GradientDescent(MLP((2, 1)), x, y, ConstantRate(0.1), Serial(50)).fingerprint())"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert again.stdout.strip() == words[0]
+
+
+# -- what is wrong with the directory ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root on Linux")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)]
+    made = subprocess.run(mount, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_full_disk_in_truth(small_disk, client):
+    # A checkpoint takes 160 kB: the second does not fit beside the first.
+    w0 = np.linspace(1, 2, 400)
+    solver = dm.MGRIT(Decay(), STEPS)
+    where = dm.Checkpoint(small_disk / "saved", every=2)
+    with pytest.raises(dm.CheckpointError, match="No space left on device"):
+        solver.solve(w0, chunks=2, tol=0, maxiter=6, client=client, checkpoint=where)
+    assert [path.name for path in sorted(where.directory.iterdir())] == ["cycle-000002", "lock"]
+    result = solver.resume(where.path, maxiter=2)
+    assert result.residuals == solver.solve(w0, tol=0, maxiter=2).residuals
+
+
+@pytest.mark.faults
+def test_worker_that_does_not_share_the_directory(tmp_path, w0):
+    from distributed import Client
+
+    from tests.support.processes import Processes
+
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("a worker with a file system of its own needs root and unshare")
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"a worker cannot have a file system of its own here: {tried.stderr.strip()}")
+    with Processes() as processes:
+        processes.worker("shares")
+        own = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh"]
+        processes.worker("apart", before=own)
+        with Client(processes.address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+            with pytest.raises(
+                dm.CheckpointError, match=r"cannot be used by worker tcp://\S+: .*must share the directory"
+            ):
+                dm.MGRIT(Decay(), STEPS).solve(w0, client=client, checkpoint=tmp_path / "saved")
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["lock"]

@@ -1,0 +1,49 @@
+"""Usage errors of Solver 4's options."""
+
+import pytest
+from click.testing import CliRunner
+
+from daskmgrit.cli.main import main
+from daskmgrit.problems import adder
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+# -- command line ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["xor", "--window", "8"], "window=8 has no effect"),
+        (["xor", "--coarse", "euler"], "coarse='euler' is not known"),
+        (["adder", "--solver", "2", "--window", "8"], "window=8 has no effect with data='step'"),
+        (["adder", "--solver", "2", "--data", "all"], "'all' is not one of"),
+    ],
+)
+def test_bad_usage(arguments, words):
+    out = call("solve", *arguments, "--steps", "100")
+    assert out.exit_code == 2
+    assert words in out.stderr
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def test_settings_that_stay(tmp_path):
+    problem = adder(examples=4)
+    own = problem.hierarchy("4")
+    assert problem.hierarchy("4", coarsening=2, max_levels=9) == own | {"coarsening": 2, "max_levels": 9}
+    assert problem.hierarchy("4", coarsening=4) == {"coarsening": 4}
+    out = CliRunner().invoke(main, ["solve", "xor", "--solver", "1", "--max-stages", "3"])
+    assert out.exit_code == 2
+    assert "max_stages=3 has no effect where coarse steps are capped" in out.stderr
+    for options, code, words in (
+        (["--table", "8"], 2, "--solver4 is of that table only"),
+        (["--max-steps", "10"], 0, "its smallest N is above --max-steps 10"),
+        (["--no-solve"], 0, "nothing of it was solved"),
+    ):
+        out = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--solver4", *options])
+        assert (out.exit_code, words in out.stderr) == (code, True), out.stderr

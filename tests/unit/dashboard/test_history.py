@@ -1,0 +1,74 @@
+"""What the page keeps of a solve: it is bounded, and says where the solve is."""
+
+import pytest
+
+from daskmgrit.dashboard import history
+from daskmgrit.dashboard.events import TaskName
+from daskmgrit.dashboard.history import History, Run
+
+ABOUT = {
+    "run": "0a",
+    "client": "c",
+    "phi": "Decay",
+    "cycle": "V",
+    "steps": [8, 4],
+    "tol": 1e-6,
+    "maxiter": 9,
+    "layout": {"gathered": 1, "bounds": [[0, 4, 9]]},
+}
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_bounded_on_a_long_run():
+    run = Run(ABOUT, 0.0)
+    largest = 0
+    cycles = 4 * history.BARS
+    for cycle in range(cycles):
+        names = [TaskName("relax", 0, cycle, cycle, j) for j in (0, 1)]
+        run.submitted(names)
+        for name in names:
+            run.task(name, "tcp://a", cycle, cycle + 1, 0.0)
+        if cycle % 2:  # every other cycle is never settled
+            run.settled(cycle, 1.0, ())
+        largest = max(largest, len(run._open))
+    assert run.count == 2 * cycles
+    assert len(run.bars) == history.BARS
+    assert len(run.residuals) == min(cycles // 2, history.RESIDUALS)
+    assert len(run.cycles) <= 3
+    assert len(run.begun) <= 60
+    assert largest <= 4
+    assert len(list(run.new_bars(run.count - 5))) == 5
+    assert len(list(run.new_bars(0))) == history.BARS
+
+    never = Run(ABOUT, 0.0)
+    for cycle in range(5 * history.BARS):
+        never.task(TaskName("relax", 0, cycle, cycle, 0), "tcp://a", cycle, cycle + 1, 0.0)
+    assert len(never._open) <= 4 * history.BARS
+
+    kept = History()
+    for number in range(100):
+        kept.add(Run(ABOUT | {"run": str(number)}, 0.0))
+    assert [run.about["run"] for run in kept.runs] == [str(number) for number in range(99, 99 - history.RUNS, -1)]
+
+
+def test_state_of_the_current_cycle():
+    from daskmgrit.dashboard.labels import headline, where
+
+    run = Run(ABOUT, 0.0)
+    assert where(run) == (None, "", 0.0)
+    stages = [("relax", 0), ("restrict", 0), ("coarse_solve", 1), ("correct", 0)]
+    names = [TaskName(name, level, 1, number, j) for number, (name, level) in enumerate(stages) for j in (0, 1)]
+    names.insert(2, TaskName("edge", 0, 1, 1, 0))
+    run.submitted(names)
+    run.submitted(names[-1:])  # as a later graph names again what it builds on
+    seen = []
+    for count, name in enumerate(names, 1):
+        seen.append(where(run)[1])
+        run.task(name, "tcp://a", count, count + 1, 0.0)
+        run.task(name, "tcp://a", count, count + 1, 0.0)  # computed again, as after the loss of a worker
+        assert where(run)[2] == pytest.approx(count / 9)
+    assert seen == ["level 0, down"] * 5 + ["level 1, at the bottom"] * 2 + ["level 0, up"] * 2
+    assert "100% of its tasks done" in headline(run)
+    assert [stage.name for stage in run.path(1)] == [name for name, _ in stages]

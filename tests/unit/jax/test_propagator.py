@@ -1,0 +1,229 @@
+"""JAX losses with optax transformations as propagators, against optax's own serial loop."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import daskmgrit as dm
+from daskmgrit.models import Serial
+
+jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
+optax = pytest.importorskip("optax", reason="optax is not installed: pip install 'daskmgrit[jax]'")
+jax.config.update("jax_enable_x64", True)
+
+import daskmgrit.jax  # noqa: E402
+
+jnp = jax.numpy
+IMAGES, LABELS = load_digits(return_X_y=True)
+X, Y = IMAGES[:64] / 16, LABELS[:64]
+STEPS, BATCH = 32, 16
+
+
+def network(dtype="float64"):
+    rng = np.random.default_rng(0)
+    return {
+        "first": {"w": jnp.asarray(rng.normal(size=(64, 4), scale=0.1), dtype), "b": jnp.zeros(4, dtype)},
+        "last": (jnp.asarray(rng.normal(size=(4, 10), scale=0.5), dtype), jnp.zeros(10, dtype)),
+    }
+
+
+def cross_entropy(params, x, y):
+    hidden = jnp.tanh(x @ params["first"]["w"] + params["first"]["b"])
+    return optax.softmax_cross_entropy_with_integer_labels(hidden @ params["last"][0] + params["last"][1], y).mean()
+
+
+def loop(params, optimizer, steps, batch=BATCH, state=None, x=X, y=Y, loss=cross_entropy):
+    """The loop that a user has."""
+    state = optimizer.init(params) if state is None else state
+    step = jax.jit(lambda p, s, a, b: _update(optimizer, p, s, jax.grad(loss)(p, a, b)))
+    for i in range(steps):
+        rows = (
+            slice(None) if batch is None else slice(i % (len(x) // batch) * batch, (i % (len(x) // batch) + 1) * batch)
+        )
+        params, state = step(params, state, x[rows], y[rows])
+    return params, state
+
+
+def _update(optimizer, params, state, gradient):
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def assert_same(one, other, tolerance=1e-6):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+SCHEDULE = optax.exponential_decay(1e-3, 10, 0.8)
+OPTIMIZERS = {
+    "sgd": optax.sgd(0.05),
+    "momentum": optax.sgd(0.004, momentum=0.9),
+    "nesterov": optax.sgd(0.01, momentum=0.9, nesterov=True),
+    "adam": optax.adam(SCHEDULE),
+    "adamw": optax.adamw(1e-3, weight_decay=0.1),
+    "chain": optax.chain(optax.clip_by_global_norm(0.5), optax.rmsprop(1e-3), optax.add_decayed_weights(1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_optimizers_own_loop(name):
+    params = network()
+    phi = daskmgrit.jax.propagator(cross_entropy, params, OPTIMIZERS[name], (X, Y), batch=BATCH, coarsening=4)
+    expected, state = loop(params, OPTIMIZERS[name], STEPS)
+    final = dm.train_serially(phi, phi.w0, STEPS)[-1]
+    assert_same(phi.params(final), expected, 1e-11)
+    assert_same(phi.opt_state(final, STEPS), state, 1e-11)
+    assert phi.loss(final) == pytest.approx(float(cross_entropy(expected, X, Y)), rel=1e-9)
+    if name in ("nesterov", "adam", "chain"):
+        result = dm.MGRIT(phi, STEPS, coarsening=4).solve(phi.w0, "constant", chunks=2)
+        assert result.converged
+        assert_same(phi.params(result.final), expected)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+@pytest.mark.usefixtures("synchronous")
+def test_the_coarse_rule_converges(name):
+    """In far fewer iterations than relaxation alone, N/(2m) = 12, and than with fine steps as coarse ones."""
+    iterations = {}
+    for cap in (1, None):
+        phi = daskmgrit.jax.propagator(cross_entropy, network(), OPTIMIZERS[name], (X, Y), cap=cap, coarsening=4)
+        result = dm.MGRIT(phi, 96, coarsening=4).solve(phi.w0, "constant", maxiter=9, chunks=1)
+        iterations[cap] = result.iterations if result.converged else None
+    assert iterations[None] is not None
+    assert iterations[1] is None
+
+
+@pytest.mark.parametrize("name", ["nesterov", "adam", "adamw"])
+def test_a_coarse_step_is_so_many_steps_with_one_gradient(name):
+    optimizer = OPTIMIZERS[name]
+    phi = daskmgrit.jax.propagator(cross_entropy, network(), optimizer, (X, Y), coarsening=[2, 3])
+    state = dm.train_serially(phi, phi.w0, 12)[-1]
+    coarse = phi.params(phi(state[None], np.array([2]), 2)[0])
+    params, moments = phi.params(state), phi.opt_state(state, 12)
+    gradient = jax.grad(cross_entropy)(params, X, Y)
+    for _ in range(6):
+        params, moments = _update(optimizer, params, moments, gradient)
+    # What optax computes of a count is in single precision.
+    assert_same(coarse, params, 1e-7)
+
+
+def test_single_precision():
+    phi = daskmgrit.jax.propagator(cross_entropy, network("float32"), OPTIMIZERS["adam"], (X, Y), batch=BATCH, cap=8)
+    assert phi.w0.dtype == np.float32
+    result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant", tol=1e-4)
+    assert result.converged
+    assert result.final.dtype == np.float32
+    x, y = X.astype(np.float32), Y
+    assert_same(phi.params(result.final), loop(network("float32"), OPTIMIZERS["adam"], STEPS, x=x, y=y)[0], 1e-3)
+    assert (
+        daskmgrit.jax.propagator(cross_entropy, network("float32"), OPTIMIZERS["sgd"], (X, Y), dtype="float64").w0.dtype
+        == float
+    )
+
+
+def test_training_goes_on_where_an_optimizer_is():
+    optimizer = OPTIMIZERS["adam"]
+    params, state = loop(network(), optimizer, 5, None)
+    phi = daskmgrit.jax.propagator(cross_entropy, params, optimizer, (X, Y), opt_state=state)
+    assert_same(phi.params(dm.train_serially(phi, phi.w0, 3)[-1]), loop(params, optimizer, 3, None, state)[0], 1e-12)
+
+
+def test_the_contract():
+    phi = daskmgrit.jax.propagator(cross_entropy, network(), OPTIMIZERS["adam"], (X, Y), batch=Serial(64, 8))
+    assert dm.check_propagator(phi, phi.w0, levels=3).ok
+    block = phi.to_block(np.tile(phi.w0, (5, 1)))
+    phi(block, np.arange(5), 1)
+    assert not block.is_deleted()
+
+
+def test_a_loss_that_donates_has_nothing_of_ours():
+    """Donation within a step ends at the step's own values."""
+    donating = jax.jit(cross_entropy, donate_argnums=0)
+    phi = daskmgrit.jax.propagator(donating, network(), OPTIMIZERS["sgd"], (X, Y))
+    assert dm.check_propagator(phi, phi.w0).ok
+    assert dm.MGRIT(phi, STEPS).solve(phi.w0, "constant").converged
+
+
+def residual(params, points):
+    """Loss of a network u(x) for -u'' = pi**2 sin(pi x), u(0) = u(1) = 0."""
+
+    def u(x):
+        return jnp.tanh(x * params["a"] + params["b"]) @ params["c"]
+
+    inside = jax.vmap(jax.grad(jax.grad(u)))(points["inside"]) + jnp.pi**2 * jnp.sin(jnp.pi * points["inside"])
+    return (inside**2).mean() + (jax.vmap(u)(points["ends"]) ** 2).mean()
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_a_loss_of_derivatives(without):
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(size=5) for name in "abc"}
+    points = {"inside": np.linspace(0, 1, 12), "ends": np.array([0.0, 1.0])}
+    given = (lambda params: residual(params, points), None) if without else (residual, points)
+    phi = daskmgrit.jax.propagator(given[0], params, optax.adam(1e-3), given[1], cap=8)
+    result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant")
+    assert result.converged
+    optimizer = optax.adam(1e-3)
+    state = optimizer.init(params)
+    for _ in range(STEPS):
+        params, state = _update(optimizer, params, state, jax.grad(residual)(params, points))
+    assert_same(phi.params(result.final), params)
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------
+
+
+def build(loss=cross_entropy, params=None, optimizer=OPTIMIZERS["sgd"], data=(X, Y), **options):
+    return daskmgrit.jax.propagator(loss, network() if params is None else params, optimizer, data, **options)
+
+
+def to_numbers(params, x, y):
+    return cross_entropy(params, x, y) if float(params["first"]["b"].sum()) > 0 else 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"loss": 3}, TypeError, ["loss=3"]),
+        ({"loss": to_numbers}, dm.PropagatorError, ["jax.vmap"]),
+        ({"loss": lambda params, x, y: x}, dm.PropagatorError, ["one number"]),
+        ({"params": {}}, ValueError, ["params={}"]),
+        ({"params": {"n": np.arange(3), "x": np.ones(2)}}, ValueError, ["params has ['n']", "int64"]),
+        ({"optimizer": "adam"}, TypeError, ["optimizer='adam'"]),
+        ({"optimizer": optax.MultiSteps(optax.sgd(0.1), 3)}, ValueError, ["gradient_step", "counts of steps"]),
+        ({"optimizer": optax.add_noise(0.1, 0.5, 0)}, ValueError, ["rng_key"]),
+        ({"optimizer": optax.polyak_sgd()}, ValueError, ["needs no loss"]),
+        ({"optimizer": optax.rmsprop(0.1, centered=True)}, ValueError, ["centered=False"]),
+        ({"device": "foo"}, ValueError, ["device='foo'", "cuda"]),
+        ({"data": (["a", "b"], Y[:2])}, TypeError, ["no array of numbers"]),
+        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["go together"]),
+        ({"data": (X[:0], Y[:0])}, ValueError, ["empty", "(0, 64)"]),
+        ({"data": (X, Y[:5])}, ValueError, ["5, 64 rows"]),
+        ({"batch": 0}, ValueError, ["batch=0"]),
+        ({"cap": 0}, ValueError, ["cap=0"]),
+        ({"dtype": "float16"}, ValueError, ["dtype=float16"]),
+    ],
+)
+def test_what_is_refused(arguments, error, words):
+    with pytest.raises(error) as caught:
+        build(**arguments)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_solver_with_another_coarsening():
+    with pytest.raises(ValueError, match=r"phi was made for coarsening=\[4, 2\], but the solver coarsens by 2, 2"):
+        dm.MGRIT(build(coarsening=[4, 2]), 40)
+
+
+def test_states_of_another_kind():
+    phi = build()
+    with pytest.raises(dm.PropagatorError, match=r"start from phi\.w0"):
+        dm.MGRIT(phi, 40).solve(phi.w0.astype(np.float32))
+
+
+def test_a_device_that_is_not_there():
+    if any(device.platform == "gpu" for device in jax.devices()):
+        pytest.skip("there is a CUDA device here")
+    phi = build(device="cuda")
+    with pytest.raises(dm.PropagatorError, match="device='cuda' cannot be used here"):
+        dm.MGRIT(phi, 40).solve(phi.w0)

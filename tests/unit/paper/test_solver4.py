@@ -1,0 +1,28 @@
+"""Tables of Solver 4."""
+
+import numpy as np
+
+from daskmgrit.paper import solver4
+from daskmgrit.paper.run import Measurements
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def test_loss_that_agrees():
+    assert solver4._agreed([1.0, 0.5, 0.50001, 0.5], 0.5) == 2
+    assert solver4._agreed([0.5, 0.4, 0.5], 0.5) == 3
+    assert solver4._agreed([0.5, 0.4], 0.5) is None
+    assert solver4._agreed([], 0.5) is None
+    assert solver4._agreed([np.inf], 0.5) is None
+
+
+def test_tables_of_the_document_are_those_of_the_record(request):
+    folder = request.config.rootpath / "docs"
+    store = Measurements(folder / "solver4.json")
+    text = (folder / "solver4.md").read_text()
+    assert solver4.tables(store) in text
+    assert solver4.splice(text, solver4.tables(store)) == text
+    # The record is of the settings as they are now.
+    for make in solver4.GROUPS:
+        group = make()
+        assert any(store.get(variant, group.columns[0]) for variant in group.variants if variant.solver == "4")

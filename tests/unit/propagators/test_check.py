@@ -1,0 +1,72 @@
+"""`check_propagator` says what is wrong with a propagator."""
+
+import dask
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from tests.support.recurrences import Decay
+
+
+def random(weights, index, level):
+    return weights + np.random.default_rng().random(weights.shape)
+
+
+def mixes(weights, index, level):
+    return 0.9 * weights + 0.1 * weights.mean(axis=0)
+
+
+def explodes(weights, index, level):
+    return weights / 0 if level else 0.9 * weights
+
+
+def raises(weights, index, level):
+    raise KeyError("no such layer")
+
+
+@pytest.mark.parametrize(
+    ("phi", "words"),
+    [
+        (random, ["different results for the same input", "seeded"]),
+        (mixes, ["one state at a time", "own weights"]),
+        (explodes, ["nan or inf on level 1", "learning rate"]),
+        (raises, ["raised KeyError on level 0", "no such layer"]),
+        ("phi", ["not callable"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_check_says_what_is_wrong(phi, words):
+    report = dm.check_propagator(phi, np.ones(2), raises=False)
+    assert not report.ok
+    assert len(report.problems) == 1
+    assert all(word in str(report) for word in words)
+
+
+def test_check_finds_nothing_wrong():
+    report = dm.check_propagator(Decay(), np.ones(3))
+    assert report.ok
+    assert str(report) == "the propagator keeps its contract"
+
+
+def test_check_remarks_on_rounding():
+    def sloppy(weights, index, level):
+        return 0.9 * weights * (1 + 1e-15 * (len(weights) > 1))
+
+    report = dm.check_propagator(sloppy, np.ones(3))
+    assert report.ok
+    assert "last bits" in str(report)
+
+
+BUFFER = np.empty((64, 2))
+
+
+def reuses(weights, index, level):
+    return np.multiply(weights, 0.9, out=BUFFER[: len(weights)])
+
+
+def test_phi_that_writes_to_the_same_buffer_again():
+    report = dm.check_propagator(reuses, np.ones(2))
+    assert "keeps the array" in str(report)
+    with dask.config.set(scheduler="sync"):
+        result = dm.MGRIT(reuses, 64).solve(np.ones(2))
+    np.testing.assert_allclose(result.weights.compute(), dm.train_serially(reuses, np.ones(2), 64), atol=1e-8)

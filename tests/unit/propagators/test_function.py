@@ -1,0 +1,97 @@
+"""Functions as propagators."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+
+RATE = 0.02
+
+
+def in_place(w, i):
+    w -= RATE * np.sin(w) * (1 + i % 2)
+    return w
+
+
+def stateless(w):
+    return w - RATE * np.sin(w)
+
+
+def levelled(w, i, level):
+    return w - RATE * 2**level * np.sin(w)
+
+
+def batched(weights, index):
+    return weights - RATE * np.sin(weights) * (1 + index % 2)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("f", "vectorized"),
+    [
+        (in_place, False),
+        (stateless, False),
+        (levelled, False),
+        (batched, True),
+        (stateless, True),
+        (functools.partial(levelled, level=0), False),
+    ],
+)
+def test_a_loop_body_in_one_line(f, vectorized):
+    w0 = np.linspace(0.5, 1, 4)
+    phi = dm.from_function(f, vectorized, cap=16)
+    assert dm.check_propagator(phi, w0, levels=3).ok
+    result = dm.MGRIT(phi, 64).solve(w0)
+    assert result.converged
+    w = w0.copy()
+    for i in range(64):
+        w = {in_place: in_place, stateless: lambda w, i: stateless(w)}.get(
+            f, lambda w, i: batched(w[None], np.array([i]))[0] if f is batched else levelled(w, i, 0)
+        )(w, i)
+    np.testing.assert_allclose(result.final, w, atol=1e-7)
+
+
+def test_coarse_steps_of_a_loop_without_levels():
+    phi = dm.from_function(lambda w, i: w - 0.1 * (i + 1), coarsening=[4, 2], cap=6)
+    steps = phi(np.zeros((2, 1)), np.array([0, 3]), 1)
+    np.testing.assert_allclose(steps[:, 0], [-0.1 * 4 * 1, -0.1 * 4 * 13])
+    np.testing.assert_allclose(phi(np.zeros((1, 1)), np.array([2]), 2), [[-0.1 * 6 * 17]])
+
+
+def test_a_level_argument_is_found_by_its_name():
+    phi = dm.from_function(lambda w, i, level=0: w + level)
+    assert phi(np.zeros((1, 1)), np.array([0]), 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((3,), TypeError, ["f=3", "f(w, i, level)"]),
+        ((lambda: 0,), TypeError, ["takes ()"]),
+        ((lambda w, i, rate, data: w,), TypeError, ["(w, i, rate, data)", "functools.partial"]),
+    ],
+)
+def test_what_is_no_loop_body(arguments, error, words):
+    with pytest.raises(error) as caught:
+        dm.from_function(*arguments)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_solver_with_another_coarsening():
+    with pytest.raises(ValueError, match="phi was made for coarsening=2, but the solver coarsens by 4, 4"):
+        dm.MGRIT(dm.from_function(lambda w: 0.9 * w), 64, coarsening=4, min_coarse=4)
+
+
+@pytest.mark.parametrize(("option", "value"), [("cap", 0), ("coarsening", 1), ("coarsening", [])])
+def test_bad_lengths(option, value):
+    with pytest.raises(ValueError, match=option):
+        dm.from_function(stateless, **{option: value})
+
+
+def test_a_loop_body_that_returns_nothing():
+    def forgets(w, i):
+        w *= 0.9
+
+    with pytest.raises(dm.PropagatorError, match="returned None"):
+        dm.check_propagator(dm.from_function(forgets), np.ones(2))

@@ -1,0 +1,109 @@
+"""Bad options and arguments: the error says what and what to do."""
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+
+
+def good(weights, index, level):
+    return 0.9 * weights
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 3, "coarsening": 4}, ["steps=3", "coarsening=4"]),
+        ({"steps": 0}, ["steps=0"]),
+        ({"steps": 10.0}, ["steps=10.0"]),
+        ({"steps": 100, "coarsening": 1}, ["coarsening=1"]),
+        ({"steps": 100, "coarsening": []}, ["coarsening=[]"]),
+        ({"steps": 100, "max_levels": 1}, ["max_levels=1", "train_serially"]),
+        ({"steps": 100, "min_coarse": 0}, ["min_coarse=0"]),
+        ({"steps": 100, "cycle": "W"}, ["cycle='W'"]),
+        ({"steps": 100, "relaxation": "CF"}, ["relaxation='CF'", "FCF"]),
+        ({"steps": 100, "relaxation": ["F", -1]}, ["relaxation=-1"]),
+        ({"steps": 100, "weight": 0}, ["weight=0"]),
+        ({"steps": 100, "weight": [1.0, float("nan")]}, ["weight=nan"]),
+    ],
+)
+def test_options(options, words):
+    with pytest.raises(ValueError, match=r".") as caught:
+        dm.MGRIT(good, **options)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_phi_must_be_callable():
+    with pytest.raises(TypeError, match="phi=3 is not callable"):
+        dm.MGRIT(3, 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"w0": np.ones((2, 2))}, ["w0", "(2, 2)", "ravel"]),
+        ({"w0": []}, ["w0", "(0,)"]),
+        ({"w0": [1.0, np.nan]}, ["w0", "entry 1"]),
+        ({"w0": ["a"]}, ["w0", "dtype"]),
+        ({"tol": -1}, ["tol=-1"]),
+        ({"tol": "small"}, ["tol='small'"]),
+        ({"maxiter": -1}, ["maxiter=-1"]),
+        ({"maxiter": 2.5}, ["maxiter=2.5"]),
+        ({"chunks": 0}, ["chunks=0"]),
+        ({"chunks": 52}, ["chunks=52", "51"]),
+        ({"chunks": "many"}, ["chunks='many'"]),
+        ({"initial_guess": "random"}, ["initial_guess='random'", "nested"]),
+        ({"initial_guess": np.ones((100, 2))}, ["(100, 2)", "(101, 2)"]),
+        ({"initial_guess": np.full((101, 2), np.nan)}, ["initial_guess", "nan", "row 1"]),
+        ({"initial_guess": np.full((101, 2), 1j)}, ["initial_guess", "complex"]),
+        ({"checkpoint": 5}, ["checkpoint=5"]),
+        ({"timeout": "soon"}, ["timeout='soon'"]),
+    ],
+)
+def test_solve_arguments(arguments, words):
+    calls = []
+
+    def phi(weights, index, level):
+        calls.append(level)
+        return 0.9 * weights
+
+    with pytest.raises(ValueError, match=r".") as caught:
+        dm.MGRIT(phi, 100).solve(**({"w0": np.ones(2)} | arguments))
+    assert all(word in str(caught.value) for word in words)
+    assert not calls
+
+
+def test_callback_and_client_are_checked():
+    solver = dm.MGRIT(good, 100)
+    with pytest.raises(TypeError, match="callback=1"):
+        solver.solve(np.ones(2), callback=1)
+    with pytest.raises(TypeError, match="client='tcp://1"):
+        solver.solve(np.ones(2), client="tcp://127.0.0.1:8786")
+
+
+def random(weights, index, level):
+    return weights + np.random.default_rng().random(weights.shape)
+
+
+def test_overflowing_residual_is_divergence():
+    def grows(weights, index, level):
+        return weights * 1e20
+
+    result = dm.MGRIT(grows, 4, min_coarse=1).solve(np.full(2, 1e150), maxiter=5)
+    assert result.reason == "diverged"
+    assert "residual on level 0 of the initial guess is inf" in result.message
+
+
+def test_guess_with_nan_in_a_dask_array():
+    import dask.array as da
+
+    guess = np.ones((31, 2))
+    guess[7] = np.inf
+    with pytest.raises(ValueError, match="initial_guess holds nan or inf"):
+        dm.MGRIT(good, 30).solve(np.ones(2), da.from_array(guess, chunks=5))
+
+
+def test_phi_that_returns_its_input():
+    result = dm.MGRIT(lambda weights, index, level: weights, 30).solve(np.ones(2))
+    assert result.converged
+    assert np.array_equal(result.final, np.ones(2))

@@ -1,0 +1,231 @@
+"""What the PyTorch adapter refuses."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import daskmgrit as dm
+from daskmgrit.models import Averaged, Serial
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
+
+import daskmgrit.torch  # noqa: E402
+
+nn, optim, cross_entropy = torch.nn, torch.optim, torch.nn.functional.cross_entropy
+IMAGES, LABELS = load_digits(return_X_y=True)
+X, Y = torch.tensor(IMAGES[:128] / 16), torch.tensor(LABELS[:128])
+STEPS, BATCH = 32, 32
+
+
+def network(*parts, dtype=torch.float64):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 6), *parts, nn.Tanh(), nn.Linear(6, 10)).to(dtype)
+
+
+def loop(module, optimizer, steps, batch=BATCH, factor=None, first=0):
+    """The loop that a user has."""
+    rate = optimizer.param_groups[0]["lr"]
+    for i in range(first, first + steps):
+        if factor is not None:
+            optimizer.param_groups[0]["lr"] = rate * factor(i)
+        rows = (
+            slice(None) if batch is None else slice(i % (len(X) // batch) * batch, (i % (len(X) // batch) + 1) * batch)
+        )
+        dtype = next(module.parameters()).dtype
+        optimizer.zero_grad()
+        cross_entropy(module(X[rows].to(dtype)), Y[rows]).backward()
+        optimizer.step()
+    return module
+
+
+def assert_same(one, other, tolerance=1e-6):
+    for name, tensor in one.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, other.state_dict()[name], rtol=tolerance, atol=tolerance)
+
+
+OPTIMIZERS = {
+    "sgd": lambda parameters: optim.SGD(parameters, lr=0.05, weight_decay=1e-3),
+    "momentum": lambda parameters: optim.SGD(parameters, lr=0.005, momentum=0.9, weight_decay=1e-3),
+    "nesterov": lambda parameters: optim.SGD(parameters, lr=0.005, momentum=0.9, nesterov=True),
+    "adam": lambda parameters: optim.Adam(parameters, lr=1e-3, weight_decay=1e-3),
+    "adamw": lambda parameters: optim.AdamW(parameters, lr=1e-3, weight_decay=0.1),
+}
+
+
+class Closure(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, output, target):
+        return cross_entropy(output, target) + self.module[0].weight.square().sum()
+
+
+@pytest.mark.parametrize("kind", [lambda module: Closure(module).forward, Closure])
+def test_a_loss_must_take_the_model_that_it_is_given(kind):
+    module = network(nn.BatchNorm1d(6))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(ValueError, match=r"loss\(model, data\)"):
+        build(module, kind(module))
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_scheduler_of_the_optimizer_is_not_passed_over():
+    module = network()
+    optimizer = OPTIMIZERS["sgd"](module.parameters())
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.5 * 0.9**i)
+    with pytest.raises(ValueError, match="give schedule="):
+        build(module, optimizer=optimizer)
+    phi = build(module, optimizer=optimizer, schedule=lambda i: 0.5 * 0.9**i)
+    state = dm.train_serially(phi, phi.w0, 3)[-1]
+    for _ in range(3):
+        loop(module, optimizer, 1, None)
+        scheduler.step()
+    assert_same(phi.module(state), module, 1e-12)
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------
+
+
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10).double()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x)
+
+
+class ToNumbers(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) if float(x.sum() + self.weight.sum()) > 0 else -super().forward(x)
+
+
+def sgd(parameters):
+    return optim.SGD(parameters, lr=0.1)
+
+
+def build(module=None, loss=cross_entropy, optimizer=sgd, data=(X, Y), **options):
+    return daskmgrit.torch.propagator(network() if module is None else module, loss, optimizer, data, **options)
+
+
+def two_groups(parameters):
+    first, *rest = parameters
+    return optim.SGD([{"params": [first], "lr": 1.0}, {"params": rest}], lr=0.1)
+
+
+def frozen():
+    return network().requires_grad_(False)
+
+
+def differentiated(model, data):
+    """A physics-informed loss by torch.autograd, which torch.func does not know."""
+    x = data.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return (slope**2).mean()
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, named=False):
+        self.named = named
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return {"x": X[i], "y": Y[i]} if self.named else (X[i], Y[i])
+
+
+def loader(dataset, **options):
+    return torch.utils.data.DataLoader(dataset, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"module": network(nn.Dropout(0.5))}, dm.PropagatorError, ["random", "module.eval()", "p=0"]),
+        ({"module": Counts()}, ValueError, ["buffers calls"]),
+        ({"module": network(nn.BatchNorm1d(6, momentum=None))}, ValueError, ["1 with momentum=None"]),
+        ({"module": ToNumbers(64, 10).double()}, dm.PropagatorError, ["torch.func"]),
+        ({"module": 3}, TypeError, ["module=3"]),
+        ({"loss": 3}, TypeError, ["loss=3"]),
+        ({"loss": nn.CrossEntropyLoss(reduction="none")}, ValueError, ["loss returned (128,)", "mean"]),
+        ({"optimizer": lambda p: optim.RMSprop(p)}, TypeError, ["RMSprop", "SGD, Adam and AdamW"]),
+        ({"optimizer": lambda p: optim.SGD(p, lr=0.1, momentum=0.5, dampening=0.1)}, ValueError, ["dampening=0.1"]),
+        ({"optimizer": lambda p: optim.Adam(p, amsgrad=True)}, ValueError, ["amsgrad=True"]),
+        ({"optimizer": two_groups}, ValueError, ["2 groups"]),
+        (
+            {"optimizer": optim.SGD(network().parameters(), lr=0.1)},
+            ValueError,
+            ["optimizer has 4", "4 are not of this module"],
+        ),
+        ({"optimizer": "adam"}, TypeError, ["optimizer='adam'"]),
+        ({"data": (X, Y[:5])}, ValueError, ["(128, 64)", "(5,)"]),
+        ({"data": "digits"}, TypeError, ["data=str"]),
+        ({"data": (X[:0], Y[:0])}, ValueError, ["empty", "(0, 64)"]),
+        ({"data": ((X, X), Y)}, TypeError, ["inputs of data is tuple", "mapping"]),
+        ({"data": (["a", "b"], Y[:2])}, TypeError, ["inputs of data is list", "numbers"]),
+        ({"data": Pairs()}, TypeError, ["data=Pairs", "DataLoader"]),
+        ({"data": loader(Pairs(named=True))}, TypeError, ["batches are (dict)", "mapping"]),
+        ({"data": loader(Pairs(), batch_size=3)}, ValueError, ["1, 3 examples", "drop_last=True"]),
+        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["module and loss fail", "go together"]),
+        ({"loss": differentiated, "data": X}, dm.PropagatorError, ["torch.func.grad and torch.func.vmap"]),
+        ({"loss": lambda out, y: out.detach().sum()}, ValueError, ["no weight"]),
+        ({"module": frozen()}, ValueError, ["all of them frozen"]),
+        ({"schedule": 0.5}, TypeError, ["schedule=0.5", "function of the fine step"]),
+        ({"schedule": "cosine"}, TypeError, ["schedule='cosine'", "sequence"]),
+        ({"schedule": lambda i: None}, TypeError, ["schedule=", "function of the fine step"]),
+        ({"schedule": optim.lr_scheduler.StepLR(sgd(network().parameters()), 5)}, TypeError, ["StepLR", "sequence"]),
+        ({"device": "foo"}, ValueError, ["device='foo'", "cuda"]),
+        ({"batch": 0}, ValueError, ["batch=0"]),
+        ({"batch": 1000}, ValueError, ["batch=1000"]),
+        ({"batch": Averaged(Serial(128))}, ValueError, ["averages"]),
+        ({"schedule": []}, ValueError, ["schedule=[]"]),
+        ({"cap": 0}, ValueError, ["cap=0"]),
+        ({"chunk_size": 0}, ValueError, ["chunk_size=0"]),
+        ({"dtype": torch.float16}, ValueError, ["dtype=torch.float16"]),
+    ],
+)
+def test_what_is_refused(arguments, error, words):
+    with pytest.raises(error) as caught:
+        build(**arguments)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_dropout_in_evaluation_mode():
+    phi = build(network(nn.Dropout(0.5)).eval())
+    assert dm.check_propagator(phi, phi.w0).ok
+
+
+def test_a_solver_with_another_coarsening():
+    phi = build(coarsening=4)
+    dm.MGRIT(phi, 40, coarsening=[4, 4])
+    with pytest.raises(ValueError, match="phi was made for coarsening=4, but the solver coarsens by 2, 2"):
+        dm.MGRIT(phi, 40)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("synchronous")
+def test_single_precision_is_above_the_default_tolerance(dtype, caplog):
+    phi = build(dtype=dtype, batch=BATCH)
+    dm.MGRIT(phi, 20).solve(phi.w0, "constant", maxiter=0)
+    assert ("give tol, such as 1e-05*sqrt(N)" in caplog.text) == (dtype == torch.float32)
+
+
+def test_states_of_another_kind():
+    phi = build()
+    with pytest.raises(dm.PropagatorError, match=r"start from phi\.w0"):
+        dm.MGRIT(phi, 40).solve(phi.w0.astype(np.float32))
+    with pytest.raises(dm.PropagatorError, match="w0 has 3 entries"):
+        dm.MGRIT(phi, 40).solve(np.ones(3))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there():
+    phi = build(device="cuda")
+    with pytest.raises(dm.PropagatorError, match="device='cuda' cannot be used here"):
+        dm.MGRIT(phi, 40).solve(phi.w0)
