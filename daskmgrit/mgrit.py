@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
-from daskmgrit.checkpoint.place import find
-from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
-from daskmgrit.checkpoint.saver import Saved
 from daskmgrit.display.plot_hierarchy import plot_solver
-from daskmgrit.executors.choose import chosen_client
+from daskmgrit.executors.choose import DaskClient
 from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, check_transfers
 from daskmgrit.recurrence.propagator import Phi, stages_of
-from daskmgrit.recurrence.state import initial_state
 from daskmgrit.recurrence.step_length import check_coarsening
+from daskmgrit.solver.entry import resume_from_checkpoint, run_or_await, solve_from_guess
 from daskmgrit.solver.hierarchy_view import hierarchy_view
-from daskmgrit.solver.in_thread import solve_in_thread
-from daskmgrit.solver.initial_guess import Guess, check_guess
-from daskmgrit.solver.options import Callback, Request, default_tolerance
-from daskmgrit.solver.solve import run_solve
+from daskmgrit.solver.options import Arguments, Callback
+from daskmgrit.solver.result import Result
 from daskmgrit.solver.stopping import Settled
 
 __all__ = ["MGRIT"]
@@ -151,6 +145,41 @@ class MGRIT:
         """
         return plot_solver(self.hierarchy, axes)
 
+    @overload
+    def solve(
+        self,
+        w0: Any,
+        initial_guess: Any = "zero",
+        tol: float | None = None,
+        maxiter: int = 50,
+        chunks: int | str = "auto",
+        client: DaskClient | None = None,
+        callback: Callback | None = None,
+        checkpoint: Any = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        storage: str = "full",
+        settled: Settled | None = None,
+    ) -> Result: ...
+
+    @overload
+    def solve(
+        self,
+        w0: Any,
+        initial_guess: Any = "zero",
+        tol: float | None = None,
+        maxiter: int = 50,
+        chunks: int | str = "auto",
+        *,
+        client: Any,
+        callback: Callback | None = None,
+        checkpoint: Any = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        storage: str = "full",
+        settled: Settled | None = None,
+    ) -> Coroutine[Any, Any, Result]: ...
+
     def solve(
         self,
         w0: Any,
@@ -165,7 +194,7 @@ class MGRIT:
         timeout: float | str | None = None,
         storage: str = "full",
         settled: Settled | None = None,
-    ) -> Any:
+    ) -> Result | Coroutine[Any, Any, Result]:
         """Solve for the states at all steps.
 
         Parameters
@@ -243,16 +272,41 @@ class MGRIT:
                 result = await solver.solve(w0)
                 weights = await client.compute(result.weights)
         """
-        if getattr(owner := chosen_client(client), "asynchronous", False):
-            how: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "timeout": timeout}
-            how |= {"storage": storage, "settled": settled}
-            return solve_in_thread(partial(self.solve, w0, initial_guess, tol, maxiter, chunks, **how), owner, callback)
-        begin = time.perf_counter()
-        state = initial_state(w0)
-        tol = default_tolerance(self.steps, state) if tol is None else tol
-        ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
-        guess = check_guess(initial_guess, self.steps, state)
-        return run_solve(self, ask, begin, state, guess, as_checkpoint(checkpoint), None)
+        arguments = Arguments(tol, maxiter, chunks, client, callback, checkpoint, progress, timeout, storage, settled)
+        return run_or_await(partial(solve_from_guess, self, w0, initial_guess), arguments)
+
+    @overload
+    def resume(
+        self,
+        checkpoint: Any,
+        w0: Any = None,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        chunks: int | str = "auto",
+        client: DaskClient | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        storage: str | None = None,
+        settled: Settled | None = None,
+    ) -> Result: ...
+
+    @overload
+    def resume(
+        self,
+        checkpoint: Any,
+        w0: Any = None,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        chunks: int | str = "auto",
+        *,
+        client: Any,
+        callback: Callback | None = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        storage: str | None = None,
+        settled: Settled | None = None,
+    ) -> Coroutine[Any, Any, Result]: ...
 
     def resume(
         self,
@@ -267,7 +321,7 @@ class MGRIT:
         timeout: float | str | None = None,
         storage: str | None = None,
         settled: Settled | None = None,
-    ) -> Any:
+    ) -> Result | Coroutine[Any, Any, Result]:
         """Go on with a solve from its last checkpoint, with the same bits as if it had not stopped.
 
         The process, the cluster and the chunks may be others; the propagator and the options of the solver must be the
@@ -311,19 +365,5 @@ class MGRIT:
         >>> first.reason, result.reason, result.residuals == solver.solve(np.ones(3)).residuals
         ('maxiter', 'tol', True)
         """
-        if getattr(owner := chosen_client(client), "asynchronous", False):
-            how: dict[str, Any] = {"progress": progress, "timeout": timeout, "storage": storage, "settled": settled}
-            return solve_in_thread(partial(self.resume, checkpoint, w0, tol, maxiter, chunks, **how), owner, callback)
-        begin = time.perf_counter()
-        policy = as_checkpoint(checkpoint)
-        if policy is None:
-            raise ValueError("checkpoint=None: give the directory of the checkpoint to go on from")
-        saved = Saved.load(find(policy.directory))
-        if not isinstance(checkpoint, Checkpoint):
-            policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
-        state = initial_state(saved.w0 if w0 is None else w0)
-        tol = saved.solve["tol"] if tol is None else tol
-        maxiter = saved.solve["maxiter"] if maxiter is None else maxiter
-        storage = saved.solve.get("storage", "full") if storage is None else storage
-        ask = Request(tol, maxiter, chunks, client, callback, progress, timeout, storage, settled)
-        return run_solve(self, ask, begin, state, Guess("checkpoint"), policy, saved)
+        arguments = Arguments(tol, maxiter, chunks, client, callback, checkpoint, progress, timeout, storage, settled)
+        return run_or_await(partial(resume_from_checkpoint, self, w0), arguments)

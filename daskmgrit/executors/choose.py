@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import dask
 from dask.base import get_scheduler
@@ -14,7 +14,24 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.local import LocalExecutor
 from daskmgrit.utils.private_api import failed_to_connect
 
-__all__ = ["choose_executor", "chosen_client"]
+__all__ = ["DaskClient", "choose_executor", "chosen_client", "is_asynchronous"]
+
+
+@runtime_checkable
+class DaskClient(Protocol):
+    """What is asked of a client of a cluster; ``distributed.Client`` has it."""
+
+    @property
+    def get(self) -> Any:
+        """Runs a graph."""
+
+    @property
+    def scatter(self) -> Any:
+        """Sends data to workers."""
+
+    @property
+    def nthreads(self) -> Any:
+        """Says how many threads each worker has."""
 
 
 def chosen_client(client: Any = None) -> Any:
@@ -29,6 +46,11 @@ def chosen_client(client: Any = None) -> Any:
         return _current_client()
     owner = getattr(get_scheduler(scheduler=configured), "__self__", None)
     return owner if hasattr(owner, "scatter") else None
+
+
+def is_asynchronous(client: Any) -> bool:
+    """Whether the methods of a client give coroutines where this is called; False if there is none."""
+    return bool(getattr(client, "asynchronous", False))
 
 
 def _configured_scheduler() -> Any:
@@ -56,7 +78,7 @@ def choose_executor(client: Any = None, timeout: float | None = None) -> Executo
             "dask.multiprocessing": "processes",
         }.get(getattr(get, "__module__", ""))
         return LocalExecutor(name or "threads", get)
-    if not all(hasattr(client, name) for name in ("get", "scatter", "nthreads")):
+    if not isinstance(client, DaskClient):
         raise TypeError(
             f"client={client!r} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
             "one or the threaded scheduler"

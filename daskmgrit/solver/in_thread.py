@@ -1,4 +1,4 @@
-"""Solving through an asynchronous client: the solve runs in a thread of its own, and the event loop goes on.
+"""Solving through an asynchronous client: the solve runs in a thread of its own, and the event loop stays free.
 
 Called from a thread that is not its loop's, an asynchronous ``distributed.Client`` blocks as any other does. So the
 same code solves, futures are the user's client's, and bits are the same. What is added here is that cancelling the wait
@@ -13,9 +13,12 @@ import inspect
 import logging
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from daskmgrit.executors.cancellation import Stop, Stopped, with_stop
+from daskmgrit.solver.options import Arguments, Callback
+from daskmgrit.solver.result import Result
 
 logger = logging.getLogger("daskmgrit")
 
@@ -25,36 +28,34 @@ __all__ = ["solve_in_thread"]
 PATIENCE = 30.0
 
 
-async def solve_in_thread(solve: Callable[..., Any], client: Any, callback: Any) -> Any:
+async def solve_in_thread(solve: Callable[[Arguments], Result], arguments: Arguments) -> Result:
     """Run a blocking solve in a thread and wait for it; when the wait is cancelled, the solve ends.
 
     Parameters
     ----------
     solve : callable
-        ``solve(client=..., callback=...)``.
-    client : distributed.Client
-        The asynchronous client.
-    callback : callable or None
-        The user's; a coroutine that it returns is awaited on the event loop.
+        ``solve(arguments)``.
+    arguments : Arguments
+        How to solve, with an asynchronous client. A coroutine that the callback returns is awaited on the event loop.
 
     Raises
     ------
     RuntimeError
         If the client belongs to another event loop.
     """
-    loop = asyncio.get_running_loop()
+    loop, client = asyncio.get_running_loop(), arguments.client
     if client.loop.asyncio_loop is not loop:
         raise RuntimeError(f"client={client!r} belongs to another event loop than this: await solve() on its own")
     await client
     stop = Stop()
     context = contextvars.copy_context()
     context.run(with_stop, stop)
-    if callable(callback):
-        callback = _on_loop(callback, loop, stop)
+    if callable(arguments.callback):
+        arguments = replace(arguments, callback=_on_loop(arguments.callback, loop, stop))
 
-    def work() -> Any:
+    def work() -> Result | None:
         try:
-            return solve(client=client, callback=callback)
+            return solve(arguments)
         except Stopped:
             return None
 
@@ -63,19 +64,22 @@ async def solve_in_thread(solve: Callable[..., Any], client: Any, callback: Any)
     running = loop.run_in_executor(pool, context.run, work)
     pool.shutdown(wait=False)
     try:
-        return await asyncio.shield(running)
+        result = await asyncio.shield(running)
     except asyncio.CancelledError:
         stop.ask()
-        # So that its futures are gone when the caller goes on.
+        # So that its futures are gone when the caller continues.
         await asyncio.wait([running], timeout=PATIENCE)
         if not running.done():
             logger.warning("a cancelled solve is still within its callback after %g s", PATIENCE)
         elif not running.cancelled() and (error := running.exception()) is not None:
             logger.debug("a solve ended with an error while it was cancelled", exc_info=error)
         raise
+    # Only a cancelled wait asks the solve to stop.
+    assert result is not None
+    return result
 
 
-def _on_loop(callback: Callable[..., Any], loop: asyncio.AbstractEventLoop, stop: Stop) -> Callable[..., Any]:
+def _on_loop(callback: Callback, loop: asyncio.AbstractEventLoop, stop: Stop) -> Callback:
     """Return a plain function that calls `callback`, and if that gives a coroutine, waits until the loop has run it."""
 
     def call(*args: Any) -> Any:

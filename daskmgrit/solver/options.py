@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["Callback", "Request", "default_tolerance"]
+__all__ = ["Arguments", "Callback", "Request", "default_tolerance"]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -24,8 +23,38 @@ Callback = Callable[[int, float, Any], Any]
 
 
 @dataclass(frozen=True)
+class Arguments:
+    """The arguments of :meth:`daskmgrit.MGRIT.solve` that say how to solve, as given: None stands for a default."""
+
+    tol: float | None
+    maxiter: int | None
+    chunks: int | str
+    client: Any
+    callback: Callback | None
+    checkpoint: Any
+    progress: bool
+    timeout: float | str | None
+    storage: str | None
+    settled: Settled | None
+
+    def complete(self, tol: float, maxiter: int, storage: str) -> Request:
+        """Return them, checked, with these values in place of those that are None."""
+        return Request(
+            tol if self.tol is None else self.tol,
+            maxiter if self.maxiter is None else self.maxiter,
+            self.chunks,
+            self.client,
+            self.callback,
+            self.progress,
+            self.timeout,
+            storage if self.storage is None else self.storage,
+            self.settled,
+        )
+
+
+@dataclass(frozen=True)
 class Request:
-    """The arguments of :meth:`daskmgrit.MGRIT.solve` that say how to solve, and not what.
+    """How to solve: what was asked for, with defaults filled in, checked before anything is computed.
 
     Raises
     ------
@@ -51,11 +80,6 @@ class Request:
             raise ValueError(f'storage={self.storage!r} is not known: give "full", or "c-points" for less memory')
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback={self.callback!r} is not callable: give callback(iteration, residual, weights)")
-        if inspect.iscoroutinefunction(self.callback):
-            raise TypeError(
-                f"callback={self.callback!r} is a coroutine function, which only a solve through an asynchronous "
-                "client can await: give a plain function"
-            )
         if self.timeout is not None:
             time_option("timeout", self.timeout)
         check_settled(self.settled)

@@ -1,0 +1,72 @@
+"""From a user's arguments to a solve: from an initial guess, from a checkpoint, in a thread of its own."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from daskmgrit.checkpoint.place import find
+from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
+from daskmgrit.checkpoint.saver import Saved
+from daskmgrit.executors.choose import chosen_client, is_asynchronous
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.solver.in_thread import solve_in_thread
+from daskmgrit.solver.initial_guess import Guess, check_guess
+from daskmgrit.solver.options import Arguments, default_tolerance
+from daskmgrit.solver.result import Result
+from daskmgrit.solver.solve import Problem, run_solve
+
+__all__ = ["resume_from_checkpoint", "run_or_await", "solve_from_guess"]
+
+
+def run_or_await(solve: Callable[[Arguments], Result], arguments: Arguments) -> Result | Coroutine[Any, Any, Result]:
+    """Solve; where the chosen client is asynchronous, return a coroutine that does so in a thread.
+
+    Parameters
+    ----------
+    solve : callable
+        ``solve(arguments)``; it blocks.
+    arguments : Arguments
+        How to solve.
+
+    Raises
+    ------
+    TypeError
+        If the callback is a coroutine function and the client is not asynchronous.
+    """
+    client = chosen_client(arguments.client)
+    if is_asynchronous(client):
+        return solve_in_thread(solve, replace(arguments, client=client))
+    if inspect.iscoroutinefunction(arguments.callback):
+        raise TypeError(
+            f"callback={arguments.callback!r} is a coroutine function, which only a solve through an asynchronous "
+            "client can await: give a plain function"
+        )
+    return solve(arguments)
+
+
+def solve_from_guess(problem: Problem, w0: Any, initial_guess: Any, arguments: Arguments) -> Result:
+    """Solve from an initial guess; see :meth:`daskmgrit.MGRIT.solve`."""
+    begin = time.perf_counter()
+    state, steps = initial_state(w0), problem.hierarchy[0].steps
+    tol = default_tolerance(steps, state) if arguments.tol is None else arguments.tol
+    request = arguments.complete(tol, 50, "full")
+    guess = check_guess(initial_guess, steps, state)
+    return run_solve(problem, request, begin, state, guess, as_checkpoint(arguments.checkpoint), None)
+
+
+def resume_from_checkpoint(problem: Problem, w0: Any, arguments: Arguments) -> Result:
+    """Resume a solve from its last checkpoint; see :meth:`daskmgrit.MGRIT.resume`."""
+    begin = time.perf_counter()
+    policy = as_checkpoint(arguments.checkpoint)
+    if policy is None:
+        raise ValueError("checkpoint=None: give the directory of the checkpoint to resume from")
+    saved = Saved.load(find(policy.directory))
+    if not isinstance(arguments.checkpoint, Checkpoint):
+        policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
+    state = initial_state(saved.w0 if w0 is None else w0)
+    request = arguments.complete(saved.solve["tol"], saved.solve["maxiter"], saved.solve.get("storage", "full"))
+    return run_solve(problem, request, begin, state, Guess("checkpoint"), policy, saved)
