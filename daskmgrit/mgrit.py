@@ -40,7 +40,7 @@ class MGRIT:
         Coarsening factor m of each level; the last of a list repeats. 2 converges best; larger factors shorten the
         critical path.
     max_levels : int, optional
-        At most so many levels; 2 is the two-level method.
+        Maximum number of levels; 2 is the two-level method.
     min_coarse : int, default 10
         Levels are added while the coarsest has more steps than this.
     cycle : {"V", "F"}, default "V"
@@ -201,7 +201,7 @@ class MGRIT:
         ----------
         w0 : array_like, shape (s,)
             The initial state. If it is an array of another library that keeps the Python array API standard (a torch
-            tensor, a JAX array), so are the blocks that phi is given, on its device; results are NumPy's always.
+            tensor, a JAX array), so are the blocks that phi is given, on its device; results are always NumPy's.
         initial_guess : str, array or Result, default "zero"
             ``"zero"`` (w0, then zeros), ``"constant"`` (w0 everywhere), ``"nested"`` (nested iteration from the
             coarsest level), an array of shape (N+1, s), or an earlier Result.
@@ -209,30 +209,30 @@ class MGRIT:
             Absolute tolerance of the residual's 2-norm, by default ``1e-9*sqrt(N)``. 0 does exactly `maxiter` cycles.
             In single precision give more, such as ``1e-5*sqrt(N)``: rounding alone is above the default.
         maxiter : int, default 50
-            At most so many cycles.
+            Maximum number of cycles.
         chunks : int or "auto", default "auto"
             Number of chunks that level 0 is cut into along the step axis. "auto" takes it from the number of worker
             threads and the cost of Phi, measured while the initial guess is evaluated.
         client : distributed.Client, optional
             The cluster to solve on. By default the scheduler set in ``dask.config``, else the current client, else the
-            threaded scheduler. With an asynchronous client, write ``await solver.solve(...)``.
+            threaded scheduler. With an asynchronous client, write ``await solver.solve(...)``; give it as ``client=``
+            to have type checkers know.
         callback : callable, optional
-            ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array, valid until
-            the solve goes on. Returning True stops the solve.
+            ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array, valid only
+            until the callback returns. Returning True stops the solve.
         checkpoint : str, path or Checkpoint, optional
-            A directory, shared by the client and all workers, to save what :meth:`resume` needs to, every 10 cycles or
-            10 minutes and at the end; a :class:`daskmgrit.Checkpoint` says how often. It must not hold a checkpoint
-            yet.
+            A directory, shared by the client and all workers, in which to save what :meth:`resume` needs, every 10
+            cycles or 10 minutes and at the end; a :class:`daskmgrit.Checkpoint` says how often. It must not hold a
+            checkpoint yet.
         progress : bool, default False
             Print a line per cycle.
         timeout : float or str, optional
-            Seconds, or a time such as "5 minutes": how long to wait for workers: for the first, for new ones when all
-            are lost, for one that does not answer, for any to get on. By default ``daskmgrit.worker-timeout`` of
-            ``dask.config``.
+            Seconds, or a time such as "5 minutes": how long to wait for a first worker, a replacement, a reply or any
+            progress. By default ``daskmgrit.worker-timeout`` of ``dask.config``.
         storage : {"full", "c-points"}, default "full"
             "c-points" keeps no F-points of level 0: about 2/m of the memory, the same bits, no more Phi per cycle,
             N/m more for the initial guess. ``result.weights`` then makes its F-points, by up to N Phi, each time that
-            they are computed; a chunk at a time, so that a function of them needs no more memory either.
+            they are computed, one chunk at a time, so a function of them needs no more memory either.
         settled : Settled, optional
             Stop, with ``reason="settled"``, also when a loss of the final weights has settled:
             ``Settled(loss, rtol=1e-3, cycles=2)``. ``result.losses`` are those after each cycle.
@@ -251,7 +251,8 @@ class MGRIT:
         ClusterError
             If the cluster has no workers, they cannot import this version of daskmgrit or phi, or the cluster is lost.
         CheckpointError
-            If `checkpoint` is of no use: it holds something else or a checkpoint, cannot be written to, is not shared.
+            If `checkpoint` cannot be used: it holds a checkpoint or something else, cannot be written to, or is not
+            shared.
 
         Notes
         -----
@@ -259,9 +260,9 @@ class MGRIT:
         On a cluster, weights are computed through the client that solved: ``client.compute(result.weights)`` if it is
         not the current one.
 
-        With ``Client(asynchronous=True)`` the solve runs in a thread of its own and the event loop goes on; futures
+        With ``Client(asynchronous=True)`` the solve runs in a thread of its own and the event loop stays free; futures
         are that client's: ``await client.compute(result.weights)``. Cancelling the wait stops the solve and drops its
-        futures. A `callback` that is an ``async def`` is awaited on the event loop, another is called in the solve's
+        futures. A `callback` that is an ``async def`` is awaited on the event loop; any other is called in the solve's
         thread, where ``weights.compute()`` may block.
 
         Examples
@@ -269,7 +270,7 @@ class MGRIT:
         On a cluster, from a coroutine::
 
             async with Client("tcp://127.0.0.1:8786", asynchronous=True) as client:
-                result = await solver.solve(w0)
+                result = await solver.solve(w0, client=client)
                 weights = await client.compute(result.weights)
         """
         arguments = Arguments(tol, maxiter, chunks, client, callback, checkpoint, progress, timeout, storage, settled)
@@ -322,9 +323,9 @@ class MGRIT:
         storage: str | None = None,
         settled: Settled | None = None,
     ) -> Result | Coroutine[Any, Any, Result]:
-        """Go on with a solve from its last checkpoint, with the same bits as if it had not stopped.
+        """Resume a solve from its last checkpoint; the result is bitwise identical to that of an uninterrupted solve.
 
-        The process, the cluster and the chunks may be others; the propagator and the options of the solver must be the
+        The process, the cluster and the chunks may differ; the propagator and the options of the solver must be the
         same. Further checkpoints are saved in the same place.
 
         Parameters
@@ -332,17 +333,17 @@ class MGRIT:
         checkpoint : str, path or Checkpoint
             The directory that was given to :meth:`solve`. A Checkpoint also says how often to save from now on.
         w0 : array_like, shape (s,), optional
-            The initial state, to compare with the checkpoint's. Needed if it was an array of another library.
+            The initial state, to compare with the checkpoint's. Required if it was an array of another library.
         tol, maxiter, storage
             As for :meth:`solve`; by default those of the solve that saved the checkpoint. `maxiter` counts all cycles.
-            The storage may be another: the bits are the same.
+            The storage may differ: the bits are the same.
         chunks, client, callback, progress, timeout, settled
             As for :meth:`solve`. Losses before the checkpoint count if that solve measured them.
 
         Returns
         -------
         Result
-            Of the whole solve; only its records and timings are of this part. `phi_evaluations` hold what led to the
+            Of the whole solve; only its records and timings are of this part. `phi_evaluations` count what led to the
             checkpoint, what was done since, and one F-relaxation to make the state from its C-points (with "c-points"
             up to the C-relaxation after it). From an asynchronous client's event loop, a coroutine that gives it.
 
