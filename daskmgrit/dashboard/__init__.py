@@ -1,6 +1,6 @@
 """The page ``/mgrit`` on the dashboard of Dask's scheduler: it listens to a solve and draws it, and changes nothing.
 
-``listen`` is the client's side, which reports residuals and stages; ``plugin`` the scheduler's, which sees the tasks;
+``reporter`` is the client's side, which reports residuals and stages; ``plugin`` the scheduler's, which sees the tasks;
 ``history`` holds what is known of the last runs; ``plots`` and ``page`` draw it. Nothing has to be set up, but
 ``dask scheduler --preload daskmgrit.dashboard`` has the page there before the first solve.
 """

@@ -107,7 +107,7 @@ def _behind(block: Block, edge: Edge | None) -> Array:
 def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
     """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each.
 
-    The former may have no row for point 0, see :func:`~daskmgrit.relaxation.with_start`.
+    The former may have no row for point 0, see :func:`~daskmgrit.multigrid.relaxation.with_start`.
     """
     if block.arrived is not None:
         return block.arrived, block.depth

@@ -74,7 +74,7 @@ def memory_of(
     storage : str
         ``"full"`` or ``"c-points"``.
     apart : bool
-        Whether residuals are settled by tasks of their own (:func:`daskmgrit.graph.builder.auto_chunks.settles_apart`).
+        Whether residuals are settled by tasks of their own (:func:`daskmgrit.graph.auto_chunks.settles_apart`).
     """
     size = hierarchy[0]
     bounds = layout.bounds(hierarchy)
