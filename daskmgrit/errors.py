@@ -18,7 +18,7 @@ class CheckpointError(RuntimeError):
 
 
 class CheckpointUnusable(CheckpointError):
-    """There is a checkpoint, but none to go on from: it is damaged, or of another problem."""
+    """There is a checkpoint, but none to resume from: it is damaged, or of another problem."""
 
 
 class CommandError(RuntimeError):

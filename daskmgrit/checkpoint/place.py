@@ -42,7 +42,7 @@ def claim(directory: Path, going_on: bool, executor: Executor) -> Iterator[None]
     directory : Path
         The directory.
     going_on : bool
-        Whether the solve goes on from a checkpoint in it; else there must be none.
+        Whether the solve resumes from a checkpoint in it; else there must be none.
     executor : Executor
         Its workers are those that will write.
 

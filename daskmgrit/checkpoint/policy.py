@@ -15,7 +15,7 @@ __all__ = ["Checkpoint", "as_checkpoint"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often a solve saves what another process needs to go on.
+    """Where and how often a solve saves what another process needs to resume it.
 
     A checkpoint is saved after `every` cycles or `seconds`, whichever comes first, and when the solve ends.
 
@@ -24,9 +24,9 @@ class Checkpoint:
     path : str or path
         A directory that the client and all workers share. It is made if it is missing.
     every : int or None, default 10
-        Save after so many cycles; None leaves it to `seconds`.
+        Save every this many cycles; None leaves it to `seconds`.
     seconds : float or None, default 600
-        Save when the last checkpoint, or the start, was so long ago; None leaves it to `every`. With both None only
+        Save when the last checkpoint, or the start, is this long ago; None leaves it to `every`. With both None only
         the end is saved.
 
     Examples
@@ -59,7 +59,7 @@ class Checkpoint:
         return Path(self.path)
 
     def latest(self) -> Path | None:
-        """Return the newest whole checkpoint there, None if there is none to go on from.
+        """Return the newest whole checkpoint there, None if there is none to resume from.
 
         Raises
         ------

@@ -18,10 +18,10 @@ from daskmgrit.paper.tables import Reading, Table, figures, tables
 
 __all__ = ["paper"]
 
-# Steps up to which two cores do everything in about ten minutes, and up to which --full runs the readings beside the
-# first; by table.
+# Steps up to which two cores do everything in about ten minutes, and up to which --full also runs the readings after
+# the first; by table.
 DEFAULT_STEPS = {range(1, 9): 3200, range(9, 13): 320, range(13, 21): 800}
-BESIDE_STEPS = {range(1, 9): 25600, range(9, 13): 320, range(13, 21): 3200}
+FURTHER_STEPS = {range(1, 9): 25600, range(9, 13): 320, range(13, 21): 3200}
 
 
 def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
@@ -32,8 +32,8 @@ def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
 
     first = reading is table.readings[0]
     if full:
-        return first or steps <= limit(BESIDE_STEPS)
-    # Of the tables whose Phi costs milliseconds, the readings beside the first stop a column earlier.
+        return first or steps <= limit(FURTHER_STEPS)
+    # Of the tables whose Phi costs milliseconds, the readings after the first stop a column earlier.
     halved = not first and table.number in range(9, 13)
     return steps <= limit(DEFAULT_STEPS) // (2 if halved else 1)
 
@@ -47,13 +47,13 @@ def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
 @click.option(
     "--full",
     is_flag=True,
-    help="All columns; the readings beside the first of Tables 9-12 to N = 320, of 13-20 to 3200. Takes hours.",
+    help="All columns; the readings after the first of Tables 9-12 to N = 320, of 13-20 to 3200. Takes hours.",
 )
 @click.option("--remarks", is_flag=True, help="Also the variants of Remarks 1, 3 and 4.")
 @click.option(
     "--study", "with_study", is_flag=True, help="Also seeds, weights, data and guesses of the four-layer net."
 )
-@click.option("--solver4", "only_solver4", is_flag=True, help="Only Solver 4 beside Solvers 1-3, into solver4.md.")
+@click.option("--solver4", "only_solver4", is_flag=True, help="Only Solver 4 against Solvers 1-3, into solver4.md.")
 @click.option("--no-solve", is_flag=True, help="Only write the report on what was solved before.")
 def paper(
     folder: str,
@@ -67,7 +67,7 @@ def paper(
 ) -> None:
     """Solve the paper's experiments and set published and measured numbers side by side.
 
-    Writes paper.md, paper.csv, figure6.png … and paper.json into the folder. Called again it goes on where it
+    Writes paper.md, paper.csv, figure6.png … and paper.json into the folder. Called again it resumes where it
     stopped: paper.json keeps every column that was solved, and the report shows them all.
     """
     if not folder:
@@ -111,7 +111,7 @@ def paper(
         try:
             _run(todo, store, measure)
         except KeyboardInterrupt:
-            click.echo(f"interrupted: the same command goes on from {store.path}", err=True)
+            click.echo(f"interrupted: the same command resumes from {store.path}", err=True)
             sys.exit(130)
 
     solved = [

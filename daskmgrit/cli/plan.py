@@ -35,11 +35,11 @@ __all__ = ["plan"]
 @click.option("--bytes", "row_bytes", type=BYTES, help="Bytes of a state (8 per weight), or a size as 100kB.")
 @click.option("--memory", type=BYTES, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
 @click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
-@click.option("--call-cost", type=SECONDS, help="What each call of Phi takes beside, for however many states.")
+@click.option("--call-cost", type=SECONDS, help="Cost of a call of Phi besides that of its states.")
 @click.option("--stages", type=PerLevel(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
 @click.option("--coarsening", type=PerLevel(int), help="Only this factor, or these, one per level.")
 @click.option("--cycle", type=CYCLE, help="Only this cycle.")
-@click.option("--chunks", type=click.IntRange(min=1), help="Only so many chunks.")
+@click.option("--chunks", type=click.IntRange(min=1), help="Only this number of chunks.")
 @click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
@@ -47,7 +47,7 @@ __all__ = ["plan"]
 @click.option("--worker-overhead", type=SECONDS, help="Of a worker process, per task.  [default: 3.5ms]")
 @click.option("--latency", type=SECONDS, help="Of a message.  [default: 1.2ms]")
 @click.option("--bandwidth", type=BYTES, help="Bytes per second between workers.  [default: 1GB]")
-@click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with so many cores.")
+@click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with this number of cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def plan(
     steps: int,

@@ -33,7 +33,7 @@ __all__ = ["solve"]
     help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default what suits the problem.",
 )
 @click.option("--cycle", type=CYCLE, default="V", show_default=True)
-@click.option("--max-levels", type=int, help="At most so many levels; 2 is the two-level method.")
+@click.option("--max-levels", type=int, help="Maximum number of levels; 2 is the two-level method.")
 @click.option("--min-coarse", type=int, help="Coarsen while the coarsest level has more steps than this [default: 10].")
 @click.option("--coarsening", type=PerLevel(int, single=True), help="Factor m; a comma list: per level [default: 2].")
 @click.option(
@@ -64,7 +64,7 @@ __all__ = ["solve"]
     type=click.Choice(list(COARSE_DATA)),
     help="What coarse steps see of serialized data: step [default of Solvers 2 and 3], window [4], injected, averaged.",
 )
-@click.option("--max-stages", type=click.IntRange(min=1), help="At most so many stages; longer steps are cut short.")
+@click.option("--max-stages", type=click.IntRange(min=1), help="Maximum number of stages; longer steps are cut short.")
 @click.option("--window", type=click.IntRange(min=1), help="B, the most fine steps whose examples a window holds.")
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3.")
 @click.option(
@@ -84,7 +84,7 @@ __all__ = ["solve"]
     type=float,
     help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.",
 )
-@click.option("--maxiter", type=int, default=50, show_default=True, help="At most so many cycles.")
+@click.option("--maxiter", type=int, default=50, show_default=True, help="Maximum number of cycles.")
 @click.option("--chunks", default="auto", show_default=True, type=CHUNKS, help="Chunks of level 0.")
 @click.option(
     "--storage",
@@ -105,7 +105,7 @@ __all__ = ["solve"]
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Start so many worker processes on this machine, with --slurm in SLURM jobs.",
+    help="Number of worker processes to start on this machine, with --slurm in SLURM jobs.",
 )
 @click.option(
     "--slurm", is_flag=True, help="Start workers as SLURM jobs, by jobqueue.slurm and daskmgrit.slurm in dask.config."
@@ -121,13 +121,13 @@ __all__ = ["solve"]
     metavar="DIR",
     help="Save checkpoints in this directory, which all workers share.",
 )
-@click.option("--checkpoint-every", type=click.IntRange(min=1), help="Save after so many cycles.  [default: 10]")
+@click.option("--checkpoint-every", type=click.IntRange(min=1), help="Save every N cycles.  [default: 10]")
 @click.option(
     "--checkpoint-minutes",
     type=click.FloatRange(min=0),
-    help="Save when the last checkpoint is so old.  [default: 10]",
+    help="Save when the last checkpoint is this many minutes old.  [default: 10]",
 )
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in DIR; begin if there is none yet.")
+@click.option("--resume", is_flag=True, help="Resume from the checkpoint in DIR; begin if there is none yet.")
 @click.option("--check", is_flag=True, help="Compare with serial training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Plot the residuals.")

@@ -12,7 +12,7 @@ __all__ = ["Stop", "Stopped", "current_stop", "with_stop"]
 
 
 class Stopped(BaseException):
-    """Ends a solve that nobody waits for any more; no ``except Exception`` is to keep it."""
+    """Ends a solve whose caller has stopped waiting; ``except Exception`` does not catch it."""
 
 
 class Stop:

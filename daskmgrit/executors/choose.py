@@ -89,7 +89,7 @@ def choose_executor(client: Any = None, timeout: float | None = None) -> Executo
 
 
 def _current_client() -> Any:
-    """Return the current client, without importing distributed where nobody has."""
+    """Return the current client, without importing distributed if that was not done before."""
     if "distributed" not in sys.modules:
         return None
     from distributed import default_client

@@ -20,7 +20,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.preflight import ask_workers, check_cluster
-from daskmgrit.executors.watchdog import Watchdog, absence, bounded, excuse
+from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
 from daskmgrit.graph.pickled_tasks import seal, sealed_value
 from daskmgrit.graph.submission import TaskBook, stand_in
 from daskmgrit.utils.units import time_setting
@@ -109,7 +109,7 @@ class ClusterExecutor(Executor):
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
-        """Wait for a result; the wait ends also when the cluster is lost, or nothing gets on for too long.
+        """Wait for a result; it ends with an error if the cluster is lost or makes no progress for too long.
 
         The cluster may forget it then, unless it is fetched `again`.
         """
@@ -146,7 +146,7 @@ class ClusterExecutor(Executor):
                 if future.status == "finished" and tried:
                     raise ClusterError(
                         f"{what} is on a worker but could not be brought from there within {self.patience:g} s: look "
-                        "at the network, or give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+                        f"at the network, or {LONGER}"
                     ) from None
                 tried = True
             except CancelledError as error:
@@ -167,7 +167,7 @@ class ClusterExecutor(Executor):
                 ) from None
             except Exception:
                 # The client keeps an error with its traceback, and that all futures of the solve, until it is told
-                # that nobody wants this one any more.
+                # that this one is no longer wanted.
                 future.release()
                 raise
 
@@ -196,8 +196,7 @@ class ClusterExecutor(Executor):
                 if left <= 0:
                     raise ClusterError(
                         f"the cluster has no workers and none came within {self._alone:g} s{excuse(self.client)}: "
-                        "start one with `dask worker ADDRESS`, or give timeout=, or daskmgrit.worker-timeout in "
-                        "dask.config, a longer time"
+                        f"start one with `dask worker ADDRESS`, or {LONGER}"
                     )
                 with suppress(TimeoutError):
                     self.client.wait_for_workers(1, timeout=min(1.0, left))

@@ -95,7 +95,7 @@ class LocalExecutor(Executor):
         return load(handle.dask.layers[handle.key][handle.key].value)
 
     def store(self, held: int) -> BlockStore | None:
-        """Return where blocks go if a solve holds so many bytes of them, None for plain memory."""
+        """Return where the blocks of a solve go that holds `held` bytes of them, None for plain memory."""
         limit = dask.config.get("daskmgrit.memory")
         if self.name == "processes" or limit is None:
             return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from daskmgrit._version import __version__
 from daskmgrit.errors import ClusterError
-from daskmgrit.executors.watchdog import bounded, look
+from daskmgrit.executors.watchdog import LONGER, bounded, look
 from daskmgrit.utils.pickling import check_picklable
 
 __all__ = ["ask_workers", "check_cluster"]
@@ -42,10 +42,7 @@ def ask_workers(
         raise ClusterError(f"the scheduler did not answer for {timeout:g} s") from None
     order = sorted(workers, key=lambda address: -workers[address].silent)
     silent = [address for address in order if workers[address].silent > timeout / 2] or order[:1]
-    raise ClusterError(
-        f"worker {_some(silent)} did not answer for {timeout:g} s: restart it, or give timeout=, or "
-        "daskmgrit.worker-timeout in dask.config, a longer time"
-    )
+    raise ClusterError(f"worker {_some(silent)} did not answer for {timeout:g} s: restart it, or {LONGER}")
 
 
 def _version_probe() -> Callable[[], str | None]:

@@ -16,16 +16,19 @@ from daskmgrit.errors import ClusterError
 
 logger = logging.getLogger("daskmgrit")
 
-__all__ = ["View", "Watchdog", "WorkerView", "bounded", "look"]
+# The remedy where a wait was given up too early.
+LONGER = "increase timeout=, or daskmgrit.worker-timeout in dask.config"
+
+__all__ = ["LONGER", "View", "Watchdog", "WorkerView", "bounded", "look"]
 
 
 def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call a method of a client that might wait for ever.
+    """Call a method of a client, and wait no longer than `seconds` for its answer.
 
     Raises
     ------
     TimeoutError
-        If there is no answer within so many seconds.
+        If there is no answer in that time.
     """
     # On the client's event loop, where sync() has it called, the method returns a coroutine instead of waiting.
     return client.sync(lambda: method(*args, **options), callback_timeout=seconds)
@@ -64,7 +67,7 @@ class View(NamedTuple):
 
 
 def look(client: Any, seconds: float) -> View:
-    """Ask the scheduler for its view, within so many seconds."""
+    """Ask the scheduler for its view; it has `seconds` to answer."""
     view = bounded(client, seconds, client.run_on_scheduler, _look())
     workers = {address: WorkerView(*worker) for address, worker in view["workers"].items()}
     return View(view["moves"], view["patience"], workers, [tuple(wait) for wait in view["waits"]], view["stranded"])
@@ -149,7 +152,7 @@ class Watchdog:
     client : distributed.Client
         The cluster's client.
     patience : float
-        Seconds to wait for workers: for one to come, to answer, or to get on.
+        Seconds to wait for a worker, a reply or any progress.
     what : str
         What is being waited for.
     alone : float, optional
@@ -172,7 +175,7 @@ class Watchdog:
         Raises
         ------
         ClusterError
-            If the scheduler is lost or silent, there are no workers, or nothing gets on, for too long.
+            If the scheduler is lost or silent, there are no workers, or there is no progress, for too long.
         """
         if self.client.status != "running":
             raise ClusterError(
@@ -213,8 +216,7 @@ class Watchdog:
         if self._lasts("none", not view.workers, self.alone, "the cluster has no workers"):
             raise ClusterError(
                 f"all workers were lost and none came within {self.alone:g} s while waiting for {self.what}"
-                f"{excuse(self.client)}; start workers, or give timeout=, or daskmgrit.worker-timeout in dask.config, "
-                "a longer time"
+                f"{excuse(self.client)}; start workers, or {LONGER}"
             )
 
     def _silent(self, view: View) -> None:
@@ -244,8 +246,7 @@ class Watchdog:
         if self._given_up > self._most:
             raise ClusterError(
                 f"worker {address} has not answered for {silent:.0f} s, like {self._most} before it, while waiting for "
-                f"{self.what}; if phi holds the interpreter for so long, give timeout=, or daskmgrit.worker-timeout in "
-                "dask.config, a longer time"
+                f"{self.what}; if phi holds the interpreter that long, {LONGER}"
             )
         logger.warning(
             "worker %s has not answered for %.0f s: it is given up (a nanny restarts it), and its work is done again",
@@ -268,7 +269,7 @@ class Watchdog:
         if self._lasts("stuck", still, self.patience, f"nothing runs: {reason},"):
             raise ClusterError(
                 f"nothing has run for {self.patience:g} s while waiting for {self.what}: {reason}. If that is to be "
-                "expected, give timeout=, or daskmgrit.worker-timeout in dask.config, a longer time"
+                f"expected, {LONGER}"
             )
 
     @staticmethod
@@ -278,8 +279,8 @@ class Watchdog:
         ]
         if paused:
             return (
-                f"worker {', '.join(paused[:3])} is paused, for its memory is full: give workers more memory, or the "
-                "solve more workers"
+                f"worker {', '.join(paused[:3])} is paused because its memory is full: use more workers, or "
+                "more memory per worker"
             )
         if view.waits:
             waiting, holder, key = view.waits[0]

@@ -52,7 +52,7 @@ def propagator(
     batch : int or data rule, optional
         Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
     opt_state : pytree, optional
-        The optimizer's state to go on from, by default ``optimizer.init(params)``.
+        The optimizer's state to start from, by default ``optimizer.init(params)``.
     coarsening : int or list of int, default 2
         The solver's.
     cap : int, optional
@@ -287,7 +287,7 @@ class JaxPropagator:
 
 
 def _padded(count: int) -> int:
-    """Return how many states to compute for so many: of few sizes, as each is compiled for itself."""
+    """Return how many states to compute for `count` wanted: of few sizes, because each is compiled for itself."""
     unit = 1 << max(count.bit_length() - 3, 0) if count > 64 else 1 << (count - 1).bit_length()
     return -(-count // unit) * unit
 

@@ -41,7 +41,7 @@ def _references(array: Array) -> int:
 
 
 def is_held(new: Array) -> bool:
-    """Whether somebody besides the caller holds an array: a buffer, perhaps, that will be written to again."""
+    """Whether something besides the caller refers to an array: it may be a buffer that is written to again."""
     return _references(new) > _FRESH[getattr(new, "base", None) is not None]
 
 
@@ -51,7 +51,7 @@ def _count_fresh(new: Array) -> int:
 
 
 def _fresh() -> tuple[int, int]:
-    """Return the reference counts of an array, and of a view, that nobody else holds."""
+    """Return the reference counts of an array, and of a view, to which nothing else refers."""
     whole = np.empty(2)
     view = np.empty(2)[:1]
     return _count_fresh(whole), _count_fresh(view)

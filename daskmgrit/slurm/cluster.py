@@ -29,7 +29,7 @@ __all__ = ["SLURMCluster"]
 logger = logging.getLogger("daskmgrit")
 
 
-# So many times in a row may jobs end before their workers connect; more of the same would end the same way.
+# Times in a row that jobs may end before their workers connect; further ones would end the same way.
 ROUNDS = 3
 
 
@@ -210,7 +210,7 @@ class SLURMCluster(JobQueueCluster):
     # -- jobs ----------------------------------------------------------------------------------------------------
 
     def scale(self, n: int | None = None, jobs: int = 0, memory: str | None = None, cores: int | None = None) -> Any:
-        """Have so many workers, or jobs, from now on; jobs that are lost are replaced.
+        """Set the number of workers, or jobs, from now on; jobs that are lost are replaced.
 
         Parameters
         ----------

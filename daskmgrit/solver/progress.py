@@ -89,7 +89,7 @@ class Progress:
     tol : float
         The tolerance, shown in the heading.
     maxiter : int
-        Most cycles.
+        Maximum number of cycles.
     begin : float
         When the solve began, by ``time.perf_counter``.
     """

@@ -1,4 +1,4 @@
-"""Stopping that a trainer cares about: the loss on the final weights changes no more."""
+"""The stopping rule by a loss: stop when the loss of the final weights no longer changes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Settled:
         ``loss(final) -> float`` for the state after the last step, an ndarray (s,); called after every cycle where
         the solve was called from. ``phi.loss`` of the torch and JAX propagators is one.
     rtol : float, default 1e-3
-        The relative change of the loss per cycle that counts as none.
+        Relative change of the loss per cycle below which it counts as unchanged.
     cycles : int, default 2
-        So many cycles in a row must change it by no more. The change from the initial guess does not count.
+        Number of cycles in a row that must leave it unchanged. The change from the initial guess does not count.
 
     Raises
     ------
@@ -56,7 +56,8 @@ class Settled:
     def __post_init__(self) -> None:
         if not callable(self.loss):
             raise TypeError(f"loss={self.loss!r} is not callable: give a function of the final weights")
-        number_option("rtol", self.rtol, "it is the relative change that counts as none, at least 0", least=0)
+        remedy = "it is the relative change below which the loss counts as unchanged, at least 0"
+        number_option("rtol", self.rtol, remedy, least=0)
         integer_option("cycles", self.cycles, 1, "it is the number of cycles in a row that must not change the loss")
 
     def measure(self, final: np.ndarray) -> float:

@@ -69,7 +69,7 @@ def propagator(
         Where to compute, by default where the module is: "cuda" is the first device that a worker sees. States stay
         there.
     chunk_size : int, optional
-        At most so many states at once, as in :func:`torch.func.vmap`; by default all of a block.
+        Maximum number of states at once, as in :func:`torch.func.vmap`; by default all of a block.
 
     Returns
     -------

@@ -82,7 +82,7 @@ def _torch() -> Any:
 
 
 def add_onto(rows: Any, fresh: Any) -> Any:
-    """Return the sum, in the memory of `fresh`, which nobody else holds, where that is possible."""
+    """Return the sum, in the memory of `fresh` where possible; nothing else may refer to `fresh`."""
     # A Phi's result may be a view in which rows share memory.
     if isinstance(fresh, np.ndarray) and fresh.flags.owndata and fresh.flags.writeable:
         return np.add(rows, fresh, out=fresh)
