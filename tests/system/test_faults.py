@@ -236,7 +236,7 @@ def test_paused_for_want_of_memory(w0):
         processes.worker("a", memory="300MB")
         with Client(processes.address, timeout=60) as client:
             client.wait_for_workers(1, timeout=60)
-            with pytest.raises(dm.ClusterError, match=r"nothing has run for 3 s .*paused, for its memory is full"):
+            with pytest.raises(dm.ClusterError, match=r"nothing has run for 3 s .*paused because its memory is full"):
                 dm.MGRIT(Hungry(keep=True), STEPS).solve(w0, client=client, timeout=3, **HOW)
 
 
