@@ -72,7 +72,7 @@ def scaling(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
     problem, rows = adder(), []
     options = problem.hierarchy("4", coarsening=COARSENING)
     for run in runs:
-        phi = Waits(problem.propagator("4", factor=COARSENING), run.seconds)
+        phi = Waits(problem.propagator("4", coarsening=COARSENING), run.seconds)
         solver = dm.MGRIT(phi, run.steps, **options)
         serial = _serial(phi, problem.w0, run.steps)
         p = run.processes * run.threads

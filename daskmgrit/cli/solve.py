@@ -174,7 +174,7 @@ def solve(
             solver,
             options["learning_rate"],
             options["max_learning_rate"],
-            factor=hierarchy.get("coarsening", 2),
+            coarsening=hierarchy.get("coarsening", 2),
             dtype=options["dtype"],
             **{name: options[name] for name in ("batch", "coarse", "max_stages", "data", "window")},
         )

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.stabilise import RatedPhi
-from daskmgrit.coarse.window import check_factor, growth
+from daskmgrit.coarse.window import coarsening_option
 from daskmgrit.recurrence.propagator import apply_phi
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import move_like, to_host
+from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["RateEstimate", "estimate_max_rate"]
@@ -81,7 +82,7 @@ def estimate_max_rate(
     steps: int = 64,
     states: int = 8,
     level: int = 0,
-    factor: int | Sequence[int] = 2,
+    coarsening: int | Sequence[int] = 2,
     iterations: int = 30,
     safety: float = 0.8,
     seed: int = 0,
@@ -105,7 +106,7 @@ def estimate_max_rate(
     level : int, default 0
         The level whose gradients count: where coarse steps see a window of data, their gradients are less noisy than
         those of level 0, and the stable rate is larger.
-    factor : int or sequence of int, default 2
+    coarsening : int or sequence of int, default 2
         Coarsening factor, or factors, which `level` goes by.
     iterations : int, default 30
         At most so many power iterations. Each is one call with twice `states` rows; it ends when the eigenvalues change
@@ -158,7 +159,7 @@ def estimate_max_rate(
     iterations = integer_option("iterations", iterations, 1, "it is the most power iterations to do")
     level = integer_option("level", level, 0, "it is the level whose gradients count", most=60)
     seed = integer_option("seed", seed, 0, "it is of the vector that the iteration starts with")
-    factor = check_factor(factor)
+    coarsening = coarsening_option(coarsening)
     safety = number_option("safety", safety, "it is a factor in (0, 1]", above=0, below=1 + 1e-12)
 
     def moved_by(states: Array, steps: Array, level: int) -> Array:
@@ -178,7 +179,7 @@ def estimate_max_rate(
         if i < chosen[-1]:
             now = moved_by(now, np.array([i]), 0)
     points = np.concatenate(kept)
-    index = np.array(chosen) // int(growth(factor, level))
+    index = np.array(chosen) // int(growth(coarsening, level))
     count = chosen[-1]
 
     def hessian(vectors: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from daskmgrit.coarse.window import check_factor, window_steps
+from daskmgrit.coarse.window import coarsening_option, window_steps
 from daskmgrit.utils.array_api import namespace
 from daskmgrit.utils.validation import integer_option
 
@@ -26,7 +26,7 @@ class from_fine:
     ----------
     phi : callable
         ``phi(weights (k, s), index (k,), level) -> new weights``; only called with level 0.
-    factor : int or sequence of int, default 2
+    coarsening : int or sequence of int, default 2
         Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
     window : int, default 1
         B: a coarse step takes the mean over at most so many of the fine steps that it stands for, evenly spread. Each
@@ -47,13 +47,13 @@ class from_fine:
     def __init__(
         self,
         phi: Callable[[Array, Array, int], Any],
-        factor: int | Sequence[int] = 2,
+        coarsening: int | Sequence[int] = 2,
         window: int = 1,
         period: int | None = None,
     ) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
-        self.phi, self.factor = phi, check_factor(factor)
+        self.phi, self.coarsening = phi, coarsening_option(coarsening)
         if hasattr(phi, "to_block"):
             self.to_block = phi.to_block
         self.window = integer_option(
@@ -63,13 +63,13 @@ class from_fine:
         if period is not None:
             integer_option("period", period, 1, "it is the number of steps after which the data come round again")
 
-    def tried(self, factor: int | Sequence[int], window: int | None) -> from_fine:
+    def tried(self, coarsening: int | Sequence[int], window: int | None) -> from_fine:
         """Return the same for other coarsening factors, and another window, as :func:`daskmgrit.tune.rated` asks."""
-        return from_fine(self.phi, factor, self.window if window is None else window, self.period)
+        return from_fine(self.phi, coarsening, self.window if window is None else window, self.period)
 
     def __call__(self, weights: Array, index: Array, level: int, rate: float) -> Array:
         """Return the states after one step at `rate`, in units of the rate of level 0."""
-        steps = window_steps(index, level, self.factor, self.window, self.period)
+        steps = window_steps(index, level, self.coarsening, self.window, self.period)
         count = steps.shape[1]
         xp = namespace(weights)
         states = xp.repeat(weights, count, axis=0) if count > 1 else weights
@@ -81,4 +81,4 @@ class from_fine:
         return weights + rate * xp.mean(change, axis=1)
 
     def __repr__(self) -> str:
-        return f"from_fine({self.phi!r}, factor={self.factor}, window={self.window}, period={self.period})"
+        return f"from_fine({self.phi!r}, coarsening={self.coarsening}, window={self.window}, period={self.period})"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step, published_bound
 from daskmgrit.coarse.substeps import substep_count, substeps
+from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["METHODS", "CoarseRule"]
@@ -76,7 +77,7 @@ class CoarseRule:
 
     def on(self, level: int) -> str:
         """Return the method of a level."""
-        return self.method[min(level, len(self.method) - 1)]
+        return per_level(self.method, level)
 
     def _wanted(self, length: float, level: int) -> int:
         """Return the stages that a step of `length` would take."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
-from daskmgrit.coarse.window import check_factor, growth
+from daskmgrit.coarse.window import coarsening_option
 from daskmgrit.recurrence.propagator import read_only
+from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["RatedPhi", "stabilise"]
@@ -33,7 +34,7 @@ class stabilise:
         alpha_b, the learning rate of level 0.
     max_rate : float
         alpha_max, the largest rate at which plain steps are stable; :func:`daskmgrit.estimate_max_rate` estimates it.
-    factor : int or sequence of int, default 2
+    coarsening : int or sequence of int, default 2
         Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
     method : str or sequence of str, default "chebyshev"
         ``"capped"``, ``"substeps"`` or ``"chebyshev"``, see :class:`daskmgrit.coarse.CoarseRule`; or one per level.
@@ -72,7 +73,7 @@ class stabilise:
         phi_of_rate: RatedPhi,
         rate: float,
         max_rate: float,
-        factor: int | Sequence[int] = 2,
+        coarsening: int | Sequence[int] = 2,
         method: str | Sequence[str] = "chebyshev",
         damping: float = DAMPING,
         max_stages: int | None = None,
@@ -82,7 +83,7 @@ class stabilise:
                 f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new "
                 "weights"
             )
-        self.phi_of_rate, self.factor = phi_of_rate, check_factor(factor)
+        self.phi_of_rate, self.coarsening = phi_of_rate, coarsening_option(coarsening)
         if hasattr(phi_of_rate, "to_block"):
             self.to_block = phi_of_rate.to_block
         self.rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
@@ -99,7 +100,7 @@ class stabilise:
 
     def length(self, level: int) -> float:
         """Return the learning rate of the fine steps that a step of `level` stands for, together."""
-        return self.rate * growth(self.factor, level)
+        return self.rate * growth(self.coarsening, level)
 
     def stages(self, level: int) -> int:
         """Return how often a step of `level` calls `phi_of_rate`, one after another."""

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import integer_option
 
-__all__ = ["check_factor", "growth", "window_steps"]
+__all__ = ["coarsening_option", "window_steps"]
 
 Index = NDArray[np.integer]
 
 
-def check_factor(factor: Any) -> int | tuple[int, ...]:
+def coarsening_option(coarsening: Any) -> int | tuple[int, ...]:
     """Return coarsening factors as an int or a tuple of them.
 
     Raises
@@ -24,27 +25,11 @@ def check_factor(factor: Any) -> int | tuple[int, ...]:
         If they are neither an integer of at least 2 nor some.
     """
     remedy = "it is the coarsening factor, or one per level: that of the solver"
-    if isinstance(factor, Sequence | np.ndarray) and not isinstance(factor, str):
-        if not len(factor):
-            raise ValueError(f"factor={factor!r} is empty: {remedy}")
-        return tuple(integer_option("factor", m, 2, remedy) for m in factor)
-    return integer_option("factor", factor, 2, remedy)
-
-
-def growth(factor: float | Sequence[float], level: int) -> float | int:
-    """Return the product of the coarsening factors above `level`; the last of several repeats.
-
-    Examples
-    --------
-    >>> growth(2, 3), growth((4, 2), 3)
-    (8, 16)
-    """
-    if not isinstance(factor, Sequence):
-        return factor**level
-    total: float | int = 1
-    for k in range(level):
-        total = total * factor[min(k, len(factor) - 1)]
-    return total
+    if isinstance(coarsening, Sequence | np.ndarray) and not isinstance(coarsening, str):
+        if not len(coarsening):
+            raise ValueError(f"coarsening={coarsening!r} is empty: {remedy}")
+        return tuple(integer_option("coarsening", m, 2, remedy) for m in coarsening)
+    return integer_option("coarsening", coarsening, 2, remedy)
 
 
 # Multiples of it spread over the unit interval with gaps that are as even as can be, and without a period.
@@ -52,7 +37,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def window_steps(
-    index: Index, level: int, factor: int | Sequence[int] = 2, size: int | None = None, period: int | None = None
+    index: Index, level: int, coarsening: int | Sequence[int] = 2, size: int | None = None, period: int | None = None
 ) -> Index:
     """Return the source steps of level 0 that coarse steps stand for, at most `size` of each, evenly spread.
 
@@ -65,7 +50,7 @@ def window_steps(
         Source steps on `level`.
     level : int
         The level.
-    factor : int or sequence of int, default 2
+    coarsening : int or sequence of int, default 2
         Coarsening factor, or one per level.
     size : int, optional
         B, the most steps to take of a window; all by default.
@@ -87,7 +72,7 @@ def window_steps(
     for name, value in (("size", size), ("period", period)):
         if value is not None:
             integer_option(name, value, 1, "see daskmgrit.coarse.window_steps")
-    width = int(growth(check_factor(factor), integer_option("level", level, 0, "0 is the finest")))
+    width = int(growth(coarsening_option(coarsening), integer_option("level", level, 0, "0 is the finest")))
     # One round of the data has the mean of all of them.
     span = width if period is None else min(width, period)
     count = span if size is None else min(span, size)

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.coarse.window import growth, window_steps
+from daskmgrit.coarse.window import window_steps
+from daskmgrit.utils.per_level import growth, per_level
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["AllExamples", "Averaged", "DataRule", "Repeat", "Serial", "Window"]
@@ -74,7 +75,7 @@ class Serial:
     def _place(self, index: Index, level: int) -> Index:
         offset = self.offset
         if isinstance(offset, tuple):
-            offset = offset[min(level, len(offset) - 1)]
+            offset = per_level(offset, level)
         return index * int(growth(self.injection, level)) + offset
 
     def _take(self, number: Index) -> Index:
@@ -124,14 +125,15 @@ class Repeat(Serial):
 class Averaged:
     """A coarse step sees the average, input and target, of the examples of the fine steps it stands for (Remark 1).
 
-    Step i of level l sees the mean over the examples of steps ``factor**l * i …`` of level 0, ``factor**l`` of them.
+    Step i of level l sees the mean over the examples of the steps ``M*i … M*i + M-1`` of level 0, M the product of the
+    coarsening factors above l.
 
     Parameters
     ----------
     rule : Serial
         The rule of level 0, with one example per step.
-    factor : int or tuple of int, default 2
-        The coarsening factor, or factors.
+    coarsening : int or tuple of int, default 2
+        The coarsening factor, or one per level.
 
     Examples
     --------
@@ -140,12 +142,12 @@ class Averaged:
     """
 
     rule: Serial
-    factor: int | tuple[int, ...] = 2
+    coarsening: int | tuple[int, ...] = 2
     average = True
 
     def __call__(self, index: Index, level: int) -> Index:
-        """Return the numbers of the examples to average, shape (k, factor**level)."""
-        steps = window_steps(index, level, self.factor)
+        """Return the numbers of the examples to average, shape (k, M)."""
+        steps = window_steps(index, level, self.coarsening)
         return self.rule(steps.ravel(), 0).reshape(steps.shape)
 
 
@@ -153,15 +155,16 @@ class Averaged:
 class Window:
     """A coarse step sees the examples of the fine steps it stands for, and takes the mean of their gradients.
 
-    Step i of level l stands for the steps ``factor**l * i …`` of level 0, ``factor**l`` of them; it sees what at most
-    `size` of them see, evenly spread. (Not :class:`Averaged`, which takes the gradient of a mean example.)
+    Step i of level l stands for the steps ``M*i … M*i + M-1`` of level 0, M the product of the coarsening factors above
+    l; it sees what at most `size` of them see, evenly spread. (Not :class:`Averaged`, which takes the gradient of a
+    mean example.)
 
     Parameters
     ----------
     rule : Serial
         The rule of level 0.
-    factor : int or tuple of int, default 2
-        The coarsening factor, or factors.
+    coarsening : int or tuple of int, default 2
+        The coarsening factor, or one per level.
     size : int, default 128
         B, the most fine steps whose examples a coarse step sees.
 
@@ -173,7 +176,7 @@ class Window:
     """
 
     rule: Serial
-    factor: int | tuple[int, ...] = 2
+    coarsening: int | tuple[int, ...] = 2
     size: int = 128
 
     def __post_init__(self) -> None:
@@ -185,6 +188,6 @@ class Window:
         return self.rule.batch
 
     def __call__(self, index: Index, level: int) -> Index:
-        """Return example numbers, shape (k, min(factor**level, size) * batch)."""
-        steps = window_steps(index, level, self.factor, self.size, self.rule.period)
+        """Return example numbers, shape (k, min(M, size) * batch)."""
+        steps = window_steps(index, level, self.coarsening, self.size, self.rule.period)
         return self.rule(steps.ravel(), 0).reshape(len(steps), -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from daskmgrit.coarse.window import growth
+from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["CappedRate", "ConstantRate", "RateRule"]

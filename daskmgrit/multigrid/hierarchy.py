@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daskmgrit.utils.per_level import spread
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["Hierarchy", "Level", "build_hierarchy", "parse_relaxation"]
@@ -108,7 +109,7 @@ def parse_relaxation(value: Any) -> int:
     )
 
 
-def _per_level(name: str, value: Any, count: int) -> list[Any]:
+def _option_per_level(name: str, value: Any, count: int) -> list[Any]:
     """Spread an option over `count` levels: one value for all, or a list whose last entry repeats."""
     if hasattr(value, "tolist"):
         value = value.tolist()
@@ -116,7 +117,7 @@ def _per_level(name: str, value: Any, count: int) -> list[Any]:
         return [value] * count
     if not value:
         raise ValueError(f"{name}=[] is empty: give one value, or a list with one entry per level")
-    return [value[min(level, len(value) - 1)] for level in range(count)]
+    return spread(value, count)
 
 
 def build_hierarchy(
@@ -161,12 +162,12 @@ def build_hierarchy(
     most = min(max_levels or steps.bit_length() + 1, steps.bit_length() + 1)
     factors = [
         integer_option("coarsening", m, 2, "a C-point stands for this many steps")
-        for m in _per_level("coarsening", coarsening, most)
+        for m in _option_per_level("coarsening", coarsening, most)
     ]
-    sweeps = [parse_relaxation(value) for value in _per_level("relaxation", relaxation, most)]
+    sweeps = [parse_relaxation(value) for value in _option_per_level("relaxation", relaxation, most)]
     weights = [
         number_option("weight", value, "a C-relaxation's weight is a number in (0, 2)", above=0, below=2)
-        for value in _per_level("weight", weight, most)
+        for value in _option_per_level("weight", weight, most)
     ]
     if steps < factors[0]:
         raise ValueError(

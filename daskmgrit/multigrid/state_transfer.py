@@ -16,6 +16,7 @@ import numpy as np
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, namespace, origin, to_host
+from daskmgrit.utils.per_level import spread
 
 __all__ = ["StateTransfer", "Transferred", "check_transfers", "restricted", "start_of", "transfer_of", "with_transfers"]
 
@@ -78,7 +79,7 @@ def check_transfers(transfer: Any, coarse_levels: int) -> tuple[StateTransfer | 
                 f"transfer={one!r} does not transfer states: give an object with restrict(weights, level) and "
                 "interpolate(weights, level), or None for a level whose states have the size of the finer one's"
             )
-    return tuple(given[min(level, len(given) - 1)] for level in range(coarse_levels))
+    return tuple(spread(given, coarse_levels))
 
 
 def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: InitialState) -> Phi:

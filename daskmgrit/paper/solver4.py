@@ -71,7 +71,7 @@ class Variant(Reading):
             self.solver,
             self.rate or None,
             self.cap,
-            factor=self.hierarchy().get("coarsening", 2),
+            coarsening=self.hierarchy().get("coarsening", 2),
             coarse=self.coarse,
             data=self.data,
             window=self.window,

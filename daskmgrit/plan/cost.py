@@ -12,6 +12,7 @@ import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["PhiCost", "measure_cost", "measure_stages"]
@@ -55,7 +56,7 @@ class PhiCost:
 
     def of_level(self, level: int) -> float:
         """Return how many Phi a step of `level` stands for."""
-        return self.stages[min(level, len(self.stages) - 1)]
+        return per_level(self.stages, level)
 
     def seconds(self, batches: Sequence[int], level: int) -> float:
         """Return the seconds of calls with so many states each, one after another."""

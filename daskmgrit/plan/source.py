@@ -73,7 +73,7 @@ class MeasuredCost:
         self.sizes = [n for n in (100, 200, 400, 800) if n <= min(steps, max(most, 100))][-2:] or [steps]
 
     def _phi(self, coarsening: tuple[int, ...]) -> Any:
-        return self.problem.propagator(self.solver, factor=list(coarsening))
+        return self.problem.propagator(self.solver, coarsening=list(coarsening))
 
     def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""

@@ -142,7 +142,7 @@ class Problem:
         solver: str | None = None,
         learning_rate: float | None = None,
         max_learning_rate: float | None = None,
-        factor: int | Sequence[int] = 2,
+        coarsening: int | Sequence[int] = 2,
         batch: int | None = None,
         offset: int | tuple[int, ...] = 0,
         injection: int = 1,
@@ -164,8 +164,8 @@ class Problem:
             By default the problem's own.
         learning_rate, max_learning_rate : float, optional
             alpha_b and alpha_max, by default the problem's own. A cap below the rate is raised to it.
-        factor : int or sequence of int, default 2
-            Growth of the rate per level: the coarsening factor, or factors.
+        coarsening : int or sequence of int, default 2
+            The solver's coarsening factor, or one per level: the growth of the rate per level.
         batch : int, optional
             Examples per step of Solvers 2 and 3, by default the problem's own.
         offset : int or tuple of int, default 0
@@ -203,6 +203,7 @@ class Problem:
             if given is not None:
                 number_option(option, given, "a learning rate is a positive number", above=0)
         base = self.learning_rate if learning_rate is None else learning_rate
+        growth = tuple(coarsening) if isinstance(coarsening, Sequence) else coarsening
         rate: RateRule
         if solver == "naive":
             for name, value in (("max_learning_rate", max_learning_rate), ("coarse", coarse)):
@@ -220,7 +221,7 @@ class Problem:
                     f"max_learning_rate={top} is below learning_rate={base}: it caps the rate of coarse levels, so it "
                     "must be at least the rate of level 0"
                 )
-            rate = CappedRate(base, top, tuple(factor) if isinstance(factor, Sequence) else factor)
+            rate = CappedRate(base, top, growth)
         if coarse is None:
             coarse = "chebyshev" if solver == "4" else "capped"
         if max_stages is not None and (
@@ -232,14 +233,15 @@ class Problem:
             )
         if max_stages is None and solver == "4":
             max_stages = self.tuned.max_stages
-        rule = self._data(solver, factor, batch, offset, injection, "averaged" if averaged else data, window, fine_only)
+        data = "averaged" if averaged else data
+        rule = self._data(solver, growth, batch, offset, injection, data, window, fine_only)
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
         return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping, max_stages)
 
     def _data(
         self,
         solver: str,
-        factor: int | Sequence[int],
+        coarsening: int | tuple[int, ...],
         batch: int | None,
         offset: int | tuple[int, ...],
         injection: int | tuple[int, ...],
@@ -263,11 +265,10 @@ class Problem:
             raise ValueError(f"data={data!r} is not known: give one of {', '.join(COARSE_DATA)}")
         if window is not None and data != "window":
             raise ValueError(f'window={window} has no effect with data={data!r}: leave it out, or give data="window"')
-        factors = tuple(factor) if isinstance(factor, Sequence) else factor
         if data == "injected":
-            injection = factors
+            injection = coarsening
         given = (len(self.x), self.batch if batch is None else batch, offset, injection)
         rule = Serial(*given) if base == "2" else Repeat(*given, fine_only)
         if data == "window":
-            return Window(rule, factors, self.tuned.window if window is None else window)
-        return Averaged(rule, factors) if data == "averaged" else rule
+            return Window(rule, coarsening, self.tuned.window if window is None else window)
+        return Averaged(rule, coarsening) if data == "averaged" else rule

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daskmgrit.utils.per_level import growth, spread
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["StepLength", "check_coarsening"]
@@ -52,9 +52,7 @@ class StepLength:
 
     def __call__(self, level: int) -> int:
         """Return how many fine steps a step of `level` stands for: the product of the factors above it."""
-        factors = self.coarsening
-        assert isinstance(factors, tuple)
-        return math.prod(factors[min(k, len(factors) - 1)] for k in range(level))
+        return int(growth(self.coarsening, level))
 
     def taken(self, level: int) -> int:
         """Return how many of them it takes at once: no more than the cap."""
@@ -62,7 +60,7 @@ class StepLength:
         return length if self.cap is None else min(length, self.cap)
 
 
-def check_coarsening(phi: Any, factors: Sequence[int]) -> None:
+def check_coarsening(phi: Any, coarsening: Sequence[int]) -> None:
     """See that a propagator's coarse steps are as long as the solver's.
 
     Parameters
@@ -70,7 +68,7 @@ def check_coarsening(phi: Any, factors: Sequence[int]) -> None:
     phi : callable
         A propagator. If it has an attribute ``step_length``, or else ``length``, that is a :class:`StepLength`, this is
         what its steps stand for; others are not checked.
-    factors : sequence of int
+    coarsening : sequence of int
         The solver's coarsening factor from each level to the next.
 
     Raises
@@ -83,9 +81,9 @@ def check_coarsening(phi: Any, factors: Sequence[int]) -> None:
         return
     known = length.coarsening
     assert isinstance(known, tuple)
-    if [known[min(k, len(known) - 1)] for k in range(len(factors))] != list(factors):
+    if spread(known, len(coarsening)) != list(coarsening):
         own = known[0] if len(known) == 1 else list(known)
         raise ValueError(
-            f"phi was made for coarsening={own}, but the solver coarsens by {', '.join(map(str, factors))}: give the "
-            "propagator and the solver the same coarsening"
+            f"phi was made for coarsening={own}, but the solver coarsens by {', '.join(map(str, coarsening))}: give "
+            "the propagator and the solver the same coarsening"
         )

@@ -167,7 +167,7 @@ def tune(
     ----------
     make_phi : callable
         ``make_phi(settings) -> phi``. Of a descent step that takes a learning rate :func:`rated` makes one; of a
-        built-in problem, ``lambda s: problem.propagator("4", None, s.max_rate, factor=s.coarsening, …)``.
+        built-in problem, ``lambda s: problem.propagator("4", None, s.max_rate, coarsening=s.coarsening, …)``.
     w0 : array_like, shape (s,)
         The initial state.
     steps : int

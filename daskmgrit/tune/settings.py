@@ -124,7 +124,7 @@ def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Calla
     phi_of_rate : callable
         ``phi_of_rate(weights, index, level, rate) -> new weights``, see :class:`daskmgrit.coarse.stabilise`. One that
         sees windows must follow the coarsening factors and the window that are tried, as
-        :class:`daskmgrit.coarse.from_fine` does: by a method ``tried(factor, window)`` that returns another.
+        :class:`daskmgrit.coarse.from_fine` does: by a method ``tried(coarsening, window)`` that returns another.
     rate : float
         alpha_b.
     damping : float, default 0.05
@@ -135,7 +135,7 @@ def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Calla
         tried = getattr(phi_of_rate, "tried", None)
         if tried is None and settings.window is not None:
             raise ValueError(
-                f"window={settings.window}: {phi_of_rate!r} has no method tried(factor, window), so its "
+                f"window={settings.window}: {phi_of_rate!r} has no method tried(coarsening, window), so its "
                 "window cannot be tuned; leave window out of start and grid, or make it by daskmgrit.coarse.from_fine"
             )
         return stabilise(

@@ -63,7 +63,7 @@ def test_checkpoints(client, tmp_path, w0, cycle, m, resumed):
 def test_solver_4(client, m):
     """Its coarse steps take stages; on level 0 it is as any other."""
     problem = xor()
-    phi, hierarchy = problem.propagator("4", factor=m), problem.hierarchy("4", coarsening=m)
+    phi, hierarchy = problem.propagator("4", coarsening=m), problem.hierarchy("4", coarsening=m)
     solver = dm.MGRIT(phi, 200, **hierarchy)
     assert max(solver.stages) > 1
     with dask.config.set(scheduler="sync"):

@@ -59,7 +59,7 @@ def test_listening_counts_hooks():
 def test_waiting_is_for_each_state_and_stage(monkeypatch):
     waited = []
     monkeypatch.setattr("benchmarks.waiting.time.sleep", waited.append)
-    phi = Waits(adder().propagator("4", factor=8, max_learning_rate=1.0), 100.0)
+    phi = Waits(adder().propagator("4", coarsening=8, max_learning_rate=1.0), 100.0)
     stages = phi.stages(3)
     assert stages > 1
     w = np.tile(adder().w0, (3, 1))
@@ -86,7 +86,7 @@ def test_a_replay_without_overheads_is_the_critical_path():
     """One F-interval for each of more than enough threads."""
     problem, free = adder(), dict.fromkeys(("scheduler", "worker", "client", "latency", "transfer"), 0.0)
     options = problem.hierarchy("4", coarsening=scaling.COARSENING)
-    solver = dm.MGRIT(problem.propagator("4", factor=scaling.COARSENING), 64, **options)
+    solver = dm.MGRIT(problem.propagator("4", coarsening=scaling.COARSENING), 64, **options)
     with dask.config.set(scheduler="sync"):
         result = solver.solve(problem.w0, "constant", tol=0, maxiter=3, chunks=1)
     run = scaling.Run(64, 1, 40, 1.0)

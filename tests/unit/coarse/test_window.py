@@ -15,8 +15,8 @@ from daskmgrit.problems import adder, digits, xor
 
 
 def test_window_steps():
-    for factor, level, width in ((2, 3, 8), (4, 2, 16), ((4, 2), 3, 16), (3, 0, 1)):
-        steps = window_steps(np.array([0, 5]), level, factor)
+    for coarsening, level, width in ((2, 3, 8), (4, 2, 16), ((4, 2), 3, 16), (3, 0, 1)):
+        steps = window_steps(np.array([0, 5]), level, coarsening)
         assert steps.tolist() == [list(range(width)), list(range(5 * width, 6 * width))]
     few = window_steps(np.arange(7), 6, 2, size=10)
     assert few.shape == (7, 10)
@@ -35,7 +35,7 @@ def test_a_sample_repeats_no_step():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"factor": 0}, "factor=0"), ({"factor": ()}, "factor=()"), ({"size": 0}, "size=0"), ({"period": 0}, "period=0")],
+    [({"coarsening": 0}, "coarsening=0"), ({"coarsening": ()}, "coarsening=()"), ({"size": 0}, "size=0"), ({"period": 0}, "period=0")],
 )
 def test_bad_window_steps(arguments, words):
     with pytest.raises(ValueError, match=re.escape(words)):
@@ -103,9 +103,9 @@ def test_window_of_whole_rounds_is_the_batch_gradient():
 
 def test_remark_1_rules_follow_the_coarsening_factors():
     problem, index = adder(examples=50), np.array([0, 1])
-    injected = problem.propagator("2", factor=[4, 2], data="injected").data
+    injected = problem.propagator("2", coarsening=[4, 2], data="injected").data
     assert [injected(index, level).ravel().tolist() for level in range(3)] == [[0, 1], [0, 4], [0, 8]]
-    averaged = problem.propagator("2", factor=4, data="averaged").data
+    averaged = problem.propagator("2", coarsening=4, data="averaged").data
     assert isinstance(averaged, Averaged)
     assert averaged(index, 1).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 

@@ -109,7 +109,7 @@ def test_command_recommends_what_the_solve_can_be_told():
         assert told[name] == report[name] if name != "steps" else told[name] == 128
     # The same in Python.
     problem = dm.problems.adder()
-    scope = {"dm": dm, "phi": problem.propagator(factor=report["coarsening"]), "w0": problem.w0}
+    scope = {"dm": dm, "phi": problem.propagator(coarsening=report["coarsening"]), "w0": problem.w0}
     python = report["python"].replace(").solve(w0, ", ").solve(w0, tol=0, maxiter=1, ")
     result = eval(python, scope)
     assert (result.levels, result.cycle) == (report["levels"], report["cycle"])

@@ -24,7 +24,7 @@ PROBLEMS = {"xor": xor, "digits": digits, "adder": adder}
 def test_phi(name, solver, steps, cycle):
     problem = PROBLEMS[name]()
     options = problem.hierarchy(solver)
-    phi = Counting(problem.propagator(solver, factor=options.get("coarsening", 2)))
+    phi = Counting(problem.propagator(solver, coarsening=options.get("coarsening", 2)))
     result = dm.MGRIT(phi, steps, cycle=cycle, **options).solve(problem.w0, problem.guess(solver))
     counts = phi.counts(len(result.levels))
     assert (result.iterations, counts, result.critical_path) == PHI[name, solver, steps, cycle]

@@ -11,7 +11,7 @@ from daskmgrit.problems import adder, xor
 
 def iterations(problem, steps, solver="4", guess="constant", **options):
     propagator = {name: options.pop(name) for name in ("coarse", "max_learning_rate") if name in options}
-    phi = problem.propagator(solver, factor=options.get("coarsening", 2), **propagator)
+    phi = problem.propagator(solver, coarsening=options.get("coarsening", 2), **propagator)
     return dm.MGRIT(phi, steps, **options).solve(problem.w0, initial_guess=guess)
 
 

@@ -18,7 +18,7 @@ def descend(weights, index, level, rate):
 def test_critical_path_without_solving_is_that_of_the_solve():
     problem = xor()
     for options in ({}, {"coarsening": 4}, {"relaxation": ["FCF", "F"], "min_coarse": 4}, {"cycle": "F"}):
-        phi = problem.propagator("4", factor=options.get("coarsening", 2))
+        phi = problem.propagator("4", coarsening=options.get("coarsening", 2))
         solver = dm.MGRIT(phi, 400, **options)
         result = solver.solve(problem.w0, "constant")
         wanted = result.critical_path
