@@ -16,7 +16,7 @@ import numpy as np
 
 from daskmgrit.errors import CheckpointUnusable
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.multigrid.state_transfer import Transferred
+from daskmgrit.multigrid.state_transfer import TransferredPhi
 from daskmgrit.propagators.function import vectorize
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.state import InitialState
@@ -52,7 +52,7 @@ def options_of(hierarchy: Hierarchy) -> dict[str, Any]:
 
 def word_of(phi: Any) -> str | None:
     """Return what a propagator says of itself, None if it says nothing."""
-    while isinstance(phi, vectorize | Transferred):
+    while isinstance(phi, vectorize | TransferredPhi):
         phi = phi.phi
     word = getattr(phi, "fingerprint", None)
     return None if word is None else str(word())
@@ -63,7 +63,7 @@ def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, An
 
     For each step there are the 2-norm of its change of the weights, and that change's component along a fixed vector.
     """
-    starts = phi.starts if isinstance(phi, Transferred) else (w0,) * len(steps)
+    starts = phi.starts if isinstance(phi, TransferredPhi) else (w0,) * len(steps)
     tried = []
     for level, (count, given) in enumerate(zip(steps, starts, strict=True)):
         block = as_block(phi, given)
@@ -86,7 +86,7 @@ def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, An
 
 def _passed(phi: Phi, start: Array | Origin, level: int) -> list[Array]:
     """Return the initial value of a level as its transfer passes it on, and what comes back."""
-    transfer = phi.transfers[level] if isinstance(phi, Transferred) and level < len(phi.transfers) else None
+    transfer = phi.transfers[level] if isinstance(phi, TransferredPhi) and level < len(phi.transfers) else None
     if transfer is None:
         return []
     coarse = transfer.restrict(as_block(phi, start)[None, ...], level)

@@ -22,12 +22,11 @@ from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
 from daskmgrit.executors.executor import Executor
-from daskmgrit.graph.builder import GraphBuilder
-from daskmgrit.graph.chunking import chunk_points
+from daskmgrit.graph.builder import GraphBuilder, GraphContext
 from daskmgrit.graph.submission import TaskBook
-from daskmgrit.multigrid import chunk_kernels
+from daskmgrit.multigrid import c_point_kernels, chunk_kernels
 from daskmgrit.multigrid.block import Block
-from daskmgrit.multigrid.c_points import CPoints
+from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
@@ -144,17 +143,16 @@ class Saver:
     def identify(
         self,
         executor: Executor,
-        hierarchy: Any,
-        phi: Delayed,
-        w0: Delayed,
-        run: str,
+        context: GraphContext,
     ) -> None:
-        """Find out what the problem is, and see that it is that of the checkpoint to go on from."""
+        """Find out what the problem is, and see that it is that of the checkpoint to resume from."""
+        hierarchy = context.hierarchy
         options = fingerprint.describe(hierarchy, self._w0)
         if self.saved is not None:
             fingerprint.compare_options(self.saved.problem["options"], options, self.saved.path)
         book = TaskBook(executor.workers)
-        task = book.add(f"fingerprint-{run}", fingerprint.evaluate, phi, w0, hierarchy.steps, owner=0)
+        args = (context.phi_task, context.w0_task, hierarchy.steps)
+        task = book.add(f"fingerprint-{context.run}", fingerprint.evaluate, *args, owner=0)
         known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
         if self.saved is not None:
             fingerprint.compare(self.saved.problem["phi"], known, self._w0.dtype, self.saved.path)
@@ -218,33 +216,20 @@ class Saver:
         points may report; C-points are no more than what is in the file.
         """
         assert self.saved is not None
-        saved, size = self.saved, builder.hierarchy[0]
-        bounds = builder.layout.bounds(builder.hierarchy)
+        saved = self.saved
+        rows, columns = saved.chunk
         tasks = []
-        for j in range(len(bounds) - 1):
-            first, points = chunk_points(size.coarsening, size.steps, bounds, j)
-            last = bounds[j + 1]
-            rows, step = saved.chunk[0], saved.chunk[1]
+        for j, span in enumerate(builder.spans()):
             names = [
                 f"c.{number}.{column}"
-                for number in range(first // rows, -(-last // rows))
-                for column in range(-(-self._w0.size // step))
+                for number in range(span.first // rows, -(-span.last // rows))
+                for column in range(-(-self._w0.size // columns))
             ]
             wanted = {name: saved.checksums.get(name, "") for name in ["zarr.json", *names]}
-            source = (
-                builder.phi,
-                builder.w0,
-                str(saved.path),
-                saved.chunk,
-                wanted,
-                (first, last, points),
-                size.coarsening,
+            source = builder.phi_task, builder.w0_task, str(saved.path), saved.chunk, wanted
+            tasks.append(
+                builder.chunk_task("load", j, _read, *source, span, saved.cycle, saved.depth, builder.c_points, report)
             )
-            if builder.c_points:
-                task = builder.chunk_task("load", j, _read_c_points, *source, size.steps, saved.depth)
-            else:
-                task = builder.chunk_task("load", j, _read, *source, saved.cycle, saved.depth, report)
-            tasks.append(task)
         return tasks
 
     def close(self) -> None:
@@ -305,47 +290,21 @@ def _merge(parts: Sequence[dict[str, str]]) -> dict[str, str]:
     return {name: checksum for part in parts for name, checksum in part.items()}
 
 
-def _rows(
-    phi: Phi,
-    w0: Array | Origin,
-    path: str,
-    chunk: tuple[int, int],
-    checksums: dict[str, str],
-    first: int,
-    last: int,
-) -> Array:
-    """Return C-points of a checkpoint as phi takes them."""
-    return move_like(np.ascontiguousarray(store.read(path, first, last, chunk, checksums)), as_block(phi, w0))
-
-
 def _read(
     phi: Phi,
     w0: Array | Origin,
     path: str,
     chunk: tuple[int, int],
     checksums: dict[str, str],
-    span: tuple[int, int, int],
-    m: int,
+    span: Span,
     cycle: int,
     depth: int,
+    c_points: bool,
     report: bool,
 ) -> Block:
-    first, last, points = span
-    rows = _rows(phi, w0, path, chunk, checksums, first, last)
-    return chunk_kernels.restore(phi, rows, first, points, m, cycle, depth, report)
-
-
-def _read_c_points(
-    phi: Phi,
-    w0: Array | Origin,
-    path: str,
-    chunk: tuple[int, int],
-    checksums: dict[str, str],
-    span: tuple[int, int, int],
-    m: int,
-    steps: int,
-    depth: int,
-) -> CPoints:
-    first, last, _ = span
-    rows = _rows(phi, w0, path, chunk, checksums, first, last)
-    return CPoints(0, first, (rows,), None, np.full(last - first, depth), m=m, steps=steps)
+    """Make a chunk of level 0 from the C-points in a checkpoint, as phi takes them."""
+    rows = np.ascontiguousarray(store.read(path, span.first, span.last, chunk, checksums))
+    rows = move_like(rows, as_block(phi, w0))
+    if c_points:
+        return c_point_kernels.restore(rows, span, depth)
+    return chunk_kernels.restore(phi, rows, span, cycle, depth, report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask
@@ -17,10 +18,36 @@ from daskmgrit.recurrence.meter import Record
 from daskmgrit.utils.units import bytes_option
 from daskmgrit.utils.validation import integer_option
 
-__all__ = ["check_chunks", "first_chunks", "phi_cost", "plan_layout", "settles_apart", "task_overhead"]
+__all__ = ["ChunkPlan", "check_chunks", "first_layout", "phi_cost", "plan_layout", "task_overhead"]
 
 # What an expense per cycle is weighed with against one per solve.
 USUAL_CYCLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlan:
+    """How the cycles of a solve become tasks.
+
+    Attributes
+    ----------
+    layout : ChunkLayout
+        How the levels are cut into chunks.
+    beside : bool
+        Whether ``Phi_c(v)`` has tasks of its own, which run beside those of the fine residual: worth it where Phi costs
+        far more than a task.
+    apart : bool
+        Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
+        Without them a solve ends with an unused F-relaxation of level 0; with them each cycle has a task more per
+        chunk.
+    """
+
+    layout: ChunkLayout
+    beside: bool = False
+    apart: bool = False
+
+    def fused(self, hierarchy: Hierarchy) -> bool:
+        """Whether the first C-relaxation of a cycle can settle the residual of the cycle before, and is to do so."""
+        return self.layout.gathered > 0 and hierarchy[0].nu > 0 and not self.apart
 
 
 def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
@@ -59,14 +86,25 @@ def phi_cost(records: Iterable[Record]) -> float:
     return seconds / evaluations if evaluations else 0.0
 
 
-def first_chunks(
-    chunks: int | None, hierarchy: Hierarchy, threads: Sequence[int], row_bytes: int = 0, c_points: bool = False
-) -> int:
-    """Return the number of chunks for the initial guess, whose evaluation shows the cost of Phi."""
-    if chunks is not None:
-        return chunks
-    least = _least_c_chunks(hierarchy, row_bytes) if c_points else 1
-    return min(max(sum(threads), least), most_chunks(hierarchy))
+def first_layout(
+    hierarchy: Hierarchy,
+    chunks: int | None,
+    threads: Sequence[int],
+    row_bytes: int = 0,
+    c_points: bool = False,
+    nested: bool = False,
+) -> ChunkLayout:
+    """Return how the levels are cut for the initial guess, whose evaluation shows the cost of Phi.
+
+    Parameters are those of :func:`plan_layout`; `nested` says that the coarse levels of the guess are to be cut, too.
+    """
+    if chunks is None:
+        least = _least_c_chunks(hierarchy, row_bytes) if c_points else 1
+        chunks = min(max(sum(threads), least), most_chunks(hierarchy))
+    if not nested:
+        return cut(hierarchy, chunks, threads, 1)
+    wanted = dask.config.get("daskmgrit.agglomerate")
+    return cut(hierarchy, chunks, threads, None if wanted == "auto" else max(int(wanted), 1))
 
 
 def _least_c_chunks(hierarchy: Hierarchy, row_bytes: int) -> int:
@@ -83,8 +121,8 @@ def plan_layout(
     row_bytes: int = 0,
     c_points: bool = False,
     hosts: int = 1,
-) -> tuple[ChunkLayout, bool]:
-    """Choose the layout.
+) -> ChunkPlan:
+    """Choose how the levels are cut, and what has tasks of its own.
 
     The stages of a cycle do (2m + 1)/3 Phi per F-interval on average. One with n F-intervals, cut into P chunks, takes
     the time of ceil(n/P) of them and P times a task's overhead; the P for which that is least is taken, one chunk per
@@ -111,19 +149,13 @@ def plan_layout(
     hosts : int, default 1
         Machines that the workers are on.
 
-    Returns
-    -------
-    layout : ChunkLayout
-    beside : bool
-        Whether ``Phi_c(v)`` gets tasks of its own.
-
     Examples
     --------
     >>> from daskmgrit.multigrid.hierarchy import build_hierarchy
     >>> h = build_hierarchy(1600)
     >>> for cost in (1e-6, 1e-4, 1e-2):
-    ...     layout, beside = plan_layout(h, None, [4, 4], "distributed", cost)
-    ...     print([len(level) for level in layout.levels])
+    ...     plan = plan_layout(h, None, [4, 4], "distributed", cost)
+    ...     print([len(level) for level in plan.layout.levels])
     []
     [5, 5]
     [8, 8, 8, 8, 8, 5, 3]
@@ -155,7 +187,7 @@ def plan_layout(
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
         beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead
-    return layout, bool(beside)
+    return ChunkPlan(layout, bool(beside), _settles_apart(hierarchy, layout, overhead, cost))
 
 
 def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
@@ -202,25 +234,12 @@ def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cos
     return overhead < cost / 3 and most <= mixed
 
 
-def settles_apart(hierarchy: Hierarchy, layout: ChunkLayout, scheduler: str, cost: float, hosts: int = 1) -> bool:
-    """Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
-
-    Without, a solve ends with an F-relaxation of level 0 that nobody wants. With them each cycle has a task more per
-    chunk.
-
-    Parameters
-    ----------
-    hierarchy, layout
-        The levels, and how they are cut.
-    scheduler, hosts
-        As in :func:`task_overhead`.
-    cost : float
-        Seconds of Phi per state update.
-    """
+def _settles_apart(hierarchy: Hierarchy, layout: ChunkLayout, overhead: float, cost: float) -> bool:
+    """Whether the unused F-relaxation at the end usually costs more than tasks that settle residuals apart."""
     bounds = layout.bounds(hierarchy)
     longest = max(b - a for a, b in itertools.pairwise(bounds))
-    vain = longest * (hierarchy[0].coarsening - 1) * cost
-    return vain > USUAL_CYCLES * (len(bounds) - 1) * task_overhead(scheduler, hosts)
+    unused = longest * (hierarchy[0].coarsening - 1) * cost
+    return unused > USUAL_CYCLES * (len(bounds) - 1) * overhead
 
 
 def _gathered(

@@ -21,7 +21,7 @@ from dask.sizeof import sizeof
 
 from daskmgrit.multigrid.block import Block, Edge, ResidualReport
 
-__all__ = ["BlockStore", "Stored", "by_handle", "load", "through"]
+__all__ = ["BlockStore", "StoredResult", "by_handle", "load", "through"]
 
 # Smaller results stay where they are.
 LEAST_BYTES = 1 << 16
@@ -35,7 +35,7 @@ def by_handle(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-class Stored:
+class StoredResult:
     """Stands for a result in the store; what is often asked of a block is at hand."""
 
     def __init__(self, store: BlockStore, key: int, value: Any) -> None:
@@ -109,7 +109,7 @@ class BlockStore:
                 "temporary-directory to a larger disk, or raise daskmgrit.memory in dask.config"
             )
             raise
-        return Stored(self, key, value)
+        return StoredResult(self, key, value)
 
     def get(self, key: int) -> Any:
         """Return a result."""
@@ -124,7 +124,7 @@ class BlockStore:
 
 def load(value: Any) -> Any:
     """Return results for what stands for them, also within lists and tuples."""
-    if isinstance(value, Stored):
+    if isinstance(value, StoredResult):
         return value.load()
     if type(value) in (list, tuple):
         return type(value)(map(load, value))

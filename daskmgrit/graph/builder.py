@@ -11,31 +11,65 @@ import bisect
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from dask.delayed import Delayed
 
 from daskmgrit.graph import tasks
-from daskmgrit.graph.chunking import ChunkLayout, chunk_points
+from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels, whole_levels
-from daskmgrit.multigrid.cycle import nested_iteration, run_cycle
+from daskmgrit.multigrid.cycle import FirstRelaxation, nested_iteration, rest_of_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.multigrid.intervals import Span
 
-__all__ = ["GraphBuilder"]
+__all__ = ["CycleTasks", "GatheredLevel", "GraphBuilder", "GraphContext"]
 
 # They take no time and other workers wait for them: behind a long task of the same worker they would hold those up.
 URGENT = ("edge", "part", "report", "residual", "final")
 
 
-@dataclass(slots=True)
-class _Gathered:
+@dataclass(frozen=True, slots=True)
+class GraphContext:
+    """What all graphs of a solve have in common.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+        The levels.
+    phi_task, w0_task : Delayed
+        Stand-ins for the propagator and the initial state.
+    run : str
+        Token that sets this solve's keys apart.
+    c_points : bool
+        Whether level 0 holds its C-points only.
+    numbers : iterator of int
+        Numbers the stages of the solve: with them its keys are unique.
+    """
+
+    hierarchy: Hierarchy
+    phi_task: Delayed
+    w0_task: Delayed
+    run: str
+    c_points: bool = False
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredLevel:
     """State of a level that one task computes: its result, and the parts that were cut for other workers."""
 
     whole: Delayed
     owner: int
-    parts: dict[tuple[int, int], Delayed]
+    parts: dict[tuple[int, int], Delayed] = field(default_factory=dict)
+
+
+class CycleTasks(NamedTuple):
+    """The tasks of a cycle: its result, and that of its first relaxation, which may report on the cycle before."""
+
+    state: list[Delayed]
+    relaxed: list[Delayed]
 
 
 class GraphBuilder:
@@ -45,44 +79,22 @@ class GraphBuilder:
 
     Parameters
     ----------
+    context : GraphContext
+        What all graphs of the solve have in common.
+    plan : ChunkPlan
+        How the levels are cut, and what has tasks of its own.
     book : TaskBook
         Where tasks go.
-    hierarchy, layout
-        The levels, and how they are cut.
-    phi, w0 : Delayed
-        The propagator and the initial value.
-    run : str
-        Token that sets this solve's keys apart.
-    numbers : iterator of int
-        Numbers the stages of the solve: with them its keys are unique.
     cycle : int
         Number of the cycle; 0 for the initial guess.
-    beside : bool
-        Whether ``Phi_c(v)`` gets a task of its own, beside the fine residual: worth it where Phi costs far more than
-        a task.
-    c_points : bool
-        Whether level 0 holds its C-points only.
     """
 
-    def __init__(
-        self,
-        book: TaskBook,
-        hierarchy: Hierarchy,
-        layout: ChunkLayout,
-        phi: Delayed,
-        w0: Delayed,
-        run: str,
-        numbers: Iterator[int],
-        cycle: int,
-        beside: bool = False,
-        c_points: bool = False,
-    ) -> None:
-        self.book, self.hierarchy, self.layout, self.c_points = book, hierarchy, layout, c_points
-        self.phi, self.w0, self.run, self.cycle, self.beside = phi, w0, run, cycle, beside
-        self._numbers, self._stage = numbers, next(numbers)
+    def __init__(self, context: GraphContext, plan: ChunkPlan, book: TaskBook, cycle: int) -> None:
+        self.hierarchy, self.run, self.c_points = context.hierarchy, context.run, context.c_points
+        self.phi_task, self.w0_task = context.phi_task, context.w0_task
+        self.layout, self.beside, self.book, self.cycle = plan.layout, plan.beside, book, cycle
+        self._numbers, self._stage = context.numbers, next(context.numbers)
         self._edges: dict[tuple[str, int], Delayed] = {}
-        self._settle = self._probed = False
-        self.relaxed: list[Delayed] = []
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
@@ -106,31 +118,21 @@ class GraphBuilder:
     # -- operations of a cycle -----------------------------------------------------------------------------------
 
     def relax(self, level: int, state: list[Delayed]) -> list[Delayed]:
-        """(CF)^nu: one task per chunk and sweep."""
-        size, chunks = self.hierarchy[level], self.layout.levels[level]
-        for _ in range(size.nu):
-            self._stage = next(self._numbers)
-            alone = level == 0 and self._probed
-            self._probed = False
-            state = [
-                self._add(
-                    "relax",
-                    level,
-                    j,
-                    chunks.owners[j],
-                    chunk_kernels.relax,
-                    self.phi,
-                    state[j],
-                    None if alone else self._left(level, state, j),
-                    size.weight,
-                    self.cycle,
-                    self._settle,
-                )
-                for j in range(len(chunks))
-            ]
-            if self._settle:
-                self._settle, self.relaxed = False, state
+        """(CF)^nu."""
+        for _ in range(self.hierarchy[level].nu):
+            state = self._sweep(level, state)
         return state
+
+    def _sweep(self, level: int, state: list[Delayed], first: FirstRelaxation = FirstRelaxation.PLAIN) -> list[Delayed]:
+        """One C-relaxation and one F-relaxation: a task per chunk."""
+        self._stage = next(self._numbers)
+        kernel = chunk_kernels.settle_and_relax if first is FirstRelaxation.SETTLES else chunk_kernels.relax
+        relaxed = []
+        for j, owner in enumerate(self.layout.levels[level].owners):
+            left = None if first is FirstRelaxation.KNOWN else self._left(level, state, j)
+            args = (self.phi_task, state[j], left, self.hierarchy[level].weight, self.cycle)
+            relaxed.append(self._add("relax", level, j, owner, kernel, *args))
+        return relaxed
 
     def restrict(self, level: int, state: list[Delayed]) -> Any:
         """Restrict every chunk; where a coarse chunk has one finer chunk, in one task with its first relaxation."""
@@ -138,72 +140,55 @@ class GraphBuilder:
         chunks = self.layout.levels[level]
         coarse_level = level + 1
         gathered = coarse_level == self.layout.gathered
-        size = self.hierarchy[coarse_level]
-        m = size.coarsening if coarse_level < self.hierarchy.last else size.steps + 1
+        m = self.hierarchy.places(coarse_level)
         if not gathered and not self.beside and len(self.layout.levels[coarse_level]) == len(chunks):
-            return [
-                self._add(
-                    "restrict",
-                    level,
-                    j,
-                    chunks.owners[j],
-                    tasks.restrict_and_enter,
-                    self.phi,
-                    state[j],
-                    self._left(level, state, j),
-                    coarse_level,
-                    m,
-                    self.cycle,
-                )
-                for j in range(len(chunks))
-            ]
+            entered = []
+            for j, owner in enumerate(chunks.owners):
+                args = (self.phi_task, state[j], self._left(level, state, j), coarse_level, m, self.cycle)
+                entered.append(self._add("restrict", level, j, owner, tasks.restrict_and_enter, *args))
+            return entered
         pairs = []
-        for j in range(len(chunks)):
-            args = (self.phi, state[j], self._left(level, state, j))
-            owner = chunks.owners[j]
+        for j, owner in enumerate(chunks.owners):
+            given = (self.phi_task, state[j], self._left(level, state, j))
             if self.beside:
-                piece = self._add("restrict", level, j, owner, chunk_kernels.restrict, *args, m, self.cycle)
-                step = self._add("coarse_step", coarse_level, j, owner, chunk_kernels.coarse_step, *args, self.cycle)
+                piece = self._add("restrict", level, j, owner, chunk_kernels.restrict, *given, m, self.cycle)
+                step = self._add("coarse_step", coarse_level, j, owner, chunk_kernels.coarse_step, *given, self.cycle)
                 pairs.append([piece, step])
             else:
-                pairs.append([self._add("restrict", level, j, owner, tasks.restrict, *args, m, self.cycle)])
+                pairs.append([self._add("restrict", level, j, owner, tasks.restrict_and_step, *given, m, self.cycle)])
         if gathered:
             return pairs
-        coarse = self.layout.levels[coarse_level]
-        return [
-            self._add(
-                "enter",
-                coarse_level,
-                j,
-                coarse.owners[j],
-                tasks.enter,
-                self.phi,
-                pairs[children.start : children.stop],
-                coarse_level,
-                m,
-                self.cycle,
-            )
-            for j, children in enumerate(coarse.children)
-        ]
+        coarse, entered = self.layout.levels[coarse_level], []
+        for j, (children, owner) in enumerate(zip(coarse.children, coarse.owners, strict=True)):
+            finer = pairs[children.start : children.stop]
+            rest = (coarse_level, m, self.cycle)
+            entered.append(self._add("enter", coarse_level, j, owner, tasks.enter_pairs, self.phi_task, finer, *rest))
+        return entered
 
     def ends_at(self, level: int) -> bool:
         """Whether the rest of the cycle runs within one task."""
         return level == self.layout.gathered
 
-    def solve(self, level: int, state: Any, kind: str) -> _Gathered:
+    def _gathering_owner(self) -> int:
+        """The worker that the gathered levels are planned on."""
+        owners = self.layout.levels[-1].owners
+        return owners[len(owners) // 2]
+
+    def solve(self, level: int, state: Any, kind: str) -> GatheredLevel:
         """Run the rest of the cycle within one task."""
         self._stage = next(self._numbers)
-        owners = self.layout.levels[level - 1].owners
-        owner = owners[len(owners) // 2]
+        owner = self._gathering_owner()
         name = "coarse_solve" if level == self.hierarchy.last else f"{kind}_cycle"
-        whole = self._add(name, level, 0, owner, tasks.solve, self.phi, state, self.hierarchy, level, kind, self.cycle)
-        return _Gathered(whole, owner, {})
+        whole = self._add(
+            name, level, 0, owner, tasks.solve_pairs, self.phi_task, state, self.hierarchy, level, kind, self.cycle
+        )
+        return GatheredLevel(whole, owner)
 
     def _coarse(self, level: int, coarse: Any, chunk: int) -> tuple[Delayed, bool]:
         """The coarse state that a chunk needs, and whether it is the one to carry its records on."""
         chunks = self.layout.levels[level]
         owner = chunks.owners[chunk]
-        if isinstance(coarse, _Gathered):
+        if isinstance(coarse, GatheredLevel):
             if owner == coarse.owner:
                 return coarse.whole, chunk == 0
             # One for a run of chunks with the same owner.
@@ -220,87 +205,59 @@ class GraphBuilder:
         first = chunk == above.children[parent].start
         if owner == above.owners[parent]:
             return coarse[parent], first
-        part = self._add(
-            "part",
-            level + 1,
-            chunk,
-            above.owners[parent],
-            chunk_kernels.take,
-            coarse[parent],
-            chunks.bounds[chunk],
-            chunks.bounds[chunk + 1],
-            first,
-        )
-        return part, first
+        args = (coarse[parent], chunks.bounds[chunk], chunks.bounds[chunk + 1], first)
+        return self._add("part", level + 1, chunk, above.owners[parent], chunk_kernels.take, *args), first
 
     def correct(self, level: int, state: list[Delayed], coarse: Any) -> list[Delayed]:
         """Coarse correction and F-relaxation."""
         self._stage = next(self._numbers)
-        chunks = self.layout.levels[level]
         corrected = []
-        for j in range(len(chunks)):
+        for j, owner in enumerate(self.layout.levels[level].owners):
             rows, carry = self._coarse(level, coarse, j)
-            corrected.append(
-                self._add(
-                    "correct",
-                    level,
-                    j,
-                    chunks.owners[j],
-                    chunk_kernels.correct,
-                    self.phi,
-                    state[j],
-                    rows,
-                    self.cycle,
-                    carry,
-                )
-            )
+            args = (self.phi_task, state[j], rows, self.cycle, carry)
+            corrected.append(self._add("correct", level, j, owner, chunk_kernels.correct, *args))
         return corrected
 
-    def solve_coarsest(self) -> tuple[int, _Gathered]:
+    def solve_coarsest(self) -> tuple[int, GatheredLevel]:
         """Nested iteration on the gathered levels, within one task."""
         self._stage = next(self._numbers)
         level = self.layout.gathered
-        owners = self.layout.levels[level - 1].owners
-        owner = owners[len(owners) // 2]
-        whole = self._add("nested", level, 0, owner, whole_levels.nested, self.phi, self.w0, self.hierarchy, level)
-        return level, _Gathered(whole, owner, {})
+        owner = self._gathering_owner()
+        whole = self._add(
+            "nested", level, 0, owner, whole_levels.nested, self.phi_task, self.w0_task, self.hierarchy, level
+        )
+        return level, GatheredLevel(whole, owner)
 
     def interpolate(self, level: int, coarse: Any) -> list[Delayed]:
         """Inject a coarse guess and F-relax."""
         self._stage = next(self._numbers)
-        chunks, size = self.layout.levels[level], self.hierarchy[level]
+        chunks = self.layout.levels[level]
         made = []
-        for j in range(len(chunks)):
+        for j, span in enumerate(self.hierarchy[level].spans(chunks.bounds)):
             rows, carry = self._coarse(level, coarse, j)
-            span = chunk_points(size.coarsening, size.steps, chunks.bounds, j)
             function: Any
             args: tuple[Any, ...]
             if level == 0 and self.c_points:
-                function, args = (
-                    c_point_kernels.interpolate,
-                    (self.phi, rows, *span, size.coarsening, size.steps, carry),
-                )
+                function, args = c_point_kernels.interpolate, (self.phi_task, rows, span, carry)
             else:
-                function, args = chunk_kernels.interpolate, (self.phi, rows, level, *span, size.coarsening, carry)
+                function, args = chunk_kernels.interpolate, (self.phi_task, rows, level, span, carry)
             made.append(self._add("interpolate", level, j, chunks.owners[j], function, *args))
         return made
 
-    # -- what the driver asks for --------------------------------------------------------------------------------
+    # -- what the iteration asks for --------------------------------------------------------------------------------
 
-    def cycle_tasks(self, state: list[Delayed], settle: bool, probed: bool = False) -> list[Delayed]:
-        """Add one cycle.
-
-        With `settle` its first C-relaxation settles the residual of the cycle before. If the state is `probed`, that
-        C-relaxation has been computed, and needs no row of a neighbour.
-        """
+    def cycle_tasks(self, state: list[Delayed], first: FirstRelaxation = FirstRelaxation.PLAIN) -> CycleTasks:
+        """Add one cycle; `first` says what its first C-relaxation of level 0 does, if it has one."""
         if self.layout.gathered == 0:
-            return [
-                self._add(
-                    "whole_cycle", 0, 0, 0, whole_levels.whole_cycle, self.phi, state[0], self.hierarchy, self.cycle
-                )
-            ]
-        self._settle, self._probed = settle, probed
-        return run_cycle(self, 0, self.hierarchy.cycle, state)
+            args = (self.phi_task, state[0], self.hierarchy, self.cycle)
+            whole = [self._add("whole_cycle", 0, 0, 0, whole_levels.whole_cycle, *args)]
+            return CycleTasks(whole, whole)
+        relaxed, nu = state, self.hierarchy[0].nu
+        if nu:
+            state = relaxed = self._sweep(0, state, first)
+        for _ in range(nu - 1):
+            state = self._sweep(0, state)
+        return CycleTasks(rest_of_cycle(self, 0, self.hierarchy.cycle, state), relaxed)
 
     def probe(self, state: list[Delayed]) -> list[Delayed]:
         """Add what settles this cycle's residual: the next C-relaxation's Phi."""
@@ -312,7 +269,7 @@ class GraphBuilder:
     def initial(self, state: list[Delayed]) -> list[Delayed]:
         """Add the evaluation of an initial guess."""
         self._stage = next(self._numbers)
-        return self._chunkwise("initial", state, chunk_kernels.initial)
+        return self._chunkwise("initial", state, chunk_kernels.evaluate)
 
     def nested_guess(self) -> list[Delayed]:
         """Add the nested initial guess, and what settles its residual."""
@@ -322,6 +279,10 @@ class GraphBuilder:
         """Add a task that belongs to a chunk of level 0."""
         owner = self.layout.levels[0].owners[chunk] if self.layout.levels else 0
         return self._add(name, 0, chunk, owner, function, *args)
+
+    def spans(self) -> list[Span]:
+        """Return the F-intervals of each chunk of level 0."""
+        return self.hierarchy[0].spans(self.layout.bounds(self.hierarchy))
 
     def regroup(self, state: list[Delayed], bounds: Sequence[int]) -> list[Delayed]:
         """Add what brings level 0 from other chunk bounds to those of the layout."""
@@ -335,14 +296,14 @@ class GraphBuilder:
 
     def _chunkwise(self, name: str, state: list[Delayed], function: Any, *args: Any) -> list[Delayed]:
         return [
-            self._add(name, 0, j, owner, function, self.phi, state[j], self._left(0, state, j), *args)
+            self._add(name, 0, j, owner, function, self.phi_task, state[j], self._left(0, state, j), *args)
             for j, owner in enumerate(self.layout.levels[0].owners)
         ]
 
     def final(self, state: list[Delayed]) -> Delayed:
         """Add what cuts out the state after the last step, with the records of what that took."""
         self._stage = next(self._numbers)
-        makes_f = [self.phi] if self.c_points else []
+        makes_f = [self.phi_task] if self.c_points else []
         return self.chunk_task("final", len(state) - 1, tasks.final, state[-1], *makes_f)
 
     def report(self, blocks: list[Delayed]) -> Delayed:

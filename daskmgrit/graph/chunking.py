@@ -11,7 +11,7 @@ import numpy as np
 
 from daskmgrit.multigrid.hierarchy import Hierarchy
 
-__all__ = ["ChunkLayout", "ChunkedLevel", "chunk_lengths", "chunk_points", "cut", "even_bounds", "most_chunks"]
+__all__ = ["ChunkLayout", "ChunkedLevel", "chunk_lengths", "cut", "even_bounds", "most_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +166,7 @@ def chunk_lengths(hierarchy: Hierarchy, bounds: np.ndarray) -> Iterator[tuple[fl
             # A bound of the finer level's intervals is a point of this one: it must be a C-point.
             starts = bounds[:-1]
             bounds = np.append(starts[starts % m == 0] // m, -(-bounds[-1] // m))
-        # The last interval may be partial.
-        points = np.minimum(bounds * m, hierarchy[level].steps + 1)
-        yield (2 * m + 1) / 3, float(np.diff(points).max()) / m, len(bounds) - 1
+        yield (2 * m + 1) / 3, float(hierarchy[level].chunk_points(bounds).max()) / m, len(bounds) - 1
 
 
 def _deal(chunks: int, threads: Sequence[int]) -> list[int]:
@@ -178,9 +176,3 @@ def _deal(chunks: int, threads: Sequence[int]) -> list[int]:
         count += number
         ends.append(count)
     return [bisect.bisect_right(ends, j * total // chunks) for j in range(chunks)]
-
-
-def chunk_points(m: int, steps: int, bounds: Sequence[int], chunk: int) -> tuple[int, int]:
-    """Return a chunk's first F-interval and its number of points."""
-    first = bounds[chunk]
-    return first, min(bounds[chunk + 1] * m, steps + 1) - first * m

@@ -17,7 +17,17 @@ from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, to_host
 from daskmgrit.utils.malloc import reuse_blocks
 
-__all__ = ["attempt", "edge", "enter", "final", "report", "restrict", "restrict_and_enter", "solve", "weights"]
+__all__ = [
+    "attempt",
+    "edge",
+    "enter_pairs",
+    "final",
+    "report",
+    "restrict_and_enter",
+    "restrict_and_step",
+    "solve_pairs",
+    "weights",
+]
 
 
 def attempt(function: Any, *args: Any) -> Any:
@@ -53,8 +63,8 @@ def report(blocks: Sequence[Block]) -> ResidualReport:
     return chunk_kernels.report(blocks)
 
 
-def restrict(phi: Any, block: Any, left: Any, m: int, cycle: int) -> Any:
-    """Restrict a chunk; its ``Phi_c(v)`` beside."""
+def restrict_and_step(phi: Any, block: Any, left: Any, m: int, cycle: int) -> Any:
+    """Restrict a chunk, and compute its ``Phi_c(v)``."""
     return chunk_kernels.restrict(phi, block, left, m, cycle), chunk_kernels.coarse_step(phi, block, left, cycle)
 
 
@@ -64,20 +74,20 @@ def _flatten(pairs: Any) -> tuple[list[Any], list[Any]]:
     return [piece for piece, _ in flat], [step for _, step in flat]
 
 
-def enter(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
+def enter_pairs(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
     """Make a coarse chunk of several finer ones."""
     return chunk_kernels.enter(phi, *_flatten(pairs), level, m, cycle)
 
 
 def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int) -> Any:
     """Make a coarse chunk of one finer chunk."""
-    piece, step = restrict(phi, block, left, m, cycle)
+    piece, step = restrict_and_step(phi, block, left, m, cycle)
     return chunk_kernels.enter(phi, [piece], [step], level, m, cycle)
 
 
-def solve(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:
+def solve_pairs(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:
     """Run the rest of a cycle on all of a level."""
-    return whole_levels.solve(phi, *_flatten(pairs), hierarchy, level, kind, cycle)
+    return whole_levels.solve_from(phi, *_flatten(pairs), hierarchy, level, kind, cycle)
 
 
 def weights(block: Any, phi: Phi | None = None) -> Array:
@@ -90,7 +100,7 @@ def final(block: Any, phi: Phi | None = None) -> tuple[Array, tuple[Record, ...]
     """Return the last point of a chunk, and the records of what that took."""
     block = load(block)
     if phi is None or not isinstance(block, CPoints):
-        last = block.first * len(block.points) + sum(block.counts)
+        _, last = block.point_range
         return to_host(block.rows(last - 1, last))[0], ()
     meter, n = Meter(phi, 0), block.points[0].shape[0] - 1
     last = replace(block, first=block.first + n, points=(block.points[0][n:, ...],), depth=block.depth[n:])

@@ -11,7 +11,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from daskmgrit.graph import tasks
-from daskmgrit.graph.chunking import ChunkLayout, chunk_points
+from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.graph.pickled_tasks import load
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.recurrence.state import InitialState
@@ -25,15 +25,14 @@ def as_array(
     hierarchy: Hierarchy,
     w0: InitialState,
     name: str,
-    phi: Delayed | None = None,
+    phi_task: Delayed | None = None,
 ) -> da.Array:
     """Return the state as an (N+1, s) dask array, a chunk of rows per block
 
-    `phi` makes F-points that the blocks do not hold, when they are asked for.
+    `phi_task` stands for phi, which makes F-points that the blocks do not hold, when they are asked for.
     """
-    size, bounds = hierarchy[0], layout.bounds(hierarchy)
-    lengths = tuple(chunk_points(size.coarsening, size.steps, bounds, j)[1] for j in range(len(state)))
-    needed = [] if phi is None else [phi]
+    lengths = tuple(span.points for span in hierarchy[0].spans(layout.bounds(hierarchy)))
+    needed = [] if phi_task is None else [phi_task]
     rows, others = load(tasks.weights), [task.key for task in needed]
     layer: dict[Any, Any] = {(name, j, 0): (operator.call, rows, block.key, *others) for j, block in enumerate(state)}
     layers: dict[str, Any] = {name: layer}

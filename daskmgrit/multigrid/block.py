@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from daskmgrit.recurrence.meter import Record
-from daskmgrit.utils.array_api import Array, compact, copy_of, namespace, nbytes
+from daskmgrit.utils.array_api import Array, copy_of, namespace, nbytes
 
-__all__ = ["Block", "Edge", "Part", "ResidualReport", "interleave", "place_counts", "spread"]
+__all__ = ["Block", "Edge", "Part", "ResidualReport", "interleave"]
 
 
 class ResidualReport(NamedTuple):
@@ -74,7 +74,7 @@ class Block:
         What was done in this cycle to get here.
     arrived : ndarray or None
         What the next C-relaxation will find (``Phi + g``), where it has been computed already.
-    settled : Settled or None
+    settled : ResidualReport or None
         The report on the cycle before, once its residual is known.
     """
 
@@ -92,6 +92,12 @@ class Block:
         """Rows at each place of the F-interval."""
         return tuple(rows.shape[0] for rows in self.points)
 
+    @property
+    def point_range(self) -> tuple[int, int]:
+        """Its first point, and the one after its last."""
+        start = self.first * len(self.points)
+        return start, start + sum(self.counts)
+
     def edge(self) -> Edge:
         """Return what the block to the right needs of this one."""
         return Edge(copy_of(self.points[-1][-1:, ...]), copy_of(self.points[0][-1:, ...]), int(self.depth[-1]))
@@ -103,9 +109,9 @@ class Block:
     def rows(self, lo: int | None = None, hi: int | None = None) -> Array:
         """Return the points ``lo … hi-1`` of the level (by default all of the block) as an (n, s) array."""
         m = len(self.points)
-        offset = self.first * m
+        offset, end = self.point_range
         lo = offset if lo is None else lo
-        hi = offset + sum(self.counts) if hi is None else hi
+        hi = end if hi is None else hi
         if m == 1:
             return self.points[0][lo - offset : hi - offset, ...]
         a, b = lo // m - self.first, (hi - 1) // m + 1 - self.first
@@ -115,10 +121,7 @@ class Block:
 
     def by_place(self, lo: int, hi: int) -> tuple[Array, ...]:
         """Return the points ``lo … hi-1`` by place in an interval: as they are held, if these are all points."""
-        m = len(self.points)
-        if lo == self.first * m and hi - lo == sum(self.counts):
-            return self.points
-        return (self.rows(lo, hi),)
+        return self.points if (lo, hi) == self.point_range else (self.rows(lo, hi),)
 
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask weighs transfers and spilling rightly."""
@@ -127,13 +130,8 @@ class Block:
         return 200 + sum(map(nbytes, arrays))
 
 
-def spread(rows: Array, m: int) -> tuple[Array, ...]:
-    """Split consecutive points, the first a C-point, by their place in the F-interval."""
-    return tuple(compact(rows[j::m, ...]) for j in range(m))
-
-
 def interleave(places: Sequence[Array]) -> Array:
-    """Put points together from their places in the F-interval, the inverse of :func:`spread`."""
+    """Put points together from their places in the F-interval."""
     first, m = places[0], len(places)
     if isinstance(first, np.ndarray):
         whole = np.empty((sum(map(len, places)), *first.shape[1:]), first.dtype)
@@ -145,14 +143,3 @@ def interleave(places: Sequence[Array]) -> Array:
     # The last F-interval may be partial.
     rest = [rows[full:, ...] for rows in places if rows.shape[0] > full]
     return xp.concat((whole, *rest)) if rest else whole
-
-
-def place_counts(points: int, m: int) -> Sequence[int]:
-    """Rows at each place, for a block of so many consecutive points.
-
-    Examples
-    --------
-    >>> place_counts(8, 3)
-    [3, 3, 2]
-    """
-    return [len(range(j, points, m)) for j in range(m)]

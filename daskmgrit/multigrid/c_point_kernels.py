@@ -2,89 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from daskmgrit.multigrid.block import Block, Part, ResidualReport, place_counts
+from daskmgrit.multigrid.block import Block, Part, ResidualReport
 from daskmgrit.multigrid.c_points import CPoints
-from daskmgrit.multigrid.chunk_kernels import after_first, after_last, injected
+from daskmgrit.multigrid.chunk_kernels import injected
+from daskmgrit.multigrid.guess import guess_residual, guess_rows
+from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.meter import Meter
-from daskmgrit.recurrence.norms import row_norms
 from daskmgrit.recurrence.propagator import Phi, apply_phi
-from daskmgrit.utils.array_api import Array, as_block, device, move_like, namespace, to_host
+from daskmgrit.utils.array_api import Array, Origin, to_host
 
-__all__ = ["all_rows", "initial", "initial_given", "interpolate"]
-
-
-def _evaluate(
-    phi: Phi, place: Callable[[int], Array], left: Array | None, first: int, points: int, m: int, steps: int
-) -> CPoints:
-    """Find the residual of a guess, one place of the F-interval after the other, and keep its C-points."""
-    meter, counts = Meter(phi, 0), place_counts(points, m)
-    norms = np.empty(points)
-    source = np.arange(first, first + counts[0]) * m
-    c_points = before = place(0)
-    xp = namespace(c_points)
-    with meter.stage("initial residual", 0, first):
-        for j in range(1, m):
-            rows = place(j)
-            norms[j::m] = row_norms(meter(before[: counts[j], ...], source[: counts[j]] + (j - 1), 0), rows)
-            before = rows
-        fine = len(meter.batches)
-        inner = before[: counts[0] - 1, ...]
-        if left is None:
-            arrived = xp.concat((c_points[:1, ...], meter(inner, source[1:] - 1, 0)))
-        else:
-            arrived = meter(xp.concat((left, inner)), source - 1, 0)
-        norms[::m] = row_norms(arrived, c_points)
-    depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
-    depth = after_last(depth, meter.batches[fine:])
-    settled = ResidualReport(norms, int(depth.max()), tuple(meter.records))
-    return CPoints(0, first, (c_points,), None, depth, settled=settled, m=m, steps=steps)
+__all__ = ["all_rows", "evaluated_guess", "interpolate", "restore"]
 
 
-def initial(phi: Phi, kind: str, w0: Array, first: int, points: int, m: int, steps: int) -> CPoints:
-    """Make and evaluate a chunk of the guess "zero" or "constant"."""
-    counts = place_counts(points, m)
-    start = as_block(phi, w0)[None, ...]
-    xp = namespace(start)
+def evaluated_guess(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> CPoints:
+    """Make a chunk of the initial guess, find its residual and keep its C-points.
 
-    def place(j: int) -> Array:
-        if kind == "constant":
-            return xp.tile(start, (counts[j], 1))
-        rows = xp.zeros((counts[j], start.shape[1]), dtype=start.dtype, device=device(start))
-        return xp.concat((start, rows[1:, ...])) if first == 0 and j == 0 else rows
-
-    left = None if first == 0 else (start if kind == "constant" else xp.zeros_like(start))
-    return _evaluate(phi, place, left, first, points, m, steps)
+    `values` are those of :func:`~daskmgrit.multigrid.guess.guess_rows`; given rows begin with the point before the
+    chunk, if there is one.
+    """
+    meter, rows = Meter(phi, 0), guess_rows(phi, values, w0, span)
+    c_points = rows.place(0)
+    found = guess_residual(meter, c_points, rows.place, rows.before(), span.first, span.counts)
+    settled = ResidualReport(found.norms, int(found.depth.max()), tuple(meter.records))
+    return CPoints(0, span.first, (c_points,), None, found.depth, settled=settled, m=span.m, steps=span.steps)
 
 
-def initial_given(phi: Phi, rows: Array, w0: Array, first: int, m: int, steps: int) -> CPoints:
-    """Evaluate a chunk of a guess that the user gave; `rows` begin with the point before the chunk, if there is one."""
-    start = as_block(phi, w0)[None, ...]
-    rows = np.asarray(rows, to_host(start).dtype)
-    skip = int(first > 0)
-    if not np.isfinite(rows[int(first == 0) :]).all():
-        row = first * m - skip + int(np.argmin(np.isfinite(rows).all(axis=1)))
-        raise ValueError(f"initial_guess holds nan or inf, at or after row {row}: give finite weights")
-    own = rows[skip:]
-
-    def place(j: int) -> Array:
-        part = move_like(np.array(own[j::m]), start)
-        return namespace(start).concat((start, part[1:, ...])) if first == 0 and j == 0 else part
-
-    return _evaluate(phi, place, move_like(rows[:1], start) if skip else None, first, len(own), m, steps)
-
-
-def interpolate(
-    phi: Phi, coarse: Block | Part, first: int, points: int, m: int, steps: int, records: bool = True
-) -> CPoints:
+def interpolate(phi: Phi, coarse: Block | Part, span: Span, records: bool = True) -> CPoints:
     """Inject a coarse initial guess to the C-points of a chunk."""
-    count = place_counts(points, m)[0]
-    rows = injected(Meter(phi, 0), coarse, 0, first, count)
+    rows = injected(Meter(phi, 0), coarse, 0, span.first, len(span))
     carried = coarse.records if records else ()
-    return CPoints(0, first, (rows,), None, coarse.depths(first, first + count), carried, m=m, steps=steps)
+    depth = coarse.depths(span.first, span.last)
+    return CPoints(0, span.first, (rows,), None, depth, carried, m=span.m, steps=span.steps)
+
+
+def restore(c_points: Array, span: Span, depth: int) -> CPoints:
+    """Make a chunk from its C-points, all of them with `depth` Phi behind them."""
+    return CPoints(0, span.first, (c_points,), None, np.full(len(span), depth), m=span.m, steps=span.steps)
 
 
 def all_rows(phi: Phi, block: CPoints) -> Array:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskmgrit.multigrid.block import Block, Edge, place_counts
+from daskmgrit.multigrid.block import Block, Edge
+from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.utils.array_api import Array, copy_of, namespace
 
@@ -36,8 +37,7 @@ class CPoints(Block):
     @property
     def places(self) -> tuple[int, ...]:
         """Rows that the block would have at each place of the F-interval."""
-        size = min((self.first + self.points[0].shape[0]) * self.m, self.steps + 1) - self.first * self.m
-        return tuple(place_counts(size, self.m))
+        return tuple(Span(self.first, self.first + self.points[0].shape[0], self.m, self.steps).counts)
 
     def edge(self) -> Edge:
         """Return what the block to the right needs: the last C-point."""

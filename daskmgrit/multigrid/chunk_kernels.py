@@ -1,36 +1,39 @@
 """The stages of a cycle on one chunk: what a task of the graph runs.
 
 Each takes blocks, applies the kernels of :mod:`daskmgrit.multigrid.relaxation` and :mod:`daskmgrit.multigrid.fas`
-through a :class:`~daskmgrit.recurrence.meter.Meter`, and returns a new block. None knows of Dask.
+through a :class:`~daskmgrit.recurrence.meter.Meter`, and returns a new block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from daskmgrit.multigrid import fas
-from daskmgrit.multigrid.block import Block, Edge, Part, ResidualReport, place_counts, spread
+from daskmgrit.multigrid.block import Block, Edge, Part, ResidualReport
 from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
+from daskmgrit.multigrid.depth import after_first, after_last, behind
+from daskmgrit.multigrid.guess import guess_residual, guess_rows
+from daskmgrit.multigrid.intervals import Span, place_counts
 from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation, with_start
 from daskmgrit.multigrid.state_transfer import restricted, start_of, transfer_of
 from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.norms import row_norms
-from daskmgrit.recurrence.propagator import Phi, stages_of
-from daskmgrit.utils.array_api import Array, as_block, compact, device, move_like, namespace, nbytes, to_host
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array, Origin, compact, namespace, nbytes
 
 __all__ = [
     "CoarseStep",
-    "Restricted",
-    "after_first",
-    "after_last",
+    "RestrictedChunk",
     "coarse_solve",
     "coarse_step",
     "correct",
     "enter",
-    "initial",
+    "evaluate",
+    "guess",
     "injected",
     "interpolate",
     "probe",
@@ -38,12 +41,13 @@ __all__ = [
     "report",
     "restore",
     "restrict",
+    "settle_and_relax",
     "take",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Restricted:
+class RestrictedChunk:
     """Injected values v and u = v + r of a chunk, on their way to the coarse level.
 
     `v` holds only the points that are C-points there: elsewhere u replaces it (see
@@ -81,29 +85,6 @@ def _edge(left: Left) -> Edge | None:
     return None if left is None else left.edge()
 
 
-def after_first(depth: Array, batches: Sequence[int]) -> Array:
-    """Depth behind each row once these calls are done, where a call has the first so many rows."""
-    depth = depth + len(batches)
-    for count in batches:
-        if count < len(depth):
-            depth[count:] -= 1
-    return depth
-
-
-def after_last(depth: Array, batches: Sequence[int]) -> Array:
-    """Likewise, where a call has the last so many rows."""
-    return after_first(depth[::-1], batches)[::-1]
-
-
-def _behind(block: Block, edge: Edge | None) -> Array:
-    """Depth behind each interval and the one before it."""
-    depth = block.depth
-    behind = np.empty_like(depth)
-    np.maximum(depth[1:], depth[:-1], out=behind[1:])
-    behind[0] = max(depth[0], edge.depth) if edge else depth[0]
-    return behind
-
-
 def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
     """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each.
 
@@ -116,37 +97,29 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
         return arrive_from_c(meter, block, edge, kind)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, after_last(_behind(block, edge), meter.batches)
+    return arrived, after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
 
 
-def initial(phi: Phi, block: Block, left: Left) -> Block:
+def guess(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> Block:
+    """Make a chunk of the initial guess; `values` are those of :func:`~daskmgrit.multigrid.guess.guess_rows`."""
+    rows = guess_rows(phi, values, w0, span)
+    return Block(0, span.first, tuple(map(rows.place, range(span.m))), None, np.zeros(len(span), int))
+
+
+def evaluate(phi: Phi, block: Block, left: Left) -> Block:
     """Evaluate an initial guess: residual at all points, then F-relaxation.
 
     Phi at the C-points serves both.
     """
     meter = Meter(phi, 0)
-    m, counts = len(block.points), block.counts
-    edge = _edge(left)
-    first, level = block.first, block.level
-    with meter.stage("initial residual", level, first):
-        stepped = [
-            meter(block.points[j - 1][: counts[j], ...], np.arange(first, first + counts[j]) * m + j - 1, level)
-            for j in range(1, m)
-        ]
-        arrived = arrivals(meter, block.points, None, edge.last_f if edge else None, first, level)
-        arrived = with_start(block.points[0], arrived)
-        norms = np.empty(sum(counts))
-        for j, rows in enumerate([arrived, *stepped]):
-            norms[j::m] = row_norms(rows, block.points[j])
-    # These calls were for F-points, first of all, and then for the C-points.
-    fine = sum(count > 0 for count in counts[1:]) * stages_of(phi, level)
-    depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
-    depth = after_last(depth, meter.batches[fine:])
+    edge, c_points, counts, first, level = _edge(left), block.points[0], block.counts, block.first, block.level
+    last_f = edge.last_f if edge else None
+    found = guess_residual(meter, c_points, block.points.__getitem__, last_f, first, counts, keep=True)
     with meter.stage("F-relaxation", level, first):
-        points = f_relaxation(meter, block.points[0], counts, None, first, level, known=stepped[0])
-    depth = after_first(depth, meter.batches)
+        points = f_relaxation(meter, c_points, counts, None, first, level, known=found.first_f)
+    depth = after_first(found.depth, meter.batches)
     return replace(
-        block, points=points, depth=depth, settled=ResidualReport(norms, int(depth.max()), tuple(meter.records))
+        block, points=points, depth=depth, settled=ResidualReport(found.norms, int(depth.max()), tuple(meter.records))
     )
 
 
@@ -161,36 +134,30 @@ def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     return replace(block, arrived=arrived, depth=depth, records=(), settled=settled)
 
 
-def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int, settle: bool = False) -> Block:
-    """One C-relaxation and one F-relaxation; with `settle`, report the residual of the cycle before."""
-    meter = Meter(phi, cycle - 1 if settle else cycle)
-    arrived, depth = _arrive(meter, block, left, "C-relaxation")
-    arrived = with_start(block.points[0], arrived)
-    records, settled = block.records + tuple(meter.records), None
-    if settle:
-        settled = ResidualReport(row_norms(arrived, block.points[0]), int(depth.max()), records)
-        records = ()
+def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Block:
+    """One C-relaxation and one F-relaxation."""
     meter = Meter(phi, cycle)
+    arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    c_points = c_relaxation(block.points[0], with_start(block.points[0], arrived), weight)
     with meter.stage("F-relaxation", block.level, block.first):
-        points = f_relaxation(
-            meter,
-            c_relaxation(block.points[0], arrived, weight),
-            block.counts,
-            block.rhs,
-            block.first,
-            block.level,
-        )
+        points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
     return replace(
         block,
         points=points,
         depth=after_first(depth, meter.batches),
-        records=records + tuple(meter.records),
+        records=block.records + tuple(meter.records),
         arrived=None,
-        settled=settled,
+        settled=None,
     )
 
 
-def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> Restricted:
+def settle_and_relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Block:
+    """One C-relaxation, which settles the residual of the cycle before, and one F-relaxation."""
+    probed = probe(phi, block, left, cycle - 1)
+    return replace(relax(phi, probed, None, weight, cycle), settled=probed.settled)
+
+
+def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> RestrictedChunk:
     """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "residual")
@@ -201,7 +168,7 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
         difference = transfer.restrict(with_start(v, arrived) - v, block.level)
         v = transfer.restrict(v, block.level)
         u = v + difference
-    return Restricted(
+    return RestrictedChunk(
         block.first,
         u,
         v[min(-block.first % m_coarse, v.shape[0]) :: m_coarse, ...],
@@ -218,12 +185,12 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     before = restricted(phi, edge.last_c, block.level) if edge else None
     with meter.stage("coarse step", block.level + 1, block.first):
         values = fas.coarse_step(meter, v, before, block.first, block.level + 1)
-    depth = after_last(_behind(block, edge), meter.batches)
+    depth = after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
     return CoarseStep(values, depth, tuple(meter.records))
 
 
 def _assemble(
-    pieces: Sequence[Restricted], steps: Sequence[CoarseStep]
+    pieces: Sequence[RestrictedChunk], steps: Sequence[CoarseStep]
 ) -> tuple[Array, Array, Array, Array, tuple[Record, ...]]:
     """Concatenate chunks to (u, v, Phi_c(v)), the depth behind each point, and the records."""
     if len(pieces) == 1:
@@ -233,7 +200,7 @@ def _assemble(
         u = xp.concat([piece.u for piece in pieces])
         v = xp.concat([piece.v for piece in pieces])
         stepped = xp.concat([step.values for step in steps])
-    parts: list[Restricted | CoarseStep] = [*pieces, *steps]
+    parts: list[RestrictedChunk | CoarseStep] = [*pieces, *steps]
     records = tuple(record for part in parts for record in part.records)
     depth = np.maximum(
         np.concatenate([piece.depth for piece in pieces]), np.concatenate([step.depth for step in steps])
@@ -241,7 +208,9 @@ def _assemble(
     return u, v, stepped, depth, records
 
 
-def enter(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, m: int, cycle: int) -> Block:
+def enter(
+    phi: Phi, pieces: Sequence[RestrictedChunk], steps: Sequence[CoarseStep], level: int, m: int, cycle: int
+) -> Block:
     """Make the coarse chunk of its pieces, with its first F-relaxation.
 
     The first F-point of an interval needs no Phi: ``Phi_c(v[i-1]) + g_c[i] = v[i] + r[i] = u[i]``.
@@ -287,33 +256,28 @@ def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: 
     return rows
 
 
-def interpolate(
-    phi: Phi, coarse: Block | Part, level: int, first: int, points: int, m: int, records: bool = True
-) -> Block:
-    """Inject a coarse initial guess to a chunk of so many points, then F-relaxation with g = 0."""
+def interpolate(phi: Phi, coarse: Block | Part, level: int, span: Span, records: bool = True) -> Block:
+    """Inject a coarse initial guess to a chunk, then F-relaxation with g = 0."""
     meter = Meter(phi, 0)
-    counts = place_counts(points, m)
-    rows = injected(meter, coarse, level, first, counts[0])
-    with meter.stage("F-relaxation", level, first):
-        states = f_relaxation(meter, rows, counts, None, first, level)
+    rows = injected(meter, coarse, level, span.first, len(span))
+    with meter.stage("F-relaxation", level, span.first):
+        states = f_relaxation(meter, rows, span.counts, None, span.first, level)
     carried = coarse.records if records else ()
-    depth = after_first(coarse.depths(first, first + counts[0]), meter.batches)
-    return Block(level, first, states, None, depth, carried + tuple(meter.records))
+    depth = after_first(coarse.depths(span.first, span.last), meter.batches)
+    return Block(level, span.first, states, None, depth, carried + tuple(meter.records))
 
 
-def restore(phi: Phi, c_points: Array, first: int, points: int, m: int, cycle: int, depth: int, report: bool) -> Block:
-    """Make a chunk of so many points from its C-points after `cycle`, all of them with `depth` Phi behind them.
+def restore(phi: Phi, c_points: Array, span: Span, cycle: int, depth: int, report: bool) -> Block:
+    """Make a chunk from its C-points after `cycle`, all of them with `depth` Phi behind them.
 
     The F-relaxation is the one that ended the cycle, so it gives the same bits. With `report` the block reports on it.
     """
     meter = Meter(phi, cycle)
-    counts = place_counts(points, m)
-    with meter.stage("F-relaxation", 0, first):
-        states = f_relaxation(meter, c_points, counts, None, first, 0)
-    chain, records = after_first(np.full(counts[0], depth), meter.batches), tuple(meter.records)
-    if report:
-        return Block(0, first, states, None, chain, settled=ResidualReport(np.zeros(0), int(chain.max()), records))
-    return Block(0, first, states, None, chain, records)
+    with meter.stage("F-relaxation", 0, span.first):
+        states = f_relaxation(meter, c_points, span.counts, None, span.first, 0)
+    chain, records = after_first(np.full(len(span), depth), meter.batches), tuple(meter.records)
+    settled = ResidualReport(np.zeros(0), int(chain.max()), records) if report else None
+    return Block(0, span.first, states, None, chain, () if report else records, settled=settled)
 
 
 def take(coarse: Block, lo: int, hi: int, records: bool) -> Part:
@@ -340,8 +304,7 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
 
 def report(blocks: Sequence[Block]) -> ResidualReport:
     """Put the reports of several chunks together, in their order."""
-    settled = [block.settled for block in blocks if block.settled is not None]
-    return join(settled)
+    return join([block.settled for block in blocks if block.settled is not None])
 
 
 def join(settled: Sequence[ResidualReport]) -> ResidualReport:
@@ -353,7 +316,9 @@ def join(settled: Sequence[ResidualReport]) -> ResidualReport:
     )
 
 
-def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseStep], level: int, cycle: int) -> Block:
+def coarse_solve(
+    phi: Phi, pieces: Sequence[RestrictedChunk], steps: Sequence[CoarseStep], level: int, cycle: int
+) -> Block:
     """Solve the coarsest level serially."""
     u, _, stepped, depth, records = _assemble(pieces, steps)
     (rhs,) = fas.coarse_rhs(u, stepped)
@@ -363,31 +328,3 @@ def coarse_solve(phi: Phi, pieces: Sequence[Restricted], steps: Sequence[CoarseS
     # One task: no point is there before all are.
     chain = np.full(w.shape[0], depth.max() + len(meter.batches))
     return Block(level, 0, (w,), None, chain, records + tuple(meter.records))
-
-
-def guess(phi: Phi, kind: str, w0: Array, first: int, points: int, m: int) -> Block:
-    """A chunk of the initial guess: "zero" (w0 at point 0, else 0) or "constant" (w0 everywhere)."""
-    counts = place_counts(points, m)
-    start = as_block(phi, w0)[None, ...]
-    xp = namespace(start)
-    if kind == "constant":
-        states = [xp.tile(start, (count, 1)) for count in counts]
-    else:
-        size = start.shape[1]
-        states = [xp.zeros((count, size), dtype=start.dtype, device=device(start)) for count in counts]
-        if first == 0:
-            states[0] = xp.concat((start, states[0][1:, ...]))
-    return Block(0, first, tuple(states), None, np.zeros(counts[0], int))
-
-
-def given(phi: Phi, rows: Array, w0: Array, first: int, m: int) -> Block:
-    """A chunk of an initial guess that the user gave; point 0 is w0."""
-    start = as_block(phi, w0)[None, ...]
-    rows = np.asarray(rows, to_host(start).dtype)
-    if not np.isfinite(rows[int(first == 0) :]).all():
-        row = first * m + int(np.argmin(np.isfinite(rows).all(axis=1)))
-        raise ValueError(f"initial_guess holds nan or inf, at or after row {row}: give finite weights")
-    points = [move_like(places, start) for places in spread(rows, m)]
-    if first == 0:
-        points[0] = namespace(start).concat((start, points[0][1:, ...]))
-    return Block(0, first, tuple(points), None, np.zeros(points[0].shape[0], int))

@@ -6,12 +6,27 @@ Nothing here computes: `ops` says what a stage is. The same recursion builds a t
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Any, Protocol
 
-__all__ = ["NestedOperations", "Operations", "nested_iteration", "run_cycle"]
+__all__ = ["FirstRelaxation", "NestedOperations", "Operations", "nested_iteration", "rest_of_cycle", "run_cycle"]
 
 # Whatever stands for the state of a level: blocks, or tasks that will make them.
 State = Any
+
+
+class FirstRelaxation(Enum):
+    """What the first C-relaxation of a cycle on level 0 has to do with the residual of the cycle before.
+
+    That residual is the difference which this C-relaxation makes.
+    """
+
+    PLAIN = auto()
+    """Nothing: the residual is known, but not what arrives at the C-points."""
+    SETTLES = auto()
+    """It settles the residual."""
+    KNOWN = auto()
+    """What arrives is known with the residual, so that no chunk needs anything of its neighbour."""
 
 
 class Operations(Protocol):
@@ -49,7 +64,11 @@ def run_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
     A V-cycle recurses once. An F-cycle recurses as an F-cycle and then, on every level but 0, runs one
     V-cycle. States come and go F-relaxed: the F-relaxation that ends a cycle is the one that begins the next.
     """
-    state = ops.relax(level, state)
+    return rest_of_cycle(ops, level, kind, ops.relax(level, state))
+
+
+def rest_of_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
+    """Run what follows the relaxation in a cycle from `level` down and back."""
     coarse = ops.restrict(level, state)
     if ops.ends_at(level + 1):
         coarse = ops.solve(level + 1, coarse, kind)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from daskmgrit.multigrid.intervals import Span, chunk_points
 from daskmgrit.utils.per_level import spread
 from daskmgrit.utils.validation import integer_option, number_option
 
@@ -40,6 +45,19 @@ class Level:
         return self.steps // self.coarsening + 1
 
     @property
+    def whole(self) -> Span:
+        """All its F-intervals."""
+        return Span(0, self.intervals, self.coarsening, self.steps)
+
+    def spans(self, bounds: Sequence[int]) -> list[Span]:
+        """Return the F-intervals of each chunk: chunk j holds ``bounds[j] … bounds[j+1]-1``."""
+        return [Span(first, last, self.coarsening, self.steps) for first, last in itertools.pairwise(bounds)]
+
+    def chunk_points(self, bounds: Sequence[int] | NDArray[np.integer]) -> NDArray[np.integer]:
+        """Return the number of points of each chunk."""
+        return chunk_points(self.coarsening, self.steps, bounds)
+
+    @property
     def relaxation(self) -> str:
         """The relaxation's name in the field's notation, e.g. ``"FCF"``."""
         return "F" + "CF" * self.nu
@@ -62,6 +80,10 @@ class Hierarchy:
     def last(self) -> int:
         """Number of the coarsest level."""
         return len(self.levels) - 1
+
+    def places(self, level: int) -> int:
+        """Number of places of a level's F-interval; on the coarsest level all points are one interval."""
+        return self[level].coarsening if level < self.last else self[level].steps + 1
 
     @property
     def steps(self) -> list[int]:

@@ -17,7 +17,7 @@ import numpy as np
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, add_onto, namespace
 
-__all__ = ["arrivals", "c_relaxation", "f_relaxation", "with_start"]
+__all__ = ["arrivals", "arrive", "c_relaxation", "f_relaxation", "with_start"]
 
 
 def f_relaxation(
@@ -86,12 +86,19 @@ def arrivals(
         Row i is what arrives at C-point i. There is no row for point 0, where nothing arrives; see :func:`with_start`.
     """
     m, rows = len(points), points[0].shape[0]
-    inner, begin, end = points[-1][: rows - 1, ...], first * m - 1, (first + rows) * m - 1
-    if left is None:
-        arrived = phi(inner, np.arange(begin + m, end, m), level)
-    else:
-        arrived = phi(namespace(inner).concat((left, inner)), np.arange(begin, end, m), level)
+    arrived = arrive(phi, points[-1], left, rows, m, first, level)
     return arrived if rhs is None else add_onto(rhs[0][rows - arrived.shape[0] :, ...], arrived)
+
+
+def arrive(phi: Phi, last_f: Array, left: Array | None, rows: int, m: int, first: int, level: int) -> Array:
+    """Propagate the last F-points to the C-points after them, `rows` C-points from F-interval `first` on.
+
+    `left` is the last F-point of the interval before them, and the rest as in :func:`arrivals`.
+    """
+    inner, begin, end = last_f[: rows - 1, ...], first * m - 1, (first + rows) * m - 1
+    if left is None:
+        return phi(inner, np.arange(begin + m, end, m), level)
+    return phi(namespace(inner).concat((left, inner)), np.arange(begin, end, m), level)
 
 
 def with_start(c_points: Array, arrived: Array) -> Array:

@@ -18,7 +18,15 @@ from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, namespace, origin, to_host
 from daskmgrit.utils.per_level import spread
 
-__all__ = ["StateTransfer", "Transferred", "check_transfers", "restricted", "start_of", "transfer_of", "with_transfers"]
+__all__ = [
+    "StateTransfer",
+    "TransferredPhi",
+    "check_transfers",
+    "restricted",
+    "start_of",
+    "transfer_of",
+    "with_transfers",
+]
 
 
 class StateTransfer(Protocol):
@@ -32,7 +40,7 @@ class StateTransfer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
+class TransferredPhi:
     """A propagator on levels whose states differ in size.
 
     Attributes
@@ -99,7 +107,7 @@ def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: Init
         if transfer is not None:
             block = _restricted(transfer, block, level)
         starts.append(starts[-1] if transfer is None else origin(block, np.array(to_host(block))))
-    return Transferred(phi, tuple(transfers), tuple(starts))
+    return TransferredPhi(phi, tuple(transfers), tuple(starts))
 
 
 def _restricted(transfer: StateTransfer, start: Array, level: int) -> Array:
@@ -139,7 +147,7 @@ def _restricted(transfer: StateTransfer, start: Array, level: int) -> Array:
 
 def transfer_of(phi: Phi, level: int) -> StateTransfer | None:
     """Return what takes states from `level` to the next; None where they stay as they are."""
-    return phi.transfers[level] if isinstance(phi, Transferred) else None
+    return phi.transfers[level] if isinstance(phi, TransferredPhi) else None
 
 
 def restricted(phi: Phi, rows: Array, level: int) -> Array:
@@ -150,4 +158,4 @@ def restricted(phi: Phi, rows: Array, level: int) -> Array:
 
 def start_of(phi: Phi, level: int) -> Array | None:
     """Return the initial value on `level`, shape (1, s_l); None where there are no transfers."""
-    return as_block(phi, phi.starts[level])[None, ...] if isinstance(phi, Transferred) else None
+    return as_block(phi, phi.starts[level])[None, ...] if isinstance(phi, TransferredPhi) else None

@@ -16,10 +16,10 @@ from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, as_block, namespace
 
-__all__ = ["Inline", "nested", "solve", "whole_cycle"]
+__all__ = ["WholeLevels", "nested", "solve_from", "whole_cycle"]
 
 
-class Inline:
+class WholeLevels:
     """The operations of a cycle on whole levels, one after another within one task."""
 
     def __init__(self, phi: Phi, hierarchy: Hierarchy, cycle: int, w0: Array | None = None) -> None:
@@ -33,10 +33,7 @@ class Inline:
 
     def restrict(self, level: int, state: Any) -> Any:
         """FAS problem of the next level."""
-        if level + 1 == self.hierarchy.last:
-            m = self.hierarchy[level + 1].steps + 1
-        else:
-            m = self.hierarchy[level + 1].coarsening
+        m = self.hierarchy.places(level + 1)
         pieces = [chunk_kernels.restrict(self.phi, state, None, m, self.cycle)]
         steps = [chunk_kernels.coarse_step(self.phi, state, None, self.cycle)]
         if level + 1 == self.hierarchy.last:
@@ -71,13 +68,12 @@ class Inline:
 
     def interpolate(self, level: int, coarse: Any) -> Block:
         """Inject and F-relax."""
-        size = self.hierarchy[level]
-        return chunk_kernels.interpolate(self.phi, coarse, level, 0, size.steps + 1, size.coarsening)
+        return chunk_kernels.interpolate(self.phi, coarse, level, self.hierarchy[level].whole)
 
 
-def solve(
+def solve_from(
     phi: Phi,
-    pieces: Sequence[chunk_kernels.Restricted],
+    pieces: Sequence[chunk_kernels.RestrictedChunk],
     steps: Sequence[chunk_kernels.CoarseStep],
     hierarchy: Hierarchy,
     level: int,
@@ -88,15 +84,15 @@ def solve(
     if level == hierarchy.last:
         return chunk_kernels.coarse_solve(phi, pieces, steps, level, cycle)
     block = chunk_kernels.enter(phi, pieces, steps, level, hierarchy[level].coarsening, cycle)
-    return run_cycle(Inline(phi, hierarchy, cycle), level, kind, block)
+    return run_cycle(WholeLevels(phi, hierarchy, cycle), level, kind, block)
 
 
 def whole_cycle(phi: Phi, block: Block, hierarchy: Hierarchy, cycle: int) -> Block:
     """Run a whole cycle from level 0 within this task, and find its residual."""
-    block = run_cycle(Inline(phi, hierarchy, cycle), 0, hierarchy.cycle, block)
+    block = run_cycle(WholeLevels(phi, hierarchy, cycle), 0, hierarchy.cycle, block)
     return chunk_kernels.probe(phi, block, None, cycle)
 
 
 def nested(phi: Phi, w0: Array, hierarchy: Hierarchy, down_to: int) -> Block:
     """Nested iteration from the coarsest level up to `down_to`, within this task."""
-    return nested_iteration(Inline(phi, hierarchy, 0, w0), down_to)
+    return nested_iteration(WholeLevels(phi, hierarchy, 0, w0), down_to)

@@ -74,16 +74,13 @@ def memory_of(
     storage : str
         ``"full"`` or ``"c-points"``.
     apart : bool
-        Whether residuals are settled by tasks of their own (:func:`daskmgrit.graph.auto_chunks.settles_apart`).
+        Whether residuals are settled by tasks of their own (:class:`daskmgrit.graph.auto_chunks.ChunkPlan`).
     """
     size = hierarchy[0]
     bounds = layout.bounds(hierarchy)
     owners = np.array(layout.levels[0].owners if layout.levels else (0,))
     intervals = np.diff(bounds)
-    points = (
-        np.minimum(np.array(bounds[1:]) * size.coarsening, size.steps + 1) - np.array(bounds[:-1]) * size.coarsening
-    )
-    rows = intervals if storage == "c-points" else points
+    rows = intervals if storage == "c-points" else size.chunk_points(bounds)
     # Where the next C-relaxation does not settle a residual on its way, what that will find is kept with each block.
     fused = bool(layout.levels) and size.nu > 0 and not apart
     kept = rows if fused else rows + intervals
@@ -94,8 +91,7 @@ def memory_of(
     held = 2 * on_workers(kept)
     coarse = np.zeros(machine.workers)
     for number, level in enumerate(layout.levels[1:], start=1):
-        ends = np.minimum(np.array(level.bounds) * hierarchy[number].coarsening, hierarchy[number].steps + 1)
-        coarse += 2 * on_workers(np.diff(ends), np.array(level.owners))
+        coarse += 2 * on_workers(hierarchy[number].chunk_points(level.bounds), np.array(level.owners))
     if layout.gathered:
         coarse[owners[len(owners) // 2]] += GATHERED * (hierarchy[layout.gathered].steps + 1)
     running = min(machine.threads, int(np.bincount(owners).max()))

@@ -103,7 +103,7 @@ def _memory_and_options(
     memory: dict[str, Any] | None = None
     storage = "full"
     if planner.row_bytes:
-        apart = planner.settles_apart(*used.setting)
+        apart = planner.layout(*used.setting).apart
         needed = {
             name: asdict(memory_of(used.hierarchy, used.layout, used.machine, planner.row_bytes, name, apart))
             for name in STORAGES

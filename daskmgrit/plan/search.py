@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from daskmgrit.graph.auto_chunks import plan_layout, settles_apart
+from daskmgrit.graph.auto_chunks import ChunkPlan, plan_layout
 from daskmgrit.graph.chunking import ChunkLayout, most_chunks
 from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.plan.cost import PhiCost
@@ -60,7 +60,7 @@ class Planner:
     chunks : int, optional
         Chunks of level 0, one per thread at most; by default the best number.
     storage : callable, optional
-        ``storage(hierarchy, layout, machine, apart) -> str | None``, with `apart` from :meth:`settles_apart`: the
+        ``storage(hierarchy, layout, machine, apart) -> str | None``, with `apart` from :meth:`layout`: the
         storage with which a setting fits into the workers' memory. Where none fits, all count.
     """
 
@@ -80,7 +80,7 @@ class Planner:
         self._hierarchies: dict[tuple[Coarsening, str], Hierarchy] = {}
         self._plans: dict[Setting, Plan] = {}
         self._bounds: dict[Setting, tuple[float, float]] = {}
-        self._layouts: dict[object, tuple[ChunkLayout, bool]] = {}
+        self._layouts: dict[object, ChunkPlan] = {}
         self._storages: dict[object, str | None] = {}
         self._chunks: dict[Coarsening, list[int]] = {}
         self._best: dict[Machine, Plan] = {}
@@ -107,15 +107,14 @@ class Planner:
     def plan(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None = None) -> Plan:
         """Predict one way to solve; by default with the chunks that the solve itself would choose."""
         hierarchy, cost = self.hierarchy(coarsening, cycle), self.cost(coarsening)
-        layout, beside = self.layout(coarsening, cycle, machine, chunks)
-        prediction = predict(hierarchy, layout, beside, machine, cost, self.row_bytes, self._known)
+        cut = self.layout(coarsening, cycle, machine, chunks)
+        prediction = predict(hierarchy, cut, machine, cost, self.row_bytes, self._known)
         iterations = self.iterations(coarsening, cycle)
-        return Plan(hierarchy, coarsening, layout, beside, machine, iterations, prediction, cost.serial(self.steps))
+        serial = cost.serial(self.steps)
+        return Plan(hierarchy, coarsening, cut.layout, cut.beside, machine, iterations, prediction, serial)
 
-    def layout(
-        self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None
-    ) -> tuple[ChunkLayout, bool]:
-        """Return how the solve cuts the levels, and whether ``Phi_c(v)`` has tasks of its own."""
+    def layout(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None) -> ChunkPlan:
+        """Return how the solve cuts the levels, and what has tasks of its own."""
         # It is the same for all cycles and overheads.
         name = (coarsening, machine.workers, machine.threads, machine.cores, chunks)
         if name not in self._layouts:
@@ -196,11 +195,11 @@ class Planner:
     def _busy(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> float:
         """Return the least time that the scheduler spends on tasks."""
         hierarchy, tasks = self.hierarchy(coarsening, cycle), 0
-        layout, beside = self.layout(coarsening, cycle, machine, chunks)
-        for number, level in enumerate(layout.levels):
+        cut = self.layout(coarsening, cycle, machine, chunks)
+        for number, level in enumerate(cut.layout.levels):
             visits = number + 1 if cycle == "F" and number else 1
             edges, sweeps = len(set(level.owners)) - 1, hierarchy[number].nu
-            tasks += visits * ((2 + sweeps + beside) * len(level) + (1 + sweeps) * edges)
+            tasks += visits * ((2 + sweeps + cut.beside) * len(level) + (1 + sweeps) * edges)
         return self.iterations(coarsening, cycle) * tasks * machine.scheduler
 
     def _likely(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> float:
@@ -218,9 +217,9 @@ class Planner:
                 continue
             m, cycle, part, chunks = setting
             # With threads to spare Phi_c(v) may have tasks of its own; if not, nothing differs.
-            if part.threads == 1 and part.workers > chunks and not self.layout(*setting)[1]:
+            if part.threads == 1 and part.workers > chunks and not self.layout(*setting).beside:
                 continue
-            if not fits_threads(self.hierarchy(m, cycle), self.layout(*setting)[0], part.slots):
+            if not fits_threads(self.hierarchy(m, cycle), self.layout(*setting).layout, part.slots):
                 continue
             if self._busy(*setting) >= most():
                 continue
@@ -238,16 +237,9 @@ class Planner:
             return "full"
         name = (coarsening, machine.workers, machine.threads, chunks)
         if name not in self._storages:
-            layout, _ = self.layout(coarsening, cycle, machine, chunks)
-            apart = self.settles_apart(coarsening, cycle, machine, chunks)
-            self._storages[name] = self.storage(self.hierarchy(coarsening, cycle), layout, machine, apart)
+            cut = self.layout(coarsening, cycle, machine, chunks)
+            self._storages[name] = self.storage(self.hierarchy(coarsening, cycle), cut.layout, machine, cut.apart)
         return self._storages[name]
-
-    def settles_apart(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> bool:
-        """Whether a solve with a setting has tasks of their own for its residuals."""
-        layout, cost = self.layout(coarsening, cycle, machine, chunks)[0], self.cost(coarsening)
-        hierarchy = self.hierarchy(coarsening, cycle)
-        return settles_apart(hierarchy, layout, "distributed", cost.call + cost.state, machine.hosts)
 
     def phi_seconds(self, plan: Plan, chunks: int | None = None) -> float:
         """Return what Phi alone takes, one after another, on a plan's longest chunk; or with so many chunks."""

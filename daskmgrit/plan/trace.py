@@ -1,7 +1,7 @@
 """What a solve gives the scheduler to do, found by running it on states of one number with a Phi that only counts.
 
-The drive, the graph and the stages are the real ones, so the trace has every task of a solve with its dependencies, its
-planned worker, its calls of Phi and the rows of its result, and the order in which the client submits and waits.
+The iteration, the graph and the stages are the real ones, so the trace has every task of a solve with its dependencies,
+its planned worker, its calls of Phi and the rows of its result, and the order in which the client submits and waits.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from dask.delayed import Delayed, delayed
 from dask.local import get_sync
 from dask.order import order
 
-from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.graph.auto_chunks import ChunkPlan
+from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid.block import ResidualReport
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.solver.initial_guess import Guess
-from daskmgrit.solver.iteration import Drive
+from daskmgrit.solver.iteration import Iteration
 from daskmgrit.utils.array_api import Array
 
 __all__ = ["Submitted", "Task", "Trace", "Waited", "trace"]
@@ -74,11 +75,10 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the client does in a solve, and the layout that it chose."""
+    """What the client does in a solve, and how it chose to cut the levels."""
 
     events: tuple[Submitted | Waited, ...]
-    layout: ChunkLayout
-    beside: bool
+    plan: ChunkPlan
 
     @property
     def tasks(self) -> list[Task]:
@@ -177,7 +177,7 @@ class _Recorder:
             return settled
         self.events.append(Waited(handle.key, self.cycle))
         self.cycle += 1
-        # From this the drive sees what Phi costs.
+        # From this the iteration sees what Phi costs.
         records = [
             record._replace(
                 phi_seconds=self.cost.of_level(record.level)
@@ -222,14 +222,9 @@ def trace(
     """
     phi = _CountingPhi()
     recorder: Any = _Recorder(threads, phi, cost, hosts)
-    drive = Drive(
-        hierarchy,
-        recorder.put(phi, "phi"),
-        recorder.put(np.zeros(1), "w0"),
-        row_bytes,
-        recorder,
-        "plan",
-        c_points=storage == "c-points",
+    context = GraphContext(
+        hierarchy, recorder.put(phi, "phi"), recorder.put(np.zeros(1), "w0"), "plan", storage == "c-points"
     )
-    drive.solve(Guess(guess), chunks, 0.0, cycles, lambda cycle, residual, state: "")
-    return Trace(tuple(recorder.events), drive.layout, drive.beside)
+    iteration = Iteration(context, row_bytes, recorder)
+    iteration.solve(Guess(guess), chunks, 0.0, cycles, lambda cycle, residual, state: "")
+    return Trace(tuple(recorder.events), iteration.plan)

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.graph.auto_chunks import settles_apart
-from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.multigrid import chunk_kernels, whole_levels
-from daskmgrit.multigrid.chunk_kernels import CoarseStep, Restricted
-from daskmgrit.multigrid.cycle import run_cycle
+from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
+from daskmgrit.multigrid.cycle import FirstRelaxation, rest_of_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
@@ -63,7 +62,7 @@ class Prediction:
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _GatheredLevel:
     """The state of a level that one task computes."""
 
     known: float
@@ -77,14 +76,14 @@ class _Waves:
     def __init__(
         self,
         hierarchy: Hierarchy,
-        layout: ChunkLayout,
-        beside: bool,
+        plan: ChunkPlan,
         machine: Machine,
         cost: PhiCost,
         row_bytes: int,
         solves: dict[Any, float],
     ) -> None:
-        self.hierarchy, self.layout, self.beside, self.machine = hierarchy, layout, beside, machine
+        layout = plan.layout
+        self.hierarchy, self.layout, self.beside, self.machine = hierarchy, layout, plan.beside, machine
         self.cost, self.row_bytes, self.solves = cost, row_bytes, solves
         self.service = machine.scheduler
         if machine.cores:
@@ -95,9 +94,7 @@ class _Waves:
         self.owners = [np.array(level.owners) for level in layout.levels]
         self.intervals = [np.diff(level.bounds) for level in layout.levels]
         self.points = [
-            np.minimum(np.array(level.bounds[1:]) * size.coarsening, size.steps + 1)
-            - np.array(level.bounds[:-1]) * size.coarsening
-            for level, size in zip(layout.levels, hierarchy.levels, strict=False)
+            size.chunk_points(level.bounds) for level, size in zip(layout.levels, hierarchy.levels, strict=False)
         ]
 
     # -- servers -------------------------------------------------------------------------------------------------
@@ -182,17 +179,16 @@ class _Waves:
 
     def relax(self, level: int, state: Times) -> Times:
         for _ in range(self.hierarchy[level].nu):
-            seconds = self._f_relaxation(level)
-            if level == 0 and self.probed:
-                self.probed = False
-                state = self._wave(state, seconds, self.owners[0])
-                continue
-            ready, arrive = self._with_left(level, state)
-            seconds = self._one_call(self.intervals[level], level) + seconds
-            state = self._wave(ready, seconds, self.owners[level], arrive)
-            if level == 0 and self.settling:
-                self.settling, self.settled = False, state
+            state = self._sweep(level, state)
         return state
+
+    def _sweep(self, level: int, state: Times, first: FirstRelaxation = FirstRelaxation.PLAIN) -> Times:
+        seconds = self._f_relaxation(level)
+        if first is FirstRelaxation.KNOWN:
+            return self._wave(state, seconds, self.owners[level])
+        ready, arrive = self._with_left(level, state)
+        seconds = self._one_call(self.intervals[level], level) + seconds
+        return self._wave(ready, seconds, self.owners[level], arrive)
 
     def restrict(self, level: int, state: Times) -> Any:
         coarse, owners = level + 1, self.owners[level]
@@ -222,19 +218,19 @@ class _Waves:
     def ends_at(self, level: int) -> bool:
         return level == self.layout.gathered
 
-    def solve(self, level: int, state: Times, kind: str) -> _Gathered:
+    def solve(self, level: int, state: Times, kind: str) -> _GatheredLevel:
         owners = self.owners[level - 1]
         owner = int(owners[len(owners) // 2])
         foreign = 2.0 * float(self.intervals[level - 1][owners != owner].sum())
         ready = state.max()
         arrive = float(self._fetch(np.array([ready]), foreign)[0]) if foreign else None
         known = self._one(ready, inline_seconds(self.hierarchy, level, kind, self.cost, self.solves), owner, arrive)
-        return _Gathered(known, owner, level)
+        return _GatheredLevel(known, owner, level)
 
     def correct(self, level: int, state: Times, coarse: Any) -> Times:
         owners, seconds = self.owners[level], self._f_relaxation(level)
         arrive = np.zeros(len(owners))
-        if isinstance(coarse, _Gathered):
+        if isinstance(coarse, _GatheredLevel):
             ready = np.full(len(owners), coarse.known)
             away, first = np.unique(owners[owners != coarse.owner], return_index=True)
             if len(away):
@@ -253,7 +249,7 @@ class _Waves:
                 ready[far], arrive[far] = parts, self._fetch(parts, self.intervals[level][far])
         return self._wave(np.maximum(ready, state), seconds, owners, arrive)
 
-    # -- the drive -----------------------------------------------------------------------------------------------
+    # -- the iteration -----------------------------------------------------------------------------------------------
 
     def whole(self, state: Times) -> Times:
         """A cycle within one task."""
@@ -283,14 +279,17 @@ class _Waves:
         self.client = max(self.client, now) + tasks * self.machine.client
         self.graph = self.client + self.machine.latency
 
-    def cycle(self, state: Times, settle: bool, probed: bool) -> Times:
-        self.settling, self.probed = settle, probed
+    def cycle(self, state: Times, first: FirstRelaxation) -> tuple[Times, Times]:
+        """A cycle; returns when its result is known, and when that of its first relaxation is."""
         if not self.layout.levels:
-            return self.whole(state)
-        return np.asarray(run_cycle(self, 0, self.hierarchy.cycle, state))
-
-    settling = probed = False
-    settled: Times | None = None
+            whole = self.whole(state)
+            return whole, whole
+        relaxed, nu = state, self.hierarchy[0].nu
+        if nu:
+            state = relaxed = self._sweep(0, state, first)
+        for _ in range(nu - 1):
+            state = self._sweep(0, state)
+        return np.asarray(rest_of_cycle(self, 0, self.hierarchy.cycle, state)), relaxed
 
 
 def inline_seconds(hierarchy: Hierarchy, level: int, kind: str, cost: PhiCost, known: dict[Any, float]) -> float:
@@ -309,21 +308,20 @@ def inline_seconds(hierarchy: Hierarchy, level: int, kind: str, cost: PhiCost, k
 
         empty = np.zeros((hierarchy[level].steps + 1, 0))
         if level == 0:
-            block = chunk_kernels.guess(phi, "zero", empty[0], 0, len(empty), hierarchy[0].coarsening)
+            block = chunk_kernels.guess(phi, "zero", empty[0], hierarchy[0].whole)
             whole_levels.whole_cycle(phi, block, hierarchy, 1)
         else:
-            m = hierarchy[level].coarsening if level < hierarchy.last else len(empty)
+            m = hierarchy.places(level)
             depth = np.zeros(len(empty), int)
-            piece = Restricted(0, empty, empty[::m], depth, ())
-            whole_levels.solve(phi, [piece], [CoarseStep(empty, depth, ())], hierarchy, level, kind, 1)
+            piece = RestrictedChunk(0, empty, empty[::m], depth, ())
+            whole_levels.solve_from(phi, [piece], [CoarseStep(empty, depth, ())], hierarchy, level, kind, 1)
         known[name] = spent
     return known[name]
 
 
 def predict(
     hierarchy: Hierarchy,
-    layout: ChunkLayout,
-    beside: bool,
+    plan: ChunkPlan,
     machine: Machine,
     cost: PhiCost,
     row_bytes: int = 0,
@@ -335,10 +333,8 @@ def predict(
     ----------
     hierarchy : Hierarchy
         The levels and the cycle.
-    layout : ChunkLayout
-        How they are cut; no more chunks than threads, but for a last C-point alone.
-    beside : bool
-        Whether ``Phi_c(v)`` has tasks of its own.
+    plan : ChunkPlan
+        How they are cut, and what has tasks of its own; no more chunks than threads, but for a last C-point alone.
     machine : Machine
         The cluster.
     cost : PhiCost
@@ -348,7 +344,8 @@ def predict(
     known : dict, optional
         Keeps what several predictions have in common.
     """
-    ops = _Waves(hierarchy, layout, beside, machine, cost, row_bytes, {} if known is None else known)
+    layout = plan.layout
+    ops = _Waves(hierarchy, plan, machine, cost, row_bytes, {} if known is None else known)
     chunks = len(layout.levels[0]) if layout.levels else 1
     owners = np.array(layout.levels[0].owners) if layout.levels else np.zeros(1, int)
     # The guess, its evaluation (each step once, and the F-points beyond the first again), and a report.
@@ -364,18 +361,19 @@ def predict(
     # What a cycle has in tasks is known after the first.
     ops.submit(0, ends[0])
     tasks, moved, counts = 0, 0.0, []
-    apart = settles_apart(hierarchy, layout, "distributed", cost.call + cost.state, machine.hosts)
-    fused = bool(layout.levels) and hierarchy[0].nu > 0 and not apart
+    fused = plan.fused(hierarchy)
     later: list[Times] = []
     for cycle in range(1, CYCLES + 1):
         before, shipped = ops.tasks, ops.moved
         ops.submit(tasks or chunks, ends[-1] if cycle < 3 else ends[cycle - 2])
-        state = ops.cycle(state, fused and cycle > 1, not fused and cycle > 1)
-        if fused and cycle > 1:
-            assert ops.settled is not None
-            ends.append(ops.report(ops.settled))
+        first = FirstRelaxation.PLAIN
+        if cycle > 1:
+            first = FirstRelaxation.SETTLES if fused else FirstRelaxation.KNOWN
+        state, relaxed = ops.cycle(state, first)
+        if first is FirstRelaxation.SETTLES:
+            ends.append(ops.report(relaxed))
         elif not fused:
-            if apart:
+            if plan.apart:
                 ops.final()
             state = ops.probe(state)
             ends.append(ops.report(state))

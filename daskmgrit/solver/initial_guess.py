@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,8 @@ from dask.delayed import Delayed
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder
-from daskmgrit.graph.chunking import chunk_points
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels
+from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.state import InitialState
 
 __all__ = ["Guess", "check_guess"]
@@ -31,49 +32,39 @@ class Guess:
 
     def chunks(self, builder: GraphBuilder, executor: Executor) -> list[Delayed]:
         """Add what makes each chunk of level 0."""
-        layout, size = builder.layout.levels[0], builder.hierarchy[0]
-        spans = [chunk_points(size.coarsening, size.steps, layout.bounds, j) for j in range(len(layout))]
-        if self.kind != "given":
-            return [
-                builder.chunk_task(
-                    "guess", j, chunk_kernels.guess, builder.phi, self.kind, builder.w0, first, points, size.coarsening
-                )
-                for j, (first, points) in enumerate(spans)
-            ]
-        if isinstance(self.values, da.Array):
-            lengths = tuple(points for _, points in spans)
-            values = _bring(self.values, executor)
-            pieces = list(values.rechunk((lengths, -1)).to_delayed().ravel())
-        else:
-            pieces = []
-            for j, (first, points) in enumerate(spans):
-                rows = self.values[first * size.coarsening : first * size.coarsening + points]
-                pieces.append(executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j]))
-        return [
-            builder.chunk_task("guess", j, chunk_kernels.given, builder.phi, piece, builder.w0, first, size.coarsening)
-            for j, (piece, (first, _)) in enumerate(zip(pieces, spans, strict=True))
-        ]
+        return self._tasks("guess", chunk_kernels.guess, builder, self._pieces(builder, executor))
 
     def evaluated(self, builder: GraphBuilder, executor: Executor) -> list[Delayed]:
         """Add what makes each chunk of level 0 and evaluates it, in one task: no more than its C-points remain."""
-        layout, size = builder.layout.levels[0], builder.hierarchy[0]
-        m, made = size.coarsening, []
-        values = _bring(self.values, executor) if isinstance(self.values, da.Array) else self.values
-        for j in range(len(layout)):
-            first, points = chunk_points(m, size.steps, layout.bounds, j)
-            function: Any
-            args: tuple[Any, ...]
-            if self.kind == "given":
-                rows = values[max(first * m - 1, 0) : first * m + points]
-                if isinstance(rows, da.Array):
-                    piece = rows.rechunk(-1).to_delayed().ravel()[0]
-                else:
-                    piece = executor.put(rows, f"given-{builder.run}-{j}", layout.owners[j])
-                function, args = c_point_kernels.initial_given, (piece, builder.w0, first, m, size.steps)
-            else:
-                function, args = c_point_kernels.initial, (self.kind, builder.w0, first, points, m, size.steps)
-            made.append(builder.chunk_task("initial", j, function, builder.phi, *args))
-        return made
+        pieces = self._pieces(builder, executor, led=True)
+        return self._tasks("initial", c_point_kernels.evaluated_guess, builder, pieces)
+
+    def _tasks(self, name: str, kernel: Any, builder: GraphBuilder, pieces: Sequence[Any]) -> list[Delayed]:
+        spans = builder.spans()
+        return [
+            builder.chunk_task(name, j, kernel, builder.phi_task, piece, builder.w0_task, span)
+            for j, (piece, span) in enumerate(zip(pieces, spans, strict=True))
+        ]
+
+    def _pieces(self, builder: GraphBuilder, executor: Executor, led: bool = False) -> Sequence[Any]:
+        """Return what the guess is on each chunk: its kind or its rows, with the point before the chunk if `led`."""
+        spans, owners = builder.spans(), builder.layout.levels[0].owners
+        if self.kind != "given":
+            return [self.kind] * len(spans)
+        if not isinstance(self.values, da.Array):
+            return [
+                executor.put(_rows(self.values, span, led), f"given-{builder.run}-{j}", owners[j])
+                for j, span in enumerate(spans)
+            ]
+        values = _bring(self.values, executor)
+        if led:
+            return [_rows(values, span, led).rechunk(-1).to_delayed().ravel()[0] for span in spans]
+        return list(values.rechunk((tuple(span.points for span in spans), -1)).to_delayed().ravel())
+
+
+def _rows(values: Any, span: Span, led: bool) -> Any:
+    """Return the rows of a chunk."""
+    return values[max(span.start - led, 0) : span.start + span.points]
 
 
 def _bring(values: da.Array, executor: Executor) -> da.Array:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import dask
 import numpy as np
 from dask.delayed import Delayed
 from numpy.typing import NDArray
@@ -17,15 +15,16 @@ from daskmgrit.checkpoint.saver import Saver
 from daskmgrit.errors import Diverged
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph import auto_chunks
-from daskmgrit.graph.builder import GraphBuilder
-from daskmgrit.graph.chunking import ChunkLayout, cut
+from daskmgrit.graph.auto_chunks import ChunkPlan
+from daskmgrit.graph.builder import GraphBuilder, GraphContext
+from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid.block import ResidualReport
-from daskmgrit.multigrid.hierarchy import Hierarchy
+from daskmgrit.multigrid.cycle import FirstRelaxation
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.solver.initial_guess import Guess
 
-__all__ = ["Drive", "Outcome"]
+__all__ = ["Iteration", "Outcome"]
 
 # Called after each cycle with its number, residual and state; the reason to stop the solve, if there is one.
 Listener = Callable[[int, float, list[Delayed]], str]
@@ -43,33 +42,60 @@ class Outcome:
     message: str
 
 
-class Drive:
-    """One solve on one executor.
+@dataclass(slots=True)
+class CycleInProgress:
+    """What is submitted of a cycle; of cycle 0 and a checkpoint's, what is to begin from.
+
+    Attributes
+    ----------
+    state : list of Delayed
+        Its result, a block per chunk.
+    report : Delayed or None
+        The report on its residual, until that is fetched.
+    final : Delayed or None
+        Its final weights, where they were submitted with it.
+    settled : bool
+        Whether its residual is settled without the next cycle.
+    arrived : bool
+        Whether its state holds what the next C-relaxation finds.
+    """
+
+    state: list[Delayed]
+    report: Delayed | None = None
+    final: Delayed | None = None
+    settled: bool = False
+    arrived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCheckpoint:
+    """The cycle that is to be saved next, before a later one is submitted; and what saves it, once submitted."""
+
+    cycle: int
+    handle: Delayed | None = None
+
+
+class Iteration:
+    """The iteration of one solve on one executor.
 
     Parameters
     ----------
-    hierarchy : Hierarchy
-        The levels and the cycle.
-    phi, w0 : Delayed
-        Stand-ins for the propagator and the initial value.
+    context : GraphContext
+        What all graphs of the solve have in common.
     row_bytes : int
         Bytes of a state.
     executor : Executor
         Where the graphs run.
-    run : str
-        Token that sets this solve's keys apart.
     saver : Saver, optional
-        Saves the solve's checkpoints; it may have one to go on from.
-    c_points : bool, default False
-        Whether level 0 holds its C-points only.
+        Saves the solve's checkpoints; it may have one to resume from.
 
     Attributes
     ----------
-    layout : ChunkLayout
-        How the levels are cut.
+    plan : ChunkPlan
+        How the levels are cut, and what has tasks of its own.
     records : list of Record
         What was done, of all cycles whose residual is known.
-    store : Store or None
+    store : BlockStore or None
         Where blocks are that outgrow this process's memory.
     depth : int
         Longest chain of Phi so far.
@@ -80,42 +106,31 @@ class Drive:
     cycle_seconds : list of float
         Seconds of each cycle.
     evaluations : list of int
-        State updates on each level, with those before the checkpoint that the solve goes on from.
+        State updates on each level, with those before the checkpoint that the solve resumes from.
     """
 
     def __init__(
         self,
-        hierarchy: Hierarchy,
-        phi: Delayed,
-        w0: Delayed,
+        context: GraphContext,
         row_bytes: int,
         executor: Executor,
-        run: str,
         saver: Saver | None = None,
-        c_points: bool = False,
     ) -> None:
-        self.hierarchy, self.phi, self.w0, self.run, self.c_points = hierarchy, phi, w0, run, c_points
+        self.context, self.hierarchy, self.c_points = context, context.hierarchy, context.c_points
         self.executor, self.row_bytes, self.saver = executor, row_bytes, saver
-        self.layout, self.beside, self._apart = ChunkLayout(()), False, False
+        self.plan = ChunkPlan(ChunkLayout(()))
         self.records: list[Record] = []
         self.depth, self.tasks, self.began = 0, 0, 0.0
         self.cycle_seconds: list[float] = []
         # Of level 0 a cycle holds two states, and the first coarse level's values and right-hand sides.
-        size = hierarchy[0]
-        held = (4 if c_points else 3 + 2 * size.coarsening) * size.intervals * row_bytes
+        size = self.hierarchy[0]
+        held = (4 if self.c_points else 3 + 2 * size.coarsening) * size.intervals * row_bytes
         self.store = executor.store(held)
-        self._numbers = itertools.count()
-        self._states: dict[int, list[Delayed]] = {}
-        self._reports: dict[int, Delayed] = {}
-        self._finals: dict[int, Delayed] = {}
-        self._before = [0] * len(hierarchy)
-        # The last cycle whose residual needs no later one.
-        self._probed = 0
-        # The last cycle whose state holds what the next C-relaxation finds.
-        self._arrived = -1
-        # The cycle that is to be saved next, once nothing more may be submitted before that; and what saves it.
-        self._pause: int | None = None
-        self._saving: tuple[int, Delayed] | None = None
+        self._before = [0] * len(self.hierarchy)
+        self._cycles: dict[int, CycleInProgress] = {}
+        self._pending: PendingCheckpoint | None = None
+        # Kept in case its evaluation diverges.
+        self._raw_guess: list[Delayed] | None = None
 
     @property
     def evaluations(self) -> list[int]:
@@ -128,19 +143,7 @@ class Drive:
     # -- one submission ------------------------------------------------------------------------------------------
 
     def _builder(self, cycle: int) -> GraphBuilder:
-        book = TaskBook(self.executor.workers, self.store)
-        return GraphBuilder(
-            book,
-            self.hierarchy,
-            self.layout,
-            self.phi,
-            self.w0,
-            self.run,
-            self._numbers,
-            cycle,
-            self.beside,
-            self.c_points,
-        )
+        return GraphBuilder(self.context, self.plan, TaskBook(self.executor.workers, self.store), cycle)
 
     def _submit(
         self, builder: GraphBuilder, state: list[Delayed], *more: Delayed
@@ -167,10 +170,10 @@ class Drive:
             if self.saver is not None and self.saver.saved is not None:
                 return self._iterate(tol, maxiter, self._restart(self.saver, chunks), listener)
             try:
-                residual = self._start(guess, chunks)
+                residual = self._begin(0, guess.kind, chunks, lambda builder: self._made(guess, builder))
             except Diverged as error:
                 self.began = time.perf_counter()
-                self._states[0] = self._states.get(-1) or self._raw(guess)
+                self._cycles[0] = CycleInProgress(self._raw_guess or self._raw(guess))
                 return self._outcome(0, [math.nan], "diverged", str(error))
             return self._iterate(tol, maxiter, [residual], listener)
         finally:
@@ -178,10 +181,8 @@ class Drive:
 
     def _drop(self) -> None:
         """Cancel, by dropping its futures, what was submitted ahead, or before an error: it is not wanted any more."""
-        self._states.clear()
-        self._reports.clear()
-        self._finals.clear()
-        self._saving = None
+        self._cycles.clear()
+        self._pending = self._raw_guess = None
 
     def _raw(self, guess: Guess) -> list[Delayed]:
         """Return the guess as it was given; the zero guess for the nested one."""
@@ -195,96 +196,75 @@ class Drive:
 
     def first_layout(self, kind: str, chunks: int | None) -> ChunkLayout:
         """Return how the levels are cut before anything is known of Phi's cost, for a guess of this kind."""
-        threads = self.executor.threads
-        first = auto_chunks.first_chunks(chunks, self.hierarchy, threads, self.row_bytes, self.c_points)
-        if kind != "nested":
-            return cut(self.hierarchy, first, threads, 1)
-        # The coarse levels of a nested guess are to be cut, too.
-        wanted = dask.config.get("daskmgrit.agglomerate")
-        return cut(self.hierarchy, first, threads, None if wanted == "auto" else max(int(wanted), 1))
+        nested, threads = kind == "nested", self.executor.threads
+        return auto_chunks.first_layout(self.hierarchy, chunks, threads, self.row_bytes, self.c_points, nested)
 
-    def _start(self, guess: Guess, chunks: int | None) -> float:
-        """Make the initial guess, have it evaluated, and choose the layout from what Phi cost.
-
-        Returns the residual of the guess.
-        """
-        self.layout = self.first_layout(guess.kind, chunks)
-        builder = self._builder(0)
-        if guess.kind == "nested":
-            made = builder.nested_guess()
-        elif self.c_points:
-            made = guess.evaluated(builder, self.executor)
-        else:
-            self._states[-1], _ = self._submit(builder, guess.chunks(builder, self.executor))
-            builder = self._builder(0)
-            made = builder.initial(self._states[-1])
+    def _begin(self, cycle: int, kind: str, chunks: int | None, make: Callable[[GraphBuilder], list[Delayed]]) -> float:
+        """Have the first state made and evaluated, and plan the cycles from what Phi cost; returns the residual."""
+        self.plan = ChunkPlan(self.first_layout(kind, chunks))
+        builder = self._builder(cycle)
+        made = make(builder)
         state, (report,) = self._submit(builder, made, builder.report(made))
-        residual = self._settle(report, 0)
-        # The guess as it was made was kept only in case its evaluation diverged.
-        self._states.pop(-1, None)
-        self._plan(state, chunks, 0)
+        residual = self._settle(report, cycle)
+        self._raw_guess = None
+        bounds = self.plan.layout.bounds(self.hierarchy)
+        cost, where = auto_chunks.phi_cost(self.records), self.executor
+        self.plan = auto_chunks.plan_layout(
+            self.hierarchy, chunks, where.threads, where.name, cost, self.row_bytes, self.c_points, where.hosts
+        )
+        if self.plan.layout.bounds(self.hierarchy) != bounds:
+            builder = self._builder(cycle)
+            state, _ = self._submit(builder, builder.regroup(state, bounds))
+        self._cycles[cycle] = CycleInProgress(state, settled=True)
         return residual
 
+    def _made(self, guess: Guess, builder: GraphBuilder) -> list[Delayed]:
+        """Add what makes and evaluates a guess."""
+        if guess.kind == "nested":
+            return builder.nested_guess()
+        if self.c_points:
+            return guess.evaluated(builder, self.executor)
+        raw = self._builder(0)
+        self._raw_guess, _ = self._submit(raw, guess.chunks(raw, self.executor))
+        return builder.initial(self._raw_guess)
+
     def _restart(self, saver: Saver, chunks: int | None) -> list[float]:
-        """Have the state made from a checkpoint, and choose the layout; returns the residuals up to there."""
+        """Have the state made from a checkpoint; returns the residuals up to there."""
         assert saver.saved is not None
         saved = saver.saved
-        self.layout = self.first_layout("checkpoint", chunks)
-        self._before, self._probed = list(saved.phi_evaluations), saved.cycle
-        builder = self._builder(saved.cycle)
-        # Of C-points alone nothing is left to make, which would not show what Phi costs: begin the next C-relaxation.
-        made = builder.probe(saver.read(builder)) if self.c_points else saver.read(builder, report=True)
-        state, (report,) = self._submit(builder, made, builder.report(made))
-        self._settle(report, saved.cycle)
-        self._plan(state, chunks, saved.cycle)
-        return list(saved.residuals)
+        self._before = list(saved.phi_evaluations)
 
-    def _plan(self, state: list[Delayed], chunks: int | None, cycle: int) -> None:
-        """Choose the layout from what Phi cost so far, and bring the state of `cycle` to it."""
-        bounds = self.layout.levels[0].bounds
-        cost = auto_chunks.phi_cost(self.records)
-        self.layout, self.beside = auto_chunks.plan_layout(
-            self.hierarchy,
-            chunks,
-            self.executor.threads,
-            self.executor.name,
-            cost,
-            self.row_bytes,
-            self.c_points,
-            self.executor.hosts,
-        )
-        self._apart = auto_chunks.settles_apart(
-            self.hierarchy, self.layout, self.executor.name, cost, self.executor.hosts
-        )
-        self._states[cycle] = state
-        if self.layout.bounds(self.hierarchy) != bounds:
-            builder = self._builder(cycle)
-            self._states[cycle], _ = self._submit(builder, builder.regroup(state, bounds))
+        def made(builder: GraphBuilder) -> list[Delayed]:
+            # C-points alone need no Phi, which would not show what it costs: begin the next C-relaxation.
+            return builder.probe(saver.read(builder)) if self.c_points else saver.read(builder, report=True)
+
+        self._begin(saved.cycle, "checkpoint", chunks, made)
+        return list(saved.residuals)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def _submit_save(self, cycle: int) -> Delayed:
         assert self.saver is not None
         builder = self._builder(cycle)
-        handle, _ = self._submit(builder, [self.saver.write(builder, self._states[cycle])])
-        self._saving = cycle, handle[0]
-        return handle[0]
+        (handle,), _ = self._submit(builder, [self.saver.write(builder, self._cycles[cycle].state)])
+        return handle
 
     def _save(self, cycle: int, residuals: list[float]) -> None:
         """Save a checkpoint of a cycle whose residual is known, unless that is done already."""
-        if self._pause == cycle:
-            self._pause = None
+        handle = None
+        if self._pending is not None and self._pending.cycle == cycle:
+            handle, self._pending = self._pending.handle, None
         if self.saver is None or self.saver.has(cycle):
             return
-        handle = self._saving[1] if self._saving and self._saving[0] == cycle else self._submit_save(cycle)
+        if handle is None:
+            handle = self._submit_save(cycle)
         checksums = self.executor.fetch(handle, f"the checkpoint of cycle {cycle}")
-        self._saving = None
         self.saver.finish(cycle, checksums, residuals, self.evaluations, self.depth)
         if self.executor.ahead:
             # From here on the state comes from the file, so the scheduler may forget all that it was made from.
-            builder = self._builder(cycle)
-            self._states[cycle], _ = self._submit(builder, self.saver.read(builder))
-            self._arrived = -1
+            saved, builder = self._cycles[cycle], self._builder(cycle)
+            saved.state, _ = self._submit(builder, self.saver.read(builder))
+            saved.arrived = False
 
     # -- cycles --------------------------------------------------------------------------------------------------
 
@@ -292,45 +272,54 @@ class Drive:
     def _fused(self) -> bool:
         """Whether the residual of a cycle is settled by the first C-relaxation of the next.
 
-        It is where that is under way anyway by the time the residual is known. Elsewhere a probe ends each cycle, so
+        It is where that is in progress anyway by the time the residual is known. Elsewhere a probe ends each cycle, so
         that no F-relaxation is done in vain.
         """
-        return self.executor.ahead and self.layout.gathered > 0 and self.hierarchy[0].nu > 0 and not self._apart
+        return self.executor.ahead and self.plan.fused(self.hierarchy)
 
     def _submit_cycle(self, cycle: int) -> None:
-        builder = self._builder(cycle)
-        settle = self._fused and cycle - 1 > self._probed
-        state = builder.cycle_tasks(self._states[cycle - 1], settle, self._arrived == cycle - 1)
+        before, builder = self._cycles[cycle - 1], self._builder(cycle)
+        first = FirstRelaxation.PLAIN
+        if before.arrived:
+            first = FirstRelaxation.KNOWN
+        elif self._fused and not before.settled:
+            first = FirstRelaxation.SETTLES
+        made = builder.cycle_tasks(before.state, first)
         if self._fused:
-            reports = {cycle - 1: builder.report(builder.relaxed)} if settle else {}
-            self._states[cycle], handles = self._submit(builder, state, *reports.values())
-        else:
-            # Final weights are cut out in time, where that takes no Phi: once this cycle turns out to be the last,
-            # threads are busy with the next, and what they have begun cannot be called back.
-            makes_f = self.c_points and self.hierarchy[0].steps % self.hierarchy[0].coarsening > 0
-            finals = [builder.final(state)] if self.executor.ahead and self._apart and not makes_f else []
-            state = builder.probe(state)
-            reports = {cycle: builder.report(state)}
-            self._states[cycle], handles = self._submit(builder, state, *reports.values(), *finals)
-            self._finals.update(zip([cycle], handles[1:], strict=False))
-            self._arrived = cycle
-        self._reports.update(zip(reports, handles, strict=False))
+            reports = [builder.report(made.relaxed)] if first is FirstRelaxation.SETTLES else []
+            state, handles = self._submit(builder, made.state, *reports)
+            before.report = handles[0] if handles else before.report
+            self._cycles[cycle] = CycleInProgress(state)
+            return
+        # Final weights are cut out in time, where that takes no Phi: once this cycle turns out to be the last,
+        # threads are busy with the next, and what they have begun cannot be called back.
+        makes_f = self.c_points and self.hierarchy[0].steps % self.hierarchy[0].coarsening > 0
+        finals = [builder.final(made.state)] if self.executor.ahead and self.plan.apart and not makes_f else []
+        probed = builder.probe(made.state)
+        state, (report, *finals) = self._submit(builder, probed, builder.report(probed), *finals)
+        self._cycles[cycle] = CycleInProgress(state, report, finals[0] if finals else None, settled=True, arrived=True)
 
     def _submit_probe(self, cycle: int) -> None:
-        builder = self._builder(cycle)
-        state = builder.probe(self._states[cycle])
-        self._states[cycle], (self._reports[cycle],) = self._submit(builder, state, builder.report(state))
-        self._probed = self._arrived = cycle
+        probed, builder = self._cycles[cycle], self._builder(cycle)
+        state = builder.probe(probed.state)
+        probed.state, (probed.report,) = self._submit(builder, state, builder.report(state))
+        probed.settled = probed.arrived = True
 
     def _residual(self, cycle: int) -> float:
         try:
-            return self._settle(self._reports.pop(cycle), cycle)
+            return self._fetch_residual(cycle)
         except Diverged:
             if not self._fused:
                 raise
             # The task that was to settle it belongs to the next cycle, and that may be what diverged.
             self._submit_probe(cycle)
-            return self._settle(self._reports.pop(cycle), cycle)
+            return self._fetch_residual(cycle)
+
+    def _fetch_residual(self, cycle: int) -> float:
+        known = self._cycles[cycle]
+        report, known.report = known.report, None
+        assert report is not None
+        return self._settle(report, cycle)
 
     def _iterate(self, tol: float, maxiter: int, residuals: list[float], listener: Listener) -> Outcome:
         """Cycle until the residual is at most `tol` (0 never stops), `maxiter` cycles, or the listener says so."""
@@ -345,14 +334,13 @@ class Drive:
                         max(cycle - 1, 0), residuals, "diverged", f"the residual on level 0 {where} is {residual}"
                     )
                 # The state before is not asked for again: this one is finite.
-                self._states.pop(cycle - 1, None)
-                self._finals.pop(cycle - 1, None)
-                if self.saver is not None and self._pause is None and self.saver.overdue():
-                    self._pause = submitted
+                self._cycles.pop(cycle - 1, None)
+                if self.saver is not None and self._pending is None and self.saver.overdue():
+                    self._pending = PendingCheckpoint(submitted)
                 converged = tol > 0 and residual <= tol
-                if converged or cycle in (self._pause, maxiter):
+                if converged or self._pauses_at(cycle, maxiter):
                     self._save(cycle, residuals)
-                stop = listener(cycle, residual, self._states[cycle])
+                stop = listener(cycle, residual, self._cycles[cycle].state)
                 if converged:
                     return self._outcome(cycle, residuals, "tol", "")
                 if stop:
@@ -362,9 +350,9 @@ class Drive:
                     return self._outcome(cycle, residuals, "maxiter", "")
                 submitted = self._submit_ahead(cycle, submitted, maxiter)
                 cycle += 1
-                if cycle in (self._pause, maxiter):
+                if self._pauses_at(cycle, maxiter):
                     if self.saver is not None:
-                        self._submit_save(cycle)
+                        self._pending = PendingCheckpoint(cycle, self._submit_save(cycle))
                     if self._fused:
                         self._submit_probe(cycle)
                 residuals.append(self._residual(cycle))
@@ -373,25 +361,33 @@ class Drive:
         except Diverged as error:
             return self._outcome(len(residuals) - 1, residuals, "diverged", str(error))
 
+    def _pauses_at(self, cycle: int, maxiter: int) -> bool:
+        """Whether nothing is submitted beyond a cycle before its residual is known."""
+        return cycle == maxiter or (self._pending is not None and cycle == self._pending.cycle)
+
     def _submit_ahead(self, cycle: int, submitted: int, maxiter: int) -> int:
         """Submit what may be under way while `cycle` + 1 is waited for; returns the last cycle submitted."""
-        while submitted < min(cycle + 1 + self.executor.ahead, maxiter) and self._pause is None:
+        while submitted < min(cycle + 1 + self.executor.ahead, maxiter) and self._pending is None:
             submitted += 1
             self._submit_cycle(submitted)
             if self.saver is not None and self.saver.wants(submitted):
-                self._pause = submitted
+                self._pending = PendingCheckpoint(submitted)
         return submitted
 
     def _outcome(self, cycle: int, residuals: list[float], reason: str, message: str) -> Outcome:
-        state, final = self._states[cycle], self._finals.get(cycle)
+        last = self._cycles[cycle]
         self._drop()
-        return Outcome(state, self.final(cycle, state, final), residuals, reason, message)
+        return Outcome(last.state, self._final(cycle, last), residuals, reason, message)
 
-    def final(self, cycle: int, state: list[Delayed], handle: Delayed | None = None) -> NDArray:
-        """Fetch the weights after the last step of a cycle, shape (s,)."""
-        if handle is None and (handle := self._finals.get(cycle)) is None:
+    def final(self, cycle: int) -> NDArray:
+        """Fetch the weights after the last step, shape (s,), of the cycle whose residual was found last."""
+        return self._final(cycle, self._cycles[cycle])
+
+    def _final(self, cycle: int, done: CycleInProgress) -> NDArray:
+        handle = done.final
+        if handle is None:
             builder = self._builder(cycle)
-            (handle,), _ = self._submit(builder, [builder.final(state)])
+            (handle,), _ = self._submit(builder, [builder.final(done.state)])
         row, records = self.executor.fetch(handle, "the final weights", again=True)
         self.records.extend(records)
         return np.array(row)

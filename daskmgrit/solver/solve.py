@@ -14,13 +14,14 @@ from daskmgrit.checkpoint.saver import Saved, open_saver
 from daskmgrit.dashboard.reporter import Reporter
 from daskmgrit.executors.choose import choose_executor
 from daskmgrit.graph.auto_chunks import check_chunks
+from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.weights_array import as_array
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.initial_guess import Guess
-from daskmgrit.solver.iteration import Drive
+from daskmgrit.solver.iteration import Iteration
 from daskmgrit.solver.options import Request
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
@@ -80,21 +81,20 @@ def run_solve(
         Progress(ask.progress, ask.tol, ask.maxiter, begin) as lines,
         ExitStack() as stack,
     ):
-        phi = executor.put(propagator, f"propagator-{run}")
-        initial = executor.put(w0.origin, f"w0-{run}")
-        if saver is not None:
-            saver.identify(executor, hierarchy, phi, initial, run)
         c_points = ask.storage == "c-points"
-        drive = Drive(hierarchy, phi, initial, w0.nbytes, executor, run, saver, c_points)
-        makes_f = phi if c_points else None
+        phi_task = executor.put(propagator, f"propagator-{run}")
+        context = GraphContext(hierarchy, phi_task, executor.put(w0.origin, f"w0-{run}"), run, c_points)
+        if saver is not None:
+            saver.identify(executor, context)
+        iteration = Iteration(context, w0.nbytes, executor, saver)
         watch = stack.enter_context(
             Reporter(
-                executor, run, hierarchy, drive.first_layout(guess.kind, wanted), problem.phi, ask.tol, ask.maxiter
+                executor, run, hierarchy, iteration.first_layout(guess.kind, wanted), problem.phi, ask.tol, ask.maxiter
             )
         )
 
         def array(state: list[Delayed], name: str) -> Any:
-            return as_array(state, drive.layout, hierarchy, w0, name, makes_f)
+            return as_array(state, iteration.plan.layout, hierarchy, w0, name, phi_task if c_points else None)
 
         losses = saved.losses_before(done) if saved and ask.settled else []
         if saver is not None:
@@ -102,23 +102,23 @@ def run_solve(
 
         def listener(cycle: int, residual: float, state: list[Delayed]) -> str:
             lines.line(cycle, residual)
-            watch.cycle(cycle, residual, drive.layout, drive.records)
+            watch.cycle(cycle, residual, iteration.plan.layout, iteration.records)
             if ask.settled is not None:
-                losses.append(ask.settled.measure(drive.final(cycle, state)))
+                losses.append(ask.settled.measure(iteration.final(cycle)))
             if ask.callback is not None and cycle != done:
                 stop = ask.callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
                 if stop:
                     return "callback"
             return "settled" if ask.settled is not None and ask.settled.holds(losses) else ""
 
-        outcome = drive.solve(guess, wanted, ask.tol, ask.maxiter, listener)
+        outcome = iteration.solve(guess, wanted, ask.tol, ask.maxiter, listener)
         weights = array(outcome.state, f"weights-{run}")
-        if not c_points and drive.store is None:
+        if not c_points and iteration.store is None:
             weights = executor.keep(weights)
         watch.end(outcome.reason, outcome.message)
     iterations = len(outcome.residuals) - 1
     phi_seconds = [0.0] * len(hierarchy)
-    for record in drive.records:
+    for record in iteration.records:
         phi_seconds[record.level] += record.phi_seconds
     total = time.perf_counter() - begin
     return Result(
@@ -132,16 +132,16 @@ def run_solve(
         tol=ask.tol,
         levels=hierarchy.steps,
         cycle=hierarchy.cycle,
-        phi_evaluations=drive.evaluations,
-        critical_path=drive.depth,
-        tasks=drive.tasks,
+        phi_evaluations=iteration.evaluations,
+        critical_path=iteration.depth,
+        tasks=iteration.tasks,
         timings={
             "total": total,
-            "setup": drive.began - begin,
-            "cycles": drive.cycle_seconds,
+            "setup": iteration.began - begin,
+            "cycles": iteration.cycle_seconds,
             "phi": phi_seconds,
         },
-        records=drive.records,
+        records=iteration.records,
         losses=losses,
         storage=ask.storage,
     )

@@ -138,8 +138,8 @@ def test_look_ahead_up_to_the_cycle_to_save(client, w0, tmp_path, monkeypatch):
 
         monkeypatch.setattr(owner, name, call)
 
-    noted(iteration.Drive, "_submit_cycle", "submit")
-    noted(iteration.Drive, "_settle", "residual")
+    noted(iteration.Iteration, "_submit_cycle", "submit")
+    noted(iteration.Iteration, "_settle", "residual")
     noted(iteration.Saver, "finish", "saved")
     where = dm.Checkpoint(tmp_path, every=3)
     dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, tol=0, maxiter=5, checkpoint=where)

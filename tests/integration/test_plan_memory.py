@@ -12,7 +12,7 @@ from distributed import WorkerPlugin
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
-from daskmgrit.graph.auto_chunks import plan_layout, settles_apart
+from daskmgrit.graph.auto_chunks import plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine
 from daskmgrit.plan.memory import memory_limit, memory_of
@@ -77,13 +77,12 @@ def test_held_and_peak_on_a_cluster(client, storage, m, relaxation, costly):
             solver = dm.MGRIT(Decay(m), STEPS, coarsening=m, relaxation=relaxation)
             result = solver.solve(w0, tol=0, maxiter=4, chunks=CHUNKS, storage=storage, client=client, callback=listen)
             hierarchy = build_hierarchy(STEPS, m, relaxation=relaxation)
-            layout, _ = plan_layout(hierarchy, CHUNKS, [1, 1], "distributed", 1e-3, w0.nbytes, storage == "c-points")
-            apart = settles_apart(hierarchy, layout, "distributed", 1e-3)
+            plan = plan_layout(hierarchy, CHUNKS, [1, 1], "distributed", 1e-3, w0.nbytes, storage == "c-points")
         most = max(client.run(_most).values())
     finally:
         client.unregister_worker_plugin("most-bytes")
-    assert apart == bool(costly)
-    expected = memory_of(hierarchy, layout, Machine(2), w0.nbytes, storage, apart)
+    assert plan.apart == bool(costly)
+    expected = memory_of(hierarchy, plan.layout, Machine(2), w0.nbytes, storage, plan.apart)
     # In mid-solve: after the first cycle and before the last.
     assert max(held[1]) == pytest.approx(expected.held, rel=0.25)
     assert sum(held[1]) == pytest.approx(expected.held_in_all, rel=0.25)

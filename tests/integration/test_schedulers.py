@@ -206,7 +206,7 @@ def test_nothing_travels_with_one_chunk(client):
 
 def test_next_cycle_is_submitted_before_the_residual_is_known(client, w0, monkeypatch):
     events = []
-    submit, settle = iteration.Drive._submit_cycle, iteration.Drive._settle
+    submit, settle = iteration.Iteration._submit_cycle, iteration.Iteration._settle
 
     def noted_submit(self, cycle):
         events.append(f"submit {cycle}")
@@ -217,8 +217,8 @@ def test_next_cycle_is_submitted_before_the_residual_is_known(client, w0, monkey
         events.append("residual")
         return residual
 
-    monkeypatch.setattr(iteration.Drive, "_submit_cycle", noted_submit)
-    monkeypatch.setattr(iteration.Drive, "_settle", noted_settle)
+    monkeypatch.setattr(iteration.Iteration, "_submit_cycle", noted_submit)
+    monkeypatch.setattr(iteration.Iteration, "_settle", noted_settle)
     dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, tol=0, maxiter=3)
     assert events == ["residual", "submit 1", "submit 2", "residual", "submit 3", "residual", "residual"]
 

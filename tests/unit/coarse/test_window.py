@@ -35,7 +35,12 @@ def test_a_sample_repeats_no_step():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"coarsening": 0}, "coarsening=0"), ({"coarsening": ()}, "coarsening=()"), ({"size": 0}, "size=0"), ({"period": 0}, "period=0")],
+    [
+        ({"coarsening": 0}, "coarsening=0"),
+        ({"coarsening": ()}, "coarsening=()"),
+        ({"size": 0}, "size=0"),
+        ({"period": 0}, "period=0"),
+    ],
 )
 def test_bad_window_steps(arguments, words):
     with pytest.raises(ValueError, match=re.escape(words)):

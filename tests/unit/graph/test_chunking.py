@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskmgrit.graph.auto_chunks import plan_layout
-from daskmgrit.graph.chunking import chunk_lengths, chunk_points, cut, most_chunks
+from daskmgrit.graph.chunking import chunk_lengths, cut, most_chunks
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 
 
@@ -35,7 +35,7 @@ def test_cut(steps, coarsening, share, threads, gathered, alone):
         assert level.bounds[0] == 0
         assert level.bounds[-1] == size.intervals
         assert all(a < b for a, b in zip(level.bounds, level.bounds[1:], strict=False))
-        points = [chunk_points(size.coarsening, size.steps, level.bounds, j)[1] for j in range(len(level))]
+        points = size.chunk_points(level.bounds)
         assert sum(points) == size.steps + 1
         assert all(0 <= owner < len(threads) for owner in level.owners)
         runs = level.owners[:-1] if alone and len(level) > 1 else level.owners
@@ -73,7 +73,7 @@ def test_chunks_of_coarse_levels_are_even():
         for level, most in zip(layout.levels, longest, strict=False):
             assert max(b - a for a, b in itertools.pairwise(level.bounds)) == most
     for cost, threads, chunks in ((1.0, 111, 111), (0.05, 84, 56)):
-        layout, _ = plan_layout(hierarchy, None, [threads], "distributed", cost)
+        layout = plan_layout(hierarchy, None, [threads], "distributed", cost).layout
         assert len(layout.levels[0]) == chunks
 
 

@@ -11,6 +11,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.graph import block_store
 from daskmgrit.multigrid import c_point_kernels
+from daskmgrit.multigrid.intervals import Span
 from tests.support.recurrences import Counting, Decay
 from tests.support.stop import Stop, stop_at
 
@@ -101,7 +102,7 @@ def test_peak_memory_falls_by_the_coarsening_factor(m):
 
 
 def test_one_row_travels_instead_of_two(w0):
-    block = c_point_kernels.initial(Decay(4), "constant", w0, 0, 16, 4, 100)
+    block = c_point_kernels.evaluated_guess(Decay(4), "constant", w0, Span(0, 4, m=4, steps=100))
     assert sum(len(rows) for rows in block.edge()[:2]) == 1
 
 

@@ -23,7 +23,7 @@ def test_memory_by_storage_workers_and_threads():
     hierarchy = build_hierarchy(1000, 16)
 
     def needed(workers, threads, chunks, storage="full"):
-        layout, _ = plan_layout(hierarchy, chunks, [threads] * workers, "distributed", 0.1, 8000)
+        layout = plan_layout(hierarchy, chunks, [threads] * workers, "distributed", 0.1, 8000).layout
         return memory_of(hierarchy, layout, Machine(workers, threads), 8000, storage)
 
     one, lean = needed(4, 1, 4), needed(4, 1, 4, "c-points")
@@ -40,7 +40,7 @@ def test_memory_by_storage_workers_and_threads():
 
 def test_storage_that_fits():
     hierarchy = build_hierarchy(1000, 16)
-    layout, _ = plan_layout(hierarchy, 4, [1] * 4, "distributed", 0.1, 8000)
+    layout = plan_layout(hierarchy, 4, [1] * 4, "distributed", 0.1, 8000).layout
     full, lean = (memory_of(hierarchy, layout, Machine(4), 8000, name).peak for name in ("full", "c-points"))
     for limit, storage in ((full, "full"), (lean, "c-points"), (lean / 2, None)):
         assert storage_that_fits(int(limit / share()) + 1, 8000)(hierarchy, layout, Machine(4), False) == storage

@@ -86,7 +86,7 @@ def test_waves_agree_with_the_replay(steps, m, workers, threads, phi, cycle, chu
     machine = Machine(workers, threads)
     traced = trace(hierarchy, [threads] * workers, cost, chunks, cycles=4, row_bytes=row)
     exact = replay(traced, machine, cost, row)
-    wave = predict(hierarchy, traced.layout, traced.beside, machine, cost, row)
+    wave = predict(hierarchy, traced.plan, machine, cost, row)
     assert wave.cycle == pytest.approx(exact.cycle, rel=0.2)
     assert wave.total(10) == pytest.approx(exact.total(10), rel=0.2)
     assert wave.scheduler_busy == pytest.approx(exact.scheduler_busy, abs=0.1)
@@ -96,7 +96,7 @@ def test_wave_counts_tasks_and_bytes_as_the_replay():
     hierarchy, cost, row = build_hierarchy(1000, 2), PhiCost(1e-3), 1000
     with dask.config.set({"daskmgrit.beside": False}):
         few, many = (trace(hierarchy, [1] * 16, cost, 16, cycles=k, row_bytes=row) for k in (3, 4))
-        wave = predict(hierarchy, many.layout, many.beside, Machine(16), cost, row)
+        wave = predict(hierarchy, many.plan, Machine(16), cost, row)
     assert wave.tasks == pytest.approx(len(many.tasks) - len(few.tasks), rel=0.03)
     moved = replay(many, Machine(16), cost, row).moved - replay(few, Machine(16), cost, row).moved
     assert wave.moved == pytest.approx(moved, rel=0.1)
@@ -182,9 +182,9 @@ def test_auto_chunks_grow_with_hosts_and_divide_evenly():
     hierarchy = build_hierarchy(512, 8)
 
     def chunks(cost, workers, hosts):
-        layout, beside = plan_layout(hierarchy, None, [1] * workers, "distributed", cost, hosts=hosts)
-        assert not beside or 2 * len(layout.levels[0]) <= workers
-        return len(layout.levels[0]) if layout.levels else 1
+        plan = plan_layout(hierarchy, None, [1] * workers, "distributed", cost, hosts=hosts)
+        assert not plan.beside or 2 * len(plan.layout.levels[0]) <= workers
+        return len(plan.layout.levels[0]) if plan.layout.levels else 1
 
     # 64 F-intervals with F-points, and a chunk for the last C-point, which has none: 63 would take as long as 32.
     assert chunks(0.25, 64, 1) == chunks(0.25, 65, 1) == chunks(0.25, 200, 1) == 65

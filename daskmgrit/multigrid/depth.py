@@ -1,0 +1,36 @@
+"""The length of the chain of Phi behind each row: what ``Result.critical_path`` is counted from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from daskmgrit.utils.array_api import Array
+
+__all__ = ["after_first", "after_last", "behind"]
+
+
+def after_first(depth: Array, batches: Sequence[int]) -> Array:
+    """Return the depth behind each row after these calls, where a call has as many of the first rows as it says."""
+    depth = depth + len(batches)
+    for count in batches:
+        if count < len(depth):
+            depth[count:] -= 1
+    return depth
+
+
+def after_last(depth: Array, batches: Sequence[int]) -> Array:
+    """Likewise, where a call has the last rows."""
+    return after_first(depth[::-1], batches)[::-1]
+
+
+def behind(depth: Array, left: int | None) -> Array:
+    """Return the depth behind each F-interval and the one before it; `left` is that of the interval left of the block.
+
+    None means that there is none.
+    """
+    deepest = np.empty_like(depth)
+    np.maximum(depth[1:], depth[:-1], out=deepest[1:])
+    deepest[0] = depth[0] if left is None else max(depth[0], left)
+    return deepest
