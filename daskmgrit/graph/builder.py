@@ -20,7 +20,7 @@ from daskmgrit.graph import tasks
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels, whole_levels
-from daskmgrit.multigrid.cycle import FirstRelaxation, nested_iteration, rest_of_cycle
+from daskmgrit.multigrid.cycle import FirstRelaxation, nested_iteration, run_top_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.intervals import Span
 
@@ -120,10 +120,10 @@ class GraphBuilder:
     def relax(self, level: int, state: list[Delayed]) -> list[Delayed]:
         """(CF)^nu."""
         for _ in range(self.hierarchy[level].nu):
-            state = self._sweep(level, state)
+            state = self.sweep(level, state, FirstRelaxation.PLAIN)
         return state
 
-    def _sweep(self, level: int, state: list[Delayed], first: FirstRelaxation = FirstRelaxation.PLAIN) -> list[Delayed]:
+    def sweep(self, level: int, state: list[Delayed], first: FirstRelaxation) -> list[Delayed]:
         """One C-relaxation and one F-relaxation: a task per chunk."""
         self._stage = next(self._numbers)
         kernel = chunk_kernels.settle_and_relax if first is FirstRelaxation.SETTLES else chunk_kernels.relax
@@ -252,12 +252,7 @@ class GraphBuilder:
             args = (self.phi_task, state[0], self.hierarchy, self.cycle)
             whole = [self._add("whole_cycle", 0, 0, 0, whole_levels.whole_cycle, *args)]
             return CycleTasks(whole, whole)
-        relaxed, nu = state, self.hierarchy[0].nu
-        if nu:
-            state = relaxed = self._sweep(0, state, first)
-        for _ in range(nu - 1):
-            state = self._sweep(0, state)
-        return CycleTasks(rest_of_cycle(self, 0, self.hierarchy.cycle, state), relaxed)
+        return CycleTasks(*run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first))
 
     def probe(self, state: list[Delayed]) -> list[Delayed]:
         """Add what settles this cycle's residual: the next C-relaxation's Phi."""

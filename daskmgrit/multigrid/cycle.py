@@ -9,7 +9,15 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any, Protocol
 
-__all__ = ["FirstRelaxation", "NestedOperations", "Operations", "nested_iteration", "rest_of_cycle", "run_cycle"]
+__all__ = [
+    "FirstRelaxation",
+    "NestedOperations",
+    "Operations",
+    "SweepOperations",
+    "nested_iteration",
+    "run_cycle",
+    "run_top_cycle",
+]
 
 # Whatever stands for the state of a level: blocks, or tasks that will make them.
 State = Any
@@ -48,6 +56,13 @@ class Operations(Protocol):
         """Whether `solve` takes over from `level` down."""
 
 
+class SweepOperations(Operations, Protocol):
+    """The stages of a cycle whose first relaxation may do more than to relax."""
+
+    def sweep(self, level: int, state: State, first: FirstRelaxation) -> State:
+        """One C-relaxation and one F-relaxation; on level 0 the first of a cycle as `first` says."""
+
+
 class NestedOperations(Operations, Protocol):
     """The stages of a cycle, and those of a nested initial guess."""
 
@@ -64,10 +79,10 @@ def run_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
     A V-cycle recurses once. An F-cycle recurses as an F-cycle and then, on every level but 0, runs one
     V-cycle. States come and go F-relaxed: the F-relaxation that ends a cycle is the one that begins the next.
     """
-    return rest_of_cycle(ops, level, kind, ops.relax(level, state))
+    return _rest_of_cycle(ops, level, kind, ops.relax(level, state))
 
 
-def rest_of_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
+def _rest_of_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
     """Run what follows the relaxation in a cycle from `level` down and back."""
     coarse = ops.restrict(level, state)
     if ops.ends_at(level + 1):
@@ -78,6 +93,21 @@ def rest_of_cycle(ops: Operations, level: int, kind: str, state: State) -> State
     if kind == "F" and level > 0:
         state = run_cycle(ops, level, "V", state)
     return state
+
+
+def run_top_cycle(
+    ops: SweepOperations, kind: str, nu: int, state: State, first: FirstRelaxation
+) -> tuple[State, State]:
+    """Run one cycle from level 0, relaxed by F(CF)^nu there; its first C-relaxation does what `first` says.
+
+    Returns the state after the cycle, and the one after that first relaxation (with nu = 0, before the cycle).
+    """
+    relaxed = state
+    if nu:
+        state = relaxed = ops.sweep(0, state, first)
+    for _ in range(nu - 1):
+        state = ops.sweep(0, state, FirstRelaxation.PLAIN)
+    return _rest_of_cycle(ops, 0, kind, state), relaxed
 
 
 def nested_iteration(ops: NestedOperations, down_to: int = 0) -> State:

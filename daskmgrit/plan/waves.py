@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.multigrid import chunk_kernels, whole_levels
 from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
-from daskmgrit.multigrid.cycle import FirstRelaxation, rest_of_cycle
+from daskmgrit.multigrid.cycle import FirstRelaxation, run_top_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
@@ -179,10 +179,10 @@ class _Waves:
 
     def relax(self, level: int, state: Times) -> Times:
         for _ in range(self.hierarchy[level].nu):
-            state = self._sweep(level, state)
+            state = self.sweep(level, state, FirstRelaxation.PLAIN)
         return state
 
-    def _sweep(self, level: int, state: Times, first: FirstRelaxation = FirstRelaxation.PLAIN) -> Times:
+    def sweep(self, level: int, state: Times, first: FirstRelaxation) -> Times:
         seconds = self._f_relaxation(level)
         if first is FirstRelaxation.KNOWN:
             return self._wave(state, seconds, self.owners[level])
@@ -284,12 +284,7 @@ class _Waves:
         if not self.layout.levels:
             whole = self.whole(state)
             return whole, whole
-        relaxed, nu = state, self.hierarchy[0].nu
-        if nu:
-            state = relaxed = self._sweep(0, state, first)
-        for _ in range(nu - 1):
-            state = self._sweep(0, state)
-        return np.asarray(rest_of_cycle(self, 0, self.hierarchy.cycle, state)), relaxed
+        return run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first)
 
 
 def inline_seconds(hierarchy: Hierarchy, level: int, kind: str, cost: PhiCost, known: dict[Any, float]) -> float:
