@@ -1,0 +1,209 @@
+"""Every wait ends: what is done about workers and schedulers that stopped, with a clock that a test turns."""
+
+import logging
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from daskmgrit.errors import ClusterError
+from daskmgrit.executors import watchdog
+from daskmgrit.executors.watchdog import Watchdog, _free, absence, excuse, look
+from tests.support.scripted import Clock, ScriptedClient, scheduler, view, worker
+
+A, B = "tcp://a:1", "tcp://b:1"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(watchdog, "time", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def warnings(caplog):
+    caplog.set_level(logging.WARNING, "daskmgrit")
+    return caplog
+
+
+def look_at(watch, clock, *seconds):
+    """Look at these times from now on; returns what the last look gives."""
+    begin, found = clock.now, None
+    for second in seconds:
+        clock.now = begin + second
+        found = watch.look()
+    return found
+
+
+def test_a_cluster_at_work_is_left_alone(clock, warnings):
+    client = ScriptedClient(view({A: worker(running=True), B: worker(silent=0.5)}))
+    assert look_at(Watchdog(client, 20, "x"), clock, *range(0, 200, 10)) == [A, B]
+    assert (client.asked, warnings.messages) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (TimeoutError(), "the scheduler did not answer for 20 s while waiting for the residual"),
+        (OSError("no route"), "the connection to the scheduler was lost while waiting for the residual: no route"),
+    ],
+)
+def test_a_scheduler_that_does_not_answer(clock, failure, words):
+    with pytest.raises(ClusterError, match=words):
+        Watchdog(ScriptedClient(failure), 20, "the residual").look()
+
+
+def test_a_client_that_lost_its_scheduler(clock):
+    client = ScriptedClient(view({}))
+    client.status = "connecting"
+    with pytest.raises(ClusterError, match="client status 'connecting'"):
+        Watchdog(client, 20, "x").look()
+
+
+def test_workers_that_do_not_come_back(clock, warnings):
+    client = ScriptedClient(view({}))
+    client.cluster = SimpleNamespace(patience=100.0, explain=lambda: "3 jobs pending")
+    watch = Watchdog(client, 20, "x", absence(client, 20))
+    look_at(watch, clock, 0, 24)
+    assert warnings.messages == []
+    look_at(watch, clock, 2, 20)
+    assert warnings.messages == ["the cluster has no workers while waiting for x; giving up in 74 s"]
+    with pytest.raises(ClusterError, match=r"none came within 100 s while waiting for x \(3 jobs pending\)"):
+        look_at(watch, clock, 60)
+
+
+def test_workers_that_come_back(clock, warnings):
+    client = ScriptedClient(view({}), view({}), view({A: worker(running=True)}), view({}))
+    watch = Watchdog(client, 20, "x")
+    look_at(watch, clock, 0, 15, 30, 45)
+    with pytest.raises(ClusterError, match="within 20 s"):
+        look_at(watch, clock, 10, 30)
+    assert len(warnings.messages) == 2
+
+
+def test_a_cluster_that_can_say_nothing():
+    assert (absence(object(), 7), excuse(object())) == (7.0, "")
+    silent = SimpleNamespace(cluster=SimpleNamespace(explain=lambda: ""))
+    assert excuse(silent) == ""
+
+
+def test_a_worker_that_stopped_is_given_up_when_seen_twice(clock, warnings):
+    quiet = view({A: worker(running=True), B: worker(silent=6)})
+    late = view({A: worker(running=True), B: worker(silent=21)})
+    client = ScriptedClient(quiet, quiet, late, late, quiet)
+    watch = Watchdog(client, 20, "x")
+    look_at(watch, clock, 0, 1)
+    assert [f"{B} has not answered for 6 s" in message for message in warnings.messages] == [True]
+    look_at(watch, clock, 1)
+    assert client.asked == []
+    look_at(watch, clock, 1)
+    assert client.asked == [("restart", B)]
+
+
+def test_an_idle_worker_may_be_silent(clock, warnings):
+    client = ScriptedClient(view({A: worker(running=True), B: worker(silent=99, involved=False)}))
+    look_at(Watchdog(client, 20, "x"), clock, 0, 1, 2)
+    assert (client.asked, warnings.messages) == ([], [])
+
+
+def test_workers_that_all_stop_again_and_again(clock):
+    client = ScriptedClient(view({A: worker(silent=21)}))
+    watch = Watchdog(client, 20, "x")
+    with pytest.raises(ClusterError, match="not answered for 21 s, like 3 before it"):
+        look_at(watch, clock, *range(10))
+    assert client.asked == [("restart", A)] * 3
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (view({A: worker(status="paused", memory=0.81), B: worker()}), r"tcp://a:1 \(81%\) is paused"),
+        (view({A: worker(), B: worker()}, waits=[(A, B, "relax")]), f"worker {A} waits for data of {B}.*relax"),
+        (view({A: worker(), B: worker()}), "has given no worker a task"),
+    ],
+)
+def test_a_cluster_where_nothing_runs(clock, warnings, found, words):
+    watch = Watchdog(ScriptedClient(found), 20, "x")
+    look_at(watch, clock, 0, 1, 10)
+    assert len(warnings.messages) == 1
+    with pytest.raises(ClusterError, match=f"nothing has run for 20 s while waiting for x: .*{words}"):
+        look_at(watch, clock, 12)
+
+
+def test_progress_begins_the_wait_anew(clock):
+    still = [view({A: worker()}, moves) for moves in (1, 1, 2, 2)]
+    watch = Watchdog(ScriptedClient(*still), 20, "x")
+    look_at(watch, clock, 0, 1, 20, 22, 41)
+    with pytest.raises(ClusterError, match="nothing has run"):
+        look_at(watch, clock, 2)
+
+
+def test_tasks_that_no_worker_may_run_are_freed(clock):
+    client = ScriptedClient(view({A: worker()}, stranded=True))
+    look_at(Watchdog(client, 20, "x"), clock, 0, 1)
+    assert client.asked == [("free",)]
+
+
+# -- what runs on the scheduler ------------------------------------------------------------------------------------
+
+
+def state(address, *, seen=0.0, tasks=(), data=(), executing=(), metrics=None, limit=100, status="running"):
+    return SimpleNamespace(
+        address=address,
+        status=SimpleNamespace(name=status),
+        last_seen=time.time() - seen,
+        processing=list(tasks),
+        has_what=list(data),
+        executing=list(executing),
+        metrics={"memory": 40} if metrics is None else metrics,
+        memory_limit=limit,
+    )
+
+
+def seen_on(**how):
+    """The view of a scheduler in this process."""
+    client = ScriptedClient()
+    client.run_on_scheduler = lambda function: function(dask_scheduler=scheduler(**how))
+    return look(client, 1)
+
+
+def test_the_view_of_a_worker():
+    busy = state(A, seen=3, tasks=["task"], executing=["task"], metrics={"memory": 40})
+    leaving = state(B, metrics={"task_counts": {"cancelled": 1}}, limit=0, status="paused")
+    found = seen_on(workers=(busy, leaving), unrunnable=["task"])
+    assert (found.moves, found.stranded, found.waits) == (7, True, [])
+    assert found.workers[A][0] == "running"
+    assert found.workers[A].silent == pytest.approx(3, abs=1)
+    assert found.workers[A][2:] == (True, True, 0.4)
+    # A thread that cannot leave a cancelled task is at work.
+    assert found.workers[B][2:] == (False, True, 0.0)
+
+
+def test_the_view_of_workers_that_wait_for_data():
+    holder = state(B, data=["part"])
+    here = SimpleNamespace(who_has=None)
+    there = SimpleNamespace(who_has=[holder])
+    waiting = state(
+        A, tasks=[SimpleNamespace(key="x", dependencies=[here]), SimpleNamespace(key="y", dependencies=[here, there])]
+    )
+    found = seen_on(workers=(waiting, holder))
+    assert found.waits == [(A, B, "y")]
+    many = [state(f"tcp://c:{n}", tasks=waiting.processing) for n in range(5)]
+    assert len(seen_on(workers=(*many, holder)).waits) == 3
+
+
+def test_freed_tasks_are_those_whose_workers_are_gone():
+    loose = SimpleNamespace(key="loose", loose_restrictions=True)
+    strict = SimpleNamespace(key="strict", loose_restrictions=False)
+    done = []
+    found = scheduler(workers=(state(A),), unrunnable=(loose, strict))
+    found.set_restrictions = done.append
+    found.bulk_schedule_unrunnable_after_adding_worker = lambda ws: {"loose": "processing"}
+    found.transitions = lambda wanted, stimulus: done.append(wanted)
+    _free()(found)
+    assert done == [{"loose": None}, {"loose": "processing"}]
+    done.clear()
+    found.valid_workers = lambda ts: {A}
+    _free()(found)
+    assert done == []
