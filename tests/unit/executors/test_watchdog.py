@@ -1,5 +1,6 @@
 """Every wait ends: what is done about workers and schedulers that stopped, with a clock that a test turns."""
 
+import asyncio
 import logging
 import time
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pytest
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors import watchdog
-from daskmgrit.executors.watchdog import Watchdog, _free, absence, excuse, look
+from daskmgrit.executors.watchdog import Watchdog, _free, _restart, absence, excuse, look
 from tests.support.scripted import Clock, ScriptedClient, scheduler, view, worker
 
 A, B = "tcp://a:1", "tcp://b:1"
@@ -191,6 +192,16 @@ def test_the_view_of_workers_that_wait_for_data():
     assert found.waits == [(A, B, "y")]
     many = [state(f"tcp://c:{n}", tasks=waiting.processing) for n in range(5)]
     assert len(seen_on(workers=(*many, holder)).waits) == 3
+
+
+def test_a_worker_that_is_given_up_is_restarted_without_waiting_for_it():
+    calls = []
+
+    async def restart_workers(addresses, **options):
+        calls.append((addresses, options["timeout"], options["wait_for_workers"]))
+
+    asyncio.run(_restart()(A, 15.0, dask_scheduler=SimpleNamespace(restart_workers=restart_workers)))
+    assert calls == [([A], 15.0, False)]
 
 
 def test_freed_tasks_are_those_whose_workers_are_gone():
