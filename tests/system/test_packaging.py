@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(
-    find_spec("build") is None or find_spec("setuptools") is None,
-    reason="needs build and setuptools: pip install -e '.[dev]' setuptools",
+    any(find_spec(name) is None for name in ("build", "setuptools"))
+    or int(version("setuptools").partition(".")[0]) < 77,
+    reason="needs build, and setuptools 77 or newer: pip install -e '.[dev]'",
 )
 
 
