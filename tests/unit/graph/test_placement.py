@@ -107,3 +107,19 @@ def test_divergence_on_workers(placed, at):
     assert result.message == expected.message
     assert np.array_equal(result.residuals, expected.residuals, equal_nan=True)
     assert np.array_equal(result.final, expected.final)
+
+
+@pytest.mark.parametrize("storage", ["full", "c-points"])
+def test_after_a_checkpoint_the_state_comes_from_its_file(placed, tmp_path, storage):
+    policy = dm.Checkpoint(tmp_path / "saved", every=1)
+    solver, w0 = dm.MGRIT(Decay(), STEPS), np.linspace(1, 2, 5)
+    with dask.config.set(scheduler="sync"):
+        plain = solver.solve(w0, chunks=4)
+        saved = placed(1, 1)
+        first = solver.solve(w0, chunks=4, tol=0, maxiter=2, checkpoint=policy, storage=storage)
+        placed(2)
+        result = solver.resume(policy.directory, tol=plain.tol, maxiter=50)
+        assert (first.reason, result.reason) == ("maxiter", "tol")
+        assert result.residuals == plain.residuals
+        assert np.array_equal(result.weights.compute(), plain.weights.compute())
+    assert {"save", "load"} <= {key.partition(".")[0] for key in saved.owners}
