@@ -4,20 +4,9 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
+from tests.support.libraries import library
 
 W0 = np.linspace(1.0, 2.0, 5)
-
-
-def library(name):
-    """The array functions of a library."""
-    if name == "strict":
-        # Nothing but the standard: what is not in it raises.
-        return pytest.importorskip("array_api_strict")
-    if name == "torch":
-        return pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
-    jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
-    jax.config.update("jax_enable_x64", True)
-    return jax.numpy
 
 
 def damp(weights, index, level):

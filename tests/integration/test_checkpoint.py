@@ -1,7 +1,6 @@
 """Checkpoints of a cluster: the same bits after a resume, on any cluster and chunks."""
 
 import asyncio
-import shutil
 
 import dask
 import numpy as np
@@ -11,38 +10,9 @@ import daskmgrit as dm
 from daskmgrit.checkpoint import store
 from daskmgrit.problems import digits
 from daskmgrit.solver import iteration
+from tests.support.checkpoints import DAMAGE, STEPS, assert_same, save, snapshot, straight
 from tests.support.recurrences import Decay
 from tests.support.stop import Stop, stop_at
-
-STEPS = 100
-
-
-def straight(phi, w0, options, **how):
-    with dask.config.set(scheduler="sync"):
-        result = dm.MGRIT(phi, STEPS, **options).solve(w0, chunks=1, **how)
-        return result, result.weights.compute()
-
-
-def assert_same(result, expected, weights):
-    assert result.residuals == expected.residuals
-    assert (result.reason, result.iterations) == (expected.reason, expected.iterations)
-    assert np.array_equal(result.weights.compute(), weights)
-    assert np.array_equal(result.final, weights[-1])
-
-
-def snapshot(directory):
-    return {path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
-
-
-@pytest.fixture
-def saved(tmp_path, w0):
-    """A directory with the checkpoint of cycle 3."""
-    with pytest.raises(Stop):
-        dm.MGRIT(Decay(), STEPS).solve(
-            w0, chunks=3, tol=0, maxiter=6, callback=stop_at(4), checkpoint=dm.Checkpoint(tmp_path / "saved", every=3)
-        )
-    return tmp_path / "saved"
-
 
 # -- going on ----------------------------------------------------------------------------------------------------
 
@@ -186,54 +156,10 @@ def test_scheduler_forgets_what_was_saved(client, w0, tmp_path):
 # -- what is wrong with the files ----------------------------------------------------------------------------------
 
 
-def damage_truncated(path):
-    file = max((path / "c_points").glob("c.*"))
-    file.write_bytes(file.read_bytes()[:-3])
-
-
-def damage_bit(path):
-    file = max((path / "c_points").glob("c.*"))
-    data = bytearray(file.read_bytes())
-    data[0] ^= 1
-    file.write_bytes(data)
-
-
-def damage_swapped(path):
-    first, second, *_ = sorted((path / "c_points").glob("c.*"))
-    data = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    second.write_bytes(data)
-
-
-DAMAGE = {
-    "truncated chunk": (damage_truncated, r"chunk c\.\d+\.0"),
-    "wrong bit": (damage_bit, r"checksum of chunk c\.\d+\.0"),
-    "swapped chunks": (damage_swapped, r"checksum of chunk c\.0\.0"),
-    "missing chunk": (lambda path: max((path / "c_points").glob("c.*")).unlink(), r"chunk c\.\d+\.0.*No such file"),
-    "missing array": (lambda path: shutil.rmtree(path / "c_points"), "c_points"),
-    "missing zarr.json": (lambda path: (path / "c_points/zarr.json").unlink(), "zarr.json"),
-    "other zarr.json": (lambda path: (path / "c_points/zarr.json").write_text("{}"), "checksum of zarr.json"),
-    "missing manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json.*No such file"),
-    "truncated manifest": (lambda path: (path / "manifest.json").write_text('{"format": "dask'), "manifest.json"),
-    "other manifest": (
-        lambda path: (path / "manifest.json").write_text(
-            (path / "manifest.json").read_text().replace('"tol": 0', '"tol": 1')
-        ),
-        "checksum",
-    ),
-    "future format": (
-        lambda path: (path / "manifest.json").write_text(
-            (path / "manifest.json").read_text().replace("checkpoint 1", "checkpoint 2")
-        ),
-        "has the format 'daskmgrit checkpoint 2'; this version reads",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DAMAGE)
-@pytest.mark.parametrize("where", ["threads", "cluster"])
-def test_damage(saved, name, where, request):
-    client = request.getfixturevalue("client") if where == "cluster" else None
+@pytest.mark.parametrize("name", ["wrong bit", "missing chunk", "missing manifest"])
+def test_damage(tmp_path, w0, name, client):
+    """A worker finds it, and the client says it."""
+    saved = save(tmp_path / "saved", w0)
     act, words = DAMAGE[name]
     act(saved / "cycle-000003")
     before = snapshot(saved)
@@ -241,9 +167,6 @@ def test_damage(saved, name, where, request):
         dm.MGRIT(Decay(), STEPS).resume(saved, client=client)
     assert "cycle-000003" in str(caught.value)
     assert snapshot(saved) == before
-
-
-# -- what is wrong with the directory ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["threads", "cluster"])

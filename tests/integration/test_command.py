@@ -10,9 +10,6 @@ import pytest
 
 import daskmgrit as dm
 
-# -- programs ----------------------------------------------------------------------------------------------------
-
-
 TEXT = "import sys\nfor line in sys.stdin: print(repr(0.95 ** int(sys.argv[1]) * float(line)))"
 FILES = "import sys, numpy as np; a, i, o = sys.argv[1:]; np.save(o, 0.95 ** int(a) * np.load(i))"
 # An npy file read from a pipe needs a buffer that can be sought in.

@@ -5,7 +5,6 @@ import logging
 import re
 import sys
 import threading
-import time
 import urllib.request
 import weakref
 from types import SimpleNamespace
@@ -20,9 +19,10 @@ from daskmgrit.dashboard import dask_setup, documents, plots
 from daskmgrit.dashboard.history import _HOLDS, MANY, History, Run
 from daskmgrit.dashboard.page import NoPage, history_of, install
 from daskmgrit.dashboard.reporter import _attach_probe
+from tests.support.dashboard import STEPS, plugins, runs, warnings_of
 from tests.support.recurrences import Decay
+from tests.support.waiting import wait_for
 
-STEPS = 100
 ABOUT = {
     "run": "0a",
     "client": "c",
@@ -33,21 +33,6 @@ ABOUT = {
     "maxiter": 9,
     "layout": {"gathered": 1, "bounds": [[0, 4, 9]]},
 }
-
-
-def runs(cluster):
-    return list(history_of(cluster.scheduler).runs)
-
-
-def plugins(cluster):
-    return [name for name in cluster.scheduler.plugins if name.startswith("daskmgrit")]
-
-
-def wait_until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.05)
 
 
 def get(client, path):
@@ -108,7 +93,7 @@ def test_residuals_are_an_event_that_anyone_may_hear(client, w0):
     client.subscribe_topic("daskmgrit", lambda event: heard.append(event[1]))
     try:
         result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
-        wait_until(lambda: len(heard) == len(result.residuals), "all residuals are heard")
+        wait_for(lambda: len(heard) == len(result.residuals), "all residuals are heard")
     finally:
         client.unsubscribe_topic("daskmgrit")
     assert [event["residual"] for event in heard] == result.residuals
@@ -156,10 +141,6 @@ def test_a_solve_that_fails_says_so(cluster, client, w0, error):
 # -- where there is no page ------------------------------------------------------------------------------------------
 
 
-def warnings_of(caplog):
-    return [record.message for record in caplog.records if "its page /mgrit" in record.message]
-
-
 def test_switched_off(cluster, client, w0):
     before = runs(cluster)
     with dask.config.set({"daskmgrit.dashboard": False}):
@@ -187,7 +168,7 @@ def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, 
     assert result.converged
     [sentence] = warnings_of(caplog)
     assert "of the dashboard" in sentence
-    wait_until(lambda: not plugins(cluster), "the plug-in goes")
+    wait_for(lambda: not plugins(cluster), "the plug-in goes")
     monkeypatch.undo()
     dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
     assert runs(cluster)[0].state == "tol"

@@ -22,11 +22,6 @@ def close_figures():
     pyplot.close("all")
 
 
-@pytest.fixture(scope="module")
-def result():
-    return dm.MGRIT(Decay(), 100).solve(np.linspace(1, 2, 5), chunks=3)
-
-
 def boxes(axes):
     """Left, right, top, bottom and colour of all that is drawn."""
     found = []

@@ -8,8 +8,6 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.problems import adder, digits, xor
 
-# -- Solver 4 ----------------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("name", ["xor", "adder", "digits"])
 def test_same_bits_for_every_chunking_and_scheduler(name, client):

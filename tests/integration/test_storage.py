@@ -36,9 +36,6 @@ def test_on_a_cluster(client, w0):
             assert len(futures_of(result.weights)) == 4
 
 
-# -- with everything else ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("cycle", "m", "resumed"), [("V", 2, None), ("F", 4, "full")])
 def test_checkpoints(client, tmp_path, w0, cycle, m, resumed):
     """Checkpoints hold C-points in any case, so either storage goes on from either's."""

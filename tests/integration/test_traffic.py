@@ -8,9 +8,6 @@ import daskmgrit as dm
 from benchmarks import overhead
 from benchmarks.waiting import Idle
 
-# -- counts that are not to grow ---------------------------------------------------------------------------------------
-
-
 # Tasks of a cycle on two workers, all levels in tasks of their own; and states between workers.
 CYCLES = {(2, "full"): (53, 38.5), (4, "full"): (29, 26.0), (4, "c-points"): (29, 24.0)}
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,12 +76,3 @@ class Processes:
             *("--memory-limit", memory, "--nanny" if nanny else "--no-nanny", "--death-timeout", "120"),
             *("--local-directory", self.folder.name),
         )
-
-
-def wait_for(condition, seconds=60):
-    """Wait until a condition holds; returns it."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"{condition} did not come about within {seconds} s"
-        time.sleep(0.02)
-    return value

@@ -15,6 +15,8 @@ import daskmgrit as dm
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 from make_dashboard_picture import CHROMIUM, DRIVER, browser
 
+from tests.support.waiting import wait_for
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -82,17 +84,10 @@ def headlines(driver):
     return driver.execute_script(MODELS, "mgrit-headline", None)
 
 
-def wait_until(condition, what, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.2)
-
-
 def wait_for_growth(driver):
     bars, residuals = (lengths(driver, *pair)[0] for pair in (("mgrit-bars", "left"), ("mgrit-residuals", "y")))
-    wait_until(lambda: lengths(driver, "mgrit-bars", "left")[0] > bars, "there are more glyphs")
-    wait_until(lambda: lengths(driver, "mgrit-residuals", "y")[0] > residuals, "there are more residuals")
+    wait_for(lambda: lengths(driver, "mgrit-bars", "left")[0] > bars, "there are more glyphs")
+    wait_for(lambda: lengths(driver, "mgrit-residuals", "y")[0] > residuals, "there are more residuals")
 
 
 def blue_pixels(driver, path):
@@ -109,13 +104,13 @@ def test_page_during_a_solve(cluster, client, driver, tmp_path):
         driver.get(client.dashboard_link)
         # The page is found in the navigation bar.
         driver.find_element("link text", "Mgrit").click()
-        wait_until(lambda: driver.title == "Dask: MGRIT", "the page is there")
-        wait_until(lambda: headlines(driver), "a solve is shown")
+        wait_for(lambda: driver.title == "Dask: MGRIT", "the page is there")
+        wait_for(lambda: headlines(driver), "a solve is shown")
         for _ in range(2):
             wait_for_growth(driver)
         assert "running" in headlines(driver)[0]
-        wait_until(lambda: blue_pixels(driver, tmp_path / "page.png") > 500, "bars are drawn")
-    wait_until(lambda: "stopped by the callback" in headlines(driver)[0], "the page says that the solve has ended")
+        wait_for(lambda: blue_pixels(driver, tmp_path / "page.png") > 500, "bars are drawn")
+    wait_for(lambda: "stopped by the callback" in headlines(driver)[0], "the page says that the solve has ended")
     assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
@@ -127,17 +122,15 @@ def test_two_solves_are_two(cluster, client, driver):
             running = [text for text in headlines(driver) if "running" in text]
             return len(running) == 2 and any("N = 48" in text for text in running) and "N = 80" in "".join(running)
 
-        wait_until(both, "both solves are shown as running")
-        wait_until(
-            lambda: all(count > 1 for count in lengths(driver, "mgrit-residuals", "y")[:2]), "both have residuals"
-        )
+        wait_for(both, "both solves are shown as running")
+        wait_for(lambda: all(count > 1 for count in lengths(driver, "mgrit-residuals", "y")[:2]), "both have residuals")
 
 
 @pytest.mark.parametrize("name", ["levels", "residual", "phi", "cycle"])
 def test_single_plots(client, driver, name, tmp_path):
     dm.MGRIT(Slow(), 32).solve(np.ones(3), client=client, chunks=2)
     driver.get(client.dashboard_link.replace("/status", f"/individual-mgrit-{name}"))
-    wait_until(lambda: driver.title == f"Dask: MGRIT {name}", "the plot is there")
+    wait_for(lambda: driver.title == f"Dask: MGRIT {name}", "the plot is there")
     if name != "cycle":
-        wait_until(lambda: blue_pixels(driver, tmp_path / "plot.png") > 50, "it is drawn")
+        wait_for(lambda: blue_pixels(driver, tmp_path / "plot.png") > 50, "it is drawn")
     assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]

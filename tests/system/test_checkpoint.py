@@ -9,35 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 
 import daskmgrit as dm
 from daskmgrit.checkpoint import store
 from daskmgrit.models import MLP, ConstantRate, GradientDescent, Serial
-from tests.support.processes import wait_for
+from tests.support.checkpoints import STEPS, straight
 from tests.support.recurrences import Decay
-from tests.support.stop import Stop, stop_at
-
-STEPS = 100
-
-
-def straight(phi, w0, options, **how):
-    with dask.config.set(scheduler="sync"):
-        result = dm.MGRIT(phi, STEPS, **options).solve(w0, chunks=1, **how)
-        return result, result.weights.compute()
-
-
-@pytest.fixture
-def saved(tmp_path, w0):
-    """A directory with the checkpoint of cycle 3."""
-    with pytest.raises(Stop):
-        dm.MGRIT(Decay(), STEPS).solve(
-            w0, chunks=3, tol=0, maxiter=6, callback=stop_at(4), checkpoint=dm.Checkpoint(tmp_path / "saved", every=3)
-        )
-    return tmp_path / "saved"
-
+from tests.support.waiting import wait_for
 
 # -- the process dies --------------------------------------------------------------------------------------------
 

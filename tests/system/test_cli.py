@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
-from tests.support.processes import wait_for
+from tests.support.waiting import wait_for
 
 
 def call(*arguments):
@@ -57,7 +57,7 @@ def test_interrupted(how, tmp_path):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
-        wait_for(lambda: "\n     2 " in log.read_text() or child.poll() is not None, 120)
+        wait_for(lambda: "\n     2 " in log.read_text() or child.poll() is not None, seconds=120)
         family = psutil.Process(child.pid).children(recursive=True)
         os.killpg(child.pid, signal.SIGINT)
         assert child.wait(60) == 130

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dask
@@ -19,26 +18,9 @@ from distributed import Client, LocalCluster
 import daskmgrit as dm
 from daskmgrit.cli.main import main
 from daskmgrit.dashboard import history
-from daskmgrit.dashboard.page import history_of
+from tests.support.dashboard import STEPS, plugins, runs, warnings_of
 from tests.support.recurrences import Decay
-
-STEPS = 100
-
-
-def runs(cluster):
-    return list(history_of(cluster.scheduler).runs)
-
-
-def plugins(cluster):
-    return [name for name in cluster.scheduler.plugins if name.startswith("daskmgrit")]
-
-
-def wait_until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.05)
-
+from tests.support.waiting import wait_for
 
 # -- what is heard ---------------------------------------------------------------------------------------------------
 
@@ -58,17 +40,13 @@ def test_a_client_that_drops(cluster, w0):
     before = len(runs(cluster))
     out = subprocess.run([sys.executable, "-c", code], timeout=120, check=False, capture_output=True, text=True)
     assert out.returncode == 7, out.stderr
-    wait_until(lambda: not plugins(cluster), "the plug-in goes")
+    wait_for(lambda: not plugins(cluster), "the plug-in goes")
     assert len(runs(cluster)) == min(before + 1, history.RUNS)
     assert runs(cluster)[0].state == "client lost"
     assert runs(cluster)[0].bars
 
 
 # -- where there is no page ------------------------------------------------------------------------------------------
-
-
-def warnings_of(caplog):
-    return [record.message for record in caplog.records if "its page /mgrit" in record.message]
 
 
 def test_cluster_without_dashboard(w0, caplog):

@@ -18,8 +18,9 @@ from distributed import Client
 
 import daskmgrit as dm
 from daskmgrit.executors import cluster, watchdog
-from tests.support.processes import Processes, wait_for
+from tests.support.processes import Processes
 from tests.support.recurrences import Decay, Slow
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 
@@ -216,7 +217,7 @@ class Hungry(Slow):
             if self.keep:
                 kept.extend(held)
             else:
-                wait_for(lambda: False, 30)
+                wait_for(lambda: False, seconds=30)
         return super().__call__(weights, index, level)
 
 

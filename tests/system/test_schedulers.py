@@ -10,25 +10,7 @@ from distributed import Client, LocalCluster
 
 import daskmgrit as dm
 from tests.support.recurrences import Decay
-
-STEPS = 100
-
-
-FEW = {"tol": 0, "maxiter": 3}
-
-
-def reference(phi, w0, guess, how, **options):
-    with dask.config.set(scheduler="sync"):
-        result = dm.MGRIT(phi, STEPS, **options).solve(w0, initial_guess=guess, chunks=1, **how)
-    return result, result.weights.compute(scheduler="sync")
-
-
-def assert_same(result, expected, weights, **how):
-    assert result.residuals == expected.residuals
-    assert result.phi_evaluations == expected.phi_evaluations
-    assert result.critical_path == expected.critical_path
-    assert np.array_equal(result.weights.compute(**how), weights)
-    assert np.array_equal(result.final, weights[-1])
+from tests.support.reference import FEW, STEPS, assert_same, reference
 
 
 def test_processes_scheduler(w0):

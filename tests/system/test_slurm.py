@@ -24,6 +24,7 @@ from daskmgrit.executors.watchdog import absence
 from daskmgrit.problems import xor
 from tests.support import slurm_nodes
 from tests.support.recurrences import Decay
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slurm,
@@ -95,13 +96,6 @@ class Recording(Decay):
         return super().__call__(weights, index, level)
 
 
-def until(done, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.1)
-
-
 def calm(phi, w0, steps, **options):
     with dask.config.set(scheduler="sync"):
         return dm.MGRIT(phi, steps).solve(w0, **options)
@@ -151,16 +145,16 @@ def test_cancelled_job_is_replaced(slurm, pool_client, decay, w0):
         if iteration == 2:
             cancelled.extend(slurm.queue())
             slurm.run("scancel", str(cancelled[0]))
-            until(lambda: len(pool_client.nthreads()) < 2, "the end of the worker")
+            wait_for(lambda: len(pool_client.nthreads()) < 2, "the end of the worker")
 
     result = dm.MGRIT(decay, 200).solve(w0, client=pool_client, chunks=4, callback=cancel)
     assert len(cancelled) == 2
     expected = calm(decay, w0, 200, chunks=4)
     assert result.residuals == expected.residuals
     np.testing.assert_array_equal(result.final, expected.final, strict=True)
-    until(lambda: len(pool_client.nthreads()) == 2, "the worker of a new job")
+    wait_for(lambda: len(pool_client.nthreads()) == 2, "the worker of a new job")
     assert max(slurm.queue()) > max(cancelled)
-    until(lambda: cancelled[0] not in slurm.queue(), "the end of the job")
+    wait_for(lambda: cancelled[0] not in slurm.queue(), "the end of the job")
 
 
 def test_walltime(slurm, pool_client, w0, tmp_path):
@@ -175,7 +169,7 @@ def test_walltime(slurm, pool_client, w0, tmp_path):
             for job in ended:
                 slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now")
             # SLURM looks every 30 s.
-            until(lambda: not pool_client.nthreads(), "the end of all workers", 90)
+            wait_for(lambda: not pool_client.nthreads(), "the end of all workers", 90)
             ended.append(len(calls.read_text()))
 
     checkpoint = dm.Checkpoint(tmp_path / "checkpoint", every=3)
@@ -198,7 +192,7 @@ def test_no_job_comes_in_place_of_the_lost(slurm, pool_client, w0):
         if iteration == 1:
             slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
             slurm.run("scancel", *map(str, slurm.queue()))
-            until(lambda: not pool_client.nthreads(), "the end of all workers")
+            wait_for(lambda: not pool_client.nthreads(), "the end of all workers")
 
     solver = dm.MGRIT(Decay(), 200)
     reason = r"all workers were lost and none came within 5 s .*\(2 jobs \(\d+, \d+\) are PENDING \(PartitionDown\)"
@@ -261,7 +255,7 @@ def test_terminated_command_leaves_nothing(slurm, pool):
     command = [str(Path(sys.executable).with_name("daskmgrit")), "solve", "xor", "--slurm"]
     with subprocess.Popen(command, env=held, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         try:
-            until(lambda: set(slurm.queue()) - kept, "its job")
+            wait_for(lambda: set(slurm.queue()) - kept, "its job")
             running.terminate()
             running.communicate(timeout=30)
         finally:
@@ -313,12 +307,12 @@ def test_chain_of_batch_jobs(slurm, deploy, monkeypatch):
     monkeypatch.setenv("SBATCH_MEM_PER_CPU", "500")
     first = slurm.run("sbatch", "--parsable", "--ntasks=3", "batch.sh", "checkpoint").strip()
     saved = deploy / "checkpoint"
-    until(lambda: latest(saved), "the first checkpoint", 120)
+    wait_for(lambda: latest(saved), "the first checkpoint", 120)
     slurm.run("scancel", "--signal=USR1", "--batch", first)
-    until(lambda: len(slurm.queue("daskmgrit")) == 2, "the next job")
+    wait_for(lambda: len(slurm.queue("daskmgrit")) == 2, "the next job")
     slurm.run("scancel", first)
     (second,) = set(slurm.queue("daskmgrit")) - {int(first)}
-    until(lambda: not slurm.queue("daskmgrit"), "the end of the chain", 120)
+    wait_for(lambda: not slurm.queue("daskmgrit"), "the end of the chain", 120)
     out = [(deploy / f"slurm-{number}.out").read_text() for number in (first, second)]
     assert f"the walltime is near: job {second} goes on" in out[0]
     assert "converged" not in out[0]
@@ -387,9 +381,9 @@ def test_adapt_takes_over_from_scale(slurm, pool):
     kept = set(slurm.queue())
     with SLURMCluster(job_extra_directives=["--hold"]) as cluster:
         cluster.scale(jobs=1)
-        until(lambda: set(slurm.queue()) - kept, "its job")
+        wait_for(lambda: set(slurm.queue()) - kept, "its job")
         cluster.adapt(maximum=0, interval="100ms")
-        until(lambda: set(slurm.queue()) == kept, "the end of its job")
+        wait_for(lambda: set(slurm.queue()) == kept, "the end of its job")
         time.sleep(2)  # the look-out for lost jobs comes by
         assert set(slurm.queue()) == kept
 

@@ -8,43 +8,19 @@ import sys
 import threading
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 
 import daskmgrit as dm
 from daskmgrit.checkpoint import place, store
+from tests.support.checkpoints import DAMAGE, STEPS, assert_same, save, snapshot, straight
 from tests.support.recurrences import Counting, Decay
-from tests.support.stop import Stop, stop_at
-
-STEPS = 100
-
-
-def straight(phi, w0, options, **how):
-    with dask.config.set(scheduler="sync"):
-        result = dm.MGRIT(phi, STEPS, **options).solve(w0, chunks=1, **how)
-        return result, result.weights.compute()
-
-
-def assert_same(result, expected, weights):
-    assert result.residuals == expected.residuals
-    assert (result.reason, result.iterations) == (expected.reason, expected.iterations)
-    assert np.array_equal(result.weights.compute(), weights)
-    assert np.array_equal(result.final, weights[-1])
-
-
-def snapshot(directory):
-    return {path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
 def saved(tmp_path, w0):
     """A directory with the checkpoint of cycle 3."""
-    with pytest.raises(Stop):
-        dm.MGRIT(Decay(), STEPS).solve(
-            w0, chunks=3, tol=0, maxiter=6, callback=stop_at(4), checkpoint=dm.Checkpoint(tmp_path / "saved", every=3)
-        )
-    return tmp_path / "saved"
+    return save(tmp_path / "saved", w0)
 
 
 # -- going on ----------------------------------------------------------------------------------------------------
@@ -219,6 +195,17 @@ def test_save_broken_off_at_every_step(tmp_path, w0, old, synchronous):
 
 
 # -- what is wrong with the files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage(saved, name):
+    act, words = DAMAGE[name]
+    act(saved / "cycle-000003")
+    before = snapshot(saved)
+    with pytest.raises(dm.CheckpointError, match=words) as caught:
+        dm.MGRIT(Decay(), STEPS).resume(saved)
+    assert "cycle-000003" in str(caught.value)
+    assert snapshot(saved) == before
 
 
 class Named(Decay):

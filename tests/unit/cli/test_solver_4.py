@@ -11,9 +11,6 @@ def call(*arguments):
     return CliRunner().invoke(main, list(arguments))
 
 
-# -- command line ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -27,9 +24,6 @@ def test_bad_usage(arguments, words):
     out = call("solve", *arguments, "--steps", "100")
     assert out.exit_code == 2
     assert words in out.stderr
-
-
-# -- the tables --------------------------------------------------------------------------------------------------------
 
 
 def test_settings_that_stay(tmp_path):

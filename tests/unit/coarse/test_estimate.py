@@ -16,17 +16,6 @@ from daskmgrit.problems import adder, xor
 # -- any phi that takes a rate -----------------------------------------------------------------------------------------
 
 
-class Quadratic:
-    """Descent on a quadratic with a slow drift; counts its calls."""
-
-    def __init__(self, curvature=(0.02, 0.3, 1.0)):
-        self.curvature, self.calls = np.array(curvature), 0
-
-    def __call__(self, weights, index, level, rate):
-        self.calls += 1
-        return weights - rate * (self.curvature * weights + 0.01 * np.sin(weights) + 1e-3 * (index % 2)[:, None])
-
-
 # -- the estimate of alpha_max -----------------------------------------------------------------------------------------
 
 
@@ -107,7 +96,7 @@ def test_estimate_holds_phi_to_its_contract():
     with pytest.raises(dm.PropagatorError, match="returned NoneType"):
         dm.estimate_max_rate(lambda *_: None, np.ones(3), 0.1)
     with pytest.raises(ValueError, match=r"max_rate=inf: no positive curvature"):
-        stabilise(Quadratic(), 1.0, dm.estimate_max_rate(lambda w, i, level, a: w + 0, np.ones(3), 0.1).max_rate)
+        stabilise(quadratic([1.0]), 1.0, dm.estimate_max_rate(lambda w, i, level, a: w + 0, np.ones(3), 0.1).max_rate)
 
 
 def test_estimate_is_public():

@@ -11,8 +11,6 @@ from daskmgrit.coarse import (
 from daskmgrit.models import Averaged, CappedRate, ConstantRate, GradientDescent, Repeat, Serial, Window
 from daskmgrit.problems import adder, digits, xor
 
-# -- window gradients --------------------------------------------------------------------------------------------------
-
 
 def test_window_steps():
     for coarsening, level, width in ((2, 3, 8), (4, 2, 16), ((4, 2), 3, 16), (3, 0, 1)):

@@ -229,9 +229,6 @@ def test_memory_is_limited_only_where_it_is_needed(w0):
     assert sys.getrefcount(store) == 2
 
 
-# -- with everything else ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.usefixtures("synchronous")
 @pytest.mark.parametrize("storage", ["full", "c-points"])
 def test_storage_is_that_of_the_solve_that_saved(tmp_path, w0, storage):

@@ -2,73 +2,30 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import daskmgrit as dm
 from daskmgrit.models import Serial
-
-jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
-optax = pytest.importorskip("optax", reason="optax is not installed: pip install 'daskmgrit[jax]'")
-jax.config.update("jax_enable_x64", True)
-
-import daskmgrit.jax  # noqa: E402
-
-jnp = jax.numpy
-IMAGES, LABELS = load_digits(return_X_y=True)
-X, Y = IMAGES[:64] / 16, LABELS[:64]
-STEPS, BATCH = 32, 16
-
-
-def network(dtype="float64"):
-    rng = np.random.default_rng(0)
-    return {
-        "first": {"w": jnp.asarray(rng.normal(size=(64, 4), scale=0.1), dtype), "b": jnp.zeros(4, dtype)},
-        "last": (jnp.asarray(rng.normal(size=(4, 10), scale=0.5), dtype), jnp.zeros(10, dtype)),
-    }
-
-
-def cross_entropy(params, x, y):
-    hidden = jnp.tanh(x @ params["first"]["w"] + params["first"]["b"])
-    return optax.softmax_cross_entropy_with_integer_labels(hidden @ params["last"][0] + params["last"][1], y).mean()
-
-
-def loop(params, optimizer, steps, batch=BATCH, state=None, x=X, y=Y, loss=cross_entropy):
-    """The loop that a user has."""
-    state = optimizer.init(params) if state is None else state
-    step = jax.jit(lambda p, s, a, b: _update(optimizer, p, s, jax.grad(loss)(p, a, b)))
-    for i in range(steps):
-        rows = (
-            slice(None) if batch is None else slice(i % (len(x) // batch) * batch, (i % (len(x) // batch) + 1) * batch)
-        )
-        params, state = step(params, state, x[rows], y[rows])
-    return params, state
-
-
-def _update(optimizer, params, state, gradient):
-    updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state
-
-
-def assert_same(one, other, tolerance=1e-6):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-SCHEDULE = optax.exponential_decay(1e-3, 10, 0.8)
-OPTIMIZERS = {
-    "sgd": optax.sgd(0.05),
-    "momentum": optax.sgd(0.004, momentum=0.9),
-    "nesterov": optax.sgd(0.01, momentum=0.9, nesterov=True),
-    "adam": optax.adam(SCHEDULE),
-    "adamw": optax.adamw(1e-3, weight_decay=0.1),
-    "chain": optax.chain(optax.clip_by_global_norm(0.5), optax.rmsprop(1e-3), optax.add_decayed_weights(1e-3)),
-}
+from tests.support.jax_training import (
+    BATCH,
+    OPTIMIZERS,
+    STEPS,
+    X,
+    Y,
+    assert_same,
+    cross_entropy,
+    jax,
+    jnp,
+    loop,
+    network,
+    optax,
+    update,
+)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_optimizers_own_loop(name):
     params = network()
-    phi = daskmgrit.jax.propagator(cross_entropy, params, OPTIMIZERS[name], (X, Y), batch=BATCH, coarsening=4)
+    phi = dm.jax.propagator(cross_entropy, params, OPTIMIZERS[name], (X, Y), batch=BATCH, coarsening=4)
     expected, state = loop(params, OPTIMIZERS[name], STEPS)
     final = dm.train_serially(phi, phi.w0, STEPS)[-1]
     assert_same(phi.params(final), expected, 1e-11)
@@ -86,7 +43,7 @@ def test_the_coarse_rule_converges(name):
     """In far fewer iterations than relaxation alone, N/(2m) = 12, and than with fine steps as coarse ones."""
     iterations = {}
     for cap in (1, None):
-        phi = daskmgrit.jax.propagator(cross_entropy, network(), OPTIMIZERS[name], (X, Y), cap=cap, coarsening=4)
+        phi = dm.jax.propagator(cross_entropy, network(), OPTIMIZERS[name], (X, Y), cap=cap, coarsening=4)
         result = dm.MGRIT(phi, 96, coarsening=4).solve(phi.w0, "constant", maxiter=9, chunks=1)
         iterations[cap] = result.iterations if result.converged else None
     assert iterations[None] is not None
@@ -96,19 +53,19 @@ def test_the_coarse_rule_converges(name):
 @pytest.mark.parametrize("name", ["nesterov", "adam", "adamw"])
 def test_a_coarse_step_is_so_many_steps_with_one_gradient(name):
     optimizer = OPTIMIZERS[name]
-    phi = daskmgrit.jax.propagator(cross_entropy, network(), optimizer, (X, Y), coarsening=[2, 3])
+    phi = dm.jax.propagator(cross_entropy, network(), optimizer, (X, Y), coarsening=[2, 3])
     state = dm.train_serially(phi, phi.w0, 12)[-1]
     coarse = phi.params(phi(state[None], np.array([2]), 2)[0])
     params, moments = phi.params(state), phi.opt_state(state, 12)
     gradient = jax.grad(cross_entropy)(params, X, Y)
     for _ in range(6):
-        params, moments = _update(optimizer, params, moments, gradient)
+        params, moments = update(optimizer, params, moments, gradient)
     # What optax computes of a count is in single precision.
     assert_same(coarse, params, 1e-7)
 
 
 def test_single_precision():
-    phi = daskmgrit.jax.propagator(cross_entropy, network("float32"), OPTIMIZERS["adam"], (X, Y), batch=BATCH, cap=8)
+    phi = dm.jax.propagator(cross_entropy, network("float32"), OPTIMIZERS["adam"], (X, Y), batch=BATCH, cap=8)
     assert phi.w0.dtype == np.float32
     result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant", tol=1e-4)
     assert result.converged
@@ -116,7 +73,7 @@ def test_single_precision():
     x, y = X.astype(np.float32), Y
     assert_same(phi.params(result.final), loop(network("float32"), OPTIMIZERS["adam"], STEPS, x=x, y=y)[0], 1e-3)
     assert (
-        daskmgrit.jax.propagator(cross_entropy, network("float32"), OPTIMIZERS["sgd"], (X, Y), dtype="float64").w0.dtype
+        dm.jax.propagator(cross_entropy, network("float32"), OPTIMIZERS["sgd"], (X, Y), dtype="float64").w0.dtype
         == float
     )
 
@@ -124,12 +81,12 @@ def test_single_precision():
 def test_training_goes_on_where_an_optimizer_is():
     optimizer = OPTIMIZERS["adam"]
     params, state = loop(network(), optimizer, 5, None)
-    phi = daskmgrit.jax.propagator(cross_entropy, params, optimizer, (X, Y), opt_state=state)
+    phi = dm.jax.propagator(cross_entropy, params, optimizer, (X, Y), opt_state=state)
     assert_same(phi.params(dm.train_serially(phi, phi.w0, 3)[-1]), loop(params, optimizer, 3, None, state)[0], 1e-12)
 
 
 def test_the_contract():
-    phi = daskmgrit.jax.propagator(cross_entropy, network(), OPTIMIZERS["adam"], (X, Y), batch=Serial(64, 8))
+    phi = dm.jax.propagator(cross_entropy, network(), OPTIMIZERS["adam"], (X, Y), batch=Serial(64, 8))
     assert dm.check_propagator(phi, phi.w0, levels=3).ok
     block = phi.to_block(np.tile(phi.w0, (5, 1)))
     phi(block, np.arange(5), 1)
@@ -139,7 +96,7 @@ def test_the_contract():
 def test_a_loss_that_donates_has_nothing_of_ours():
     """Donation within a step ends at the step's own values."""
     donating = jax.jit(cross_entropy, donate_argnums=0)
-    phi = daskmgrit.jax.propagator(donating, network(), OPTIMIZERS["sgd"], (X, Y))
+    phi = dm.jax.propagator(donating, network(), OPTIMIZERS["sgd"], (X, Y))
     assert dm.check_propagator(phi, phi.w0).ok
     assert dm.MGRIT(phi, STEPS).solve(phi.w0, "constant").converged
 
@@ -160,21 +117,18 @@ def test_a_loss_of_derivatives(without):
     params = {name: rng.normal(size=5) for name in "abc"}
     points = {"inside": np.linspace(0, 1, 12), "ends": np.array([0.0, 1.0])}
     given = (lambda params: residual(params, points), None) if without else (residual, points)
-    phi = daskmgrit.jax.propagator(given[0], params, optax.adam(1e-3), given[1], cap=8)
+    phi = dm.jax.propagator(given[0], params, optax.adam(1e-3), given[1], cap=8)
     result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant")
     assert result.converged
     optimizer = optax.adam(1e-3)
     state = optimizer.init(params)
     for _ in range(STEPS):
-        params, state = _update(optimizer, params, state, jax.grad(residual)(params, points))
+        params, state = update(optimizer, params, state, jax.grad(residual)(params, points))
     assert_same(phi.params(result.final), params)
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
-
-
 def build(loss=cross_entropy, params=None, optimizer=OPTIMIZERS["sgd"], data=(X, Y), **options):
-    return daskmgrit.jax.propagator(loss, network() if params is None else params, optimizer, data, **options)
+    return dm.jax.propagator(loss, network() if params is None else params, optimizer, data, **options)
 
 
 def to_numbers(params, x, y):

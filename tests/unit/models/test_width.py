@@ -6,8 +6,6 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.models import MLP, AllExamples, CappedRate, GradientDescent, Narrowing
 
-# -- a network's width -------------------------------------------------------------------------------------------
-
 
 def network(bias, hidden=(8, 4)):
     random = np.random.default_rng(0)
@@ -54,10 +52,3 @@ def test_what_cannot_be_narrowed():
         narrowing.restrict(np.zeros((1, 4)), 1)
     with pytest.raises(ValueError, match="states have 5 weights, but the networks have 8, 4"):
         narrowing.gradient(np.zeros((1, 5)), np.zeros((1, 3)), np.zeros((1, 1)))
-
-
-# -- what is no transfer -----------------------------------------------------------------------------------------
-
-
-def wide(weights, level):
-    return np.repeat(weights, 2, axis=1)

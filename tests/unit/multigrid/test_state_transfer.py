@@ -124,9 +124,6 @@ def test_grid_transfer():
         GridTransfer().restrict(np.zeros((1, 4)), 0)
 
 
-# -- what is no transfer -----------------------------------------------------------------------------------------
-
-
 class Given:
     def __init__(self, down, up):
         self.restrict, self.interpolate = down, up

@@ -5,8 +5,6 @@ import numpy as np
 from daskmgrit.paper import solver4
 from daskmgrit.paper.run import Measurements
 
-# -- the tables --------------------------------------------------------------------------------------------------------
-
 
 def test_loss_that_agrees():
     assert solver4._agreed([1.0, 0.5, 0.50001, 0.5], 0.5) == 2

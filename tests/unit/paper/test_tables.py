@@ -66,8 +66,9 @@ def test_two_runs_into_one_folder_keep_both(tmp_path):
 def test_store_keeps_settings_apart(tmp_path):
     store = Measurements(tmp_path / "s.json")
     reading = tables()[4].readings[0]
-    store.put(reading, 100, measure(reading, 100))
-    assert store.get(reading, 100)["iterations"] == 5
+    measured = measure(reading, 100)
+    store.put(reading, 100, measured)
+    assert store.get(reading, 100)["iterations"] == measured["iterations"]
     assert store.get(reading, 200) is None
     assert store.get(tables()[3].readings[0], 100) is None
-    assert Measurements(tmp_path / "s.json").get(reading, 100)["iterations"] == 5
+    assert Measurements(tmp_path / "s.json").get(reading, 100)["iterations"] == measured["iterations"]

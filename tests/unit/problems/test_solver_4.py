@@ -5,8 +5,7 @@ import pytest
 
 import daskmgrit as dm
 from daskmgrit.problems import adder, xor
-
-# -- Solver 4 ----------------------------------------------------------------------------------------------------------
+from tests.support.counts import close
 
 
 def iterations(problem, steps, solver="4", guess="constant", **options):
@@ -24,7 +23,8 @@ def test_xor_counts_stay_flat(m, most, guess):
             assert result.converged
             assert result.iterations <= most
     if guess == "zero" and m == 2:
-        assert [iterations(xor(), steps, "1", guess).iterations for steps in (400, 1600)] == [11, 17]
+        assert close(iterations(xor(), 400, "1", guess).iterations, 11)
+        assert close(iterations(xor(), 1600, "1", guess).iterations, 17)
 
 
 def test_xor_potential_speedup():
@@ -50,5 +50,5 @@ def test_adder_counts():
     serial = dm.train_serially(problem.propagator("4"), problem.w0, 400)
     np.testing.assert_allclose(result.final, serial[-1], atol=1e-7)
     other = iterations(problem, 400, "2")
-    assert other.iterations == 7
+    assert close(other.iterations, 7)
     assert 400 / result.critical_path > 2 * 400 / other.critical_path

@@ -4,8 +4,6 @@ import pytest
 
 import daskmgrit as dm
 
-# -- programs ----------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),

@@ -81,10 +81,6 @@ def test_callback_and_client_are_checked():
         solver.solve(np.ones(2), client="tcp://127.0.0.1:8786")
 
 
-def random(weights, index, level):
-    return weights + np.random.default_rng().random(weights.shape)
-
-
 def test_overflowing_residual_is_divergence():
     def grows(weights, index, level):
         return weights * 1e20

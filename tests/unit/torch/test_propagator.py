@@ -2,59 +2,29 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import daskmgrit as dm
 from daskmgrit.models import Serial
-
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
-
-import daskmgrit.torch  # noqa: E402
-
-nn, optim, cross_entropy = torch.nn, torch.optim, torch.nn.functional.cross_entropy
-IMAGES, LABELS = load_digits(return_X_y=True)
-X, Y = torch.tensor(IMAGES[:128] / 16), torch.tensor(LABELS[:128])
-STEPS, BATCH = 32, 32
-
-
-def network(*parts, dtype=torch.float64):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(64, 6), *parts, nn.Tanh(), nn.Linear(6, 10)).to(dtype)
-
-
-def loop(module, optimizer, steps, batch=BATCH, factor=None, first=0):
-    """The loop that a user has."""
-    rate = optimizer.param_groups[0]["lr"]
-    for i in range(first, first + steps):
-        if factor is not None:
-            optimizer.param_groups[0]["lr"] = rate * factor(i)
-        rows = (
-            slice(None) if batch is None else slice(i % (len(X) // batch) * batch, (i % (len(X) // batch) + 1) * batch)
-        )
-        dtype = next(module.parameters()).dtype
-        optimizer.zero_grad()
-        cross_entropy(module(X[rows].to(dtype)), Y[rows]).backward()
-        optimizer.step()
-    return module
-
-
-def assert_same(one, other, tolerance=1e-6):
-    for name, tensor in one.state_dict().items():
-        if tensor.is_floating_point():
-            torch.testing.assert_close(tensor, other.state_dict()[name], rtol=tolerance, atol=tolerance)
+from tests.support.torch_training import (
+    BATCH,
+    OPTIMIZERS,
+    STEPS,
+    X,
+    Y,
+    assert_same,
+    build,
+    cross_entropy,
+    loop,
+    network,
+    nn,
+    optim,
+    sgd,
+    torch,
+)
 
 
 def decreasing(i):
     return 0.98**i
-
-
-OPTIMIZERS = {
-    "sgd": lambda parameters: optim.SGD(parameters, lr=0.05, weight_decay=1e-3),
-    "momentum": lambda parameters: optim.SGD(parameters, lr=0.005, momentum=0.9, weight_decay=1e-3),
-    "nesterov": lambda parameters: optim.SGD(parameters, lr=0.005, momentum=0.9, nesterov=True),
-    "adam": lambda parameters: optim.Adam(parameters, lr=1e-3, weight_decay=1e-3),
-    "adamw": lambda parameters: optim.AdamW(parameters, lr=1e-3, weight_decay=0.1),
-}
 
 
 # Without decay that is part of the gradient, which a coarse step holds with it.
@@ -70,7 +40,7 @@ COARSE = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_optimizers_own_loop(name, schedule):
     make = OPTIMIZERS[name]
-    phi = daskmgrit.torch.propagator(network(), cross_entropy, make, (X, Y), batch=BATCH, schedule=schedule, cap=8)
+    phi = dm.torch.propagator(network(), cross_entropy, make, (X, Y), batch=BATCH, schedule=schedule, cap=8)
     module = network()
     loop(module, make(module.parameters()), STEPS, factor=schedule)
     assert_same(phi.module(dm.train_serially(phi, phi.w0, STEPS)[-1]), module, 1e-12)
@@ -88,7 +58,7 @@ def test_the_coarse_rule_converges(name):
     for cap in (1, None):
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(64, 4), nn.Tanh(), nn.Linear(4, 10))
-        phi = daskmgrit.torch.propagator(module.double(), cross_entropy, COARSE[name], (X[:32], Y[:32]), cap=cap)
+        phi = dm.torch.propagator(module.double(), cross_entropy, COARSE[name], (X[:32], Y[:32]), cap=cap)
         result = dm.MGRIT(phi, 96, cycle="F").solve(phi.w0, "constant", maxiter=8, chunks=1)
         iterations[cap] = result.iterations if result.converged else None
     assert iterations[None] is not None
@@ -99,9 +69,7 @@ def test_the_coarse_rule_converges(name):
 @pytest.mark.parametrize("level", [1, 3])
 def test_a_coarse_step_is_so_many_steps_with_one_gradient(name, level):
     schedule = decreasing
-    phi = daskmgrit.torch.propagator(
-        network(), cross_entropy, COARSE[name], (X, Y), schedule=schedule, coarsening=[2, 3]
-    )
+    phi = dm.torch.propagator(network(), cross_entropy, COARSE[name], (X, Y), schedule=schedule, coarsening=[2, 3])
     state = dm.train_serially(phi, phi.w0, 12)[-1]
     length = phi.length(level)
     coarse = phi.module(phi(state[None], np.array([2]), level)[0])
@@ -129,19 +97,19 @@ def test_a_coarse_step_is_so_many_steps_with_one_gradient(name, level):
 
 def test_single_precision():
     make = OPTIMIZERS["adam"]
-    phi = daskmgrit.torch.propagator(network(dtype=torch.float32), cross_entropy, make, (X, Y), batch=BATCH, cap=8)
+    phi = dm.torch.propagator(network(dtype=torch.float32), cross_entropy, make, (X, Y), batch=BATCH, cap=8)
     assert phi.w0.dtype == np.float32
     result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant", tol=1e-4)
     assert result.final.dtype == np.float32
     module = network(dtype=torch.float32)
     assert_same(phi.module(result.final), loop(module, make(module.parameters()), STEPS), 1e-3)
-    double = daskmgrit.torch.propagator(network(dtype=torch.float32), cross_entropy, make, (X, Y), dtype=torch.float64)
+    double = dm.torch.propagator(network(dtype=torch.float32), cross_entropy, make, (X, Y), dtype=torch.float64)
     assert double.w0.dtype == np.float64
 
 
 def test_batch_normalisation_is_part_of_the_state():
     make = OPTIMIZERS["momentum"]
-    phi = daskmgrit.torch.propagator(network(nn.BatchNorm1d(6)), cross_entropy, make, (X, Y), batch=BATCH, cap=8)
+    phi = dm.torch.propagator(network(nn.BatchNorm1d(6)), cross_entropy, make, (X, Y), batch=BATCH, cap=8)
     assert dm.check_propagator(phi, phi.w0).ok
     result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant", chunks=2)
     assert result.converged
@@ -156,14 +124,14 @@ def test_batch_normalisation_is_part_of_the_state():
     statistics = layer[1].running_mean
     torch.testing.assert_close(phi.module(state)[1].running_mean, statistics)
     # In evaluation mode they are constants.
-    frozen = daskmgrit.torch.propagator(network(nn.BatchNorm1d(6)).eval(), cross_entropy, make, (X, Y))
+    frozen = dm.torch.propagator(network(nn.BatchNorm1d(6)).eval(), cross_entropy, make, (X, Y))
     assert frozen.w0.size == phi.w0.size - 12
 
 
 def test_frozen_parameters_are_constants():
     module = network()
     module[0].requires_grad_(False)
-    phi = daskmgrit.torch.propagator(module, cross_entropy, optim.SGD(module[2].parameters(), lr=0.1), (X, Y))
+    phi = dm.torch.propagator(module, cross_entropy, optim.SGD(module[2].parameters(), lr=0.1), (X, Y))
     assert phi.names == ["2.weight", "2.bias"]
     state = phi(phi.w0[None], np.array([0]), 0)[0]
     assert torch.equal(phi.module(state)[0].weight, module[0].weight)
@@ -177,7 +145,7 @@ def test_parameters_without_a_gradient_are_constants(name):
     module = network()
     module[1].register_parameter("unused", nn.Parameter(torch.ones(2).double()))
     module[0].bias.requires_grad_(False)
-    phi = daskmgrit.torch.propagator(module, cross_entropy, OPTIMIZERS[name](module.parameters()), (X, Y), batch=BATCH)
+    phi = dm.torch.propagator(module, cross_entropy, OPTIMIZERS[name](module.parameters()), (X, Y), batch=BATCH)
     assert phi.names == ["0.weight", "2.weight", "2.bias"]
     trained = phi.module(dm.train_serially(phi, phi.w0, 4)[-1])
     assert_same(trained, loop(module, OPTIMIZERS[name](module.parameters()), 4), 1e-12)
@@ -211,7 +179,7 @@ def test_training_goes_on_where_an_optimizer_is():
     module = network()
     optimizer = OPTIMIZERS["adam"](module.parameters())
     loop(module, optimizer, 5, None)
-    phi = daskmgrit.torch.propagator(module, cross_entropy, optimizer, (X, Y))
+    phi = dm.torch.propagator(module, cross_entropy, optimizer, (X, Y))
     state = dm.train_serially(phi, phi.w0, 3)[-1]
     loop(module, optimizer, 3, None)
     assert_same(phi.module(state), module, 1e-12)
@@ -228,7 +196,7 @@ def test_forms_of_data():
     ]
     states = []
     for data, batch in given:
-        phi = daskmgrit.torch.propagator(module, cross_entropy, make, data, batch=batch)
+        phi = dm.torch.propagator(module, cross_entropy, make, data, batch=batch)
         states.append(dm.train_serially(phi, phi.w0, 7)[-1])
     assert np.array_equal(states[0], states[1])
     assert np.array_equal(states[0], states[2])
@@ -236,8 +204,7 @@ def test_forms_of_data():
 
 def test_states_in_groups():
     whole, parts = (
-        daskmgrit.torch.propagator(network(), cross_entropy, OPTIMIZERS["sgd"], (X, Y), chunk_size=size)
-        for size in (None, 2)
+        dm.torch.propagator(network(), cross_entropy, OPTIMIZERS["sgd"], (X, Y), chunk_size=size) for size in (None, 2)
     )
     block = np.random.default_rng(0).standard_normal((5, whole.w0.size))
     np.testing.assert_allclose(whole(block, np.arange(5), 1), parts(block, np.arange(5), 1), rtol=1e-10)
@@ -258,7 +225,7 @@ def test_a_loss_of_the_model_and_its_derivatives():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1)).double()
     points = {"inside": torch.linspace(0, 1, 12).double(), "ends": torch.tensor([[0.0], [1.0]]).double()}
-    phi = daskmgrit.torch.propagator(module, residual, lambda p: optim.Adam(p, lr=1e-3), points, cap=8)
+    phi = dm.torch.propagator(module, residual, lambda p: optim.Adam(p, lr=1e-3), points, cap=8)
     result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant")
     assert result.converged
     optimizer = optim.Adam(module.parameters(), lr=1e-3)
@@ -268,25 +235,16 @@ def test_a_loss_of_the_model_and_its_derivatives():
         optimizer.step()
     assert_same(phi.module(result.final), module)
     with pytest.raises(ValueError, match="12, 2 rows"):
-        daskmgrit.torch.propagator(module, residual, lambda p: optim.Adam(p), points, batch=2)
+        dm.torch.propagator(module, residual, lambda p: optim.Adam(p), points, batch=2)
     with pytest.raises(ValueError, match="0, 12, 2 rows"):
-        daskmgrit.torch.propagator(module, residual, sgd, {"factor": torch.tensor(2.0), **points}, batch=2)
+        dm.torch.propagator(module, residual, sgd, {"factor": torch.tensor(2.0), **points}, batch=2)
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
-
-
-def sgd(parameters):
-    return optim.SGD(parameters, lr=0.1)
-
-
-def build(module=None, loss=cross_entropy, optimizer=sgd, data=(X, Y), **options):
-    return daskmgrit.torch.propagator(network() if module is None else module, loss, optimizer, data, **options)
-
-
-def frozen():
-    return network().requires_grad_(False)
-
-
-def loader(dataset, **options):
-    return torch.utils.data.DataLoader(dataset, **options)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_cuda_device():
+    make = OPTIMIZERS["adam"]
+    phi = dm.torch.propagator(network(), cross_entropy, make, (X, Y), batch=BATCH, cap=8, device="cuda")
+    assert phi.to_block(phi.w0).is_cuda
+    result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant", chunks=2)
+    module = network()
+    assert_same(phi.module(result.final), loop(module, make(module.parameters()), STEPS))

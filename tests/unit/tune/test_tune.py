@@ -9,6 +9,7 @@ import daskmgrit as dm
 from daskmgrit.coarse import from_fine, stabilise
 from daskmgrit.problems import adder, digits, xor
 from daskmgrit.tune import Settings, critical_path, default_grid, predicted_path, rated, tune
+from tests.support.counts import close
 
 
 def descend(weights, index, level, rate):
@@ -60,7 +61,7 @@ def test_a_cut_that_the_prefix_does_not_show_is_charged():
         tune(rated(descend, 0.5), np.ones(2), 1 << 16, Settings(1.8, max_stages=stages), {}, prefix=256).best
         for stages in (None, 2)
     )
-    assert cut.iterations == free.iterations
+    assert all(close(*pair) for pair in zip(cut.iterations, free.iterations, strict=True))
     assert cut.cycles > 3 * free.cycles
 
 
@@ -96,9 +97,6 @@ def test_grid_of_a_problem_with_windows():
     assert {"max_rate", "max_stages", "coarsening", "relaxation", "min_coarse"} == set(default_grid(Settings(1.0)))
 
 
-# -- command line ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("make", [xor, adder, digits])
 def test_settings_of_the_problems(make):
     problem = make()
@@ -111,9 +109,6 @@ def test_settings_of_the_problems(make):
     assert problem.hierarchy("2") == {}
     assert problem.propagator("4").coarse.max_rate == tuned.max_learning_rate
     assert problem.propagator("4").coarse.max_stages == tuned.max_stages
-
-
-# -- the tables --------------------------------------------------------------------------------------------------------
 
 
 def test_own_loops_follow_what_is_tried():

@@ -11,21 +11,11 @@ from daskmgrit.coarse import from_fine, stabilise
 from daskmgrit.multigrid.block import Block
 from daskmgrit.multigrid.relaxation import f_relaxation
 from daskmgrit.utils import array_api
+from tests.support.counts import close
+from tests.support.libraries import library
 
 STEPS = 61
 W0 = np.linspace(1.0, 2.0, 5)
-
-
-def library(name):
-    """The array functions of a library."""
-    if name == "strict":
-        # Nothing but the standard: what is not in it raises.
-        return pytest.importorskip("array_api_strict")
-    if name == "torch":
-        return pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
-    jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
-    jax.config.update("jax_enable_x64", True)
-    return jax.numpy
 
 
 class Recurrence:
@@ -116,9 +106,6 @@ def test_a_tensor_is_sent_without_what_it_is_a_view_of():
     assert len(pickle.dumps(array_api.compact(points[0][:2]))) < 5000
     assert array_api.compact(points[0]) is points[0]
     assert block.__sizeof__() > 2 * 500 * 40 * 4
-
-
-# -- the contract --------------------------------------------------------------------------------------------------
 
 
 def to_numpy(weights, index, level):
@@ -255,6 +242,6 @@ def test_coarse_steps_of_torch_states(window):
     phi = stabilise(from_fine(descend, 2, window), 1.0, 3.0)
     results = [dm.MGRIT(phi, 200).solve(w0, "constant") for w0 in (W0, torch.asarray(W0))]
     np.testing.assert_allclose(results[1].final, results[0].final, rtol=1e-12)
-    assert results[0].iterations == results[1].iterations
+    assert close(results[0].iterations, results[1].iterations)
     rated = from_fine(OnDevice(), 2, window)
     assert dm.estimate_max_rate(rated, W0, 1.0, steps=4).eigenvalue == pytest.approx(0.1, rel=1e-5)

@@ -1,12 +1,7 @@
-"""PyTorch that is missing, a device, and its benchmark."""
-
-import subprocess
-import sys
+"""A small network in PyTorch, its optimizers, and the loop that a user has."""
 
 import pytest
 from sklearn.datasets import load_digits
-
-import daskmgrit as dm
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
 
@@ -54,32 +49,9 @@ OPTIMIZERS = {
 }
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
-
-
 def sgd(parameters):
     return optim.SGD(parameters, lr=0.1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_on_a_cuda_device():
-    make = OPTIMIZERS["adam"]
-    phi = daskmgrit.torch.propagator(network(), cross_entropy, make, (X, Y), batch=BATCH, cap=8, device="cuda")
-    assert phi.to_block(phi.w0).is_cuda
-    result = dm.MGRIT(phi, STEPS).solve(phi.w0, "constant", chunks=2)
-    module = network()
-    assert_same(phi.module(result.final), loop(module, make(module.parameters()), STEPS))
-
-
-def test_without_torch():
-    code = "import sys; sys.modules['torch'] = None\nimport daskmgrit.torch"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
-    assert "pip install 'daskmgrit[torch]'" in out.stderr
-
-
-def test_the_benchmark_of_a_device():
-    gpu = pytest.importorskip("benchmarks.gpu")
-    found = gpu.measure("cpu", 40, 2, 20, "V", 2, 1e-3)
-    assert found["reason"] == "tol"
-    assert found["max_error"] < 1e-6
-    assert found["settled_iterations"] <= found["iterations"]
+def build(module=None, loss=cross_entropy, optimizer=sgd, data=(X, Y), **options):
+    return daskmgrit.torch.propagator(network() if module is None else module, loss, optimizer, data, **options)
