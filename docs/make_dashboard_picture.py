@@ -1,6 +1,6 @@
 """Make docs/dashboard.png: the page /mgrit after a solve, as a browser without a window shows it.
 
-Needs Debian's chromium and chromium-driver, and selenium (``pip install 'daskmgrit[test]'``).
+Needs Debian's chromium and chromium-driver, and selenium (``pip install 'daskmgrit[ci]'``).
 """
 
 from __future__ import annotations

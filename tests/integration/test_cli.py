@@ -85,6 +85,12 @@ def test_no_scheduler_there():
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in out.stderr
 
 
+def test_tls_needs_keys():
+    out = call("xor", "--scheduler", "tls://127.0.0.1:1")
+    assert out.exit_code == 2
+    assert "--keys FOLDER" in out.stderr
+
+
 def test_options_by_level():
     out = call("xor", "--steps", "200", "--coarsening", "4,2", "--relaxation", "FCF,F", "--weight", "1.0,0.9", "--json")
     answer = json.loads(out.stdout)

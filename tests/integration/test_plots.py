@@ -2,18 +2,17 @@
 
 import itertools
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib import pyplot
-from matplotlib.colors import to_rgba
 
 import daskmgrit as dm
 from daskmgrit.display.colours import kind_of
 from daskmgrit.display.plot_timeline import lanes
+from tests.support.optional import need
 from tests.support.recurrences import Decay
 
-matplotlib.use("Agg")
+pyplot, to_rgba = need("matplotlib.pyplot", "plot"), need("matplotlib.colors", "plot").to_rgba
+pyplot.switch_backend("Agg")
 
 
 @pytest.fixture(autouse=True)

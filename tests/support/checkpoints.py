@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
+from tests.support.optional import need
 from tests.support.recurrences import Decay
 from tests.support.stop import Stop, stop_at
+
+need("zarr", "checkpoint")
 
 STEPS = 100
 

@@ -1,11 +1,11 @@
 """A small network in JAX, its optimizers of optax, and the loop that a user has."""
 
 import numpy as np
-import pytest
-from sklearn.datasets import load_digits
 
-jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
-optax = pytest.importorskip("optax", reason="optax is not installed: pip install 'daskmgrit[jax]'")
+from tests.support.optional import need
+
+jax, optax = need("jax", "jax"), need("optax", "jax")
+load_digits = need("sklearn.datasets", "digits").load_digits
 jax.config.update("jax_enable_x64", True)
 
 

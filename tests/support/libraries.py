@@ -1,15 +1,15 @@
 """Array libraries other than NumPy."""
 
-import pytest
+from tests.support.optional import need
 
 
 def library(name):
     """The array functions of a library."""
     if name == "strict":
         # Nothing but the standard: what is not in it raises.
-        return pytest.importorskip("array_api_strict")
+        return need("array_api_strict", "test")
     if name == "torch":
-        return pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
-    jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
+        return need("torch", "torch")
+    jax = need("jax", "jax")
     jax.config.update("jax_enable_x64", True)
     return jax.numpy

@@ -1,9 +1,9 @@
 """A small network in PyTorch, its optimizers, and the loop that a user has."""
 
-import pytest
-from sklearn.datasets import load_digits
+from tests.support.optional import need
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
+torch = need("torch", "torch")
+load_digits = need("sklearn.datasets", "digits").load_digits
 
 import daskmgrit.torch  # noqa: E402
 

@@ -18,6 +18,7 @@ from benchmarks.waiting import Idle, Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine, PhiCost, trace
 from daskmgrit.problems import adder, xor
+from tests.support.optional import need
 
 # -- counts that are not to grow ---------------------------------------------------------------------------------------
 
@@ -131,8 +132,9 @@ def test_command_says_what_is_missing():
 
 
 def test_the_benchmark_of_a_device():
-    pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
-    gpu = pytest.importorskip("benchmarks.gpu")
+    need("torch", "torch")
+    from benchmarks import gpu
+
     found = gpu.measure("cpu", 40, 2, 20, "V", 2, 1e-3)
     assert found["reason"] == "tol"
     assert found["max_error"] < 1e-6

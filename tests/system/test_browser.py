@@ -15,6 +15,7 @@ import daskmgrit as dm
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 from make_dashboard_picture import CHROMIUM, DRIVER, browser
 
+from tests.support.optional import need
 from tests.support.waiting import wait_for
 
 pytestmark = [
@@ -28,7 +29,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def driver():
-    pytest.importorskip("selenium")
+    need("selenium", "ci")
+    need("matplotlib", "plot")
     with browser() as driver:
         yield driver
 

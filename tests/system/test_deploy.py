@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from daskmgrit.cli.connection import command_client
+from tests.support.optional import need
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -102,6 +103,7 @@ def test_on_one_machine(tmp_path):
 
 def test_machines_reached_by_ssh(tmp_path):
     """On this machine alone: as if it were node1, too."""
+    need("cryptography", "slurm")
     port = free_port()
     keys, cluster, solve = (
         text.replace("192.168.0.1:8786", f"127.0.0.1:{port}")
@@ -165,7 +167,7 @@ def closed(schema):
 
 
 def test_kubernetes_cluster():
-    import jsonschema
+    jsonschema = need("jsonschema", "ci")
 
     cluster = yaml.safe_load((DEPLOY / "kubernetes" / "cluster.yaml").read_text())
     assert (cluster["apiVersion"], cluster["kind"]) == ("kubernetes.dask.org/v1", "DaskCluster")
@@ -185,6 +187,7 @@ def test_jobqueue_settings_are_known():
     """Every name in jobqueue.yaml is one that dask-jobqueue or this package reads."""
     import dask
 
+    need("dask_jobqueue", "slurm")
     import daskmgrit.slurm.cluster  # noqa: F401 - with the defaults of jobqueue.slurm
 
     settings = yaml.safe_load((DEPLOY / "slurm" / "jobqueue.yaml").read_text())

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.support.counts import close
+from tests.support.optional import need
 
-nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: pip install 'daskmgrit[notebook]'")
+nbformat = need("nbformat", "notebook")
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.optional import need
+
 
 def test_nothing_happens_at_import():
     code = (
@@ -47,7 +49,8 @@ def test_without_jax(missing):
 
 
 def test_double_precision_that_is_not_on():
-    pytest.importorskip("jax", reason="JAX is not installed: pip install 'daskmgrit[jax]'")
+    need("jax", "jax")
+    need("optax", "jax")
     code = """
 import jax.numpy as jnp, optax, daskmgrit.jax
 try:

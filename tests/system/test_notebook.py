@@ -2,9 +2,9 @@
 
 import xml.etree.ElementTree as ET
 
-import pytest
+from tests.support.optional import need
 
-nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: pip install 'daskmgrit[notebook]'")
+nbformat = need("nbformat", "notebook")
 
 
 def test_progress_in_a_notebook(execute):

@@ -23,8 +23,12 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.watchdog import absence
 from daskmgrit.problems import xor
 from tests.support import slurm_nodes
+from tests.support.optional import need
 from tests.support.recurrences import Decay
 from tests.support.waiting import wait_for
+
+need("dask_jobqueue", "slurm")
+need("cryptography", "slurm")
 
 pytestmark = [
     pytest.mark.slurm,

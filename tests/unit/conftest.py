@@ -6,20 +6,30 @@ import subprocess
 import distributed
 import pytest
 
+# What NumPy and ctypes ask about the machine.
+LOOKUPS = {"ldconfig", "lscpu"}
+_start = subprocess.Popen.__init__
+
+
+def _refuse(what, tier):
+    def refused(*args, **kwargs):
+        pytest.fail(f"a unit test starts {what}: such a test belongs in tests/{tier}")
+
+    return refused
+
+
+def _look_up(self, args, *rest, **options):
+    program = args if isinstance(args, str) else args[0]
+    start = _start if os.path.basename(program) in LOOKUPS else _refuse("a process", "system")
+    start(self, args, *rest, **options)
+
 
 @pytest.fixture(autouse=True)
 def nothing_is_started(monkeypatch):
-    """Refuse what belongs into another tier."""
-
-    def refuse(what, tier):
-        def refused(*args, **kwargs):
-            pytest.fail(f"a unit test starts {what}: such a test belongs into tests/{tier}")
-
-        return refused
-
+    """Refuse what belongs in another tier."""
     for owner in (distributed.Client, distributed.LocalCluster):
-        monkeypatch.setattr(owner, "__init__", refuse(f"a {owner.__name__}", "integration"))
-    monkeypatch.setattr(subprocess.Popen, "__init__", refuse("a process", "system"))
+        monkeypatch.setattr(owner, "__init__", _refuse(f"a {owner.__name__}", "integration"))
+    monkeypatch.setattr(subprocess.Popen, "__init__", _look_up)
     for name in ("fork", "posix_spawn", "posix_spawnp"):
         if hasattr(os, name):
-            monkeypatch.setattr(os, name, refuse("a process", "system"))
+            monkeypatch.setattr(os, name, _refuse("a process", "system"))

@@ -1,22 +1,20 @@
 """Options that say where to connect."""
 
 import pytest
+from click.testing import CliRunner
+
+from daskmgrit.cli.main import main
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--scheduler", "tls://127.0.0.1:1"], "--keys FOLDER"),
         (["--scheduler", "tls://127.0.0.1:1", "--keys", "/nowhere"], "/nowhere/certificate.pem does not exist"),
         (["--scheduler", "tcp://127.0.0.1:1", "--keys", "/nowhere"], "tls://HOST:PORT"),
         (["--scheduler", "tcp://127.0.0.1:1", "--slurm"], "exclude"),
     ],
 )
 def test_bad_usage(arguments, words):
-    from click.testing import CliRunner
-
-    from daskmgrit.cli.main import main
-
     out = CliRunner().invoke(main, ["solve", "xor", *arguments])
     assert out.exit_code == 2
     assert words in out.stderr

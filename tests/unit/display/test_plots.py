@@ -3,18 +3,18 @@
 import itertools
 import sys
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib import pyplot
 
 import daskmgrit as dm
 from daskmgrit.display.colours import KINDS
 from daskmgrit.display.plot_hierarchy import traversal
 from daskmgrit.multigrid.hierarchy import build_hierarchy
+from tests.support.optional import need
 from tests.support.recurrences import Decay
 
-matplotlib.use("Agg")
+pyplot = need("matplotlib.pyplot", "plot")
+pyplot.switch_backend("Agg")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from daskmgrit.graph.chunking import chunk_lengths, cut, most_chunks
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     steps=st.integers(5, 3000),
     coarsening=st.lists(st.integers(2, 5), min_size=1, max_size=3),

@@ -98,7 +98,7 @@ def options(draw):
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     problem=problems(),
     options=options(),

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.neural_network import MLPClassifier
 
 import daskmgrit as dm
 from daskmgrit.models import Repeat
-from tests.support.estimators import BATCH, CANCER, CASES, STEPS, serial, weights
+from tests.support.estimators import BATCH, CANCER, CASES, STEPS, linear_model, neural_network, serial, weights
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -44,19 +42,19 @@ def test_training_goes_on_from_a_fitted_estimator(case):
 
 def test_no_seed_means_the_number_of_the_step():
     x, y = CANCER
-    phi = dm.from_estimator(SGDClassifier(eta0=0.01, learning_rate="constant"), x, y, BATCH)
+    phi = dm.from_estimator(linear_model.SGDClassifier(eta0=0.01, learning_rate="constant"), x, y, BATCH)
     assert dm.check_propagator(phi, phi.w0).ok
 
 
 @pytest.mark.parametrize(
     ("estimator", "error", "words"),
     [
-        (LogisticRegression(), TypeError, ["LogisticRegression", "from_function"]),
-        (SGDClassifier(average=True), ValueError, ["average=True", "result.weights"]),
-        (SGDClassifier(early_stopping=True), ValueError, ["early_stopping=True"]),
-        (SGDClassifier(learning_rate="adaptive", eta0=1), ValueError, ["learning_rate='adaptive'"]),
-        (MLPClassifier(solver="lbfgs"), ValueError, ["solver='lbfgs'", "adam"]),
-        (SGDClassifier(random_state=np.random.RandomState(0)), ValueError, ["random_state=", "integer"]),
+        (linear_model.LogisticRegression(), TypeError, ["LogisticRegression", "from_function"]),
+        (linear_model.SGDClassifier(average=True), ValueError, ["average=True", "result.weights"]),
+        (linear_model.SGDClassifier(early_stopping=True), ValueError, ["early_stopping=True"]),
+        (linear_model.SGDClassifier(learning_rate="adaptive", eta0=1), ValueError, ["learning_rate='adaptive'"]),
+        (neural_network.MLPClassifier(solver="lbfgs"), ValueError, ["solver='lbfgs'", "adam"]),
+        (linear_model.SGDClassifier(random_state=np.random.RandomState(0)), ValueError, ["random_state=", "integer"]),
     ],
 )
 def test_what_is_refused(estimator, error, words):
@@ -67,7 +65,7 @@ def test_what_is_refused(estimator, error, words):
 
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"x has shape \(569,\)"):
-        dm.from_estimator(SGDClassifier(), CANCER[1], CANCER[1])
-    phi = dm.from_estimator(SGDClassifier(), *CANCER, BATCH)
+        dm.from_estimator(linear_model.SGDClassifier(), CANCER[1], CANCER[1])
+    phi = dm.from_estimator(linear_model.SGDClassifier(), *CANCER, BATCH)
     with pytest.raises(dm.PropagatorError, match=r"start from phi\.w0"):
         phi(np.zeros((1, 3)), np.array([0]), 0)
