@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from daskmgrit.utils.array_api import Array, namespace, to_host
+from daskmgrit.utils.array_api import Array, device, namespace, to_host
 
 __all__ = ["groups", "row_norms"]
 
@@ -50,7 +50,7 @@ def _foreign_row_norms(rows: Array) -> Array:
     xp = namespace(rows)
     if xp.isdtype(rows.dtype, "complex floating"):
         return _foreign_row_norms(xp.real(rows)) + _foreign_row_norms(xp.imag(rows))
-    if "float64" not in xp.__array_namespace_info__().dtypes():
+    if "float64" not in xp.__array_namespace_info__().dtypes(device=device(rows)):
         return _host_row_norms(to_host(rows))
     wide = xp.astype(rows, xp.float64, copy=False)
     return to_host(xp.sum(wide * wide, axis=1))
