@@ -16,11 +16,11 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 import daskmgrit as dm
+from benchmarks.oracle import Submitted, Trace, trace
 from benchmarks.waiting import Idle, Waits
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.trace import Submitted, Trace, trace
 
 __all__ = ["cluster", "moved_bytes", "overhead", "processor_seconds", "run_empty"]
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import daskmgrit as dm
+from benchmarks.oracle import Replay, replay, trace
 from benchmarks.overhead import cluster
 from benchmarks.waiting import Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.measure import measure_machine
-from daskmgrit.plan.replay import Replay, replay
-from daskmgrit.plan.trace import trace
 from daskmgrit.problems import adder
 
 __all__ = ["QUICK", "WHOLE", "Run", "plot", "scaling"]
@@ -125,7 +124,7 @@ def _serial(phi: Any, w0: Any, steps: int) -> float:
 def predicted(
     run: Run, stages: list[int], machine: Machine, row_bytes: int, iterations: int, options: dict[str, Any]
 ) -> Replay:
-    """Replay a run as the plan does."""
+    """Replay a run, task by task."""
     cost = PhiCost(run.seconds, stages=tuple(map(float, stages)))
     hierarchy = build_hierarchy(run.steps, **options)
     threads = [machine.threads] * machine.workers

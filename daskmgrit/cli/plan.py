@@ -13,13 +13,12 @@ from daskmgrit.cli.connection import CannotRun, connect
 from daskmgrit.cli.values import BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.errors import ClusterError
 from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.exact import Exact
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.measure import measure_machine
 from daskmgrit.plan.memory import memory_limit, storage_that_fits
 from daskmgrit.plan.report import Asked, report, text
 from daskmgrit.plan.search import Planner
-from daskmgrit.plan.source import GivenCost, MeasuredCost
+from daskmgrit.plan.source import GivenSource, MeasuredSource, Source
 from daskmgrit.problems import PROBLEMS, SOLVERS
 
 __all__ = ["plan"]
@@ -70,7 +69,7 @@ def plan(
     as_json: bool,
     **overheads: Any,
 ) -> None:
-    """Predict whether MGRIT pays on a cluster, by a replay of its task graph.
+    """Predict whether MGRIT pays on a cluster, from the tasks of its cycles.
 
     Searches coarsening factors, cycles and numbers of chunks for N steps on P worker threads; serial training is what
     it compares with.
@@ -100,10 +99,10 @@ def plan(
         # One more may be for the last C-point.
         if chunks is not None and chunks > machine.slots + 1:
             raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
-        source: GivenCost | MeasuredCost = (
-            MeasuredCost(problem, solver, steps, iterations)
+        source: Source = (
+            MeasuredSource(problem, solver, steps, iterations)
             if problem
-            else GivenCost(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations)
+            else GivenSource(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations)
         )
         size = row_bytes if row_bytes is not None else source.row_bytes
         asked = Asked(machine, memory if memory is not None else limit, source, problem, scheduler, keys)
@@ -118,11 +117,7 @@ def plan(
             storage=storage_that_fits(asked.memory, size) if asked.memory and size else None,
             **source.levels,
         )
-        exact = Exact(planner)
-        click.echo("replaying the best plans", err=True)
-        best = exact.best(machine)
-        click.echo("looking at other numbers of workers", err=True)
-        found = report(best, exact, asked)
+        found = report(planner, asked)
     except (ClusterError, ImportError) as error:
         raise CannotRun(str(error)) from error
     except ValueError as error:

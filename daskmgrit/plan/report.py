@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from daskmgrit.graph.chunking import most_chunks
-from daskmgrit.plan.exact import Exact, Predicted
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.memory import STORAGES, memory_of, share
 from daskmgrit.plan.search import Planner
 from daskmgrit.plan.setting import Plan, worker_numbers
-from daskmgrit.plan.source import GivenCost, MeasuredCost
+from daskmgrit.plan.source import Source
 
 __all__ = ["Asked", "report", "text"]
 
@@ -30,7 +29,7 @@ class Asked:
         The cluster.
     memory : int or None
         Bytes of each of its worker processes.
-    source : GivenCost or MeasuredCost
+    source : Source
         Phi and the cycles.
     problem, scheduler, keys : str or None
         As they were given.
@@ -38,77 +37,86 @@ class Asked:
 
     machine: Machine
     memory: int | None
-    source: GivenCost | MeasuredCost
+    source: Source
     problem: str | None
     scheduler: str | None
     keys: str | None
 
 
-def report(best: Predicted, exact: Exact, asked: Asked) -> dict[str, Any]:
-    """Return what is known of the best plan."""
-    plan, planner = best.plan, exact.planner
-    part, slots, seconds = plan.machine, asked.machine.slots, best.seconds
+def report(planner: Planner, asked: Asked) -> dict[str, Any]:
+    """Return the best plan, and what else is known of the cluster."""
+    plan = planner.best(asked.machine)
+    setting, prediction, seconds = plan.setting, plan.prediction, plan.seconds
+    part, slots = setting.machine, asked.machine.slots
     limit = planner.limit(asked.machine)
     if part.slots < slots:
         limit = min(limit or slots, part.slots)
-    free = planner.best(replace(asked.machine, scheduler=0.0)) if best.scheduler_busy > 0.2 or limit else plan
-    even = exact.break_even(asked.machine)
-    whole = exact.on_all(best, asked.machine)
+    free = planner.best(replace(asked.machine, scheduler=0.0)) if prediction.scheduler_busy > 0.2 or limit else plan
+    even = planner.break_even(asked.machine)
+    whole = _on_all(plan, planner, asked.machine)
     return {
         "steps": plan.hierarchy[0].steps,
-        "phi": asdict(planner.cost(plan.coarsening)),
+        "phi": asdict(planner.cost(setting.coarsening)),
         "workers": slots,
         "machine": asdict(asked.machine),
         "workers_used": part.slots,
         "seconds_on_all": max(seconds, whole.seconds),
         "serial_seconds": plan.serial,
         "seconds": seconds,
-        "speedup": plan.serial / seconds,
-        "efficiency": plan.serial / seconds / part.slots,
+        "speedup": plan.speedup,
+        "efficiency": plan.efficiency,
         "faster": "mgrit" if seconds < plan.serial else "serial",
-        "coarsening": list(plan.coarsening),
-        "cycle": plan.hierarchy.cycle,
+        "coarsening": list(setting.coarsening),
+        "cycle": setting.cycle,
         "levels": plan.hierarchy.steps,
-        "chunks": plan.chunks,
-        "gathered": plan.layout.gathered,
+        "chunks": setting.chunks,
+        "gathered": plan.chunk_plan.layout.gathered,
         "iterations": plan.iterations,
         "iterations_from": asked.source.origin,
-        "pays_up_to_iterations": best.pays_up_to,
-        "cycle_seconds": best.cycle,
-        "tasks_per_cycle": plan.prediction.tasks,
-        "bytes_per_cycle": plan.prediction.moved,
-        "scheduler_busy": best.scheduler_busy,
+        "pays_up_to_iterations": plan.pays_up_to,
+        "cycle_seconds": prediction.cycle,
+        "tasks_per_cycle": prediction.tasks,
+        "bytes_per_cycle": prediction.moved,
+        "scheduler_busy": prediction.scheduler_busy,
         "seconds_without_scheduler": min(free.seconds, seconds),
-        "break_even_workers": even,
+        "break_even_workers": even and even * asked.machine.threads,
         "limit_workers": limit,
         "limit": _limit(plan, free, planner),
-        "replayed": "task by task" if best.replay else "stage by stage",
     } | _memory_and_options(plan, whole, planner, asked, start_fewer=whole.seconds > SAME * seconds)
+
+
+def _on_all(plan: Plan, planner: Planner, machine: Machine) -> Plan:
+    """Predict the same setting where the solve is given all workers of a cluster."""
+    setting = plan.setting
+    # More than one for every other chunk's task make no difference.
+    workers = min(machine.workers, max(setting.machine.workers, 4 * setting.chunks))
+    return planner.plan(setting._replace(machine=replace(machine, workers=workers)))
 
 
 def _limit(best: Plan, free: Plan, planner: Planner) -> str:
     """Say what keeps more workers from being of use."""
     if free.seconds < 0.7 * best.seconds:
         return "scheduler"
-    phi = planner.phi_seconds(best)
+    phi = planner.phi_seconds(best.setting)
     if phi <= 0.5 * best.seconds:
         return "overheads"
-    return "critical path" if planner.phi_seconds(best, most_chunks(best.hierarchy)) > 0.7 * phi else "work"
+    finest = best.setting._replace(chunks=most_chunks(best.hierarchy))
+    return "critical path" if planner.phi_seconds(finest) > 0.7 * phi else "work"
 
 
 def _memory_and_options(
-    plan: Plan, whole: Predicted, planner: Planner, asked: Asked, *, start_fewer: bool
+    plan: Plan, whole: Plan, planner: Planner, asked: Asked, *, start_fewer: bool
 ) -> dict[str, Any]:
-    used = plan if start_fewer else whole.plan
+    setting, used = plan.setting, plan if start_fewer else whole
     memory: dict[str, Any] | None = None
     storage = "full"
     if planner.row_bytes:
-        apart = planner.layout(*used.setting).apart
+        cut, workers = used.chunk_plan, used.setting.machine
         needed = {
-            name: asdict(memory_of(used.hierarchy, used.layout, used.machine, planner.row_bytes, name, apart))
+            name: asdict(memory_of(used.hierarchy, cut.layout, workers, planner.row_bytes, name, cut.apart))
             for name in STORAGES
         }
-        fits = planner.storage_of(*plan.setting)
+        fits = planner.storage_of(setting)
         memory = {
             "limit": asked.memory,
             "usable": int(share() * asked.memory) if asked.memory else None,
@@ -117,27 +125,26 @@ def _memory_and_options(
             "workers_needed": None if fits else _workers_that_fit(plan, planner),
         }
         storage = fits or "c-points"
-    factors = ",".join(map(str, plan.coarsening))
-    options = ["--steps", str(planner.steps), "--cycle", plan.hierarchy.cycle, "--coarsening", factors]
-    arguments = f"coarsening={_python(plan.coarsening)}, cycle={plan.hierarchy.cycle!r}"
+    factors = ",".join(map(str, setting.coarsening))
+    options = ["--steps", str(planner.steps), "--cycle", setting.cycle, "--coarsening", factors]
+    arguments = f"coarsening={_python(setting.coarsening)}, cycle={setting.cycle!r}"
     for name, value in asked.source.levels.items():
         options += [f"--{name.replace('_', '-')}", _listed(value)]
         arguments += f", {name}={_python(value)}"
-    options += ["--chunks", str(plan.chunks)]
-    how = f"chunks={plan.chunks}"
+    options += ["--chunks", str(setting.chunks)]
+    how = f"chunks={setting.chunks}"
     if storage != "full":
         options += ["--storage", storage]
         how += f", storage={storage!r}"
-    if isinstance(asked.source, MeasuredCost):
-        options = ["--solver", asked.source.solver, *options]
+    options = [*asked.source.options, *options]
     if asked.scheduler:
         options += ["--scheduler", asked.scheduler, *(["--keys", asked.keys] if asked.keys else [])]
     elif asked.machine.threads == 1:
-        options += ["--workers", str(plan.machine.workers)]
+        options += ["--workers", str(setting.machine.workers)]
     return {
         "memory": memory,
         "storage": storage,
-        "start_workers": plan.machine.workers if start_fewer else asked.machine.workers,
+        "start_workers": setting.machine.workers if start_fewer else asked.machine.workers,
         "command": shlex.join(["daskmgrit", "solve", asked.problem or "PROBLEM", *options]),
         "python": f"dm.MGRIT(phi, {planner.steps}, {arguments}).solve(w0, {how})",
     }
@@ -145,12 +152,14 @@ def _memory_and_options(
 
 def _workers_that_fit(plan: Plan, planner: Planner) -> int | None:
     """Return the least number of worker processes from which the same levels fit into memory, None if none is."""
+    setting = plan.setting
+    machine = setting.machine
     found = [
         workers
-        for chunks in planner.numbers(plan.coarsening, plan.hierarchy[0].intervals)
-        for workers in worker_numbers(chunks, plan.machine.threads, plan.hierarchy)
-        if workers > plan.machine.workers
-        and planner.storage_of(plan.coarsening, plan.hierarchy.cycle, replace(plan.machine, workers=workers), chunks)
+        for chunks in planner.numbers(setting.coarsening, plan.hierarchy[0].intervals)
+        for workers in worker_numbers(chunks, machine.threads, plan.hierarchy)
+        if workers > machine.workers
+        and planner.storage_of(setting._replace(machine=replace(machine, workers=workers), chunks=chunks))
     ]
     return min(found, default=None)
 
@@ -197,7 +206,7 @@ def text(found: dict[str, Any]) -> str:
         ("serial training", _time(found["serial_seconds"])),
         (
             "MGRIT",
-            f"{_time(found['seconds'])} predicted ({found['replayed']}): speedup {found['speedup']:.3g}, "
+            f"{_time(found['seconds'])} predicted: speedup {found['speedup']:.3g}, "
             f"efficiency {found['efficiency']:.1%}",
         ),
         ("best setting", f"{found['cycle']}-cycle, coarsening {factors}, chunks {found['chunks']}"),

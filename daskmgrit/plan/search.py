@@ -7,32 +7,31 @@ workers, and numbers of chunks do not follow from P. So the best for P is never 
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 
 from daskmgrit.graph.auto_chunks import ChunkPlan, plan_layout
 from daskmgrit.graph.chunking import ChunkLayout, most_chunks
 from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.plan.cost import PhiCost
+from daskmgrit.plan.level_work import LevelWork, level_work
 from daskmgrit.plan.machine import Machine
+from daskmgrit.plan.predict import prediction_of
 from daskmgrit.plan.setting import (
     COARSENINGS,
-    DENSE,
     Coarsening,
     Plan,
     Setting,
     chunk_numbers,
     fits_threads,
+    whole_cycles,
     worker_numbers,
 )
-from daskmgrit.plan.waves import predict
+from daskmgrit.plan.waves import Waves, visits_of
 
 __all__ = ["Planner"]
-
-# Beyond that, settings whose numbers of chunks are within a factor of two take about as many times their bound.
-ALIKE = 0.85
 
 
 @dataclass
@@ -60,7 +59,7 @@ class Planner:
     chunks : int, optional
         Chunks of level 0, one per thread at most; by default the best number.
     storage : callable, optional
-        ``storage(hierarchy, layout, machine, apart) -> str | None``, with `apart` from :meth:`layout`: the
+        ``storage(hierarchy, layout, machine, apart) -> str | None``, with `apart` of the :class:`ChunkPlan`: the
         storage with which a setting fits into the workers' memory. Where none fits, all count.
     """
 
@@ -76,16 +75,16 @@ class Planner:
     storage: Callable[[Hierarchy, ChunkLayout, Machine, bool], str | None] | None = None
 
     def __post_init__(self) -> None:
-        self._known: dict[object, float] = {}
+        self._inline: dict[object, float] = {}
         self._hierarchies: dict[tuple[Coarsening, str], Hierarchy] = {}
         self._plans: dict[Setting, Plan] = {}
         self._bounds: dict[Setting, tuple[float, float]] = {}
-        self._layouts: dict[object, ChunkPlan] = {}
+        self._cuts: dict[object, ChunkPlan] = {}
+        self._work: dict[object, list[LevelWork]] = {}
         self._storages: dict[object, str | None] = {}
         self._chunks: dict[Coarsening, list[int]] = {}
         self._best: dict[Machine, Plan] = {}
-        # What settings take, over their bound; by coarsening, cycle and whether threads are spared, and by chunks.
-        self._beyond: dict[tuple[Coarsening, str, bool], dict[int, float]] = {}
+        self._least: dict[Setting, float] = {}
         self.coarsenings = [m for m in self.coarsenings if m[0] <= self.steps]
         if not self.coarsenings:
             raise ValueError(f"steps={self.steps} is below every coarsening factor: there is nothing to coarsen")
@@ -104,22 +103,29 @@ class Planner:
             )
         return self._hierarchies[name]
 
-    def plan(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None = None) -> Plan:
-        """Predict one way to solve; by default with the chunks that the solve itself would choose."""
-        hierarchy, cost = self.hierarchy(coarsening, cycle), self.cost(coarsening)
-        cut = self.layout(coarsening, cycle, machine, chunks)
-        prediction = predict(hierarchy, cut, machine, cost, self.row_bytes, self._known)
-        iterations = self.iterations(coarsening, cycle)
-        serial = cost.serial(self.steps)
-        return Plan(hierarchy, coarsening, cut.layout, cut.beside, machine, iterations, prediction, serial)
+    def plan(self, setting: Setting) -> Plan:
+        """Predict one way to solve."""
+        if setting not in self._plans:
+            waves, iterations = self._waves(setting), self.iterations(setting.coarsening, setting.cycle)
+            serial = self.cost(setting.coarsening).serial(self.steps)
+            self._plans[setting] = Plan(setting, waves.hierarchy, waves.plan, iterations, prediction_of(waves), serial)
+        return self._plans[setting]
 
-    def layout(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int | None) -> ChunkPlan:
+    def _waves(self, setting: Setting) -> Waves:
+        coarsening, cycle, machine, _ = setting
+        hierarchy, cost, cut = self.hierarchy(coarsening, cycle), self.cost(coarsening), self.chunk_plan(setting)
+        name = _cut_name(setting)
+        if name not in self._work:
+            self._work[name] = level_work(hierarchy, cut.layout, cost)
+        return Waves(hierarchy, cut, machine, cost, self._work[name], self.row_bytes, self._inline)
+
+    def chunk_plan(self, setting: Setting) -> ChunkPlan:
         """Return how the solve cuts the levels, and what has tasks of its own."""
-        # It is the same for all cycles and overheads.
-        name = (coarsening, machine.workers, machine.threads, machine.cores, chunks)
-        if name not in self._layouts:
+        name = _cut_name(setting)
+        if name not in self._cuts:
+            coarsening, cycle, machine, chunks = setting
             cost = self.cost(coarsening)
-            self._layouts[name] = plan_layout(
+            self._cuts[name] = plan_layout(
                 self.hierarchy(coarsening, cycle),
                 chunks,
                 [machine.threads] * machine.workers,
@@ -128,7 +134,7 @@ class Planner:
                 self.row_bytes,
                 hosts=machine.hosts,
             )
-        return self._layouts[name]
+        return self._cuts[name]
 
     # -- what is tried ---------------------------------------------------------------------------------------------
 
@@ -137,23 +143,24 @@ class Planner:
 
         The likely ones come first: they save looking at most of the others.
         """
+        part = functools.cache(lambda workers: replace(machine, workers=workers))
         settings = []
         for m in self.coarsenings:
+            numbers = [
+                (chunks, workers)
+                for chunks in self.numbers(m, machine.slots)
+                for workers in worker_numbers(chunks, machine.threads, self.hierarchy(m, "V"))
+                if workers <= machine.workers
+            ]
             for cycle in self.cycles:
-                if not math.isfinite(self.iterations(m, cycle)):
-                    continue
-                for chunks in self.numbers(m, machine.slots):
-                    for workers in worker_numbers(chunks, machine.threads, self.hierarchy(m, cycle)):
-                        if workers <= machine.workers:
-                            setting = (m, cycle, replace(machine, workers=workers), chunks)
-                            phi, tasks = self._bound(*setting)
-                            settings.append((phi + tasks, max(phi, tasks), setting))
+                if math.isfinite(self.iterations(m, cycle)):
+                    settings += [Setting(m, cycle, part(workers), chunks) for chunks, workers in numbers]
         if not settings:
             if any(math.isfinite(self.iterations(m, cycle)) for m in self.coarsenings for cycle in self.cycles):
                 raise self._too_many_chunks(machine)
             raise ValueError("none of these coarsening factors and cycles converges: give iterations, or other steps")
-        settings.sort(key=itemgetter(0))
-        return [(bound, setting) for _, bound, setting in settings]
+        settings.sort(key=lambda setting: sum(self._bound(setting)))
+        return [(max(self._bound(setting)), setting) for setting in settings]
 
     def _too_many_chunks(self, machine: Machine) -> ValueError:
         """Return what to say where a last C-point that is not alone has no thread."""
@@ -168,15 +175,17 @@ class Planner:
         numbers = self._chunks[coarsening]
         return numbers[: bisect.bisect_right(numbers, slots + 1)]
 
-    def _bound(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> tuple[float, float]:
-        """Return times that a setting cannot beat: Phi of its longest chunk, and the scheduler's for level 0."""
-        name = (coarsening, cycle, machine, chunks)
-        if name not in self._bounds:
+    def _bound(self, setting: Setting) -> tuple[float, float]:
+        """Return times that a setting cannot beat: Phi of its longest chunk, and the scheduler's for level 0.
+
+        They need no layout.
+        """
+        if setting not in self._bounds:
+            coarsening, cycle, machine, chunks = setting
             hierarchy, cost = self.hierarchy(coarsening, cycle), self.cost(coarsening)
             spent = 0.0
             for number, level in enumerate(hierarchy.levels[:-1]):
-                visits = number + 1 if cycle == "F" and number else 1
-                each = visits * (1 + level.nu) * cost.of_level(number)
+                each = visits_of(cycle, number) * (1 + level.nu) * cost.of_level(number)
                 if number:
                     chain = (level.coarsening - 1) * (cost.call + cost.state)
                     spent += each * max(chain, level.steps / chunks * cost.state)
@@ -188,62 +197,49 @@ class Planner:
             spent += 2 * machine.latency + machine.scheduler + machine.worker
             nu, edges = hierarchy[0].nu, min(chunks, machine.workers) - 1
             tasks = (2 + nu) * chunks + (1 + nu) * edges if chunks > 1 else 1
-            cycles = self.iterations(coarsening, cycle)
-            self._bounds[name] = cycles * spent, cycles * tasks * machine.scheduler
-        return self._bounds[name]
+            cycles = self._cycles(setting)
+            self._bounds[setting] = cycles * spent, cycles * tasks * machine.scheduler
+        return self._bounds[setting]
 
-    def _busy(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> float:
-        """Return the least time that the scheduler spends on tasks."""
-        hierarchy, tasks = self.hierarchy(coarsening, cycle), 0
-        cut = self.layout(coarsening, cycle, machine, chunks)
-        for number, level in enumerate(cut.layout.levels):
-            visits = number + 1 if cycle == "F" and number else 1
-            edges, sweeps = len(set(level.owners)) - 1, hierarchy[number].nu
-            tasks += visits * ((2 + sweeps + cut.beside) * len(level) + (1 + sweeps) * edges)
-        return self.iterations(coarsening, cycle) * tasks * machine.scheduler
+    def _cycles(self, setting: Setting) -> int:
+        return whole_cycles(self.iterations(setting.coarsening, setting.cycle))
 
-    def _likely(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> float:
-        """Return a time that a setting of many chunks hardly beats, from what a similar one takes beyond its bound."""
-        similar = self._beyond.get((coarsening, cycle, machine.workers > chunks))
-        if chunks <= DENSE or not similar:
-            return 0.0
-        apart, near = min((max(other / chunks, chunks / other), other) for other in similar)
-        return ALIKE * similar[near] * sum(self._bound(coarsening, cycle, machine, chunks)) if apart < 2 else 0.0
+    def _least_seconds(self, setting: Setting) -> float:
+        """Return a time that a setting cannot beat, from its layout."""
+        if setting not in self._least:
+            self._least[setting] = self._cycles(setting) * self._waves(setting).least()
+        return self._least[setting]
 
     def _plans_of(self, machine: Machine, most: Callable[[], float], fits: bool) -> Iterator[Plan]:
         """Predict one setting after another that may take less than `most` seconds."""
         for bound, setting in self._settings(machine):
-            if max(bound, self._likely(*setting)) >= most():
+            if bound >= most():
                 continue
-            m, cycle, part, chunks = setting
+            part, cut = setting.machine, self.chunk_plan(setting)
             # With threads to spare Phi_c(v) may have tasks of its own; if not, nothing differs.
-            if part.threads == 1 and part.workers > chunks and not self.layout(*setting).beside:
+            if part.threads == 1 and part.workers > setting.chunks and not cut.beside:
                 continue
-            if not fits_threads(self.hierarchy(m, cycle), self.layout(*setting).layout, part.slots):
+            if not fits_threads(self.hierarchy(setting.coarsening, setting.cycle), cut.layout, part.slots):
                 continue
-            if self._busy(*setting) >= most():
+            if fits and not self.storage_of(setting):
                 continue
-            if fits and not self.storage_of(*setting):
+            if self._least_seconds(setting) >= most():
                 continue
-            if setting not in self._plans:
-                self._plans[setting] = plan = self.plan(*setting)
-                similar = self._beyond.setdefault((m, cycle, part.workers > chunks), {})
-                similar[chunks] = plan.seconds / sum(self._bound(*setting))
-            yield self._plans[setting]
+            yield self.plan(setting)
 
-    def storage_of(self, coarsening: Coarsening, cycle: str, machine: Machine, chunks: int) -> str | None:
+    def storage_of(self, setting: Setting) -> str | None:
         """Return the storage with which a setting fits into the workers' memory, "full" if that is not known."""
         if self.storage is None:
             return "full"
-        name = (coarsening, machine.workers, machine.threads, chunks)
+        name = _cut_name(setting)
         if name not in self._storages:
-            cut = self.layout(coarsening, cycle, machine, chunks)
-            self._storages[name] = self.storage(self.hierarchy(coarsening, cycle), cut.layout, machine, cut.apart)
+            hierarchy, cut = self.hierarchy(setting.coarsening, setting.cycle), self.chunk_plan(setting)
+            self._storages[name] = self.storage(hierarchy, cut.layout, setting.machine, cut.apart)
         return self._storages[name]
 
-    def phi_seconds(self, plan: Plan, chunks: int | None = None) -> float:
-        """Return what Phi alone takes, one after another, on a plan's longest chunk; or with so many chunks."""
-        return self._bound(plan.coarsening, plan.hierarchy.cycle, plan.machine, chunks or plan.chunks)[0]
+    def phi_seconds(self, setting: Setting) -> float:
+        """Return what Phi alone takes, one after another, on a setting's longest chunk."""
+        return self._bound(setting)[0]
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -253,31 +249,21 @@ class Planner:
         Raises
         ------
         ValueError
-            If nothing converges.
-        """
-        if machine not in self._best:
-            self._best[machine] = self.candidates(machine)[0]
-        return self._best[machine]
-
-    def candidates(self, machine: Machine, within: float = 1.0) -> list[Plan]:
-        """Return the plans for a cluster, or a part of it, up to `within` times as long as the best, the best first.
-
-        Raises
-        ------
-        ValueError
             If nothing converges, or there are more chunks than threads.
         """
+        if machine not in self._best:
+            self._best[machine] = self._search(machine)
+        return self._best[machine]
+
+    def _search(self, machine: Machine) -> Plan:
         for fits in (True, False):
-            found: list[Plan] = []
-            least = math.inf
-            for plan in self._plans_of(machine, lambda: within * least, fits):  # noqa: B023
-                found.append(plan)
-                least = min(least, plan.seconds)
-            if found:
-                break
-        else:
-            raise self._too_many_chunks(machine)
-        return sorted((plan for plan in found if plan.seconds <= within * least), key=lambda plan: plan.seconds)
+            best: Plan | None = None
+            for plan in self._plans_of(machine, lambda: best.seconds if best else math.inf, fits):  # noqa: B023
+                if best is None or plan.seconds < best.seconds:
+                    best = plan
+            if best is not None:
+                return best
+        raise self._too_many_chunks(machine)
 
     def _pays(self, machine: Machine, seconds: float, fits: bool) -> bool:
         return any(plan.seconds < seconds for plan in self._plans_of(machine, lambda: seconds, fits))
@@ -288,7 +274,7 @@ class Planner:
         Workers have the threads and overheads of `machine`.
         """
         best = self.best(machine)
-        fits, seconds = self.storage_of(*best.setting) is not None, best.serial
+        fits, seconds = self.storage_of(best.setting) is not None, best.serial
         # What more workers cannot be of use for.
         chunks = max(most_chunks(self.hierarchy(m, "V")) for m in self.coarsenings)
         most = max(chunks, math.ceil(2 * chunks / machine.threads))
@@ -305,18 +291,6 @@ class Planner:
                 low = middle
         return high
 
-    def workers(self, machine: Machine, first: int, last: int) -> list[int]:
-        """Return the numbers of workers in a range from which there is more to try than with fewer."""
-        return sorted(
-            {
-                workers
-                for m in self.coarsenings
-                for chunks in self.numbers(m, last * machine.threads)
-                for workers in worker_numbers(chunks, machine.threads, self.hierarchy(m, "V"))
-                if first <= workers <= last
-            }
-        )
-
     def limit(self, machine: Machine) -> int | None:
         """Return the number of worker threads from which on four times as many save less than a fifth.
 
@@ -330,3 +304,9 @@ class Planner:
                 return workers * machine.threads
             workers = more
         return None
+
+
+def _cut_name(setting: Setting) -> tuple[object, ...]:
+    """Return what the chunks of a setting depend on: they are the same for all cycles and overheads."""
+    machine = setting.machine
+    return setting.coarsening, machine.workers, machine.threads, machine.cores, setting.chunks

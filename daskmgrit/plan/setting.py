@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.waves import Prediction
+from daskmgrit.plan.predict import Prediction
 
 __all__ = [
     "COARSENINGS",
@@ -18,6 +20,7 @@ __all__ = [
     "Setting",
     "chunk_numbers",
     "fits_threads",
+    "whole_cycles",
     "worker_numbers",
 ]
 
@@ -30,9 +33,29 @@ DENSE = 128
 # F-intervals of a chunk up to which it matters where the last C-point is.
 SHORT = 16
 
+# Factor of each level, the last repeating.
 Coarsening = tuple[int, ...]
-# Coarsening, cycle, workers, chunks.
-Setting = tuple[Coarsening, str, Machine, int]
+
+
+class Setting(NamedTuple):
+    """A way to solve.
+
+    Attributes
+    ----------
+    coarsening : tuple of int
+        Factor of each level, the last repeating.
+    cycle : str
+        "V" or "F".
+    machine : Machine
+        The workers that it uses.
+    chunks : int
+        Chunks of level 0.
+    """
+
+    coarsening: Coarsening
+    cycle: str
+    machine: Machine
+    chunks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,47 +64,36 @@ class Plan:
 
     Attributes
     ----------
+    setting : Setting
+        The way to solve.
     hierarchy : Hierarchy
         Levels and cycle.
-    coarsening : tuple of int
-        Factor of each level, the last repeating.
-    layout : ChunkLayout
-        How the levels are cut.
-    beside : bool
-        Whether ``Phi_c(v)`` has tasks of its own.
-    machine : Machine
-        The workers that it uses.
+    chunk_plan : ChunkPlan
+        How the levels are cut, and what has tasks of its own.
     iterations : float
-        Cycles that it is taken to need.
+        Cycles that it is taken to need, on average.
     prediction : Prediction
         What a cycle takes.
     serial : float
         Seconds of serial training.
     """
 
+    setting: Setting
     hierarchy: Hierarchy
-    coarsening: Coarsening
-    layout: ChunkLayout
-    beside: bool
-    machine: Machine
+    chunk_plan: ChunkPlan
     iterations: float
     prediction: Prediction
     serial: float
 
     @property
-    def chunks(self) -> int:
-        """Chunks of level 0."""
-        return len(self.layout.levels[0]) if self.layout.levels else 1
-
-    @property
-    def setting(self) -> Setting:
-        """Coarsening, cycle, workers and chunks."""
-        return self.coarsening, self.hierarchy.cycle, self.machine, self.chunks
+    def cycles(self) -> int:
+        """Cycles that it takes."""
+        return whole_cycles(self.iterations)
 
     @property
     def seconds(self) -> float:
         """Predicted seconds of the solve."""
-        return self.prediction.total(self.iterations)
+        return self.prediction.total(self.cycles)
 
     @property
     def speedup(self) -> float:
@@ -91,7 +103,24 @@ class Plan:
     @property
     def efficiency(self) -> float:
         """Speedup per worker thread."""
-        return self.speedup / self.machine.slots
+        return self.speedup / self.setting.machine.slots
+
+    @property
+    def pays_up_to(self) -> int:
+        """Maximum number of cycles with which it would beat serial training; 0 if one is too many."""
+        cycle = self.prediction.cycle
+        return max(0, math.ceil((self.serial - self.prediction.total(1)) / cycle + 1) - 1)
+
+
+def whole_cycles(iterations: float) -> int:
+    """Return the number of cycles that a solve does: part of one is done as a whole one.
+
+    Examples
+    --------
+    >>> whole_cycles(7.004), whole_cycles(7.02)
+    (7, 8)
+    """
+    return math.ceil(iterations - 0.01)
 
 
 def chunk_numbers(hierarchy: Hierarchy) -> list[int]:

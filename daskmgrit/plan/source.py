@@ -9,14 +9,15 @@ from types import MappingProxyType
 from typing import Any
 
 import click
+import dask
 
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
-from daskmgrit.plan.setting import COARSENINGS
+from daskmgrit.plan.setting import COARSENINGS, Coarsening
 from daskmgrit.problems import PROBLEMS
 
-__all__ = ["GivenCost", "MeasuredCost"]
+__all__ = ["GivenSource", "MeasuredSource", "Source"]
 
 # What stabilised coarse steps were seen to need, for any number of steps.
 ASSUMED = {"V": 10.0, "F": 7.0}
@@ -24,21 +25,22 @@ ASSUMED = {"V": 10.0, "F": 7.0}
 MOST_LEVELS = 12
 
 
-class GivenCost:
-    """Phi as the options say."""
+class GivenSource:
+    """Phi and the cycles as the options say."""
 
     row_bytes = 0
-    coarsenings: Sequence[tuple[int, ...]] = COARSENINGS
+    coarsenings: Sequence[Coarsening] = COARSENINGS
     levels: Mapping[str, Any] = MappingProxyType({})
+    options: Sequence[str] = ()
 
     def __init__(self, cost: PhiCost, iterations: float | None) -> None:
         self._cost, self._iterations = cost, iterations
 
-    def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
+    def cost(self, coarsening: Coarsening) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""
         return self._cost
 
-    def iterations(self, coarsening: tuple[int, ...], cycle: str) -> float:
+    def iterations(self, coarsening: Coarsening, cycle: str) -> float:
         """Return the cycles to convergence, nan where it does not converge."""
         return self._iterations or ASSUMED[cycle]
 
@@ -53,29 +55,30 @@ class GivenCost:
         )
 
 
-class MeasuredCost:
-    """A problem's Phi, timed; cycles from two small solves, going on to grow as they did between those."""
+class MeasuredSource:
+    """A problem's Phi, timed; cycles from two small solves, extrapolated with the growth between those."""
 
     def __init__(self, problem: str, solver: str | None, steps: int, iterations: float | None) -> None:
         self.problem, self.steps, self.given = PROBLEMS[problem](), steps, iterations
         self.solver = solver or self.problem.solver
         self.row_bytes = self.problem.w0.nbytes
         # Relaxation and coarsest level that suit the solver, and its coarsening as one more to try.
+        self.options = ("--solver", self.solver)
         self.levels = self.problem.hierarchy(self.solver)
         own = self.levels.pop("coarsening", None)
         self.coarsenings = [*COARSENINGS, *([tuple(own)] if own else [])]
         click.echo(f"timing Phi of {problem}, solver {self.solver}", err=True)
-        self._costs: dict[tuple[int, ...], PhiCost] = {}
-        self._iterations: dict[tuple[tuple[int, ...], str], float] = {}
+        self._costs: dict[Coarsening, PhiCost] = {}
+        self._iterations: dict[tuple[Coarsening, str], float] = {}
         self._timed = measure_cost(self._phi((2,)), self.problem.w0)
         # Solves of some tenths of a second each.
         most = int(0.2 / (self._timed.state + self._timed.call / 64))
         self.sizes = [n for n in (100, 200, 400, 800) if n <= min(steps, max(most, 100))][-2:] or [steps]
 
-    def _phi(self, coarsening: tuple[int, ...]) -> Any:
+    def _phi(self, coarsening: Coarsening) -> Any:
         return self.problem.propagator(self.solver, coarsening=list(coarsening))
 
-    def cost(self, coarsening: tuple[int, ...]) -> PhiCost:
+    def cost(self, coarsening: Coarsening) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""
         if coarsening not in self._costs:
             levels = len(build_hierarchy(self.steps, list(coarsening), **self.levels))
@@ -83,7 +86,7 @@ class MeasuredCost:
             self._costs[coarsening] = replace(self._timed, stages=stages)
         return self._costs[coarsening]
 
-    def iterations(self, coarsening: tuple[int, ...], cycle: str) -> float:
+    def iterations(self, coarsening: Coarsening, cycle: str) -> float:
         """Return the cycles to convergence, nan where it does not converge."""
         if self.given:
             return self.given
@@ -97,9 +100,7 @@ class MeasuredCost:
             self._iterations[name] = counts[-1] * (self.steps / size) ** growth if counts else math.nan
         return self._iterations[name]
 
-    def _solve(self, steps: int, coarsening: tuple[int, ...], cycle: str) -> float:
-        import dask
-
+    def _solve(self, steps: int, coarsening: Coarsening, cycle: str) -> float:
         click.echo(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles", err=True)
         with dask.config.set(scheduler="sync"):
             solver = MGRIT(self._phi(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
@@ -112,4 +113,7 @@ class MeasuredCost:
         if self.given:
             return "as given, for every setting"
         sizes = " and ".join(map(str, self.sizes))
-        return f"measured at N = {sizes}, and growing on as between those"
+        return f"measured at N = {sizes}, with the growth between those beyond"
+
+
+Source = GivenSource | MeasuredSource

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
+from benchmarks.oracle import replay, trace
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine, PhiCost, replay, trace
+from daskmgrit.plan import Machine, PhiCost
 from daskmgrit.plan.measure import measure_machine
 from tests.support.recurrences import Decay
 

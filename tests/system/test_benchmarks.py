@@ -14,9 +14,10 @@ from benchmarks.__main__ import main
 from benchmarks.environment import environment
 from benchmarks.listening import listening
 from benchmarks.memory import WEIGHTS, memory
+from benchmarks.oracle import trace
 from benchmarks.waiting import Idle, Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine, PhiCost, trace
+from daskmgrit.plan import Machine, PhiCost
 from daskmgrit.problems import adder, xor
 from tests.support.optional import need
 

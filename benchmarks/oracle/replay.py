@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.oracle.trace import Submitted, Task, Trace, Waited
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.trace import Submitted, Task, Trace, Waited
 
 __all__ = ["Replay", "replay"]
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How a solve goes.
+    """The course of a solve.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Replay:
         return sum(inner) / len(inner)
 
     def total(self, iterations: int) -> float:
-        """Return the seconds of a solve of so many cycles."""
+        """Return the seconds of a solve with this number of cycles."""
         if iterations <= 0:
             return self.setup
         ends = self.cycles[0] + self.cycles[-1] if len(self.cycles) > 1 else self.cycles[0]
@@ -127,7 +127,8 @@ class _Run:
 
     def graph(self, now: float, event: Submitted) -> None:
         """A graph reaches the scheduler."""
-        for task in event.tasks:
+        # Dask's scheduler sends the tasks that can run in the order of their priority.
+        for task in sorted(event.tasks, key=lambda task: task.rank):
             self.tasks[task.key] = task
             needs = [key for key in task.needs if key not in self.known]
             self.missing[task.key] = len(needs)

@@ -1,13 +1,14 @@
-"""What a solve gives the scheduler to do, found by running it on states of one number with a Phi that only counts.
+"""The tasks of a solve, found by running it on states of one number with a Phi that only counts.
 
-The iteration, the graph and the stages are the real ones, so the trace has every task of a solve with its dependencies,
-its planned worker, its calls of Phi and the rows of its result, and the order in which the client submits and waits.
+The iteration, the graph and the stages are those of the package, so a trace has every task of a solve with its
+dependencies, its planned worker, its calls of Phi and the rows of its result, and the order in which the client submits
+and waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,9 @@ from dask.delayed import Delayed, delayed
 from dask.local import get_sync
 from dask.order import order
 
+from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.auto_chunks import ChunkPlan
+from daskmgrit.graph.block_store import BlockStore
 from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid.block import ResidualReport
@@ -67,7 +70,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """The client waits for a result before it goes on; `cycle` is the one whose residual it is."""
+    """The client waits for a result; `cycle` is the one whose residual it is."""
 
     key: str
     cycle: int
@@ -128,24 +131,39 @@ class _Recorder:
 
     name = "distributed"
     ahead = True
+    client: Any = None
 
     def __init__(self, threads: Sequence[int], phi: _CountingPhi, cost: PhiCost, hosts: int) -> None:
         self.threads, self.phi, self.cost, self.hosts = list(threads), phi, cost, hosts
-        self.workers: list[str] = [str(number) for number in range(len(threads))]
+        self.workers: list[str] | None = [str(number) for number in range(len(threads))]
         self.events: list[Submitted | Waited] = []
         self.cycle = 0
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        yield
+    def check(self, phi: Any) -> None:
+        """Nothing is sent anywhere."""
 
-    def store(self, held: int) -> None:
+    def ask_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """There are no other processes."""
+        return {}
+
+    def session(self) -> AbstractContextManager[None]:
+        """Tasks run in any context."""
+        return nullcontext()
+
+    def store(self, held: int) -> BlockStore | None:
+        """Blocks are so small that they stay in memory."""
         return None
 
+    def keep(self, array: Any) -> Any:
+        """The array is here already."""
+        return array
+
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
+        """Return the value as a task that is not traced."""
         return delayed(value, name=key, traverse=False)
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
+        """Run the tasks and note them."""
         graph = book.graph()
         keys = list(graph.layers)
         watch = _Watch(self.phi)
@@ -172,12 +190,13 @@ class _Recorder:
         return [self.put(values[task.key], task.key) for task in wanted]
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+        """Return a result; a residual report has the seconds that Phi would have taken."""
         settled = get_sync(dict(handle.dask), handle.key)
         if not isinstance(settled, ResidualReport):
             return settled
         self.events.append(Waited(handle.key, self.cycle))
         self.cycle += 1
-        # From this the iteration sees what Phi costs.
+        # From these records the iteration finds what Phi costs.
         records = [
             record._replace(
                 phi_seconds=self.cost.of_level(record.level)
@@ -199,7 +218,7 @@ def trace(
     storage: str = "full",
     hosts: int = 1,
 ) -> Trace:
-    """Trace a solve of so many cycles.
+    """Trace a solve.
 
     Parameters
     ----------
@@ -212,7 +231,7 @@ def trace(
     chunks : int, optional
         Chunks of level 0; by default the solve chooses.
     cycles : int
-        Cycles to do.
+        Number of cycles.
     row_bytes : int
         Bytes of a state.
     guess, storage : str
@@ -221,10 +240,11 @@ def trace(
         Machines that the workers are on.
     """
     phi = _CountingPhi()
-    recorder: Any = _Recorder(threads, phi, cost, hosts)
+    recorder = _Recorder(threads, phi, cost, hosts)
+    executor: Executor = recorder
     context = GraphContext(
-        hierarchy, recorder.put(phi, "phi"), recorder.put(np.zeros(1), "w0"), "plan", storage == "c-points"
+        hierarchy, executor.put(phi, "phi"), executor.put(np.zeros(1), "w0"), "plan", storage == "c-points"
     )
-    iteration = Iteration(context, row_bytes, recorder)
+    iteration = Iteration(context, row_bytes, executor)
     iteration.solve(Guess(guess), chunks, 0.0, cycles, lambda cycle, residual, state: "")
     return Trace(tuple(recorder.events), iteration.plan)
