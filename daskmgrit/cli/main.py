@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import click
 
 from daskmgrit._version import __version__
-from daskmgrit.cli.dashboard import dashboard
-from daskmgrit.cli.paper import paper
-from daskmgrit.cli.plan import plan
-from daskmgrit.cli.solve import solve
-from daskmgrit.cli.tune import tune
 from daskmgrit.utils.malloc import keep_freed_memory
 
 __all__ = ["main"]
 
+# Each command is the function of its name in the module of its name; here, the first sentence of its help.
+COMMANDS = {
+    "dashboard": "Watch PROBLEM being solved, over and over, on the page /mgrit of Dask's dashboard.",
+    "paper": "Solve the paper's experiments and set published and measured numbers side by side.",
+    "plan": "Predict whether MGRIT pays on a cluster, from the tasks of its cycles.",
+    "solve": "Train PROBLEM with MGRIT.",
+    "tune": "Find settings of PROBLEM with a short critical path, by solving a short prefix of its training run.",
+}
 
-@click.group("mgrit", context_settings={"help_option_names": ["-h", "--help"]})
+
+class LazyGroup(click.Group):
+    """Imports a command when it runs, so that no command waits for the imports of the others."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> Any:
+        """Import a command, None if there is none of that name."""
+        return getattr(importlib.import_module(f"daskmgrit.cli.{name}"), name) if name in COMMANDS else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(context)])
+
+
+@click.group("mgrit", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="daskmgrit", prog_name="daskmgrit")
 def main() -> None:
     """Train neural networks in parallel over the training steps: multigrid reduction in time (MGRIT) on Dask."""
     keep_freed_memory()
-
-
-for command in (solve, plan, tune, paper, dashboard):
-    main.add_command(command)

@@ -1,0 +1,31 @@
+"""The list of commands, and that it imports none of them."""
+
+import pytest
+from click.testing import CliRunner
+
+import daskmgrit.cli.main as module
+from daskmgrit.cli.main import COMMANDS, main
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_the_command_says(name):
+    command = main.get_command(None, name)
+    assert command.name == name
+    assert " ".join(command.help.split()).startswith(COMMANDS[name])
+
+
+def test_help_imports_no_command(monkeypatch):
+    def imported(name):
+        pytest.fail(f"{name} was imported")
+
+    monkeypatch.setattr(module.importlib, "import_module", imported)
+    run = CliRunner().invoke(main, ["--help"])
+    assert run.exit_code == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in run.output
+
+
+def test_a_command_that_is_not_there():
+    run = CliRunner().invoke(main, ["train"])
+    assert run.exit_code == 2
+    assert "'train'" in run.stderr
