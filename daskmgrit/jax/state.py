@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from daskmgrit.propagators.moments import least_second_moment
+from daskmgrit.recurrence.moments import least_second_moment
 
 __all__ = ["PytreeMap", "adam_betas", "check_counts", "host"]
 

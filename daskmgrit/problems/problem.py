@@ -13,7 +13,9 @@ from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Serial, Window
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
+from daskmgrit.models.optimizers import OptimizerStep, make_rule
 from daskmgrit.models.rates import CappedRate, ConstantRate, RateRule
+from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["COARSE_DATA", "SOLVERS", "Problem", "Tuned"]
@@ -237,6 +239,56 @@ class Problem:
         rule = self._data(solver, growth, batch, offset, injection, data, window, fine_only)
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
         return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping, max_stages)
+
+    def optimizer(
+        self,
+        name: str,
+        learning_rate: float | None = None,
+        batch: int | None = None,
+        coarsening: int | Sequence[int] = 2,
+        cap: int | None = None,
+        dtype: Any = np.float64,
+        **settings: Any,
+    ) -> OptimizerStep:
+        """Make up the propagator of an optimizer with moments.
+
+        Parameters
+        ----------
+        name : {"momentum", "nesterov", "adam", "adamw"}
+            The optimizer.
+        learning_rate : float, optional
+            By default 1e-3 for Adam and AdamW, else what moves weights as far as the problem's rate without momentum.
+        batch : int, optional
+            Examples per step, one batch after another; by default the problem's own, or all for a problem whose solver
+            takes all.
+        coarsening : int or sequence of int, default 2
+            That of the solver, if coarse steps are taken.
+        cap : int, optional
+            Most fine steps that a coarse step takes at once.
+        dtype : dtype, default float64
+            Of training data and states.
+        **settings
+            See :class:`daskmgrit.models.Momentum` and :class:`daskmgrit.models.Adam`.
+
+        Returns
+        -------
+        OptimizerStep
+            ``phi.w0`` is the state to start from.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer is unknown or a value is out of range.
+        """
+        if learning_rate is None:
+            usual = self.learning_rate * (1 - settings.get("momentum", 0.9))
+            learning_rate = round(usual, 12) if name in ("momentum", "nesterov") else 1e-3
+        rule = make_rule(name, learning_rate, **settings)
+        base = self.tuned.base if batch is None else "2"
+        data = self._data(base, 2, batch, 0, 1, None, None, False)
+        x, y, weights = (part.astype(dtype, copy=False) for part in (self.x, self.y, self.w0))
+        length = StepLength(tuple(coarsening) if isinstance(coarsening, Sequence) else coarsening, cap)
+        return OptimizerStep(self.model, weights, x, y, rule, data, length)
 
     def _data(
         self,

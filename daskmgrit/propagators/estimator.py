@@ -12,7 +12,7 @@ import numpy as np
 
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import AllExamples, DataRule, Serial
-from daskmgrit.propagators.moments import least_second_moment
+from daskmgrit.recurrence.moments import least_second_moment
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.array_api import Array
 from daskmgrit.utils.private_api import forget_losses, trainer_of

@@ -6,13 +6,16 @@ import cmath
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from daskmgrit.errors import Diverged
 from daskmgrit.recurrence.propagator import Phi, apply_phi, stages_of
+from daskmgrit.recurrence.split_propagator import apply_gradient
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
 __all__ = ["Meter", "Record"]
@@ -124,17 +127,7 @@ class Meter:
         """Apply the propagator to a block of states; an empty block needs no call."""
         if not weights.shape[0]:
             return weights
-        clock = time.perf_counter()
-        try:
-            new = apply_phi(self.phi, weights, index, level)
-        except Exception as error:
-            _annotate(error, index, level, self.cycle)
-            raise
-        foreign = not isinstance(new, np.ndarray)
-        # Other libraries may only have begun to compute: a number of theirs says that they are done.
-        finite_sum = cmath.isfinite(complex(namespace(new).sum(new))) if foreign else None
-        self.seconds += time.perf_counter() - clock
-        self.batches += [weights.shape[0]] * stages_of(self.phi, level)
+        new, finite_sum = self._observe(partial(apply_phi, self.phi), weights, index, level)
         if finite_sum is None:
             finite_sum = _finite_sum(new)
         # A sum may overflow where no entry does: only then look at each.
@@ -143,6 +136,34 @@ class Meter:
             if not finite.all():
                 raise Diverged(level, int(index[np.argmin(finite)]), self.cycle)
         return new
+
+    def guess(self, weights: Array, index: Array) -> Array:
+        """Apply the propagator of level 0 to guesses, which may be so far off that the result is not finite."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._observe(partial(apply_phi, self.phi), weights, index, 0)[0]
+
+    def gradient(self, weights: Array, index: Array) -> Array:
+        """Compute the gradients of guesses; each counts as a Phi, since the update takes next to nothing."""
+        phi: Any = self.phi
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._observe(lambda rows, steps, level: apply_gradient(phi, rows, steps), weights, index, 0)[0]
+
+    def _observe(
+        self, function: Callable[[Array, Array, int], Array], weights: Array, index: Array, level: int
+    ) -> tuple[Array, bool | None]:
+        """Time and count a call; return its result and, for a block of another library, whether its sum is finite."""
+        clock = time.perf_counter()
+        try:
+            new = function(weights, index, level)
+        except Exception as error:
+            _annotate(error, index, level, self.cycle)
+            raise
+        foreign = not isinstance(new, np.ndarray)
+        # Other libraries may only have begun to compute: a number of theirs says that they are done.
+        finite_sum = cmath.isfinite(complex(namespace(new).sum(new))) if foreign else None
+        self.seconds += time.perf_counter() - clock
+        self.batches += [weights.shape[0]] * stages_of(self.phi, level)
+        return new, finite_sum
 
 
 def _annotate(error: Exception, index: Any, level: int, cycle: int) -> None:

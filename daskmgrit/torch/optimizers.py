@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from daskmgrit.propagators.moments import least_second_moment
+from daskmgrit.recurrence.moments import least_second_moment
 
 __all__ = ["Adam", "Rule", "Schedule", "Sgd", "read_optimizer"]
 

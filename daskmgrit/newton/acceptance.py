@@ -1,0 +1,42 @@
+"""Which steps a sweep accepts: a prefix of the window whose residual is known, and within the tolerance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["accept", "is_exact"]
+
+
+def is_exact(tol: float) -> bool:
+    """Whether a tolerance leaves room for no residual but zero: then the result has the bits of serial training."""
+    return tol * tol == 0.0
+
+
+def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol: float) -> tuple[int, float]:
+    """Return how many slots are accepted, and the sum of the squared residuals of all accepted steps.
+
+    The states of the window are accepted as they are, while the residuals of all accepted steps stay within their share
+    of the tolerance, ``sum |R|**2 <= tol**2 * i/N`` up to step i; then one more, whose state is replaced by what Phi
+    makes of the accepted one before it, so that its residual is zero. So at least one slot is accepted always, the
+    2-norm of the residual over all N steps is at most `tol`, and it is known without another Phi.
+
+    Parameters
+    ----------
+    squares : ndarray, shape (n,)
+        Squared residual of each slot; nan or inf where Phi failed.
+    spent : float
+        Sum of the squared residuals of the steps before the window.
+    ends : ndarray of int, shape (n,)
+        The step at which each slot ends.
+    steps : int
+        N.
+    tol : float
+        2-norm of the residual over all steps.
+    """
+    accepted = 0
+    for square, end in zip(squares[:-1].tolist(), ends.tolist(), strict=False):
+        if not spent + square <= tol * tol * (end / steps):
+            break
+        spent += square
+        accepted += 1
+    return accepted + 1, spent

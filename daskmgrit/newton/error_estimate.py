@@ -1,0 +1,180 @@
+"""An estimate of the error of the accepted states: how residuals grow with the steps after them.
+
+An error e of a state becomes ``J e`` by the next step. What J does is measured as the iteration goes, in the directions
+in which its errors lie: whenever a sweep has moved the state that a slot begins with.
+
+* Phi taken whole: the change of Phi over the move, in norm, is the slot's rate of growth, and the estimated error obeys
+  ``|e| = rate * |e| + |R|``.
+* Gradient and update apart: the change of the gradient along the move is the slot's curvature, and the error goes
+  through the optimizer's own update, with the gradient that this curvature gives it if it is negative. Positive
+  curvature, which lets errors shrink, is not relied on: moves show far more of it than errors that are left.
+
+Where training does not contract, the error becomes far larger than the residual; so does any last bit of serial
+training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daskmgrit.newton.evaluate import Evaluation
+from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.split_propagator import SplitPropagator
+from daskmgrit.utils.array_api import Array, namespace, to_host
+
+__all__ = ["Growth", "accept_images", "accept_updates", "known_growth", "measure_growth", "unknown_growth"]
+
+# A move says something if it is this many times what rounding does to the state.
+NOISE = 1e4
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What is known of how errors grow over the slots of a window.
+
+    Attributes
+    ----------
+    rates : ndarray, shape (n,)
+        Rate of growth over each slot, or its curvature, as last measured; nan if never.
+    states : Array, shape (k, s), or None
+        The states that those k <= n slots which are not new began with in the last sweep.
+    values : Array, shape (k, s) or (k, g), or None
+        What Phi, or else the gradient, was there.
+    size : float
+        Estimated 2-norm of the error of the state that the first slot begins with.
+    error : Array, shape (1, s), or None
+        The estimated error itself, where gradient and update are apart.
+    """
+
+    rates: np.ndarray
+    states: Array | None = None
+    values: Array | None = None
+    size: float = 0.0
+    error: Array | None = None
+
+
+def unknown_growth(slots: int) -> Growth:
+    """Return the growth before anything is known."""
+    return Growth(np.full(slots, np.nan))
+
+
+def measure_growth(growth: Growth, states: Array, found: Evaluation) -> Growth:
+    """Return the growth with rates that follow from this sweep.
+
+    Parameters
+    ----------
+    growth : Growth
+        After the last sweep.
+    states : Array, shape (n, s)
+        The states where slots begin.
+    found : Evaluation
+        What was found there.
+    """
+    if growth.states is None or growth.values is None:
+        return growth
+    known = int(growth.states.shape[0])
+    xp = namespace(states)
+    size = float(_norms(states[:1])[0])
+    least = NOISE * float(xp.finfo(states.dtype).eps) * size
+    with np.errstate(invalid="ignore", over="ignore"):
+        moves = states[:known] - growth.states
+        if found.gradients is None:
+            lengths = _norms(moves)
+            measured = _norms(found.images[:known] - growth.values) / np.where(lengths > least, lengths, np.nan)
+        else:
+            moves = moves[:, : growth.values.shape[1]]
+            lengths = _norms(moves)
+            changes = (found.gradients[0][:known] - growth.values)[:, : moves.shape[1]]
+            along = to_host(xp.sum(moves * changes, axis=1)).real
+            measured = along / np.where(lengths > least, lengths, np.nan) ** 2
+    rates = growth.rates.copy()
+    rates[:known] = np.where(np.isfinite(measured), measured, rates[:known])
+    return replace(growth, rates=rates)
+
+
+def _norms(rows: Array) -> np.ndarray:
+    return np.sqrt(to_host(row_norms(rows, namespace(rows).zeros_like(rows))))
+
+
+def accept_images(growth: Growth, squares: np.ndarray) -> Growth:
+    """Return the growth with the error after the accepted slots, where Phi is taken whole.
+
+    Parameters
+    ----------
+    growth : Growth
+        As measured in this sweep.
+    squares : ndarray, shape (a,)
+        Squared residual of each slot that is accepted.
+    """
+    size = growth.size
+    for rate, square in zip(growth.rates.tolist(), squares.tolist(), strict=False):
+        size = size * (rate if rate == rate else 1.0) + square**0.5
+    return replace(growth, size=size)
+
+
+def accept_updates(
+    growth: Growth, phi: SplitPropagator, states: Array, found: Evaluation, accepted: Array, begins: np.ndarray
+) -> Growth:
+    """Return the growth with the error after the accepted slots, where gradient and update are apart.
+
+    Parameters
+    ----------
+    growth : Growth
+        As measured in this sweep.
+    phi : SplitPropagator
+        The propagator.
+    states : Array, shape (a, s)
+        The states where accepted slots begin.
+    found : Evaluation
+        What was found there.
+    accepted : Array, shape (a, s)
+        The states where they end, as accepted.
+    begins : ndarray of int, shape (a,)
+        The step that each begins with.
+    """
+    assert found.gradients is not None
+    xp, error = namespace(states), growth.error
+    for slot in range(int(states.shape[0])):
+        residual = accepted[slot : slot + 1] - found.images[slot : slot + 1]
+        if error is not None:
+            state, rate = states[slot : slot + 1], min(growth.rates[slot], 0.0)
+            for stage, rows in enumerate(found.gradients):
+                if slot < rows.shape[0]:
+                    gradient = rows[slot : slot + 1]
+                    pulled = gradient + rate * error[:, : gradient.shape[1]] if rate < 0.0 else gradient
+                    index = begins[slot : slot + 1] + stage
+                    after = phi.advance(
+                        xp.concat([state, state + error], axis=0),
+                        xp.concat([gradient, pulled], axis=0),
+                        index.repeat(2),
+                    )
+                    state, error = after[:1], after[1:] - after[:1]
+            residual = residual + error
+        if error is not None or bool(xp.any(residual != 0)):
+            error = residual
+    return growth if error is None else replace(growth, size=float(_norms(error)[0]), error=error)
+
+
+def known_growth(growth: Growth, states: Array, found: Evaluation, accepted: int, slots: int) -> Growth:
+    """Return the growth for the next window: what is kept of this one's slots, and new ones.
+
+    Parameters
+    ----------
+    growth : Growth
+        After this sweep.
+    states : Array, shape (n, s)
+        The states where slots began.
+    found : Evaluation
+        What was found there.
+    accepted : int
+        Slots that were accepted.
+    slots : int
+        Slots of the next window.
+    """
+    kept = slice(accepted, accepted + slots)
+    values = found.images if found.gradients is None else found.gradients[0]
+    rates = growth.rates[kept]
+    rates = np.concatenate((rates, np.full(slots - len(rates), np.nan)))
+    return replace(growth, rates=rates, states=states[kept], values=values[kept])

@@ -1,0 +1,79 @@
+"""What a sweep does on each slot by itself: Phi, or the gradients of an optimizer's steps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from daskmgrit.recurrence.meter import Meter
+from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.split_propagator import apply_advance, is_split
+from daskmgrit.utils.array_api import Array, namespace, to_host
+
+__all__ = ["Evaluation", "evaluate", "residual_squares"]
+
+
+class Evaluation(NamedTuple):
+    """What Phi makes of the states of a chunk's slots.
+
+    Attributes
+    ----------
+    images : Array, shape (k, s)
+        The state where each slot ends, from the state where it begins.
+    gradients : tuple of Array, shape (k, g) each, or None
+        Gradients of the first, second, … step of each slot, if the propagator gives them apart. Slots with fewer steps
+        have no row in the last of them.
+    """
+
+    images: Array
+    gradients: tuple[Array, ...] | None
+
+
+def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+    """Take the steps of each slot; this is all of a sweep that costs Phi.
+
+    Parameters
+    ----------
+    meter : Meter
+        The propagator.
+    states : Array, shape (k, s)
+        The state where each slot begins.
+    begins : ndarray of int, shape (k,)
+        The step that each slot begins with.
+    lengths : ndarray of int, shape (k,)
+        How many steps it has, none more than the one before it.
+    """
+    phi, images = meter.phi, states
+    gradients: list[Array] = []
+    for stage in range(int(lengths[0])):
+        active = int((lengths > stage).sum())
+        index, rows = begins[:active] + stage, images[:active]
+        if is_split(phi):
+            gradient = meter.gradient(rows, index)
+            gradients.append(gradient)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                rows = apply_advance(phi, rows, gradient, index)
+        else:
+            rows = meter.guess(rows, index)
+        images = rows if active == len(lengths) else namespace(rows).concat([rows, images[active:]], axis=0)
+    return Evaluation(images, tuple(gradients) if gradients else None)
+
+
+def residual_squares(images: Array, states: Array, exactly: bool = False) -> np.ndarray:
+    """Return the squared 2-norm of each slot's residual ``Phi(W[j]) - W[j+1]``, shape (k,).
+
+    Parameters
+    ----------
+    images : Array, shape (k, s)
+        Where slots end by Phi.
+    states : Array, shape (k, s)
+        Where they end in the window: the state that the next slot begins with.
+    exactly : bool, default False
+        Whether only equal states have residual 0, also where squares underflow; all others then have inf.
+    """
+    if exactly:
+        xp = namespace(images)
+        return np.where(to_host(xp.all(images == states, axis=1)), 0.0, np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return to_host(row_norms(images, states))

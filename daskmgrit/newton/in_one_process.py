@@ -1,0 +1,98 @@
+"""The iteration in one thread of one process: the reference of what distributed solves compute."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sweep import SweepReport, sweep
+from daskmgrit.newton.window import first_window
+from daskmgrit.recurrence.meter import Meter
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.state import check_w0
+from daskmgrit.utils.array_api import as_block, origin, to_host
+
+__all__ = ["Solved", "solve_in_one_process"]
+
+
+class Solved(NamedTuple):
+    """What came of a solve.
+
+    Attributes
+    ----------
+    final : ndarray, shape (s,)
+        The state after N steps.
+    weights : ndarray, shape (N+1, s), or None
+        The state at every step, if they were kept; with intervals, those where intervals end.
+    residual : float
+        2-norm of the residual over all steps: at most the tolerance.
+    error : float
+        Estimate of the 2-norm of the error of `final`.
+    sweeps : list of SweepReport
+        What each sweep did.
+    """
+
+    final: np.ndarray
+    weights: np.ndarray | None
+    residual: float
+    error: float
+    sweeps: list[SweepReport]
+
+    @property
+    def phi_evaluations(self) -> int:
+        """States that Phi, or the gradient, was evaluated for."""
+        return sum(report.evaluations for report in self.sweeps)
+
+    @property
+    def critical_path(self) -> int:
+        """Longest chain of Phi."""
+        return sum(report.depth for report in self.sweeps)
+
+    @property
+    def strict_path(self) -> int:
+        """The same, with a Phi for each doubling of a scan."""
+        return sum(report.depth + report.scan_depth for report in self.sweeps)
+
+
+def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = False) -> Solved:
+    """Compute what serial training does, a window of steps at a time.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : array_like, shape (s,)
+        The initial state.
+    settings : Settings
+        Steps, tolerance and method.
+    keep : bool, default False
+        Whether the states of all steps are kept.
+
+    Raises
+    ------
+    Diverged
+        If serial training does.
+
+    Examples
+    --------
+    >>> from daskmgrit.newton.sizes import Fixed
+    >>> solved = solve_in_one_process(lambda w, i, level: 0.5 * w, [1.0], Settings(4, 0.0, size=Fixed(2)), keep=True)
+    >>> solved.weights.ravel().tolist(), solved.residual, len(solved.sweeps)
+    ([1.0, 0.5, 0.25, 0.125, 0.0625], 0.0, 4)
+    """
+    start = check_w0(w0)
+    state = as_block(phi, origin(w0, start))[None, ...]
+    window = first_window(state, settings.size.first, settings.steps, settings.interval)
+    curvature, kept = None, [start[None]]
+    sweeps: list[SweepReport] = []
+    while window.first < settings.steps:
+        meter = Meter(phi, len(sweeps) + 1)
+        window, curvature, accepted, report = sweep(meter, window, settings, curvature)
+        sweeps.append(report)
+        if keep:
+            kept.append(to_host(accepted))
+    weights = np.concatenate(kept) if keep else None
+    error = window.growth.size
+    return Solved(to_host(window.states[0]).copy(), weights, float(np.sqrt(window.spent)), error, sweeps)

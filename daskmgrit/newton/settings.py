@@ -1,0 +1,100 @@
+"""What a solve by parallel Newton is asked for, checked; and the choice of the Jacobian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
+from daskmgrit.recurrence.split_propagator import is_split
+from daskmgrit.utils.validation import integer_option, number_option
+
+__all__ = ["JACOBIANS", "Settings", "choose_jacobian", "choose_size"]
+
+JACOBIANS = ("identity", "lowrank", "full")
+
+# Weights up to which all Jacobians are computed, if nothing else is asked for.
+SMALL = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How windows are iterated.
+
+    Parameters
+    ----------
+    steps : int
+        N.
+    tol : float
+        2-norm of the residual over all steps. With 0 the result has the bits of serial training.
+    jacobian : {"identity", "lowrank", "full"}, default "identity"
+        What stands for the Jacobians of the steps.
+    size : Size
+        How many slots a window has.
+    interval : int, default 1
+        Steps of a slot: so many Phi in a row each sweep.
+    rank : int, default 32
+        Directions of largest curvature that "lowrank" takes into account.
+    groups : int, default 1
+        Groups of slots of a window with a matrix of their own for "lowrank".
+    samples : int, default 44
+        Slots of each group that its matrix is a mean over.
+    refresh : int, default 8
+        Sweeps from one step of the power method to the next.
+    start_up : int, default 5
+        Steps of the power method in the first sweep.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    steps: int
+    tol: float
+    jacobian: str = "identity"
+    size: Size = field(default_factory=ByAcceptance)
+    interval: int = 1
+    rank: int = 32
+    groups: int = 1
+    samples: int = 44
+    refresh: int = 8
+    start_up: int = 5
+
+    def __post_init__(self) -> None:
+        integer_option("steps", self.steps, 1, "it is the number of training steps")
+        number_option("tol", self.tol, "it is the 2-norm of the residual over all steps, at least 0", least=0)
+        if self.jacobian not in JACOBIANS:
+            raise ValueError(f"jacobian={self.jacobian!r} is not known: give one of {', '.join(JACOBIANS)}")
+        for name in ("interval", "rank", "groups", "samples", "refresh", "start_up"):
+            integer_option(name, getattr(self, name), 1, "it is a number of things that there must be at least one of")
+
+
+def choose_jacobian(phi: Any, weights: int) -> str:
+    """Return the Jacobian that suits a propagator and the length of its state.
+
+    Propagators that give gradient and update apart run their own recurrence, which "identity" stands for.
+    """
+    return "full" if weights <= SMALL and not is_split(phi) else "identity"
+
+
+def choose_size(window: int | str, jacobian: str, most: int | None = None, work: float = 3.0) -> Size:
+    """Return the rule for the number of slots.
+
+    Parameters
+    ----------
+    window : int or "auto"
+        The number, or that it follows what sweeps accept.
+    jacobian : str
+        Newton's method with all Jacobians has a rule of its own, by how far from the solution the window is.
+    most : int, optional
+        Maximum number of slots: what workers can evaluate at once.
+    work : float, default 3
+        How often a step may be evaluated, on average; without effect on Newton's method.
+    """
+    if window != "auto":
+        return Fixed(integer_option("window", window, 1, 'give the number of slots, or "auto"'))
+    if most is not None:
+        integer_option("most", most, 1, "it is the maximum number of slots")
+    number_option("work", work, "a step is evaluated once at least", least=1)
+    return ByCorrections(most) if jacobian == "full" else ByAcceptance(most, work)

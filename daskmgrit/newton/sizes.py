@@ -1,0 +1,117 @@
+"""How many slots the next window has: fixed, or by what recent sweeps accepted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["ByAcceptance", "ByCorrections", "Fixed", "Size", "new_pace"]
+
+# Weight of the last sweep in the running mean of accepted slots.
+SHARE = 0.2
+
+
+class Size(Protocol):
+    """A rule for the number of slots; it is a function of what the last sweeps did, and has no memory of its own."""
+
+    @property
+    def first(self) -> int:
+        """Slots of the first window."""
+
+    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+        """Return the slots of the next window.
+
+        Parameters
+        ----------
+        slots : int
+            Those of the last one.
+        pace : float
+            Slots that recent sweeps accepted, on average.
+        lengths : ndarray, shape (k,)
+            Lengths of the last corrections, from the first slot on whose state was not accepted as it was.
+        """
+
+
+def new_pace(pace: float, accepted: int) -> float:
+    """Return the running mean of accepted slots, that of the first sweep being what it accepted."""
+    return float(accepted) if pace == 0.0 else (1 - SHARE) * pace + SHARE * accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Always as many slots."""
+
+    first: int
+
+    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+        """Return the same number."""
+        return self.first
+
+
+@dataclass(frozen=True, slots=True)
+class ByAcceptance:
+    """As many slots as keep the work in bounds: a step is evaluated slots/pace times before it is accepted.
+
+    Parameters
+    ----------
+    most : int, optional
+        Maximum number of slots: what can be evaluated at once. None for no maximum.
+    work : float, default 3
+        How often a step may be evaluated, on average.
+    first : int, default 4
+        Slots of the first window.
+    """
+
+    most: int | None = None
+    work: float = 3.0
+    first: int = 4
+
+    def __post_init__(self) -> None:
+        if self.most is not None:
+            object.__setattr__(self, "first", min(self.first, self.most))
+
+    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+        """Go towards work times pace, by a quarter at most: what is accepted depends on the window itself."""
+        wanted, change = math.floor(self.work * pace), max(1, slots // 4)
+        size = max(1, min(max(wanted, slots - change), slots + change))
+        return size if self.most is None else min(size, self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class ByCorrections:
+    """Twice the slots while Newton's method is near the solution all over the window, half of them where it is not.
+
+    Parameters
+    ----------
+    most : int, optional
+        Maximum number of slots. None for no maximum.
+    first : int, default 64
+        Slots of the first window.
+    least : int, default 32
+        Slots that a window is not halved below.
+    near : float, default 0.3
+        Length of a correction from which on its slot counts as far from the solution.
+    """
+
+    most: int | None = None
+    first: int = 64
+    least: int = 32
+    near: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.most is not None:
+            object.__setattr__(self, "first", min(self.first, self.most))
+
+    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+        """Double, halve, or keep the window."""
+        far = np.flatnonzero(~(lengths < self.near))
+        if not len(far):
+            size = 2 * slots
+        elif far[0] < slots / 4:
+            size = max(self.least, slots // 2)
+        else:
+            size = slots
+        return size if self.most is None else min(size, self.most)

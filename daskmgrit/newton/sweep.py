@@ -1,0 +1,195 @@
+"""One sweep over a window: evaluate its slots, accept a prefix, correct the rest, slide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from daskmgrit.errors import Diverged
+from daskmgrit.newton import full, low_rank, picard
+from daskmgrit.newton.acceptance import accept, is_exact
+from daskmgrit.newton.error_estimate import Growth, accept_images, accept_updates, known_growth, measure_growth
+from daskmgrit.newton.evaluate import Evaluation, evaluate, residual_squares
+from daskmgrit.newton.low_rank import Curvature
+from daskmgrit.newton.scan import doublings
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sizes import new_pace
+from daskmgrit.newton.window import Window, fitting_slots, slide, slot_steps
+from daskmgrit.recurrence.meter import Meter
+from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.split_propagator import is_split
+from daskmgrit.utils.array_api import Array, namespace, to_host
+
+__all__ = ["SweepReport", "Swept", "sweep"]
+
+
+class SweepReport(NamedTuple):
+    """What a sweep did.
+
+    Attributes
+    ----------
+    first : int
+        p before it.
+    slots : int
+        Slots that were evaluated.
+    accepted : int
+        Steps that were accepted.
+    residual : float
+        2-norm of the residual over the slots of the window, before it was corrected.
+    depth : int
+        Phi in a row.
+    scan_depth : int
+        Doublings of the scan, for the strict count of the critical path, which charges a Phi for each.
+    evaluations : int
+        States that Phi, or the gradient, was evaluated for.
+    """
+
+    first: int
+    slots: int
+    accepted: int
+    residual: float
+    depth: int
+    scan_depth: int
+    evaluations: int
+
+
+class Swept(NamedTuple):
+    """The window after a sweep, what is known of the curvature, and the accepted states (a, s) where slots end."""
+
+    window: Window
+    curvature: Curvature | None
+    accepted: Array
+    report: SweepReport
+
+
+def sweep(meter: Meter, window: Window, settings: Settings, curvature: Curvature | None = None) -> Swept:
+    """Sweep once over a window, all of it in this thread.
+
+    Parameters
+    ----------
+    meter : Meter
+        The propagator; what it counts goes on.
+    window : Window
+        The window, which ends before step N.
+    settings : Settings
+        The method.
+    curvature : Curvature, optional
+        What the last sweep knew of the curvature.
+
+    Raises
+    ------
+    Diverged
+        If Phi of an accepted state is not finite: then serial training diverges there, too.
+    """
+    n, interval, before = window.slots, settings.interval, len(meter.batches)
+    ends = slot_steps(window.first, n, settings.steps, interval)
+    begins, lengths = ends[:-1], np.diff(ends)
+    found = evaluate(meter, window.states[:-1], begins, lengths)
+    squares = residual_squares(found.images, window.states[1:], is_exact(settings.tol))
+    count, spent = accept(squares, window.spent, ends[1:], settings.steps, settings.tol)
+    last = found.images[count - 1 : count]
+    if not np.isfinite(to_host(last)).all():
+        raise Diverged(0, int(begins[count - 1]), meter.cycle)
+    xp = namespace(last)
+    accepted = xp.concat([window.states[1:count], last], axis=0)
+    growth = _accept_growth(meter, window, found, squares, count, accepted, begins)
+    first, pace = int(ends[count]), new_pace(window.pace, count)
+    depth = int(lengths[0])
+    if first < settings.steps:
+        if settings.jacobian == "lowrank":
+            depth += settings.start_up if curvature is None else 0
+            curvature = _curvature(meter, window, found, begins, lengths, settings, curvature)
+        states = _correct(meter, window, found, count, begins, lengths, settings, curvature)
+        moved = np.sqrt(to_host(row_norms(states, window.states[count:])))
+        slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
+        growth = known_growth(growth, window.states[:-1], found, count, slots)
+        following = Window(first, slide(states, slots), spent, pace, growth)
+    else:
+        following = Window(first, last, spent, pace, growth)
+    report = SweepReport(
+        window.first,
+        n,
+        first - window.first,
+        float(np.sqrt(squares.sum())),
+        depth,
+        doublings(n),
+        sum(meter.batches[before:]),
+    )
+    return Swept(following, curvature, accepted, report)
+
+
+def _accept_growth(
+    meter: Meter,
+    window: Window,
+    found: Evaluation,
+    squares: np.ndarray,
+    count: int,
+    accepted: Array,
+    begins: np.ndarray,
+) -> Growth:
+    """Return what is known of the growth of errors, with the estimated error of the accepted states."""
+    growth, phi = measure_growth(window.growth, window.states[:-1], found), meter.phi
+    if found.gradients is None or not is_split(phi):
+        return accept_images(growth, np.append(squares[: count - 1], 0.0))
+    return accept_updates(growth, phi, window.states[:count], found, accepted, begins)
+
+
+def _correct(
+    meter: Meter,
+    window: Window,
+    found: Evaluation,
+    count: int,
+    begins: np.ndarray,
+    lengths: np.ndarray,
+    settings: Settings,
+    curvature: Curvature | None,
+) -> Array:
+    """Return the states after the accepted ones, corrected; the first is the last accepted one."""
+    # The last slot that is accepted is the first whose residual goes on to the right.
+    tail = slice(count - 1, None)
+    number, image = window.first // settings.interval + count - 1, found.images[count - 1 : count]
+    phi = meter.phi
+    if settings.jacobian == "identity" and is_split(phi) and found.gradients is not None:
+        rest = tuple(rows[count:] for rows in found.gradients)
+        return picard.correct_by_recurrence(phi, image, rest, begins[count:], lengths[count:])
+    states = window.states[1:][tail]
+    with np.errstate(over="ignore", invalid="ignore"):
+        residuals = found.images[tail] - states
+        if settings.jacobian == "identity":
+            corrections = picard.correct_by_sums(residuals, number, window.slots)
+        elif settings.jacobian == "full":
+            rows = window.states[:-1][tail]
+            matrices = full.jacobians(meter, rows, found.images[tail], begins[tail], lengths[tail])
+            largest = float(np.sqrt(to_host(row_norms(residuals, residuals * 0)).max()))
+            corrections = full.correct_by_jacobians(matrices, residuals, number, window.slots, largest)
+        else:
+            assert curvature is not None
+            groups = (np.arange(window.slots) * settings.groups // window.slots)[tail]
+            corrections = low_rank.correct_by_curvature(curvature, residuals, groups, number, window.slots)
+        return picard.move(states, corrections, image)
+
+
+def _curvature(
+    meter: Meter,
+    window: Window,
+    found: Evaluation,
+    begins: np.ndarray,
+    lengths: np.ndarray,
+    settings: Settings,
+    known: Curvature | None,
+) -> Curvature | None:
+    """Return the curvature that this sweep's correction takes into account."""
+    if known is not None and known.age + 1 < settings.refresh:
+        return replace(known, age=known.age + 1)
+    curvature, slots = known, low_rank.sample(window.slots, settings.groups, settings.samples)
+    basis = low_rank.first_basis(window.states[:1], settings.rank) if known is None else known.following
+    for _ in range(settings.start_up if known is None else 1):
+        differences = []
+        for some in slots:
+            states, images = window.states[:-1][some], found.images[some]
+            differences.append(low_rank.mean_difference(meter, states, images, begins[some], lengths[some], basis))
+        curvature = low_rank.refreshed(basis, differences)
+        basis = curvature.following
+    return curvature

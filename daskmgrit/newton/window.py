@@ -1,0 +1,93 @@
+"""The window: the steps that are being iterated, as plain data between two sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskmgrit.newton.error_estimate import Growth, unknown_growth
+from daskmgrit.utils.array_api import Array, namespace, to_host
+
+__all__ = ["Window", "first_window", "fitting_slots", "slide", "slot_steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """States of successive slots; a slot is `interval` steps in a row, one by default.
+
+    Attributes
+    ----------
+    first : int
+        p, the step whose state, row 0, is final. Steps before it are accepted.
+    states : Array, shape (n+1, s)
+        The state where each slot begins, and where the last one ends.
+    spent : float
+        Sum of the squared residuals of all accepted steps.
+    pace : float
+        Slots that recent sweeps accepted, on average.
+    growth : Growth
+        How errors grow over each slot, and the estimated error of row 0.
+    """
+
+    first: int
+    states: Array
+    spent: float
+    pace: float
+    growth: Growth
+
+    @property
+    def slots(self) -> int:
+        """n, the number of slots."""
+        return int(self.states.shape[0]) - 1
+
+
+def slot_steps(first: int, slots: int, steps: int, interval: int) -> np.ndarray:
+    """Return the step at which each slot begins, and the last one's end, shape (n+1,); none is beyond step N."""
+    return np.minimum(first + interval * np.arange(slots + 1), steps)
+
+
+def fitting_slots(first: int, slots: int, steps: int, interval: int) -> int:
+    """Return how many of `slots` slots from step `first` on begin before step N."""
+    return min(slots, -(-(steps - first) // interval))
+
+
+def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> Window:
+    """Return the window before the first sweep: every state is a guess, the initial state.
+
+    Parameters
+    ----------
+    start : Array, shape (1, s)
+        The initial state.
+    slots : int
+        Slots of the window, fewer if there are not as many steps.
+    steps : int
+        N.
+    interval : int, default 1
+        Steps of a slot.
+    """
+    n = fitting_slots(0, slots, steps, interval)
+    return Window(0, namespace(start).concat([start] * (n + 1), axis=0), 0.0, 0.0, unknown_growth(n))
+
+
+def slide(states: Array, slots: int) -> Array:
+    """Return the states of the next window: new slots begin with the last state.
+
+    Parameters
+    ----------
+    states : Array, shape (k+1, s)
+        States that were not accepted, after the last one that was. Those from the first on that is not finite are
+        replaced by the one before it.
+    slots : int
+        n of the next window; states beyond are dropped.
+
+    Returns
+    -------
+    Array, shape (n+1, s)
+    """
+    xp = namespace(states)
+    states = states[: slots + 1]
+    finite = to_host(xp.all(xp.isfinite(states), axis=1))
+    kept = len(finite) if finite.all() else max(1, int(np.argmin(finite)))
+    missing = slots + 1 - kept
+    return xp.concat([states[:kept], *[states[kept - 1 : kept]] * missing], axis=0) if missing else states
