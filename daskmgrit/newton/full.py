@@ -11,7 +11,7 @@ from daskmgrit.utils.array_api import Array, namespace
 
 __all__ = ["correct_by_jacobians", "jacobians"]
 
-# Length of a residual from which on the window counts as far from the solution: steps are then kept in bounds.
+# Length of a residual from which on a slot counts as far from the solution: its steps are then kept in bounds.
 FAR = 1e-3
 # Longest correction of a state there.
 LONGEST = 2.0
@@ -47,7 +47,7 @@ def jacobians(meter: Meter, states: Array, images: Array, begins: np.ndarray, le
     return xp.matrix_transpose(xp.concat(found, axis=0))
 
 
-def correct_by_jacobians(matrices: Array, residuals: Array, number: int, slots: int, largest: float) -> Array:
+def correct_by_jacobians(matrices: Array, residuals: Array, squares: np.ndarray, number: int, slots: int) -> Array:
     """Return the correction of the state where each slot ends, shape (k, s).
 
     Parameters
@@ -56,22 +56,27 @@ def correct_by_jacobians(matrices: Array, residuals: Array, number: int, slots: 
         Jacobians of successive slots, the first of which begins with a final state.
     residuals : Array, shape (k, s)
         Their residuals.
+    squares : ndarray, shape (k,)
+        Squared lengths of the residuals. Where a slot is far from the solution no direction may grow, and its
+        correction is shortened.
     number : int
         Number of the first of them.
     slots : int
         Slots of the window.
-    largest : float
-        Largest length of a residual. Far from the solution no direction may grow, and corrections are shortened.
     """
     xp = namespace(residuals)
-    near = largest <= FAR
-    if not near:
-        matrices = _without_growth(matrices)
+    far = ~(squares <= FAR * FAR)
+    if far.any():
+        there, others = np.flatnonzero(far), np.flatnonzero(~far)
+        parts = [_without_growth(xp.take(matrices, xp.asarray(there), axis=0))]
+        if len(others):
+            parts.append(xp.take(matrices, xp.asarray(others), axis=0))
+        places = np.argsort(np.concatenate((there, others)))
+        matrices = xp.take(xp.concat(parts, axis=0), xp.asarray(places), axis=0)
     corrections = apply_maps(Maps(matrices, residuals), number, group_length(slots))
-    if near:
-        return corrections
     lengths = xp.sqrt(xp.sum(corrections * corrections, axis=1, keepdims=True))
-    return corrections * (LONGEST / xp.maximum(lengths, xp.full_like(lengths, LONGEST)))
+    shortened = corrections * (LONGEST / xp.maximum(lengths, xp.full_like(lengths, LONGEST)))
+    return xp.where(xp.asarray(far)[:, None], shortened, corrections)
 
 
 def _without_growth(matrices: Array) -> Array:

@@ -7,6 +7,7 @@ numbers, ``c[j+1] = A c[j] + V^T R[j]``, and the rest of d is a sum.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from daskmgrit.newton.evaluate import evaluate
 from daskmgrit.newton.full import clipped
 from daskmgrit.newton.scan import Maps, apply_maps, group_length, running_sums
 from daskmgrit.recurrence.meter import Meter
-from daskmgrit.utils.array_api import Array, namespace
+from daskmgrit.utils.array_api import Array, add_onto, namespace
 
 __all__ = ["Curvature", "correct_by_curvature", "first_basis", "mean_difference", "refreshed", "sample"]
 
@@ -49,14 +50,27 @@ def first_basis(state: Array, rank: int) -> Array:
     return xp.asarray(np.linalg.qr(rows)[0], dtype=state.dtype, device=state.device)
 
 
-def sample(slots: int, groups: int, size: int) -> list[np.ndarray]:
-    """Return, for each group of slots, which of them a mean Jacobian is taken over: at most `size`, evenly spread."""
-    cuts = [number * slots // groups for number in range(groups + 1)]
-    return [
-        first + np.arange(count) * (last - first) // count
-        for first, last in itertools.pairwise(cuts)
-        for count in [max(1, min(size, last - first))]
-    ]
+def sample(slots: int, groups: int, reach: float, size: int) -> list[np.ndarray]:
+    """Return which slots the mean Jacobian of each group of slots is taken over: evenly spread, at most `size`.
+
+    Parameters
+    ----------
+    slots : int
+        Slots of the window.
+    groups : int
+        Groups that it is cut into.
+    reach : float
+        Share of the window, from its front on, that samples are of.
+    size : int
+        Most samples of a group.
+    """
+    within = max(1, math.ceil(slots * reach))
+    cuts = [number * within // groups for number in range(groups + 1)]
+    chosen = []
+    for first, last in itertools.pairwise(cuts):
+        count = max(1, min(size, last - first))
+        chosen.append(np.minimum(first + np.arange(count) * max(1, last - first) // count, slots - 1))
+    return chosen
 
 
 def mean_difference(
@@ -120,4 +134,5 @@ def correct_by_curvature(curvature: Curvature, residuals: Array, groups: np.ndar
     along = (residuals[:, None, :] @ curvature.basis)[:, 0]
     matrices = xp.take(curvature.matrices, xp.asarray(groups), axis=0)
     missing = apply_maps(Maps(matrices, along), number, group) - running_sums(along, number, group)
-    return running_sums(residuals, number, group) + (missing[:, None, :] @ xp.matrix_transpose(curvature.basis))[:, 0]
+    sums = running_sums(residuals, number, group)
+    return add_onto((missing[:, None, :] @ xp.matrix_transpose(curvature.basis))[:, 0], sums)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from daskmgrit.utils.array_api import Array, namespace
 
 __all__ = [
@@ -76,9 +78,25 @@ def scan_sums(totals: Array, before: Array | None = None) -> list[Array]:
 
 def running_sums(rows: Array, first: int, group: int) -> Array:
     """Return the sum of the rows up to each, shape (k, s), where there is one chunk; see :func:`group_sums`."""
+    if isinstance(rows, np.ndarray):
+        return _sums_in_place(rows.copy(), first, group)
     places = group_sums(rows, first, group)
     before = namespace(rows).concat(scan_sums(places[-1])[:-1], axis=0)
     return _in_a_row([place + before for place in places], first, group, int(rows.shape[0]))
+
+
+def _sums_in_place(rows: np.ndarray, first: int, group: int) -> np.ndarray:
+    """Do the same, with the same bits, in the memory of the rows: windows may be as large as memory."""
+    start = 0
+    before = np.zeros_like(rows[:1])
+    while start < len(rows):
+        end = min(start + group - (first + start) % group, len(rows))
+        for row in range(start + 1, end):
+            rows[row] += rows[row - 1]
+        total = before + rows[end - 1 : end]
+        rows[start:end] += before
+        start, before = end, total
+    return rows
 
 
 class Maps(NamedTuple):

@@ -9,7 +9,7 @@ from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["JACOBIANS", "Settings", "choose_jacobian", "choose_size"]
+__all__ = ["JACOBIANS", "Settings", "choose_jacobian", "choose_size", "whole_run"]
 
 JACOBIANS = ("identity", "lowrank", "full")
 
@@ -37,9 +37,11 @@ class Settings:
         Directions of largest curvature that "lowrank" takes into account.
     groups : int, default 1
         Groups of slots of a window with a matrix of their own for "lowrank".
-    samples : int, default 44
+    reach : float, default 0.25
+        Share of the window, from its front on, that these matrices are measured in: beyond, states may be far off.
+    samples : int, default 22
         Slots of each group that its matrix is a mean over.
-    refresh : int, default 8
+    refresh : int, default 4
         Sweeps from one step of the power method to the next.
     start_up : int, default 5
         Steps of the power method in the first sweep.
@@ -57,8 +59,9 @@ class Settings:
     interval: int = 1
     rank: int = 32
     groups: int = 1
-    samples: int = 44
-    refresh: int = 8
+    reach: float = 0.25
+    samples: int = 22
+    refresh: int = 4
     start_up: int = 5
 
     def __post_init__(self) -> None:
@@ -68,6 +71,32 @@ class Settings:
             raise ValueError(f"jacobian={self.jacobian!r} is not known: give one of {', '.join(JACOBIANS)}")
         for name in ("interval", "rank", "groups", "samples", "refresh", "start_up"):
             integer_option(name, getattr(self, name), 1, "it is a number of things that there must be at least one of")
+        if not 0 < self.reach <= 1:
+            raise ValueError(
+                f"reach={self.reach!r} is out of range: it is a share of the window, more than 0, at most 1"
+            )
+
+
+def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups: int = 16, **options: Any) -> Settings:
+    """Return settings for Newton's method on the whole run at once, for short horizons.
+
+    Parameters
+    ----------
+    steps, tol
+        See :class:`Settings`.
+    interval : int, default 2
+        Steps of a slot.
+    rank : int, default 16
+        Directions of largest curvature that are taken into account.
+    groups : int, default 16
+        Groups of slots with a matrix of their own.
+    **options
+        Others of :class:`Settings`.
+    """
+    slots = -(-steps // integer_option("interval", interval, 1, "it is the number of steps of a slot"))
+    given: dict[str, Any] = {"jacobian": "lowrank", "size": Fixed(slots), "reach": 1.0, "samples": 4, "refresh": 2, "start_up": 2}
+    given |= options
+    return Settings(steps, tol, interval=interval, rank=rank, groups=min(groups, slots), **given)
 
 
 def choose_jacobian(phi: Any, weights: int) -> str:

@@ -92,14 +92,14 @@ class ByCorrections:
         Slots of the first window.
     least : int, default 32
         Slots that a window is not halved below.
-    near : float, default 0.3
+    near : float, default 1
         Length of a correction from which on its slot counts as far from the solution.
     """
 
     most: int | None = None
     first: int = 64
     least: int = 32
-    near: float = 0.3
+    near: float = 1.0
 
     def __post_init__(self) -> None:
         if self.most is not None:

@@ -162,8 +162,8 @@ def _correct(
         elif settings.jacobian == "full":
             rows = window.states[:-1][tail]
             matrices = full.jacobians(meter, rows, found.images[tail], begins[tail], lengths[tail])
-            largest = float(np.sqrt(to_host(row_norms(residuals, residuals * 0)).max()))
-            corrections = full.correct_by_jacobians(matrices, residuals, number, window.slots, largest)
+            lengths_squared = to_host(row_norms(found.images[tail], states))
+            corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
         else:
             assert curvature is not None
             groups = (np.arange(window.slots) * settings.groups // window.slots)[tail]
@@ -183,7 +183,7 @@ def _curvature(
     """Return the curvature that this sweep's correction takes into account."""
     if known is not None and known.age + 1 < settings.refresh:
         return replace(known, age=known.age + 1)
-    curvature, slots = known, low_rank.sample(window.slots, settings.groups, settings.samples)
+    curvature, slots = known, low_rank.sample(window.slots, settings.groups, settings.reach, settings.samples)
     basis = low_rank.first_basis(window.states[:1], settings.rank) if known is None else known.following
     for _ in range(settings.start_up if known is None else 1):
         differences = []
