@@ -8,6 +8,7 @@ from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.coarse import estimate_max_rate
 from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.parallel_newton import ParallelNewton
 from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
 from daskmgrit.recurrence.serial import train_serially
 from daskmgrit.solver.result import Result
@@ -26,6 +27,7 @@ __all__ = [
     "ClusterError",
     "CommandError",
     "Diverged",
+    "ParallelNewton",
     "PropagatorError",
     "Result",
     "Settled",

@@ -16,7 +16,7 @@ from daskmgrit.graph.pickled_tasks import load
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.recurrence.state import InitialState
 
-__all__ = ["as_array"]
+__all__ = ["as_array", "stacked"]
 
 
 def as_array(
@@ -41,4 +41,27 @@ def as_array(
         layers.update(task.dask.layers)
         dependencies.update(task.dask.dependencies)
     dependencies[name] = set(layers) - {name}
+    return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (w0.size,)), dtype=w0.dtype)
+
+
+def stacked(pieces: Sequence[tuple[Delayed, int]], w0: InitialState, name: str) -> da.Array:
+    """Return arrays of successive states as one dask array, a chunk of rows for each.
+
+    Parameters
+    ----------
+    pieces : sequence of (Delayed, int)
+        Each with its number of rows.
+    w0 : InitialState
+        A state.
+    name : str
+        Name of the array.
+    """
+    layer: dict[Any, Any] = {(name, j, 0): piece.key for j, (piece, _) in enumerate(pieces)}
+    layers: dict[str, Any] = {name: layer}
+    dependencies: dict[str, set[str]] = {}
+    for piece, _ in pieces:
+        layers.update(piece.dask.layers)
+        dependencies.update(piece.dask.dependencies)
+    dependencies[name] = set(layers) - {name}
+    lengths = tuple(rows for _, rows in pieces)
     return da.Array(HighLevelGraph(layers, dependencies), name, chunks=(lengths, (w0.size,)), dtype=w0.dtype)

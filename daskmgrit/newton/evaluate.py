@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from daskmgrit.recurrence.norms import row_norms
 from daskmgrit.recurrence.split_propagator import apply_advance, is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
-__all__ = ["Evaluation", "evaluate", "residual_squares"]
+__all__ = ["Evaluation", "Take", "evaluate", "joined", "residual_squares"]
 
 
 class Evaluation(NamedTuple):
@@ -28,6 +29,23 @@ class Evaluation(NamedTuple):
 
     images: Array
     gradients: tuple[Array, ...] | None
+
+
+# What has slots evaluated: states where they begin (k, s), their first steps (k,), how many steps each has (k,).
+Take = Callable[[Array, np.ndarray, np.ndarray], Evaluation]
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation of successive runs of slots as one."""
+    if len(parts) == 1:
+        return parts[0]
+    xp = namespace(parts[0].images)
+    images = xp.concat([part.images for part in parts], axis=0)
+    if parts[0].gradients is None:
+        return Evaluation(images, None)
+    stages = range(max(len(part.gradients or ()) for part in parts))
+    gradients = [[part.gradients[j] for part in parts if part.gradients and j < len(part.gradients)] for j in stages]
+    return Evaluation(images, tuple(xp.concat(rows, axis=0) for rows in gradients))
 
 
 def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from daskmgrit.newton.evaluate import evaluate
+from daskmgrit.newton.evaluate import Take
 from daskmgrit.newton.scan import Maps, apply_maps, group_length
-from daskmgrit.recurrence.meter import Meter
 from daskmgrit.utils.array_api import Array, namespace
 
 __all__ = ["correct_by_jacobians", "jacobians"]
@@ -19,13 +18,13 @@ LONGEST = 2.0
 TOGETHER = 1 << 14
 
 
-def jacobians(meter: Meter, states: Array, images: Array, begins: np.ndarray, lengths: np.ndarray) -> Array:
+def jacobians(take: Take, states: Array, images: Array, begins: np.ndarray, lengths: np.ndarray) -> Array:
     """Return the Jacobian of each slot, shape (k, s, s), at the cost of s Phi for each.
 
     Parameters
     ----------
-    meter : Meter
-        The propagator.
+    take : callable
+        What has slots evaluated.
     states, images : Array, shape (k, s)
         The state where each slot begins, and what Phi makes of it.
     begins, lengths : ndarray of int, shape (k,)
@@ -41,7 +40,7 @@ def jacobians(meter: Meter, states: Array, images: Array, begins: np.ndarray, le
         shifted = states[rows][:, None, :] + steps[rows][:, :, None] * identity
         count = int(shifted.shape[0])
         shifted = xp.reshape(shifted, (count * s, s))
-        ends = evaluate(meter, shifted, begins[rows].repeat(s), lengths[rows].repeat(s)).images
+        ends = take(shifted, begins[rows].repeat(s), lengths[rows].repeat(s)).images
         ends = xp.reshape(ends, (count, s, s))
         found.append((ends - images[rows][:, None, :]) / steps[rows][:, :, None])
     return xp.matrix_transpose(xp.concat(found, axis=0))

@@ -11,8 +11,8 @@ from daskmgrit.newton.sweep import SweepReport, sweep
 from daskmgrit.newton.window import first_window
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.recurrence.state import check_w0
-from daskmgrit.utils.array_api import as_block, origin, to_host
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.utils.array_api import to_host
 
 __all__ = ["Solved", "solve_in_one_process"]
 
@@ -82,10 +82,10 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = Fal
     >>> solved.weights.ravel().tolist(), solved.residual, len(solved.sweeps)
     ([1.0, 0.5, 0.25, 0.125, 0.0625], 0.0, 4)
     """
-    start = check_w0(w0)
-    state = as_block(phi, origin(w0, start))[None, ...]
+    start = initial_state(w0)
+    state = start.block(phi)[None, ...]
     window = first_window(state, settings.size.first, settings.steps, settings.interval)
-    curvature, kept = None, [start[None]]
+    curvature, kept = None, [start.host[None]]
     sweeps: list[SweepReport] = []
     while window.first < settings.steps:
         meter = Meter(phi, len(sweeps) + 1)

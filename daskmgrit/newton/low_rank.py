@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from daskmgrit.newton.evaluate import evaluate
-from daskmgrit.newton.full import clipped
+from daskmgrit.newton.evaluate import Take
+from daskmgrit.newton.full import TOGETHER, clipped
 from daskmgrit.newton.scan import Maps, apply_maps, group_length, running_sums
-from daskmgrit.recurrence.meter import Meter
-from daskmgrit.utils.array_api import Array, add_onto, namespace
+from daskmgrit.utils.array_api import Array, add_onto, namespace, to_host
 
-__all__ = ["Curvature", "correct_by_curvature", "first_basis", "mean_difference", "refreshed", "sample"]
+__all__ = ["Curvature", "correct_by_curvature", "first_basis", "mean_differences", "refreshed", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +73,50 @@ def sample(slots: int, groups: int, reach: float, size: int) -> list[np.ndarray]
     return chosen
 
 
-def mean_difference(
-    meter: Meter, states: Array, images: Array, begins: np.ndarray, lengths: np.ndarray, basis: Array
-) -> Array:
-    """Return the mean Jacobian of some slots, times each vector of a basis: shape (r, s), at the cost of r Phi each.
+def mean_differences(
+    take: Take,
+    states: Array,
+    images: Array,
+    begins: np.ndarray,
+    lengths: np.ndarray,
+    basis: Array,
+    samples: Sequence[np.ndarray],
+) -> list[Array]:
+    """Return the mean Jacobian of each group's sample of slots, times each vector of a basis: shapes (r, s).
+
+    It costs r Phi for each slot of a sample.
 
     Parameters
     ----------
-    meter : Meter
-        The propagator.
-    states, images : Array, shape (q, s)
-        The state where each of the slots begins, and what Phi makes of it.
-    begins, lengths : ndarray of int, shape (q,)
+    take : callable
+        What has slots evaluated.
+    states, images : Array, shape (n, s)
+        The state where each slot begins, and what Phi makes of it.
+    begins, lengths : ndarray of int, shape (n,)
         The step that each begins with, and how many steps it has.
     basis : Array, shape (s, r)
         Orthonormal vectors.
+    samples : sequence of ndarray of int
+        Slots of each group's sample.
     """
-    xp, rank = namespace(states), int(basis.shape[1])
+    xp, rank, s = namespace(states), int(basis.shape[1]), int(states.shape[1])
     vectors = xp.matrix_transpose(basis)
     root = float(xp.finfo(states.dtype).eps) ** 0.5
-    total = xp.zeros_like(vectors)
-    for slot in range(int(states.shape[0])):
-        row = states[slot : slot + 1]
-        step = root * max(1.0, float(xp.sqrt(xp.sum(row * row))))
-        ends = evaluate(meter, row + step * vectors, begins[slot].repeat(rank), lengths[slot].repeat(rank)).images
-        total = total + (ends - images[slot : slot + 1]) / step
-    return total / states.shape[0]
+    slots = np.concatenate(samples)
+    norms = to_host(xp.sqrt(xp.sum(states * states, axis=1)))
+    steps = root * np.maximum(1.0, norms[slots])
+    group_of = np.repeat(np.arange(len(samples)), [len(sample_slots) for sample_slots in samples])
+    totals = [xp.zeros_like(vectors) for _ in samples]
+    part = max(1, TOGETHER // rank)
+    for start in range(0, len(slots), part):
+        some, lengths_of_steps = slots[start : start + part], steps[start : start + part].tolist()
+        rows = [states[slot : slot + 1] + step * vectors for slot, step in zip(some, lengths_of_steps, strict=True)]
+        ends = take(xp.concat(rows, axis=0), begins[some].repeat(rank), lengths[some].repeat(rank)).images
+        ends = xp.reshape(ends, (len(some), rank, s))
+        for number, (slot, step) in enumerate(zip(some, lengths_of_steps, strict=True)):
+            group = group_of[start + number]
+            totals[group] = add_onto(totals[group], (ends[number] - images[slot : slot + 1]) / step)
+    return [total / len(sample_slots) for total, sample_slots in zip(totals, samples, strict=True)]
 
 
 def refreshed(basis: Array, differences: list[Array]) -> Curvature:

@@ -94,7 +94,14 @@ def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups:
         Others of :class:`Settings`.
     """
     slots = -(-steps // integer_option("interval", interval, 1, "it is the number of steps of a slot"))
-    given: dict[str, Any] = {"jacobian": "lowrank", "size": Fixed(slots), "reach": 1.0, "samples": 4, "refresh": 2, "start_up": 2}
+    given: dict[str, Any] = {
+        "jacobian": "lowrank",
+        "size": Fixed(slots),
+        "reach": 1.0,
+        "samples": 4,
+        "refresh": 2,
+        "start_up": 2,
+    }
     given |= options
     return Settings(steps, tol, interval=interval, rank=rank, groups=min(groups, slots), **given)
 

@@ -21,6 +21,10 @@ class Size(Protocol):
     def first(self) -> int:
         """Slots of the first window."""
 
+    @property
+    def most(self) -> int | None:
+        """Maximum number of slots; None for no maximum."""
+
     def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
         """Return the slots of the next window.
 
@@ -45,6 +49,11 @@ class Fixed:
     """Always as many slots."""
 
     first: int
+
+    @property
+    def most(self) -> int:
+        """Maximum number of slots."""
+        return self.first
 
     def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
         """Return the same number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from daskmgrit.errors import Diverged
 from daskmgrit.newton import full, low_rank, picard
 from daskmgrit.newton.acceptance import accept, is_exact
 from daskmgrit.newton.error_estimate import Growth, accept_images, accept_updates, known_growth, measure_growth
-from daskmgrit.newton.evaluate import Evaluation, evaluate, residual_squares
+from daskmgrit.newton.evaluate import Evaluation, Take, evaluate, residual_squares
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.scan import doublings
 from daskmgrit.newton.settings import Settings
@@ -19,6 +20,7 @@ from daskmgrit.newton.sizes import new_pace
 from daskmgrit.newton.window import Window, fitting_slots, slide, slot_steps
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
@@ -64,8 +66,25 @@ class Swept(NamedTuple):
     report: SweepReport
 
 
-def sweep(meter: Meter, window: Window, settings: Settings, curvature: Curvature | None = None) -> Swept:
-    """Sweep once over a window, all of it in this thread.
+class _Asked:
+    """Has slots evaluated, and counts the states."""
+
+    def __init__(self, take: Take) -> None:
+        self.take, self.evaluations = take, 0
+
+    def __call__(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+        self.evaluations += int(lengths.sum())
+        return self.take(states, begins, lengths)
+
+
+def sweep(
+    meter: Meter,
+    window: Window,
+    settings: Settings,
+    curvature: Curvature | None = None,
+    take: Take | None = None,
+) -> Swept:
+    """Sweep once over a window.
 
     Parameters
     ----------
@@ -77,16 +96,19 @@ def sweep(meter: Meter, window: Window, settings: Settings, curvature: Curvature
         The method.
     curvature : Curvature, optional
         What the last sweep knew of the curvature.
+    take : callable, optional
+        What has slots evaluated, all that costs Phi; by default it is done in this thread, through `meter`.
 
     Raises
     ------
     Diverged
         If Phi of an accepted state is not finite: then serial training diverges there, too.
     """
-    n, interval, before = window.slots, settings.interval, len(meter.batches)
+    n, interval = window.slots, settings.interval
+    asked = _Asked(take or partial(evaluate, meter))
     ends = slot_steps(window.first, n, settings.steps, interval)
     begins, lengths = ends[:-1], np.diff(ends)
-    found = evaluate(meter, window.states[:-1], begins, lengths)
+    found = asked(window.states[:-1], begins, lengths)
     squares = residual_squares(found.images, window.states[1:], is_exact(settings.tol))
     count, spent = accept(squares, window.spent, ends[1:], settings.steps, settings.tol)
     last = found.images[count - 1 : count]
@@ -100,8 +122,8 @@ def sweep(meter: Meter, window: Window, settings: Settings, curvature: Curvature
     if first < settings.steps:
         if settings.jacobian == "lowrank":
             depth += settings.start_up if curvature is None else 0
-            curvature = _curvature(meter, window, found, begins, lengths, settings, curvature)
-        states = _correct(meter, window, found, count, begins, lengths, settings, curvature)
+            curvature = _curvature(asked, window, found, begins, lengths, settings, curvature)
+        states = _correct(meter.phi, asked, window, found, count, begins, lengths, settings, curvature)
         moved = np.sqrt(to_host(row_norms(states, window.states[count:])))
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
         growth = known_growth(growth, window.states[:-1], found, count, slots)
@@ -115,7 +137,7 @@ def sweep(meter: Meter, window: Window, settings: Settings, curvature: Curvature
         float(np.sqrt(squares.sum())),
         depth,
         doublings(n),
-        sum(meter.batches[before:]),
+        asked.evaluations,
     )
     return Swept(following, curvature, accepted, report)
 
@@ -137,7 +159,8 @@ def _accept_growth(
 
 
 def _correct(
-    meter: Meter,
+    phi: Phi,
+    take: Take,
     window: Window,
     found: Evaluation,
     count: int,
@@ -150,7 +173,6 @@ def _correct(
     # The last slot that is accepted is the first whose residual goes on to the right.
     tail = slice(count - 1, None)
     number, image = window.first // settings.interval + count - 1, found.images[count - 1 : count]
-    phi = meter.phi
     if settings.jacobian == "identity" and is_split(phi) and found.gradients is not None:
         rest = tuple(rows[count:] for rows in found.gradients)
         return picard.correct_by_recurrence(phi, image, rest, begins[count:], lengths[count:])
@@ -161,7 +183,7 @@ def _correct(
             corrections = picard.correct_by_sums(residuals, number, window.slots)
         elif settings.jacobian == "full":
             rows = window.states[:-1][tail]
-            matrices = full.jacobians(meter, rows, found.images[tail], begins[tail], lengths[tail])
+            matrices = full.jacobians(take, rows, found.images[tail], begins[tail], lengths[tail])
             lengths_squared = to_host(row_norms(found.images[tail], states))
             corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
         else:
@@ -172,7 +194,7 @@ def _correct(
 
 
 def _curvature(
-    meter: Meter,
+    take: Take,
     window: Window,
     found: Evaluation,
     begins: np.ndarray,
@@ -186,10 +208,7 @@ def _curvature(
     curvature, slots = known, low_rank.sample(window.slots, settings.groups, settings.reach, settings.samples)
     basis = low_rank.first_basis(window.states[:1], settings.rank) if known is None else known.following
     for _ in range(settings.start_up if known is None else 1):
-        differences = []
-        for some in slots:
-            states, images = window.states[:-1][some], found.images[some]
-            differences.append(low_rank.mean_difference(meter, states, images, begins[some], lengths[some], basis))
+        differences = low_rank.mean_differences(take, window.states[:-1], found.images, begins, lengths, basis, slots)
         curvature = low_rank.refreshed(basis, differences)
         basis = curvature.following
     return curvature

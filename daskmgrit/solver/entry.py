@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
@@ -15,21 +15,24 @@ from daskmgrit.executors.choose import chosen_client, is_asynchronous
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.solver.in_thread import solve_in_thread
 from daskmgrit.solver.initial_guess import Guess, check_guess
-from daskmgrit.solver.options import Arguments, default_tolerance
+from daskmgrit.solver.options import Arguments, WindowArguments, default_tolerance
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.solve import Problem, run_solve
+from daskmgrit.solver.window_solve import WindowMethod, run_window_solve
 
-__all__ = ["resume_from_checkpoint", "run_or_await", "solve_from_guess"]
+__all__ = ["resume_from_checkpoint", "run_or_await", "solve_by_window", "solve_from_guess"]
+
+A = TypeVar("A", Arguments, WindowArguments)
 
 
-def run_or_await(solve: Callable[[Arguments], Result], arguments: Arguments) -> Result | Coroutine[Any, Any, Result]:
+def run_or_await(solve: Callable[[A], Result], arguments: A) -> Result | Coroutine[Any, Any, Result]:
     """Solve; where the chosen client is asynchronous, return a coroutine that does so in a thread.
 
     Parameters
     ----------
     solve : callable
         ``solve(arguments)``; it blocks.
-    arguments : Arguments
+    arguments : Arguments or WindowArguments
         How to solve.
 
     Raises
@@ -70,3 +73,11 @@ def resume_from_checkpoint(problem: Problem, w0: Any, arguments: Arguments) -> R
     state = initial_state(saved.w0 if w0 is None else w0)
     request = arguments.complete(saved.solve["tol"], saved.solve["maxiter"], saved.solve.get("storage", "full"))
     return run_solve(problem, request, begin, state, Guess("checkpoint"), policy, saved)
+
+
+def solve_by_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -> Result:
+    """Solve by parallel Newton from the initial state; see :meth:`daskmgrit.ParallelNewton.solve`."""
+    begin = time.perf_counter()
+    state = initial_state(w0)
+    request = arguments.complete(default_tolerance(method.steps, state) if arguments.tol is None else arguments.tol)
+    return run_window_solve(method, request, begin, state)

@@ -14,10 +14,10 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from daskmgrit.executors.cancellation import Stop, Stopped, with_stop
-from daskmgrit.solver.options import Arguments, Callback
+from daskmgrit.solver.options import Arguments, Callback, WindowArguments
 from daskmgrit.solver.result import Result
 
 logger = logging.getLogger("daskmgrit")
@@ -27,15 +27,17 @@ __all__ = ["solve_in_thread"]
 # Seconds for a cancelled solve to end: it waits for nothing more, but may be within a callback of the user's.
 PATIENCE = 30.0
 
+A = TypeVar("A", Arguments, WindowArguments)
 
-async def solve_in_thread(solve: Callable[[Arguments], Result], arguments: Arguments) -> Result:
+
+async def solve_in_thread(solve: Callable[[A], Result], arguments: A) -> Result:
     """Run a blocking solve in a thread and wait for it; when the wait is cancelled, the solve ends.
 
     Parameters
     ----------
     solve : callable
         ``solve(arguments)``.
-    arguments : Arguments
+    arguments : Arguments or WindowArguments
         How to solve, with an asynchronous client. A coroutine that the callback returns is awaited on the event loop.
 
     Raises

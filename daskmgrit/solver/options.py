@@ -15,7 +15,7 @@ from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["Arguments", "Callback", "Request", "default_tolerance"]
+__all__ = ["Arguments", "Callback", "CommonRequest", "Request", "WindowArguments", "WindowRequest", "default_tolerance"]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -40,21 +40,47 @@ class Arguments:
     def complete(self, tol: float, maxiter: int, storage: str) -> Request:
         """Return them, checked, with these values in place of those that are None."""
         return Request(
-            tol if self.tol is None else self.tol,
-            maxiter if self.maxiter is None else self.maxiter,
-            self.chunks,
-            self.client,
-            self.callback,
-            self.progress,
-            self.timeout,
-            storage if self.storage is None else self.storage,
-            self.settled,
+            tol=tol if self.tol is None else self.tol,
+            maxiter=maxiter if self.maxiter is None else self.maxiter,
+            chunks=self.chunks,
+            client=self.client,
+            callback=self.callback,
+            progress=self.progress,
+            timeout=self.timeout,
+            storage=storage if self.storage is None else self.storage,
+            settled=self.settled,
         )
 
 
 @dataclass(frozen=True)
-class Request:
-    """How to solve: what was asked for, with defaults filled in, checked before anything is computed.
+class WindowArguments:
+    """The arguments of :meth:`daskmgrit.ParallelNewton.solve`, as given: None stands for a default."""
+
+    tol: float | None
+    client: Any
+    callback: Callback | None
+    checkpoint: Any
+    progress: bool
+    timeout: float | str | None
+    settled: Settled | None
+    keep: str
+
+    def complete(self, tol: float) -> WindowRequest:
+        """Return them, checked, with this tolerance if none was given."""
+        return WindowRequest(
+            tol=tol if self.tol is None else self.tol,
+            client=self.client,
+            callback=self.callback,
+            progress=self.progress,
+            timeout=self.timeout,
+            settled=self.settled,
+            keep=self.keep,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonRequest:
+    """How to solve, by whichever method: what was asked for, checked before anything is computed.
 
     Raises
     ------
@@ -63,21 +89,14 @@ class Request:
     """
 
     tol: float
-    maxiter: int
-    chunks: int | str
     client: Any
     callback: Callback | None
     progress: bool
     timeout: float | str | None
-    storage: str
     settled: Settled | None
 
     def __post_init__(self) -> None:
-        remedy = "it is absolute and >= 0 (0 does exactly maxiter cycles); None is 1e-9*sqrt(N)"
-        number_option("tol", self.tol, remedy, least=0)
-        integer_option("maxiter", self.maxiter, 0, "it is the largest number of cycles")
-        if self.storage not in ("full", "c-points"):
-            raise ValueError(f'storage={self.storage!r} is not known: give "full", or "c-points" for less memory')
+        number_option("tol", self.tol, f"it is absolute and >= 0 ({self._zero}); None is 1e-9*sqrt(N)", least=0)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback={self.callback!r} is not callable: give callback(iteration, residual, weights)")
         if self.timeout is not None:
@@ -85,9 +104,46 @@ class Request:
         check_settled(self.settled)
 
     @property
+    def _zero(self) -> str:
+        return "0 gives the bits of serial training"
+
+    @property
     def patience(self) -> float | None:
         """The timeout in seconds, None if none was given."""
         return None if self.timeout is None else time_option("timeout", self.timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(CommonRequest):
+    """How to solve by MGRIT."""
+
+    maxiter: int
+    chunks: int | str
+    storage: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer_option("maxiter", self.maxiter, 0, "it is the largest number of cycles")
+        if self.storage not in ("full", "c-points"):
+            raise ValueError(f'storage={self.storage!r} is not known: give "full", or "c-points" for less memory')
+
+    @property
+    def _zero(self) -> str:
+        return "0 does exactly maxiter cycles"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRequest(CommonRequest):
+    """How to solve by parallel Newton."""
+
+    keep: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep not in ("final", "all"):
+            raise ValueError(
+                f'keep={self.keep!r} is not known: give "final" for the trained weights, "all" for those of all steps'
+            )
 
 
 def default_tolerance(steps: int, w0: InitialState) -> float:

@@ -59,6 +59,15 @@ class Result:
         ``"full"`` or ``"c-points"``, as it was asked for or was with the checkpoint.
     losses : list of float
         What :class:`daskmgrit.Settled` measured of the final weights, that of the initial guess first; empty without.
+    method : str
+        ``"MGRIT"`` or ``"parallel Newton"``.
+    accepted : list of int
+        Steps that each sweep of parallel Newton accepted; empty for MGRIT.
+    strict_path : int or None
+        For parallel Newton: `critical_path` with a Phi for each doubling of the scan over the window.
+    error : float or None
+        For parallel Newton: an estimate of the 2-norm of the error of `final`, which the residual alone doesn't bound
+        where training does not contract.
     records : list of Record
         Every stage as it ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
@@ -80,6 +89,10 @@ class Result:
     records: list[Record] = field(repr=False)
     losses: list[float] = field(default_factory=list)
     storage: str = "full"
+    method: str = "MGRIT"
+    accepted: list[int] = field(default_factory=list)
+    strict_path: int | None = None
+    error: float | None = None
 
     @property
     def convergence_factor(self) -> float:

@@ -1,0 +1,313 @@
+"""What a task of a parallel Newton solve runs: sweeps over a window, by one process or by several.
+
+Every process carries the same window along. What costs Phi is dealt out: a round of tasks evaluates what the sweep asks
+for next, each task its share, and the tasks of the next round take all shares in, each by itself. So a sweep is one
+link of the chain, however many processes there are, and every one of them finds the same bits. Where all of the window
+is with one process no round ends before a second has passed: that task does many sweeps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daskmgrit.errors import Diverged
+from daskmgrit.graph.window_threads import evaluate_on_threads
+from daskmgrit.newton.evaluate import Evaluation, joined
+from daskmgrit.newton.low_rank import Curvature
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sweep import SweepReport, sweep
+from daskmgrit.newton.window import Window, first_window
+from daskmgrit.recurrence.meter import Meter, Record
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array, Origin, as_block, nbytes, to_host
+
+__all__ = [
+    "Carrier",
+    "Share",
+    "Told",
+    "accepted_rows",
+    "answer",
+    "collect",
+    "final",
+    "start",
+    "sweeps",
+    "take_round",
+    "tell",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """Where a solve stands, the same in every process.
+
+    Attributes
+    ----------
+    window : Window
+        The window that is being swept.
+    curvature : Curvature or None
+        What is known of the curvature.
+    sweeps : int
+        Sweeps done.
+    answers : tuple of Evaluation
+        What this sweep has asked for so far, evaluated.
+    diverged : Diverged or None
+        Why the solve ends here, if serial training diverges.
+    """
+
+    window: Window
+    curvature: Curvature | None = None
+    sweeps: int = 0
+    answers: tuple[Evaluation, ...] = ()
+    diverged: Diverged | None = None
+
+    def over(self, steps: int) -> bool:
+        """Whether nothing is left to do."""
+        return self.diverged is not None or self.window.first >= steps
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A process's share of what a sweep asked for: None where that is nothing, and the records of making it."""
+
+    rows: Evaluation | None
+    records: tuple[Record, ...]
+
+    def __sizeof__(self) -> int:
+        """Bytes held, so that Dask weighs transfers rightly."""
+        rows = () if self.rows is None else (self.rows.images, *(self.rows.gradients or ()))
+        return 200 + sum(map(nbytes, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a task of a round leaves.
+
+    Attributes
+    ----------
+    carrier : Carrier
+        Where the solve stands.
+    own : Answer
+        Its share of what the sweep asks for next.
+    reports : tuple of SweepReport
+        On the sweeps that ended in this task.
+    accepted : tuple of Array, shape (a, s) each
+        States that these accepted, where they are to be kept.
+    records : tuple of Record
+        What was done, of all processes.
+    """
+
+    carrier: Carrier
+    own: Answer
+    reports: tuple[SweepReport, ...] = ()
+    accepted: tuple[Array, ...] = ()
+    records: tuple[Record, ...] = ()
+
+    def __sizeof__(self) -> int:
+        """Bytes held."""
+        held = [self.carrier.window.states, *self.accepted]
+        held += [rows.images for rows in self.carrier.answers]
+        return 200 + self.own.__sizeof__() + sum(map(nbytes, held))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the client hears of a round.
+
+    Attributes
+    ----------
+    reports : tuple of SweepReport
+        On the sweeps that ended in it.
+    records : tuple of Record
+        What was done.
+    first : int
+        p, the steps that are accepted by now.
+    spent : float
+        Sum of their squared residuals.
+    error : float
+        Estimate of the 2-norm of the error of state p.
+    over : bool
+        Whether nothing is left to do.
+    diverged : Diverged or None
+        Where serial training diverges.
+    """
+
+    reports: tuple[SweepReport, ...]
+    records: tuple[Record, ...]
+    first: int
+    spent: float
+    error: float
+    over: bool
+    diverged: Diverged | None
+
+
+class _Missing(Exception):
+    """What a sweep asks for has not been evaluated yet."""
+
+    def __init__(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> None:
+        self.states, self.begins, self.lengths = states, begins, lengths
+
+
+def start(phi: Phi, w0: Array | Origin, settings: Settings) -> Carrier:
+    """Return where a solve begins: a window of guesses, all of them the initial state."""
+    state = as_block(phi, w0)[None, ...]
+    return Carrier(first_window(state, settings.size.first, settings.steps, settings.interval))
+
+
+def sweeps(
+    phi: Phi, settings: Settings, before: Carrier | Share, threads: int, run: str, seconds: float, keep: bool
+) -> Share:
+    """Sweep until `seconds` have passed, all in this process; at least once, unless nothing is left to do.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    settings : Settings
+        The method.
+    before : Carrier or Share
+        Where the solve stands.
+    threads : int
+        Threads to evaluate slots on.
+    run : str
+        Token of the solve.
+    seconds : float
+        Time after which no further sweep begins.
+    keep : bool
+        Whether accepted states are kept.
+    """
+    carrier = before.carrier if isinstance(before, Share) else before
+    end = time.perf_counter() + seconds
+    reports: list[SweepReport] = []
+    accepted: list[Array] = []
+    records: list[Record] = []
+    while not carrier.over(settings.steps):
+        meter = Meter(phi, carrier.sweeps + 1)
+
+        def take(states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+            rows, made = evaluate_on_threads(meter, states, begins, lengths, threads, run)  # noqa: B023 - called here
+            records.extend(made)
+            return rows
+
+        try:
+            done = sweep(meter, carrier.window, settings, carrier.curvature, take)
+        except Diverged as error:
+            carrier = replace(carrier, diverged=Diverged(error.level, error.step, error.cycle))
+            break
+        carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
+        reports.append(done.report)
+        if keep:
+            accepted.append(done.accepted)
+        if time.perf_counter() >= end:
+            break
+    return Share(carrier, Answer(None, ()), tuple(reports), tuple(accepted), tuple(records))
+
+
+def take_round(
+    phi: Phi,
+    settings: Settings,
+    before: Carrier | Share,
+    answers: Sequence[Answer | Share],
+    number: int,
+    threads: Sequence[int],
+    run: str,
+    keep: bool,
+) -> Share:
+    """Take in what all processes evaluated, go on until the sweep asks for more, and evaluate a share of that.
+
+    Parameters
+    ----------
+    phi, settings, run, keep
+        As in :func:`sweeps`.
+    before : Carrier or Share
+        Where the solve stands.
+    answers : sequence of Answer or Share
+        What each process evaluated in the last round.
+    number : int
+        Number of this process.
+    threads : sequence of int
+        Threads of each process: shares are in proportion.
+    """
+    carrier = before.carrier if isinstance(before, Share) else before
+    given = [each.own if isinstance(each, Share) else each for each in answers]
+    records = tuple(record for each in given for record in each.records) if number == 0 else ()
+    parts = [each.rows for each in given if each.rows is not None]
+    if parts:
+        carrier = replace(carrier, answers=(*carrier.answers, joined(parts)))
+    reports: list[SweepReport] = []
+    accepted: list[Array] = []
+    while not carrier.over(settings.steps):
+        meter, known = Meter(phi, carrier.sweeps + 1), iter(carrier.answers)
+
+        def take(states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+            rows = next(known, None)  # noqa: B023 - called here
+            if rows is None:
+                raise _Missing(states, begins, lengths)
+            return rows
+
+        try:
+            done = sweep(meter, carrier.window, settings, carrier.curvature, take)
+        except Diverged as error:
+            carrier = replace(carrier, answers=(), diverged=Diverged(error.level, error.step, error.cycle))
+            break
+        except _Missing as asked:
+            own = _own_share(meter, asked, number, threads, run)
+            return Share(carrier, own, tuple(reports), tuple(accepted), records)
+        carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
+        reports.append(done.report)
+        if keep and number == 0:
+            accepted.append(done.accepted)
+    return Share(carrier, Answer(None, ()), tuple(reports), tuple(accepted), records)
+
+
+def _own_share(meter: Meter, asked: _Missing, number: int, threads: Sequence[int], run: str) -> Answer:
+    count, total = len(asked.begins), sum(threads)
+    before = sum(threads[:number])
+    # Rounded up, so that the first process has most where there are too few.
+    lo, hi = -(-before * count // total), -(-(before + threads[number]) * count // total)
+    if lo == hi:
+        return Answer(None, ())
+    rows = slice(lo, hi)
+    made, records = evaluate_on_threads(
+        meter, asked.states[rows], asked.begins[rows], asked.lengths[rows], threads[number], run
+    )
+    return Answer(made, records)
+
+
+def answer(share: Share) -> Answer:
+    """Cut out what other processes need: where the window is large, it is not to travel along."""
+    return share.own
+
+
+def collect(settings: Settings, before: Share, answers: Sequence[Answer | Share]) -> Carrier:
+    """Return where a solve stands once the answers of a round are taken in; all that comes after depends on this."""
+    given = [each.own if isinstance(each, Share) else each for each in answers]
+    parts = [each.rows for each in given if each.rows is not None]
+    carrier = before.carrier
+    return replace(carrier, answers=(*carrier.answers, joined(parts))) if parts else carrier
+
+
+def tell(settings: Settings, share: Share) -> Told:
+    """Return what the client is to hear of a round."""
+    carrier, window = share.carrier, share.carrier.window
+    over = carrier.over(settings.steps)
+    return Told(
+        share.reports, share.records, window.first, window.spent, float(window.growth.size), over, carrier.diverged
+    )
+
+
+def final(state: Carrier | Share) -> np.ndarray:
+    """Return the last accepted state, shape (s,), in host memory."""
+    carrier = state.carrier if isinstance(state, Share) else state
+    return to_host(carrier.window.states[0]).copy()
+
+
+def accepted_rows(share: Share, first: Array | Origin | None, like: np.ndarray) -> np.ndarray:
+    """Return the states that a round accepted, in host memory; before them `first`, the initial state, if given."""
+    rows = [to_host(each) for each in share.accepted]
+    if first is not None:
+        rows.insert(0, (first.host if isinstance(first, Origin) else to_host(first))[None])
+    return np.concatenate(rows) if rows else np.empty((0, like.size), like.dtype)

@@ -1,0 +1,234 @@
+"""The iteration of parallel Newton: submit rounds ahead, hear what sweeps accepted, stop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from dask.delayed import Delayed
+
+from daskmgrit.errors import Diverged
+from daskmgrit.executors.executor import Executor
+from daskmgrit.graph.submission import TaskBook
+from daskmgrit.graph.window_builder import WindowBuilder
+from daskmgrit.graph.window_tasks import Carrier, Told
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sweep import SweepReport
+from daskmgrit.recurrence.meter import Record
+
+__all__ = ["AfterRound", "Ended", "WindowIteration"]
+
+# Called after each round with what it told and a function that fetches the last accepted state; returns the reason to
+# stop the solve, or nothing.
+AfterRound = Callable[[Told, Callable[[], np.ndarray]], str]
+
+# Rounds that are submitted before the first of them is known.
+AHEAD = 3
+# Rounds after which the state is fetched and sent anew, so that a lost worker costs no more than these.
+LINEAGE = 64
+# A window that is larger is not sent through the client.
+LARGEST_SENT = 1 << 24
+
+
+@dataclass(slots=True)
+class Ended:
+    """How an iteration ended.
+
+    Attributes
+    ----------
+    final : ndarray, shape (s,)
+        The last accepted state.
+    first : int
+        Its step.
+    residual : float
+        2-norm of the residual over the accepted steps.
+    error : float
+        Estimate of the 2-norm of its error.
+    reason, message : str
+        Why, as in :class:`daskmgrit.Result`.
+    """
+
+    final: np.ndarray
+    first: int
+    residual: float
+    error: float
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Round:
+    """A round that was submitted."""
+
+    state: list[Delayed]
+    told: Delayed
+    accepted: Delayed | None
+    # The reasons to stop after it are known only then; this one is the last before the state is fetched.
+    last: bool = False
+
+
+@dataclass
+class WindowIteration:
+    """One solve on one executor.
+
+    Attributes
+    ----------
+    settings : Settings
+        The method.
+    phi, w0 : Delayed
+        Stand-ins for the propagator and the initial value.
+    like : ndarray, shape (s,)
+        The initial value in host memory.
+    executor : Executor
+        Where the graphs run.
+    run : str
+        Token that sets this solve's keys apart.
+    keep : bool
+        Whether all accepted states are kept.
+    begin : Carrier or None
+        Where to begin, if that is not the initial value.
+    reports : list of SweepReport
+        On all sweeps that are known.
+    records : list of Record
+        What was done in them.
+    pieces : list of (Delayed, int)
+        Accepted states, with the number of rows of each.
+    tasks : int
+        Tasks submitted.
+    sweep_seconds : list of float
+        Seconds of each sweep; those of one task take equal parts of it.
+    """
+
+    settings: Settings
+    phi: Delayed
+    w0: Delayed
+    like: np.ndarray
+    executor: Executor
+    run: str
+    keep: bool = False
+    begin: Carrier | None = None
+    reports: list[SweepReport] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    pieces: list[tuple[Delayed, int]] = field(default_factory=list)
+    tasks: int = 0
+    began: float = 0.0
+    sweep_seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        most = self.settings.size.most or self.settings.steps
+        # A process that would never have a slot to evaluate is left out.
+        threads = self.executor.threads[: max(1, min(len(self.executor.threads), most))]
+        self._threads = tuple(threads)
+        self._numbers = itertools.count()
+        self._settings = self.executor.put(self.settings, f"settings-{self.run}")
+        self._rounds: deque[_Round] = deque()
+        self._since_sent = self._submitted = 0
+
+    def _builder(self) -> WindowBuilder:
+        bytes_ = self.like.nbytes * (min(self.settings.size.most or sum(self._threads), self.settings.steps) + 1)
+        return WindowBuilder(
+            TaskBook(self.executor.workers),
+            self._settings,
+            self.phi,
+            self.w0,
+            self._threads,
+            bytes_,
+            self.run,
+            self._numbers,
+            self.keep,
+        )
+
+    def _submit(self, builder: WindowBuilder, wanted: list[Delayed]) -> list[Delayed]:
+        self.tasks += builder.book.tasks
+        return self.executor.submit(builder.book, wanted)
+
+    def solve(self, after: AfterRound) -> Ended:
+        """Sweep until all steps are accepted, or `after` says stop."""
+        self.began = clock = time.perf_counter()
+        state, answered = self._begin()
+        told: Told | None = None
+        try:
+            while True:
+                while len(self._rounds) < (AHEAD if self.executor.ahead else 1) and not self._pausing:
+                    self._rounds.append(self._submit_round(state, answered))
+                    state, answered = self._rounds[-1].state, True
+                current = self._rounds.popleft()
+                told = self._hear(current, clock)
+                clock = time.perf_counter()
+                stop = after(told, partial(self._final, current.state[0]))
+                if told.over or stop:
+                    return self._ended(current.state[0], told, stop)
+                if current.last:
+                    state, answered = self._send_anew(current.state), False
+        finally:
+            self._rounds.clear()
+
+    @property
+    def _pausing(self) -> bool:
+        return bool(self._rounds) and self._rounds[-1].last
+
+    def _begin(self) -> tuple[list[Delayed], bool]:
+        if self.begin is not None:
+            return [self.executor.put(self.begin, f"begin-{self.run}-{next(self._numbers)}")] * len(
+                self._threads
+            ), False
+        builder = self._builder()
+        begin = builder.start()
+        (state,) = self._submit(builder, begin[:1])
+        return [state] * len(self._threads), False
+
+    def _submit_round(self, state: list[Delayed], answered: bool) -> _Round:
+        builder = self._builder()
+        shares = builder.round(state, answered)
+        wanted = [*shares, builder.tell(shares)]
+        if self.keep:
+            wanted.append(builder.accepted(shares, self.begin is None and not self._submitted, self.like))
+        handles = self._submit(builder, wanted)
+        self._since_sent += 1
+        self._submitted += 1
+        count = len(shares)
+        accepted = handles[count + 1] if self.keep else None
+        last = self.executor.ahead and self._since_sent >= LINEAGE and builder.window_bytes <= LARGEST_SENT
+        return _Round(handles[:count], handles[count], accepted, last)
+
+    def _send_anew(self, state: list[Delayed]) -> list[Delayed]:
+        """Fetch where the solve stands and send it again: the scheduler may forget all that it was made from."""
+        builder = self._builder()
+        (handle,) = self._submit(builder, [builder.collect(state)])
+        carrier = self.executor.fetch(handle, "the window")
+        self._since_sent = 1
+        again = self.executor.put(carrier, f"begin-{self.run}-{next(self._numbers)}")
+        return [again] * len(self._threads)
+
+    def _hear(self, current: _Round, clock: float) -> Told:
+        told = self.executor.fetch(current.told, f"what sweep {len(self.reports) + 1} accepted")
+        if isinstance(told, Diverged):
+            raise told
+        self.reports += told.reports
+        self.records += told.records
+        if told.reports:
+            self.sweep_seconds += [(time.perf_counter() - clock) / len(told.reports)] * len(told.reports)
+        if current.accepted is not None:
+            rows = sum(report.accepted for report in told.reports) + (not self.pieces)
+            self.pieces.append((current.accepted, rows))
+        return told
+
+    def _final(self, share: Delayed) -> np.ndarray:
+        builder = self._builder()
+        (handle,) = self._submit(builder, [builder.final(share)])
+        return np.array(self.executor.fetch(handle, "the final weights"))
+
+    def _ended(self, share: Delayed, told: Told, stop: str) -> Ended:
+        self._rounds.clear()
+        residual, final = math.sqrt(told.spent), self._final(share)
+        if told.diverged is not None:
+            return Ended(final, told.first, math.nan, told.error, "diverged", str(told.diverged))
+        if told.first >= self.settings.steps:
+            return Ended(final, told.first, residual, told.error, "tol", "")
+        return Ended(final, told.first, residual, told.error, stop, "")

@@ -1,0 +1,138 @@
+"""One solve by parallel Newton, on the executor that is asked for."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+import dask.array as da
+import numpy as np
+
+from daskmgrit.executors.choose import choose_executor
+from daskmgrit.executors.executor import Executor
+from daskmgrit.graph.weights_array import stacked
+from daskmgrit.graph.window_tasks import Told
+from daskmgrit.newton.settings import Settings, choose_size
+from daskmgrit.newton.sizes import Fixed, Size
+from daskmgrit.newton.sweep import SweepReport
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.state import InitialState
+from daskmgrit.solver.options import WindowRequest
+from daskmgrit.solver.progress import Progress
+from daskmgrit.solver.result import Result
+from daskmgrit.solver.window_iteration import Ended, WindowIteration
+
+__all__ = ["WindowMethod", "run_window_solve"]
+
+
+class WindowMethod(Protocol):
+    """What to solve, and how windows are iterated; see :class:`daskmgrit.ParallelNewton`."""
+
+    phi: Phi
+    steps: int
+    window: int | str
+    work: float
+
+    def settings(self, weights: int, tol: float, size: Size) -> Settings:
+        """Return the settings for states of so many weights."""
+
+
+def run_window_solve(method: WindowMethod, ask: WindowRequest, begin: float, w0: InitialState) -> Result:
+    """Solve.
+
+    Parameters
+    ----------
+    method : WindowMethod
+        What to solve.
+    ask : WindowRequest
+        How to solve.
+    begin : float
+        When the solve was asked for, by ``time.perf_counter``.
+    w0 : InitialState
+        The initial state.
+    """
+    phi = method.phi
+    executor = choose_executor(ask.client, ask.patience)
+    executor.check(phi)
+    run = f"0{uuid.uuid4().hex[:11]}"
+    settings = method.settings(w0.size, ask.tol, window_size(method, w0.size, executor))
+    with executor.session(), Progress(ask.progress, ask.tol, settings.steps, begin) as lines:
+        stub = executor.put(phi, f"propagator-{run}")
+        initial = executor.put(w0.origin, f"w0-{run}")
+        keep = ask.keep == "all"
+        iteration = WindowIteration(settings, stub, initial, w0.host, executor, run, keep)
+        losses: list[float] = []
+
+        def after(told: Told, final: Callable[[], np.ndarray]) -> str:
+            done = len(iteration.reports)
+            residual = iteration.reports[-1].residual if iteration.reports else 0.0
+            lines.line(done, residual)
+            if ask.settled is not None and not told.over:
+                losses.append(ask.settled.measure(final()))
+            if ask.callback is not None and ask.callback(done, residual, final()):
+                return "callback"
+            return "settled" if ask.settled is not None and ask.settled.holds(losses) else ""
+
+        ended = iteration.solve(after)
+        if ask.settled is not None:
+            losses.append(ask.settled.measure(ended.final))
+        weights = _weights(iteration, executor, w0, run) if keep else None
+    return _result(iteration, ended, ask, begin, weights, losses)
+
+
+def window_size(method: WindowMethod, weights: int, executor: Executor) -> Size:
+    """Return the rule for the slots of a window: "auto" has no more than the executor has threads, if it has several.
+
+    On one thread a window gains only by what a call of Phi for many states saves, so it may be as long as work allows.
+    """
+    threads = sum(executor.threads)
+    jacobian = method.settings(weights, 0.0, Fixed(1)).jacobian
+    return choose_size(
+        method.window, jacobian, threads if threads > 1 and jacobian == "identity" else None, method.work
+    )
+
+
+def _weights(iteration: WindowIteration, executor: Executor, w0: InitialState, run: str) -> da.Array:
+    pieces = [(piece, rows) for piece, rows in iteration.pieces if rows]
+    return executor.keep(stacked(pieces, w0, f"weights-{run}"))
+
+
+def _result(
+    iteration: WindowIteration,
+    ended: Ended,
+    ask: WindowRequest,
+    begin: float,
+    weights: da.Array | None,
+    losses: list[float],
+) -> Result:
+    reports: list[SweepReport] = iteration.reports
+    phi_seconds = sum(record.phi_seconds for record in iteration.records)
+    return Result(
+        weights=weights,
+        final=ended.final,
+        residuals=[*(report.residual for report in reports), ended.residual],
+        iterations=len(reports),
+        converged=ended.reason == "tol",
+        reason=ended.reason,
+        message=ended.message,
+        tol=ask.tol,
+        levels=[iteration.settings.steps],
+        cycle="sweep",
+        phi_evaluations=[sum(report.evaluations for report in reports)],
+        critical_path=sum(report.depth for report in reports),
+        tasks=iteration.tasks,
+        timings={
+            "total": time.perf_counter() - begin,
+            "setup": iteration.began - begin,
+            "cycles": iteration.sweep_seconds,
+            "phi": [phi_seconds],
+        },
+        records=iteration.records,
+        losses=losses,
+        method="parallel Newton",
+        accepted=[report.accepted for report in reports],
+        strict_path=sum(report.depth + report.scan_depth for report in reports),
+        error=ended.error,
+    )
