@@ -89,7 +89,7 @@ class Progress:
     tol : float
         The tolerance, shown in the heading.
     maxiter : int
-        Maximum number of cycles.
+        Maximum number of cycles, or of training steps for parallel Newton.
     begin : float
         When the solve began, by ``time.perf_counter``.
     """
@@ -119,6 +119,14 @@ class Progress:
         elapsed = f"{time.perf_counter() - self._begin:.2f} s"
         self._rows.append((str(cycle), f"{residual:.3e}", factor, elapsed))
         self._screen.wait(self._rows, f"cycle {cycle + 1} of at most {self.maxiter}", self._share())
+
+    def sweep(self, sweeps: int, residual: float, steps: int) -> None:
+        """Show the line of a sweep of parallel Newton after which so many steps are accepted."""
+        if not self.enabled:
+            return
+        elapsed = f"{time.perf_counter() - self._begin:.2f} s"
+        self._rows.append((str(sweeps), f"{residual:.3e}", "", elapsed))
+        self._screen.wait(self._rows, f"step {steps} of {self.maxiter}", None)
 
     def _share(self) -> float | None:
         """Return how much of the reduction to the tolerance is done, on a log scale; None where that says nothing."""

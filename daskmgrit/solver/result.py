@@ -16,6 +16,9 @@ from daskmgrit.recurrence.meter import Record
 
 __all__ = ["Result"]
 
+# An error that is larger than the residual by this factor is explained.
+GROWN = 10.0
+
 
 @dataclass(frozen=True)
 class Result:
@@ -106,7 +109,8 @@ class Result:
 
     def _factor(self, start: int) -> float:
         k = self.iterations
-        if k < 1 or not self.residuals[start] > 0:
+        # The residuals of parallel Newton are of windows, each of other steps than the one before.
+        if self.accepted or k < 1 or not self.residuals[start] > 0:
             return math.nan
         return float((self.residuals[k] / self.residuals[start]) ** (1 / k))
 
@@ -122,8 +126,23 @@ class Result:
         }
         phi = sum(self.phi_evaluations)
         speedup = steps / self.critical_path if self.converged and self.critical_path else 0.0
+        strict = "" if self.strict_path is None else f"; {self.strict_path} with a Phi for each doubling of the scan"
         return [
             ("outcome", ends[self.reason]),
+            *(self._sweeps() if self.accepted else self._cycles()),
+            (
+                "Phi evaluations",
+                f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
+            ),
+            (
+                "critical path",
+                f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else "") + strict,
+            ),
+            ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
+        ]
+
+    def _cycles(self) -> list[tuple[str, str]]:
+        return [
             ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
             (
                 "residual",
@@ -131,16 +150,25 @@ class Result:
             ),
             *self._loss(),
             ("convergence factor", f"{self.convergence_factor:.3f}, from the initial guess {self.mean_factor:.3f}"),
-            (
-                "Phi evaluations",
-                f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
-            ),
-            (
-                "critical path",
-                f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else ""),
-            ),
-            ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
         ]
+
+    def _sweeps(self) -> list[tuple[str, str]]:
+        done, residual = sum(self.accepted), self.residuals[-1]
+        rows = [
+            ("sweeps", f"{self.iterations}, each accepted {done / self.iterations:.2f} steps on average"),
+            ("residual", f"{residual:.3e} over {done} accepted steps (tolerance {self.tol:.1e})"),
+            *self._loss(),
+        ]
+        if self.error is not None and self.error > 0:
+            growth = self.error / residual if residual > 0 else 1.0
+            words = f"about {self.error:.1e}, an estimate"
+            if growth > GROWN:
+                words += (
+                    f": {growth:.0f} times the residual, since this training does not contract; it amplifies any last "
+                    "bit of serial training likewise"
+                )
+            rows.append(("error of weights", words))
+        return rows
 
     def _loss(self) -> list[tuple[str, str]]:
         if not self.losses:
@@ -212,11 +240,11 @@ def _view(result: Result) -> Markup:
     cycles = timings["cycles"]
     spans = [
         ("in all", timings["total"]),
-        ("up to the first cycle", timings["setup"]),
-        ("in cycles", math.fsum(cycles)),
+        (f"up to the first {_round_of(result, short=True)}", timings["setup"]),
+        (f"in {_round_of(result, short=True)}s", math.fsum(cycles)),
     ]
     if cycles:
-        spans.append(("a cycle, on average", math.fsum(cycles) / len(cycles)))
+        spans.append((f"a {_round_of(result, short=True)}, on average", math.fsum(cycles) / len(cycles)))
     spent = math.fsum(timings["phi"])
     levels = [
         (level, steps, evaluations, f"{seconds:.3g}", bar(seconds / spent if spent else 0.0))
@@ -225,7 +253,7 @@ def _view(result: Result) -> Markup:
         )
     ]
     return block(
-        f"MGRIT result: {result.iterations} {result.cycle}-cycle{'' if result.iterations == 1 else 's'} for "
+        f"{result.method} result: {result.iterations} {_round_of(result)}{'' if result.iterations == 1 else 's'} for "
         f"{result.levels[0]} steps",
         side_by_side(fields(result.summary()), residual_svg(result.residuals, result.tol)),
         fold(
@@ -236,3 +264,10 @@ def _view(result: Result) -> Markup:
             ),
         ),
     )
+
+
+def _round_of(result: Result, short: bool = False) -> str:
+    """Return what an iteration of the method is called."""
+    if result.method != "MGRIT":
+        return "sweep"
+    return "cycle" if short else f"{result.cycle}-cycle"

@@ -68,7 +68,7 @@ def run_window_solve(method: WindowMethod, ask: WindowRequest, begin: float, w0:
         def after(told: Told, final: Callable[[], np.ndarray]) -> str:
             done = len(iteration.reports)
             residual = iteration.reports[-1].residual if iteration.reports else 0.0
-            lines.line(done, residual)
+            lines.sweep(done, residual, told.first)
             if ask.settled is not None and not told.over:
                 losses.append(ask.settled.measure(final()))
             if ask.callback is not None and ask.callback(done, residual, final()):
