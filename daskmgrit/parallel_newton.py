@@ -12,7 +12,7 @@ from daskmgrit.newton.settings import JACOBIANS, Settings, choose_jacobian, choo
 from daskmgrit.newton.sizes import Size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
-from daskmgrit.solver.entry import run_or_await, solve_by_window
+from daskmgrit.solver.entry import resume_window, run_or_await, solve_by_window
 from daskmgrit.solver.options import Callback, WindowArguments
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.stopping import Settled
@@ -186,7 +186,8 @@ class ParallelNewton:
             ``callback(sweep, residual, weights)`` after the sweeps that became known together; `weights` (s,) is the
             last accepted state. Returning True stops the solve.
         checkpoint : str, path or Checkpoint, optional
-            A directory in which to save what :meth:`resume` needs.
+            A directory in which to save what :meth:`resume` needs, every minute and at the end; a
+            :class:`daskmgrit.Checkpoint` says how often, by sweeps or seconds. Only the client writes to it.
         progress : bool, default False
             Print a line per sweep, or for sweeps that became known together.
         timeout : float or str, optional
@@ -212,5 +213,74 @@ class ParallelNewton:
         """
         if keep == "all" and self.interval > 1:
             raise ValueError(f'keep="all" needs interval=1, not {self.interval}: states within a slot are not kept')
+        if keep == "all" and checkpoint is not None:
+            raise ValueError('keep="all" and checkpoint exclude each other: a checkpoint holds the window alone')
         arguments = WindowArguments(tol, client, callback, checkpoint, progress, timeout, settled, keep)
         return run_or_await(partial(solve_by_window, self, w0), arguments)
+
+    @overload
+    def resume(
+        self,
+        checkpoint: Any,
+        w0: Any = None,
+        tol: float | None = None,
+        client: DaskClient | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        settled: Settled | None = None,
+    ) -> Result: ...
+
+    @overload
+    def resume(
+        self,
+        checkpoint: Any,
+        w0: Any = None,
+        tol: float | None = None,
+        *,
+        client: Any,
+        callback: Callback | None = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        settled: Settled | None = None,
+    ) -> Coroutine[Any, Any, Result]: ...
+
+    def resume(
+        self,
+        checkpoint: Any,
+        w0: Any = None,
+        tol: float | None = None,
+        client: Any = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        timeout: float | str | None = None,
+        settled: Settled | None = None,
+    ) -> Result | Coroutine[Any, Any, Result]:
+        """Resume a solve from its last checkpoint; the result is bitwise identical to that of an uninterrupted solve.
+
+        The process and the cluster may differ; the propagator and the options of the solver must be the same. The rule
+        for the window is that of the solve that saved the checkpoint, with its number of threads.
+
+        Parameters
+        ----------
+        checkpoint : str, path or Checkpoint
+            The directory that was given to :meth:`solve`.
+        w0 : array_like, shape (s,), optional
+            The initial state, to compare with the checkpoint's. Required if it was an array of another library.
+        tol : float, optional
+            As for :meth:`solve`; by default that of the solve that saved the checkpoint.
+        client, callback, progress, timeout, settled
+            As for :meth:`solve`.
+
+        Returns
+        -------
+        Result
+            Of the whole solve; only its records and timings are of this part.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no checkpoint, it is damaged, or it is of another problem or method.
+        """
+        arguments = WindowArguments(tol, client, callback, checkpoint, progress, timeout, settled, "final")
+        return run_or_await(partial(resume_window, self, w0), arguments)

@@ -22,7 +22,7 @@ from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
-__all__ = ["compare", "compare_options", "describe", "evaluate", "options_of", "word_of"]
+__all__ = ["compare", "compare_options", "describe", "describe_state", "evaluate", "options_of", "word_of"]
 
 # Steps tried on level 0 and on each coarser level.
 TRIED = 8, 3
@@ -30,7 +30,12 @@ TRIED = 8, 3
 
 def describe(hierarchy: Hierarchy, w0: InitialState) -> dict[str, Any]:
     """Return what of a problem is known without calling the propagator."""
-    return options_of(hierarchy) | {
+    return options_of(hierarchy) | describe_state(w0)
+
+
+def describe_state(w0: InitialState) -> dict[str, Any]:
+    """Return what of an initial state tells it from another."""
+    return {
         "library": w0.library,
         "dtype": w0.dtype.str,
         "weights": w0.size,

@@ -34,7 +34,7 @@ def find(directory: Path) -> Path:
 
 
 @contextmanager
-def claim(directory: Path, going_on: bool, executor: Executor) -> Iterator[None]:
+def claim(directory: Path, going_on: bool, executor: Executor | None) -> Iterator[None]:
     """Hold a directory for one solve, after seeing that it may be written to, by all workers.
 
     Parameters
@@ -43,8 +43,8 @@ def claim(directory: Path, going_on: bool, executor: Executor) -> Iterator[None]
         The directory.
     going_on : bool
         Whether the solve resumes from a checkpoint in it; else there must be none.
-    executor : Executor
-        Its workers are those that will write.
+    executor : Executor or None
+        Its workers are those that will write; None where this process alone does.
 
     Raises
     ------
@@ -52,7 +52,8 @@ def claim(directory: Path, going_on: bool, executor: Executor) -> Iterator[None]
         If it holds something else or a checkpoint where neither is expected, another solve writes to it, it cannot be
         written to, or a worker sees another directory.
     """
-    store.zarr()
+    if executor is not None:
+        store.zarr()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         others = store.foreign(directory)
@@ -99,14 +100,15 @@ def _lock(handle: int, directory: Path) -> None:
         return
 
 
-def _check_shared(directory: Path, executor: Executor) -> None:
+def _check_shared(directory: Path, executor: Executor | None) -> None:
     """See that all workers see this directory, and this process what they write to it."""
     token = os.urandom(6).hex()
     folder = directory / f"visible-{token}"
     try:
         folder.mkdir()
         (folder / "client").write_text(token, encoding="ascii")
-        for worker, problem in executor.ask_workers(look, str(folder), token).items():
+        answers = {} if executor is None else executor.ask_workers(look, str(folder), token)
+        for worker, problem in answers.items():
             if problem is None and not (folder / _file_of(worker)).is_file():
                 problem = f"what it wrote there is not seen on {socket.gethostname()}"
             if problem is not None:  # in words, or an exception

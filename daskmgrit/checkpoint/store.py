@@ -44,6 +44,7 @@ __all__ = [
     "foreign",
     "latest",
     "manifest",
+    "named",
     "read",
     "write",
 ]
@@ -102,7 +103,7 @@ def cycle_of(name: str) -> int:
     return int(name.removeprefix("cycle-"))
 
 
-def manifest(path: Path) -> dict[str, Any]:
+def manifest(path: Path, form: str = FORMAT) -> dict[str, Any]:
     """Read what a whole checkpoint says of itself.
 
     Raises
@@ -114,8 +115,10 @@ def manifest(path: Path) -> dict[str, Any]:
     try:
         outer = json.loads(file.read_text(encoding="utf-8"))
         content = outer["content"]
-        if outer["format"] != FORMAT:
-            raise CheckpointUnusable(f"{path} has the format {outer['format']!r}; this version reads {FORMAT!r}")
+        if outer["format"] != form:
+            raise CheckpointUnusable(
+                f"{path} has the format {outer['format']!r}, not {form!r}: it is of another method, or version"
+            )
         if outer["checksum"] != _checksum_of_json(content):
             raise ValueError("its checksum is wrong")
         if content["cycle"] != cycle_of(path.name):
@@ -152,7 +155,7 @@ def _pieces(first: int, last: int, shape: tuple[int, int], columns: int) -> Iter
 
 def write(path: str, first: int, rows: Array) -> dict[str, str]:
     """Write rows ``first …`` of the C-points to a checkpoint that was created; returns the checksum of each chunk."""
-    with _named(f"the checkpoint {path} cannot be written on {socket.gethostname()}"):
+    with named(f"the checkpoint {path} cannot be written on {socket.gethostname()}"):
         array = zarr().open_array(store=Path(path) / "c_points", mode="r+")
         array[first : first + len(rows)] = rows
         checksums = {}
@@ -202,7 +205,7 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
 def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtype: Any, chunk: tuple[int, int]) -> Path:
     """Begin a checkpoint: make its directory, under a name of its own, with the array that workers write to."""
     path = directory / f"cycle-{cycle:06d}.{token}.partial"
-    with _named(f"no checkpoint can be written in {directory}"):
+    with named(f"no checkpoint can be written in {directory}"):
         path.mkdir()
         zarr().create_array(
             store=path / "c_points",
@@ -218,18 +221,19 @@ def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtyp
     return path
 
 
-def commit(path: Path, content: Mapping[str, Any]) -> Path:
+def commit(path: Path, content: Mapping[str, Any], form: str = FORMAT) -> Path:
     """Make a checkpoint whole, once all workers have written: flush it to disk, and rename it."""
     whole = path.with_name(path.name.split(".")[0])
-    with _named(f"the checkpoint {whole} cannot be written"):
-        text = json.dumps({"format": FORMAT, "checksum": _checksum_of_json(content), "content": content}, indent=1)
+    with named(f"the checkpoint {whole} cannot be written"):
+        text = json.dumps({"format": form, "checksum": _checksum_of_json(content), "content": content}, indent=1)
         with (path / "manifest.json").open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _flush(path / "c_points" / "zarr.json")
-        for folder in (path / "c_points", path):
-            _flush(folder)
+        if form == FORMAT:
+            _flush(path / "c_points" / "zarr.json")
+            _flush(path / "c_points")
+        _flush(path)
         path.rename(whole)
         _flush(path.parent)
     return whole
@@ -263,7 +267,7 @@ def _damaged(path: Path | str, what: str) -> CheckpointUnusable:
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
+def named(what: str) -> Iterator[None]:
     """Say what an operating system's error kept from being done."""
     try:
         yield

@@ -10,19 +10,21 @@ from typing import Any
 import click
 import numpy as np
 
-from daskmgrit.mgrit import MGRIT
-from daskmgrit.problems import Problem
+from daskmgrit.cli.jobs import Job
 from daskmgrit.recurrence.serial import train_serially
 from daskmgrit.solver.result import Result
 
 __all__ = ["compare", "tell"]
 
 
-def compare(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:
+def compare(job: Job, result: Result) -> dict[str, float]:
     """Train serially and compare all states, chunk by chunk."""
     clock = time.perf_counter()
-    serial = train_serially(mgrit.phi, task.w0, mgrit.steps)
+    serial = train_serially(job.solver.phi, job.w0, job.solver.steps)
     seconds = time.perf_counter() - clock
+    if result.weights is None:
+        worst = float(np.abs(result.final - serial[-1]).max())
+        return {"max_error": worst, "serial_seconds": seconds}
     worst, start = 0.0, 0
     for number in range(result.weights.numblocks[0]):
         rows = result.weights.blocks[number].compute()
@@ -31,17 +33,18 @@ def compare(mgrit: MGRIT, task: Problem, result: Result) -> dict[str, float]:
     return {"max_error": worst, "serial_seconds": seconds}
 
 
-def tell(task: Problem, solver: str, mgrit: MGRIT, result: Result, checked: dict[str, float], *, as_json: bool) -> None:
+def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) -> None:
     """Print the summary, the problem's metrics, and what the comparison found."""
-    metrics = task.metrics(result.final) if np.isfinite(result.final).all() else {}
+    metrics = job.metrics(result.final) if np.isfinite(result.final).all() else {}
     if as_json:
-        click.echo(json.dumps(_clean(_summary(task, solver, mgrit, result) | checked | {"metrics": metrics})))
+        click.echo(json.dumps(_clean(_summary(job, result) | checked | {"metrics": metrics})))
         return
     click.echo(result)
     for name, value in metrics.items():
         click.echo(f"{name.replace('_', ' '):19s} {value:.4g}")
     if checked:
-        click.echo(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, all steps and weights")
+        compared = "final weights" if result.weights is None else "all steps and weights"
+        click.echo(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, {compared}")
         ratio = checked["serial_seconds"] / result.timings["total"]
         click.echo(
             f"{'serial training':19s} {checked['serial_seconds']:.3g} s: this solve was "
@@ -49,13 +52,13 @@ def tell(task: Problem, solver: str, mgrit: MGRIT, result: Result, checked: dict
         )
 
 
-def _summary(task: Problem, solver: str, mgrit: MGRIT, result: Result) -> dict[str, Any]:
-    return {
-        "problem": task.name,
-        "solver": solver,
+def _summary(job: Job, result: Result) -> dict[str, Any]:
+    summary = {
+        "problem": job.task.name,
+        "method": result.method,
+        "solver": job.name,
         "steps": result.levels[0],
         "levels": result.levels,
-        "stages": mgrit.stages,
         "cycle": result.cycle,
         "iterations": result.iterations,
         "residuals": result.residuals,
@@ -67,12 +70,14 @@ def _summary(task: Problem, solver: str, mgrit: MGRIT, result: Result) -> dict[s
         "critical_path": result.critical_path,
         "tol": result.tol,
         "dtype": result.final.dtype.name,
-        "chunks": result.weights.numblocks[0],
+        "chunks": None if result.weights is None else result.weights.numblocks[0],
         "storage": result.storage,
-        "coarsening": [level.coarsening for level in mgrit.hierarchy.levels[:-1]],
         "tasks": result.tasks,
         "seconds": result.timings["total"],
     }
+    if result.accepted:
+        summary |= {"accepted": result.accepted, "strict_path": result.strict_path, "error": result.error}
+    return summary | job.about
 
 
 def _clean(value: Any) -> Any:

@@ -13,12 +13,14 @@ from click.core import ParameterSource
 from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.checkpoint.policy import as_checkpoint
 from daskmgrit.cli.connection import CannotRun, command_client
+from daskmgrit.cli.jobs import mgrit_job, newton_job
 from daskmgrit.cli.plot_file import check_plot, save_plot
 from daskmgrit.cli.report import compare, tell
 from daskmgrit.cli.slurm import slurm_client
-from daskmgrit.cli.values import CHUNKS, CYCLE, RATE, RELAXATION, SEED, WAIT, PerLevel
+from daskmgrit.cli.values import CHUNKS, CYCLE, RATE, RELAXATION, SEED, SLOTS, WAIT, PerLevel
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
-from daskmgrit.mgrit import MGRIT
+from daskmgrit.models.optimizers import OPTIMIZERS
+from daskmgrit.newton.settings import JACOBIANS
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS
 
 __all__ = ["solve"]
@@ -32,6 +34,29 @@ __all__ = ["solve"]
     type=click.Choice(list(SOLVERS)),
     help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default what suits the problem.",
 )
+@click.option(
+    "--method",
+    type=click.Choice(["mgrit", "newton"]),
+    default="mgrit",
+    show_default=True,
+    help="mgrit: multigrid over all steps; newton: parallel Newton over a sliding window of steps.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["sgd", *OPTIMIZERS]),
+    default="sgd",
+    show_default=True,
+    help="Of --method newton; sgd is the gradient descent of --solver.",
+)
+@click.option("--slots", type=SLOTS, default="auto", show_default=True, help="Slots of the window of --method newton.")
+@click.option(
+    "--jacobian",
+    type=click.Choice(["auto", *JACOBIANS]),
+    default="auto",
+    show_default=True,
+    help="What stands for the Jacobian of a step in --method newton.",
+)
+@click.option("--rank", type=click.IntRange(min=1), default=32, show_default=True, help="Rank of --jacobian lowrank.")
 @click.option("--cycle", type=CYCLE, default="V", show_default=True)
 @click.option("--max-levels", type=int, help="Maximum number of levels; 2 is the two-level method.")
 @click.option("--min-coarse", type=int, help="Coarsen while the coarsest level has more steps than this [default: 10].")
@@ -148,7 +173,7 @@ def solve(
     plot: Path | None,
     **options: Any,
 ) -> None:
-    """Train PROBLEM with MGRIT.
+    """Train PROBLEM in parallel over the training steps, by MGRIT or by parallel Newton.
 
     Exit status: 0 converged, 1 not converged or diverged, 2 bad usage, 3 the solve could not run, 130 interrupted.
     """
@@ -166,48 +191,20 @@ def solve(
     try:
         task = PROBLEMS[problem](seed=options["seed"])
         task = replace(task, w0=task.w0.astype(options["dtype"]))
-        solver = solver or task.solver
-        hierarchy = task.hierarchy(
-            solver, **{name: options[name] for name in ("coarsening", "relaxation", "min_coarse", "max_levels")}
-        )
-        phi = task.propagator(
-            solver,
-            options["learning_rate"],
-            options["max_learning_rate"],
-            coarsening=hierarchy.get("coarsening", 2),
-            dtype=options["dtype"],
-            **{name: options[name] for name in ("batch", "coarse", "max_stages", "data", "window")},
-        )
-        mgrit = MGRIT(
-            phi,
-            task.steps if options["steps"] is None else options["steps"],
-            cycle=options["cycle"],
-            weight=options["weight"],
-            **hierarchy,
-        )
-        click.echo(mgrit, err=True)
+        job = (newton_job if options["method"] == "newton" else mgrit_job)(task, solver, check, options)
+        click.echo(job.solver, err=True)
         with slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys) as client:
-            how = {
-                "tol": options["tol"],
-                "chunks": options["chunks"],
-                "client": client,
-                "progress": True,
-                "timeout": timeout,
-            }
+            how = {"tol": options["tol"], "client": client, "progress": True, "timeout": timeout}
             policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
             if resume and (asked := as_checkpoint(policy)) and asked.latest():
                 source = click.get_current_context().get_parameter_source
-                given = {
-                    name: options[name] for name in ("maxiter", "storage") if source(name) != ParameterSource.DEFAULT
-                }
-                result = mgrit.resume(policy, task.w0, **given, **how)
+                given = {name for name in options if source(name) != ParameterSource.DEFAULT}
+                result = job.resume(policy, given, how)
             else:
                 if resume:
                     click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
-                guess = options["initial_guess"] or task.guess(solver)
-                how |= {"maxiter": options["maxiter"], "storage": options["storage"], "checkpoint": policy}
-                result = mgrit.solve(task.w0, guess, **how)
-            checked = compare(mgrit, task, result) if check else {}
+                result = job.solve(policy, how)
+            checked = compare(job, result) if check else {}
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):
             raise
@@ -219,7 +216,7 @@ def solve(
         sys.exit(130)
     if plot:
         save_plot(result, plot)
-    tell(task, solver, mgrit, result, checked, as_json=as_json)
+    tell(job, result, checked, as_json=as_json)
     sys.exit(0 if result.converged else 1)
 
 

@@ -9,7 +9,7 @@ import click
 
 from daskmgrit.utils.units import nbytes, seconds
 
-__all__ = ["BYTES", "CHUNKS", "CYCLE", "RATE", "RELAXATION", "SECONDS", "SEED", "WAIT", "PerLevel"]
+__all__ = ["BYTES", "CHUNKS", "CYCLE", "RATE", "RELAXATION", "SECONDS", "SEED", "SLOTS", "WAIT", "PerLevel"]
 
 CYCLE = click.Choice(["V", "F"], case_sensitive=False)
 # A learning rate.
@@ -79,10 +79,11 @@ class PerLevel(click.ParamType):
         return values[0] if self._single and len(values) == 1 else values
 
 
-class Chunks(click.ParamType):
-    """A number of chunks, or ``auto``."""
+class Count(click.ParamType):
+    """A number of chunks or slots, or ``auto``."""
 
-    name = "chunks"
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Return the number, or "auto"."""
@@ -91,7 +92,7 @@ class Chunks(click.ParamType):
         try:
             count = int(value)
         except ValueError:
-            self.fail(f'{value!r}: give "auto" or a number of chunks', param, ctx)
+            self.fail(f'{value!r}: give "auto" or a number of {self.name}', param, ctx)
         return count
 
 
@@ -101,5 +102,5 @@ def _relaxation(text: str) -> str | int:
 
 SECONDS, WAIT = Seconds(), Seconds(above_zero=True)
 BYTES = Bytes()
-CHUNKS = Chunks()
+CHUNKS, SLOTS = Count("chunks"), Count("slots")
 RELAXATION = PerLevel(_relaxation, single=True)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
 from daskmgrit.checkpoint.saver import Saved
+from daskmgrit.checkpoint.window_saver import USUAL_SECONDS, SavedWindow, load_window
 from daskmgrit.executors.choose import chosen_client, is_asynchronous
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.solver.in_thread import solve_in_thread
@@ -20,7 +21,7 @@ from daskmgrit.solver.result import Result
 from daskmgrit.solver.solve import Problem, run_solve
 from daskmgrit.solver.window_solve import WindowMethod, run_window_solve
 
-__all__ = ["resume_from_checkpoint", "run_or_await", "solve_by_window", "solve_from_guess"]
+__all__ = ["resume_from_checkpoint", "resume_window", "run_or_await", "solve_by_window", "solve_from_guess"]
 
 A = TypeVar("A", Arguments, WindowArguments)
 
@@ -80,4 +81,26 @@ def solve_by_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -
     begin = time.perf_counter()
     state = initial_state(w0)
     request = arguments.complete(default_tolerance(method.steps, state) if arguments.tol is None else arguments.tol)
-    return run_window_solve(method, request, begin, state)
+    return run_window_solve(method, request, begin, state, _window_policy(arguments.checkpoint, None))
+
+
+def resume_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -> Result:
+    """Resume a solve by parallel Newton; see :meth:`daskmgrit.ParallelNewton.resume`."""
+    begin = time.perf_counter()
+    policy = as_checkpoint(arguments.checkpoint)
+    if policy is None:
+        raise ValueError("checkpoint=None: give the directory of the checkpoint to resume from")
+    saved = load_window(policy.directory)
+    state = initial_state(saved.w0 if w0 is None else w0)
+    policy = _window_policy(arguments.checkpoint, saved)
+    return run_window_solve(method, arguments.complete(saved.tol), begin, state, policy, saved)
+
+
+def _window_policy(checkpoint: Any, saved: SavedWindow | None) -> Checkpoint | None:
+    """Return where and when to save: sweeps are short, so by time alone if only a directory is given."""
+    policy = as_checkpoint(checkpoint)
+    if policy is None or isinstance(checkpoint, Checkpoint):
+        return policy
+    if saved is not None:
+        return Checkpoint(policy.path, saved.content["every"], saved.content["seconds"])
+    return Checkpoint(policy.path, None, USUAL_SECONDS)

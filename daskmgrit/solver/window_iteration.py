@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from dask.delayed import Delayed
 
+from daskmgrit.checkpoint.window_saver import WindowSaver
 from daskmgrit.errors import Diverged
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
@@ -93,6 +94,8 @@ class WindowIteration:
         Whether all accepted states are kept.
     begin : Carrier or None
         Where to begin, if that is not the initial value.
+    saver : WindowSaver or None
+        Saves the solve's checkpoints.
     reports : list of SweepReport
         On all sweeps that are known.
     records : list of Record
@@ -113,6 +116,7 @@ class WindowIteration:
     run: str
     keep: bool = False
     begin: Carrier | None = None
+    saver: WindowSaver | None = None
     reports: list[SweepReport] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     pieces: list[tuple[Delayed, int]] = field(default_factory=list)
@@ -152,7 +156,6 @@ class WindowIteration:
         """Sweep until all steps are accepted, or `after` says stop."""
         self.began = clock = time.perf_counter()
         state, answered = self._begin()
-        told: Told | None = None
         try:
             while True:
                 while len(self._rounds) < (AHEAD if self.executor.ahead else 1) and not self._pausing:
@@ -163,6 +166,8 @@ class WindowIteration:
                 clock = time.perf_counter()
                 stop = after(told, partial(self._final, current.state[0]))
                 if told.over or stop:
+                    if self.saver is not None and told.diverged is None:
+                        self.saver.save(self._fetch(current.state), self.reports)
                     return self._ended(current.state[0], told, stop)
                 if current.last:
                     state, answered = self._send_anew(current.state), False
@@ -194,17 +199,24 @@ class WindowIteration:
         self._submitted += 1
         count = len(shares)
         accepted = handles[count + 1] if self.keep else None
-        last = self.executor.ahead and self._since_sent >= LINEAGE and builder.window_bytes <= LARGEST_SENT
-        return _Round(handles[:count], handles[count], accepted, last)
+        long = self.executor.ahead and self._since_sent >= LINEAGE and builder.window_bytes <= LARGEST_SENT
+        due = self.saver is not None and self.saver.due(len(self.reports) + len(self._rounds) + 1)
+        return _Round(handles[:count], handles[count], accepted, long or due)
 
     def _send_anew(self, state: list[Delayed]) -> list[Delayed]:
         """Fetch where the solve stands and send it again: the scheduler may forget all that it was made from."""
-        builder = self._builder()
-        (handle,) = self._submit(builder, [builder.collect(state)])
-        carrier = self.executor.fetch(handle, "the window")
-        self._since_sent = 1
+        carrier = self._fetch(state)
+        if self.saver is not None and self.saver.due(carrier.sweeps):
+            self.saver.save(carrier, self.reports)
+        self._since_sent = 0
         again = self.executor.put(carrier, f"begin-{self.run}-{next(self._numbers)}")
         return [again] * len(self._threads)
+
+    def _fetch(self, state: list[Delayed]) -> Carrier:
+        builder = self._builder()
+        (handle,) = self._submit(builder, [builder.collect(state)])
+        carrier: Carrier = self.executor.fetch(handle, "the window")
+        return carrier
 
     def _hear(self, current: _Round, clock: float) -> Told:
         told = self.executor.fetch(current.told, f"what sweep {len(self.reports) + 1} accepted")

@@ -10,6 +10,8 @@ from typing import Protocol
 import dask.array as da
 import numpy as np
 
+from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.checkpoint.window_saver import SavedWindow, open_window_saver
 from daskmgrit.executors.choose import choose_executor
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.weights_array import stacked
@@ -39,7 +41,14 @@ class WindowMethod(Protocol):
         """Return the settings for states of so many weights."""
 
 
-def run_window_solve(method: WindowMethod, ask: WindowRequest, begin: float, w0: InitialState) -> Result:
+def run_window_solve(
+    method: WindowMethod,
+    ask: WindowRequest,
+    begin: float,
+    w0: InitialState,
+    policy: Checkpoint | None = None,
+    saved: SavedWindow | None = None,
+) -> Result:
     """Solve.
 
     Parameters
@@ -52,17 +61,30 @@ def run_window_solve(method: WindowMethod, ask: WindowRequest, begin: float, w0:
         When the solve was asked for, by ``time.perf_counter``.
     w0 : InitialState
         The initial state.
+    policy : Checkpoint or None
+        Where and when to save.
+    saved : SavedWindow or None
+        The checkpoint to resume from.
     """
     phi = method.phi
     executor = choose_executor(ask.client, ask.patience)
     executor.check(phi)
     run = f"0{uuid.uuid4().hex[:11]}"
-    settings = method.settings(w0.size, ask.tol, window_size(method, w0.size, executor))
-    with executor.session(), Progress(ask.progress, ask.tol, settings.steps, begin) as lines:
+    size = window_size(method, w0.size, executor) if saved is None else saved.size
+    settings = method.settings(w0.size, ask.tol, size)
+    with (
+        executor.session(),
+        open_window_saver(policy, w0, settings, saved) as saver,
+        Progress(ask.progress, ask.tol, settings.steps, begin) as lines,
+    ):
         stub = executor.put(phi, f"propagator-{run}")
         initial = executor.put(w0.origin, f"w0-{run}")
+        if saver is not None:
+            saver.identify(executor, stub, initial, run)
         keep = ask.keep == "all"
-        iteration = WindowIteration(settings, stub, initial, w0.host, executor, run, keep)
+        iteration = WindowIteration(settings, stub, initial, w0.host, executor, run, keep, saver=saver)
+        if saved is not None:
+            iteration.begin, iteration.reports = saved.carrier(w0.block(phi)), saved.reports
         losses: list[float] = []
 
         def after(told: Told, final: Callable[[], np.ndarray]) -> str:

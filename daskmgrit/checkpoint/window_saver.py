@@ -1,0 +1,239 @@
+"""The checkpoints of one solve by parallel Newton: when one is due, what it holds, and how a solve resumes from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.delayed import Delayed
+
+from daskmgrit.checkpoint import fingerprint, store
+from daskmgrit.checkpoint.place import claim, find
+from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.checkpoint.window_files import FORMAT, read_arrays, write_window
+from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
+from daskmgrit.executors.executor import Executor
+from daskmgrit.graph.submission import TaskBook
+from daskmgrit.graph.window_tasks import Carrier
+from daskmgrit.newton.error_estimate import Growth
+from daskmgrit.newton.low_rank import Curvature
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
+from daskmgrit.newton.sweep import SweepReport
+from daskmgrit.newton.window import Window
+from daskmgrit.recurrence.state import InitialState
+from daskmgrit.utils.array_api import Array, move_like, to_host
+
+__all__ = ["USUAL_SECONDS", "SavedWindow", "WindowSaver", "load_window", "open_window_saver"]
+
+# Sweeps are short: unless more is said, a checkpoint is saved by time alone.
+USUAL_SECONDS = 60.0
+_SIZES = {rule.__name__: rule for rule in (Fixed, ByAcceptance, ByCorrections)}
+
+
+@dataclass(frozen=True)
+class SavedWindow:
+    """A whole checkpoint.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    content : dict
+        What its manifest says.
+    arrays : dict
+        Its arrays.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def w0(self) -> np.ndarray:
+        """The initial state, shape (s,)."""
+        return self.arrays["w0"]
+
+    @property
+    def reports(self) -> list[SweepReport]:
+        """On the sweeps that led to it."""
+        return [SweepReport(*report) for report in self.content["reports"]]
+
+    @property
+    def tol(self) -> float:
+        """The tolerance of the solve that saved it."""
+        return float(self.content["tol"])
+
+    @property
+    def size(self) -> Size:
+        """The rule for the number of slots that it was solved with."""
+        return _SIZES[self.content["size"]["rule"]](**self.content["size"]["values"])
+
+    def carrier(self, like: Array) -> Carrier:
+        """Return where the solve stood, in the library of a state and on its device."""
+
+        def block(name: str) -> Any:
+            return move_like(self.arrays[name], like) if name in self.arrays else None
+
+        growth = Growth(self.arrays["rates"], block("before"), block("values"), self.content["growth"], block("error"))
+        window = Window(self.content["first"], block("states"), self.content["spent"], self.content["pace"], growth)
+        curvature = None
+        if "basis" in self.arrays:
+            curvature = Curvature(block("basis"), block("matrices"), block("following"), self.content["age"])
+        return Carrier(window, curvature, self.content["cycle"])
+
+
+def load_window(directory: Path) -> SavedWindow:
+    """Load the newest checkpoint in a directory.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, it is damaged, or it is of another method.
+    """
+    path = find(directory)
+    content = store.manifest(path, FORMAT)
+    try:
+        saved = SavedWindow(path, content, read_arrays(path, content["arrays"]))
+        _check(saved)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointUnusable(f"the checkpoint {path} is damaged: manifest.json: {error!r}") from error
+    return saved
+
+
+def _check(saved: SavedWindow) -> None:
+    """See that what a manifest says fits together."""
+    content, size = saved.content, saved.w0.size
+    first, numbers = content["first"], [content[name] for name in ("spent", "pace", "growth", "tol")]
+    if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+        raise ValueError("a number is negative, or no number")
+    accepted = [report.accepted for report in saved.reports]
+    if len(accepted) != content["cycle"] or sum(accepted) != first or min(accepted, default=1) < 1:
+        raise ValueError("its sweeps do not add up")
+    states = saved.arrays["states"]
+    if states.ndim != 2 or states.shape[1] != size or saved.w0.ndim != 1 or not np.isfinite(states).all():
+        raise ValueError("its states are not such")
+    if saved.arrays["rates"].ndim != 1 or len(saved.arrays["rates"]) < len(states) - 1:
+        raise ValueError("its rates are not as many as its slots")
+    dict(content["problem"]["options"]), dict(content["problem"]["phi"]), saved.size.first
+
+
+class WindowSaver:
+    """Saves the checkpoints of one solve, in a directory that it holds.
+
+    Parameters
+    ----------
+    policy : Checkpoint
+        Where and how often.
+    w0 : InitialState
+        The initial state.
+    settings : Settings
+        The method.
+    saved : SavedWindow, optional
+        The checkpoint that the solve resumes from.
+    """
+
+    def __init__(self, policy: Checkpoint, w0: InitialState, settings: Settings, saved: SavedWindow | None) -> None:
+        self.policy, self.saved = policy, saved
+        self._w0, self._settings = w0, settings
+        self._last = saved.content["cycle"] if saved else 0
+        self._clock = time.monotonic()
+        self._problem: dict[str, Any] = {}
+
+    def identify(self, executor: Executor, phi: Delayed, w0: Delayed, run: str) -> None:
+        """Find out what the problem is, and see that it is that of the checkpoint to resume from."""
+        settings = self._settings
+        method = {name: getattr(settings, name) for name in ("steps", "jacobian", "interval", "rank")}
+        options = method | fingerprint.describe_state(self._w0)
+        if self.saved is not None:
+            fingerprint.compare_options(self.saved.content["problem"]["options"], options, self.saved.path)
+        book = TaskBook(executor.workers)
+        task = book.add(f"fingerprint-{run}", fingerprint.evaluate, phi, w0, (settings.steps,), owner=0)
+        known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
+        if self.saved is not None:
+            fingerprint.compare(self.saved.content["problem"]["phi"], known, self._w0.dtype, self.saved.path)
+        self._problem = {"options": options, "phi": known}
+
+    def due(self, sweeps: int) -> bool:
+        """Whether a checkpoint is to be saved as soon as possible, after so many sweeps."""
+        policy = self.policy
+        by_sweeps = policy.every is not None and sweeps - self._last >= policy.every
+        return by_sweeps or (policy.seconds is not None and time.monotonic() - self._clock > policy.seconds)
+
+    def save(self, carrier: Carrier, reports: Sequence[SweepReport]) -> None:
+        """Save where the solve stands, and remove the checkpoint before."""
+        if self._last == carrier.sweeps and self.saved is not None:
+            return
+        window, growth, curvature = carrier.window, carrier.window.growth, carrier.curvature
+        arrays: dict[str, Any] = {"w0": self._w0.host, "states": window.states, "rates": growth.rates}
+        arrays |= {"before": growth.states, "values": growth.values, "error": growth.error}
+        if curvature is not None:
+            arrays |= {"basis": curvature.basis, "matrices": curvature.matrices, "following": curvature.following}
+        size = self._settings.size
+        content = {
+            "first": window.first,
+            "spent": window.spent,
+            "pace": window.pace,
+            "growth": float(growth.size),
+            "age": 0 if curvature is None else curvature.age,
+            "tol": self._settings.tol,
+            "size": {"rule": type(size).__name__, "values": _values(size)},
+            "reports": [list(report) for report in reports],
+            "problem": self._problem,
+            "every": self.policy.every,
+            "seconds": self.policy.seconds,
+            "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        held = {name: to_host(array) for name, array in arrays.items() if array is not None}
+        path = write_window(self.policy.directory, carrier.sweeps, content, held)
+        store.clear(self.policy.directory, keep=path)
+        self._last, self._clock = carrier.sweeps, time.monotonic()
+        self.saved = SavedWindow(path, {**content, "cycle": carrier.sweeps}, held)
+
+    def hint(self) -> str:
+        """Say where to resume."""
+        directory = str(self.policy.directory)
+        if self.saved is None:
+            return f"no checkpoint had been saved in {directory} yet"
+        return (
+            f"the checkpoint of sweep {self._last} is in {directory}: resume from it with "
+            f"solver.resume({directory!r}), or daskmgrit solve … --checkpoint {shlex.quote(directory)} --resume"
+        )
+
+
+def _values(size: Size) -> Mapping[str, Any]:
+    return {each.name: getattr(size, each.name) for each in dataclasses.fields(size)}  # type: ignore[arg-type]
+
+
+@contextmanager
+def open_window_saver(
+    policy: Checkpoint | None, w0: InitialState, settings: Settings, saved: SavedWindow | None
+) -> Iterator[WindowSaver | None]:
+    """Hold the directory of a solve's checkpoints; None where it saves none.
+
+    Only the client writes to it. Errors that end the solve say where to resume.
+    """
+    if policy is None:
+        yield None
+        return
+    saver = WindowSaver(policy, w0, settings, saved)
+    with claim(policy.directory, saved is not None, None):
+        try:
+            if saved is not None and find(policy.directory) != saved.path:
+                raise CheckpointError(f"another solve has gone on from {saved.path}")
+            yield saver
+        except CheckpointUnusable:
+            raise
+        except ClusterError as error:
+            raise ClusterError(f"{error}; {saver.hint()}") from error
+        except BaseException as error:
+            error.add_note(saver.hint())
+            raise
