@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from daskmgrit.recurrence.propagator import Phi, stages_of
+from daskmgrit.recurrence.propagator import stages_of
 from daskmgrit.utils.array_api import Array
 
-__all__ = ["Idle", "Waits"]
+__all__ = ["Idle", "Waits", "WaitsForGradient"]
 
 
 class Waits:
@@ -24,7 +24,7 @@ class Waits:
         Whether a block of states waits no longer than one.
     """
 
-    def __init__(self, phi: Phi, seconds: float, together: bool = False) -> None:
+    def __init__(self, phi: Any, seconds: float, together: bool = False) -> None:
         self.phi, self.seconds, self.together = phi, seconds, together
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
@@ -45,3 +45,18 @@ class Idle:
     def __call__(self, weights: Array, index: Array, level: int) -> Any:
         """Return a copy."""
         return weights.copy()
+
+
+class WaitsForGradient(Waits):
+    """The same for a propagator that gives gradient and update apart: its gradients take the time."""
+
+    def gradient(self, weights: Array, index: Array) -> Array:
+        """Compute gradients, and wait for the rest of the time."""
+        end = time.perf_counter() + self.seconds * (1 if self.together else len(weights))
+        new = self.phi.gradient(weights, index)
+        time.sleep(max(0.0, end - time.perf_counter()))
+        return new
+
+    def advance(self, state: Array, gradient: Array, index: Array) -> Array:
+        """Make the other's update."""
+        return self.phi.advance(state, gradient, index)

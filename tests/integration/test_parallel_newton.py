@@ -1,0 +1,93 @@
+"""Parallel Newton on a cluster: the bits of the local schedulers, few tasks, nothing left behind."""
+
+import asyncio
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+
+import daskmgrit as dm
+from daskmgrit.graph import window_builder
+from daskmgrit.problems import PROBLEMS
+from daskmgrit.solver import window_iteration
+from tests.support.recurrences import Decay
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def adam():
+    return PROBLEMS["digits"]().optimizer("adam", batch=16)
+
+
+@pytest.mark.parametrize("travels", [0, 1 << 30])
+def test_bits_of_the_local_schedulers(client, adam, travels, monkeypatch):
+    monkeypatch.setattr(window_builder, "TRAVELS", travels)
+    solver = dm.ParallelNewton(adam, N, window=5)
+    with dask.config.set(scheduler="sync"):
+        local = solver.solve(adam.w0, 1e-6, keep="all")
+    result = solver.solve(adam.w0, 1e-6, client=client, keep="all")
+    assert np.array_equal(result.final, local.final)
+    assert np.array_equal(client.compute(result.weights).result(), local.weights.compute())
+    assert result.residuals == local.residuals
+    assert result.error == local.error
+    assert result.phi_evaluations == local.phi_evaluations
+
+
+@pytest.mark.parametrize("jacobian", ["lowrank", "full"])
+def test_jacobians_are_dealt_out(client, w0, jacobian):
+    solver = dm.ParallelNewton(Decay(), N, window=8, jacobian=jacobian, rank=3)
+    with dask.config.set(scheduler="sync"):
+        local = solver.solve(w0, 1e-9)
+    result = solver.solve(w0, 1e-9, client=client)
+    assert np.array_equal(result.final, local.final)
+    assert result.phi_evaluations == local.phi_evaluations
+    # Both processes evaluated.
+    assert len({record.process for record in result.records}) == 2
+
+
+def test_tasks_per_sweep(client, adam):
+    result = dm.ParallelNewton(adam, N, window=4).solve(adam.w0, 1e-6, client=client)
+    # Two processes and what the client hears; some rounds are submitted in vain at the end.
+    assert result.tasks <= 3 * (result.iterations + window_iteration.AHEAD + 1) + 8
+
+
+def test_state_is_sent_anew(client, adam, monkeypatch):
+    solver = dm.ParallelNewton(adam, N, window=4)
+    whole = solver.solve(adam.w0, 1e-6, client=client, keep="all")
+    monkeypatch.setattr(window_iteration, "LINEAGE", 3)
+    result = solver.solve(adam.w0, 1e-6, client=client, keep="all")
+    assert np.array_equal(result.final, whole.final)
+    assert np.array_equal(client.compute(result.weights).result(), client.compute(whole.weights).result())
+    assert result.accepted == whole.accepted
+
+
+def test_asynchronous_client(cluster, adam):
+    async def run():
+        async with Client(cluster, asynchronous=True) as client:
+            return await dm.ParallelNewton(adam, N, window=4).solve(adam.w0, 1e-6, client=client)
+
+    result = asyncio.run(run())
+    with dask.config.set(scheduler="sync"):
+        assert np.array_equal(result.final, dm.ParallelNewton(adam, N, window=4).solve(adam.w0, 1e-6).final)
+
+
+def test_resume_elsewhere(client, adam, tmp_path):
+    solver = dm.ParallelNewton(adam, N, window=4)
+    policy = dm.Checkpoint(tmp_path, every=2, seconds=None)
+    stopped = solver.solve(adam.w0, 1e-6, client=client, checkpoint=policy, callback=lambda sweep, *_: sweep >= 4)
+    assert stopped.reason == "callback"
+    with dask.config.set(scheduler="sync"):
+        result, whole = solver.resume(tmp_path), solver.solve(adam.w0, 1e-6)
+    assert np.array_equal(result.final, whole.final)
+    assert result.residuals == whole.residuals
+
+
+def test_divergence(client, w0):
+    def breaks(weights, index, level):
+        return np.where((index == 20)[:, None], np.nan, 0.9 * weights)
+
+    result = dm.ParallelNewton(breaks, N, window=6, jacobian="identity").solve(w0, client=client)
+    assert result.reason == "diverged"
+    assert 0 < sum(result.accepted) <= 20

@@ -1,0 +1,208 @@
+"""Parallel Newton on the local schedulers: the serial result, the bits of the reference, what results tell."""
+
+import asyncio
+
+import dask
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.graph import window_builder, window_threads
+from daskmgrit.newton.in_one_process import solve_in_one_process
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sizes import Fixed
+from daskmgrit.problems import PROBLEMS
+from tests.support.recurrences import Decay
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def adam():
+    return PROBLEMS["digits"]().optimizer("adam", batch=16)
+
+
+def expected(phi, w0, tol, window, jacobian="identity", rank=32):
+    return solve_in_one_process(phi, w0, Settings(N, tol, jacobian, Fixed(window), rank=rank), keep=True)
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+@pytest.mark.parametrize("tol", [0.0, 1e-6])
+def test_bits_of_the_reference(adam, scheduler, tol, monkeypatch):
+    reference = expected(adam, adam.w0, tol, 5)
+    solver = dm.ParallelNewton(adam, N, window=5)
+    for seconds in (0.0, 1.0):  # a task for each sweep, or one for all
+        monkeypatch.setattr(window_builder, "TASK_SECONDS", seconds)
+        with dask.config.set(scheduler=scheduler, num_workers=3):
+            result = solver.solve(adam.w0, tol, keep="all")
+        assert np.array_equal(result.final, reference.final)
+        assert np.array_equal(result.weights.compute(), reference.weights)
+        assert result.accepted == [report.accepted for report in reference.sweeps]
+        assert result.residuals[-1] == reference.residual <= tol
+        assert result.phi_evaluations == [reference.phi_evaluations]
+        assert result.critical_path == reference.critical_path
+        assert result.strict_path == reference.strict_path
+        assert result.error == reference.error
+        assert result.reason == "tol"
+        assert result.converged
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("jacobian", ["identity", "lowrank", "full"])
+def test_zero_tolerance_gives_the_bits_of_serial_training(jacobian, w0):
+    phi = Decay()
+    serial = dm.train_serially(phi, w0, N)
+    result = dm.ParallelNewton(phi, N, window=8, jacobian=jacobian, rank=3).solve(w0, tol=0, keep="all")
+    assert np.array_equal(result.weights.compute(), serial)
+    assert result.iterations <= N
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_one_call_and_threads_give_the_same_bits(adam, monkeypatch):
+    reference = expected(adam, adam.w0, 1e-6, 6)
+    for slow in (0.0, 1e9):  # never in one call, or always once both were tried
+        monkeypatch.setattr(window_threads, "LONG", slow)
+        with dask.config.set(scheduler="threads", num_workers=4):
+            result = dm.ParallelNewton(adam, N, window=6).solve(adam.w0, 1e-6)
+        assert np.array_equal(result.final, reference.final)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_resume_gives_the_bits_of_an_uninterrupted_solve(adam, tmp_path, monkeypatch):
+    monkeypatch.setattr(window_builder, "TASK_SECONDS", 0.0)
+    solver = dm.ParallelNewton(adam, N, window=5)
+    whole = solver.solve(adam.w0, 1e-6)
+
+    class Stop(Exception):
+        pass
+
+    def stop(sweep, residual, weights):
+        if sweep == 5:
+            raise Stop
+
+    with pytest.raises(Stop) as caught:
+        solver.solve(adam.w0, 1e-6, checkpoint=dm.Checkpoint(tmp_path / "c", every=2, seconds=None), callback=stop)
+    assert "sweep 4" in caught.value.__notes__[0]
+    result = solver.resume(tmp_path / "c")
+    assert np.array_equal(result.final, whole.final)
+    assert result.residuals == whole.residuals
+    assert result.accepted == whole.accepted
+    assert result.error == whole.error
+    # What has ended is there at once.
+    assert np.array_equal(solver.resume(tmp_path / "c", adam.w0).final, whole.final)
+    with pytest.raises(dm.CheckpointError, match="already holds a checkpoint"):
+        solver.solve(adam.w0, checkpoint=tmp_path / "c")
+    with pytest.raises(dm.CheckpointError, match="its steps is 40, here it is 41"):
+        dm.ParallelNewton(adam, N + 1, window=5).resume(tmp_path / "c")
+    other = PROBLEMS["digits"]().optimizer("adam", batch=16, learning_rate=2e-3)
+    with pytest.raises(dm.CheckpointError, match="another problem"):
+        dm.ParallelNewton(other, N, window=5).resume(tmp_path / "c")
+    with pytest.raises(dm.CheckpointError, match="another method"):
+        dm.MGRIT(adam, N).resume(tmp_path / "c")
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_damaged_checkpoints_are_refused(adam, tmp_path):
+    solver = dm.ParallelNewton(adam, N, window=5)
+    solver.solve(adam.w0, 1e-3, checkpoint=tmp_path)
+    (states,) = tmp_path.glob("cycle-*/states.npy")
+    data = bytearray(states.read_bytes())
+    data[-1] ^= 1
+    states.write_bytes(data)
+    with pytest.raises(dm.CheckpointError, match=r"states\.npy: its checksum is wrong"):
+        solver.resume(tmp_path)
+    states.unlink()
+    with pytest.raises(dm.CheckpointError, match=r"states\.npy"):
+        solver.resume(tmp_path)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_divergence_ends_with_the_last_finite_state(w0):
+    def breaks(weights, index, level):
+        return np.where((index == 20)[:, None], np.nan, 0.9 * weights)
+
+    result = dm.ParallelNewton(breaks, N, window=6).solve(w0)
+    assert result.reason == "diverged"
+    assert "step 20" in result.message
+    assert np.isfinite(result.final).all()
+    done = sum(result.accepted)
+    assert 0 < done <= 20
+    assert np.allclose(result.final, w0 * 0.9**done)
+    assert "DIVERGED" in str(result)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_callback_and_settled_stop(adam, monkeypatch):
+    monkeypatch.setattr(window_builder, "TASK_SECONDS", 0.0)
+    solver, seen = dm.ParallelNewton(adam, N, window=4), []
+
+    def callback(sweep, residual, weights):
+        seen.append((sweep, weights.shape))
+        return sweep == 3
+
+    result = solver.solve(adam.w0, callback=callback)
+    assert result.reason == "callback"
+    assert seen == [(1, adam.w0.shape), (2, adam.w0.shape), (3, adam.w0.shape)]
+    assert np.array_equal(result.final, solver.solve(adam.w0, keep="all").weights[sum(result.accepted)].compute())
+    settled = dm.Settled(lambda final: 1.0, cycles=2)
+    result = solver.solve(adam.w0, settled=settled)
+    assert result.reason == "settled"
+    assert len(result.losses) >= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"window": 0}, "window=0"),
+        ({"window": "large"}, "window='large'"),
+        ({"jacobian": "exact"}, "jacobian='exact'"),
+        ({"rank": 0}, "rank=0"),
+        ({"interval": 0}, "interval=0"),
+        ({"work": 0.5}, "work=0.5"),
+        ({"steps": 0}, "steps=0"),
+    ],
+)
+def test_bad_options_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        dm.ParallelNewton(Decay(), **({"steps": N} | options))
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_bad_arguments_are_named(w0, tmp_path):
+    solver = dm.ParallelNewton(Decay(), N)
+    for arguments, words in (
+        ({"tol": -1}, "tol=-1"),
+        ({"keep": "some"}, "keep='some'"),
+        ({"keep": "all", "checkpoint": tmp_path}, "exclude each other"),
+        ({"timeout": "soon"}, "timeout='soon'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            solver.solve(w0, **arguments)
+    with pytest.raises(ValueError, match="interval=1"):
+        dm.ParallelNewton(Decay(), N, interval=2).solve(w0, keep="all")
+    with pytest.raises(TypeError, match="not callable"):
+        dm.ParallelNewton(3, N)
+    with pytest.raises(dm.PropagatorError, match="shape"):
+        dm.ParallelNewton(lambda weights, index, level: weights[:1], N, jacobian="identity").solve(w0)
+    assert not asyncio.iscoroutine(solver.solve(w0, 1e-3))
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_what_is_shown(adam):
+    solver = dm.ParallelNewton(adam, N, window=8)
+    assert "gradient and update apart" in str(solver)
+    assert "8 slots" in solver._repr_html_()
+    result = solver.solve(adam.w0, 1e-3)
+    text = str(result)
+    for word in ("sweeps", "accepted", "error of weights", "potential speedup"):
+        assert word in text
+    assert "parallel Newton result" in result._repr_html_()
+    assert np.isnan(result.convergence_factor)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_the_window_follows_what_sweeps_accept(adam):
+    result = dm.ParallelNewton(adam, N).solve(adam.w0, 1e-6)
+    assert result.converged
+    # A step is evaluated three times on average, and again where the window was too long for a while.
+    assert result.phi_evaluations[0] <= 4 * N
