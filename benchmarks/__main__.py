@@ -15,6 +15,7 @@ import click
 
 from benchmarks import listening as listening_module
 from benchmarks import memory as memory_module
+from benchmarks import newton as newton_module
 from benchmarks import overhead as overhead_module
 from benchmarks import peers as peers_module
 from benchmarks import scaling as scaling_module
@@ -87,6 +88,15 @@ def listening(full: bool, as_json: bool) -> None:
     show(_listening(full), as_json)
 
 
+@main.command()
+@FULL
+@PLOT
+@AS_JSON
+def newton(full: bool, plot: Path | None, as_json: bool) -> None:
+    """Parallel Newton on steps that wait, against serial training and what its sweeps allow."""
+    show(_newton(full, plot), as_json)
+
+
 @main.command("all")
 @FULL
 @PYTHON
@@ -114,6 +124,13 @@ def _scaling(full: bool, plot: Path | None) -> dict[str, Any]:
     if plot:
         scaling_module.plot(report, plot)
     return {"scaling": report}
+
+
+def _newton(full: bool, plot: Path | None) -> dict[str, Any]:
+    report = newton_module.newton(newton_module.WHOLE if full else newton_module.QUICK, note)
+    if plot:
+        newton_module.plot(report, plot)
+    return {"newton": report}
 
 
 def _memory(full: bool) -> dict[str, Any]:

@@ -114,6 +114,46 @@ def _scaling(report: dict[str, Any]) -> str:
     )
 
 
+def _newton(report: dict[str, Any]) -> str:
+    head = (
+        "N",
+        "P",
+        "processes",
+        "gradient",
+        "sweeps",
+        "N / sweeps",
+        "Phi / N",
+        "measured",
+        "speedup",
+        "share",
+        "error",
+    )
+    table = _table(
+        head,
+        [
+            (
+                row["steps"],
+                row["slots"],
+                row["processes"],
+                f"{1e3 * row['seconds']:g} ms",
+                row["sweeps"],
+                f"{row['allowed']:.2f}",
+                f"{row['work']:.1f}",
+                f"{row['measured_seconds']:.1f} s",
+                f"{row['speedup']:.2f}",
+                f"{row['share']:.0%}",
+                f"{row['error']:.0e}",
+            )
+            for row in report["runs"]
+        ],
+    )
+    return (
+        f"{table}\n\nParallel Newton, {report['problem']} with {report['optimizer']}, a window of P slots, tolerance "
+        "1e-6 per step. Speedup is over N gradients one after another; the share is that of N / sweeps which the sweeps "
+        "reach, without the start of the solve. The error is the largest difference to serial training's final state."
+    )
+
+
 def _memory(rows: list[dict[str, Any]]) -> str:
     return _table(
         ("N", "weights", "m", "storage", "iterations", "all states", "held per step", "peak", "in files", "seconds"),
@@ -173,6 +213,7 @@ WRITERS = {
     "peers": _peers,
     "overhead": _overhead,
     "scaling": _scaling,
+    "newton": _newton,
     "memory": _memory,
     "listening": _listening,
 }

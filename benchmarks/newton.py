@@ -1,0 +1,110 @@
+"""Parallel Newton in real time: steps that wait, on threads of one process and of several, against serial training.
+
+What threads allow is N over the number of sweeps, with a window as long as there are threads; the share of that which a
+solve reaches is what Dask and this package leave of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import daskmgrit as dm
+from benchmarks.overhead import cluster
+from benchmarks.waiting import WaitsForGradient
+from daskmgrit.problems import digits
+
+__all__ = ["QUICK", "WHOLE", "Run", "newton", "plot"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to solve, and on what: worker processes with threads each."""
+
+    processes: int
+    threads: int
+    seconds: float
+    steps: int
+
+
+QUICK = (
+    Run(1, 4, 0.1, 120),
+    Run(1, 8, 0.1, 160),
+    Run(1, 16, 0.1, 160),
+    Run(1, 8, 0.005, 400),
+    Run(4, 1, 0.1, 160),
+    Run(4, 2, 0.25, 120),
+)
+WHOLE = tuple(
+    Run(processes, threads, seconds, 240)
+    for processes, numbers in ((1, (4, 8, 16, 32)), (4, (1, 2, 4, 8)))
+    for seconds in (0.25, 0.1, 0.02, 0.005)
+    for threads in numbers
+)
+
+
+def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
+    """Train digits by Adam, 1e-3, to 1e-6 per step; each gradient waits.
+
+    Parameters
+    ----------
+    runs : tuple of Run
+        What to solve.
+    note : callable
+        Is told what is under way.
+    """
+    rows, phi = [], digits().optimizer("adam")
+    for run in runs:
+        waits, slots = WaitsForGradient(phi, run.seconds), run.processes * run.threads
+        note(f"N = {run.steps}, P = {run.processes} x {run.threads}, {1e3 * run.seconds:g} ms a gradient")
+        with cluster(run.processes, run.threads) as client:
+            solver = dm.ParallelNewton(waits, run.steps, window=slots)
+            result = solver.solve(phi.w0, tol=1e-6 * math.sqrt(run.steps), client=client)
+        error = float(np.abs(result.final - dm.train_serially(phi, phi.w0, run.steps)[-1]).max())
+        serial, seconds = run.steps * run.seconds, result.timings["total"] - result.timings["setup"]
+        allowed = run.steps / result.iterations
+        rows.append(
+            asdict(run)
+            | {
+                "slots": slots,
+                "sweeps": result.iterations,
+                "work": result.phi_evaluations[0] / run.steps,
+                "tasks": result.tasks,
+                "measured_seconds": result.timings["total"],
+                "setup_seconds": result.timings["setup"],
+                "serial_seconds": serial,
+                "allowed": allowed,
+                "speedup": serial / result.timings["total"],
+                "share": serial / seconds / allowed,
+                "error": error,
+            }
+        )
+    return {"problem": "digits", "optimizer": "adam", "runs": rows}
+
+
+def plot(report: dict[str, Any], file: Path) -> None:
+    """Draw speedup against threads, measured, and as sweeps allow it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    known = sorted({(row["processes"] > 1, row["seconds"]) for row in report["runs"]}, reverse=True)
+    for number, (several, seconds) in enumerate(known):
+        rows = [row for row in report["runs"] if (row["processes"] > 1, row["seconds"]) == (several, seconds)]
+        rows.sort(key=lambda row: row["slots"])
+        name = f"{1e3 * seconds:g} ms, " + ("4 processes" if several else "one process")
+        slots = [row["slots"] for row in rows]
+        axes.plot(slots, [row["speedup"] for row in rows], "s--" if several else "o-", color=f"C{number}", label=name)
+    best = {row["slots"]: row["allowed"] for row in report["runs"]}
+    axes.plot(sorted(best), [best[slots] for slots in sorted(best)], ":", color="0.3", label="N over sweeps")
+    axes.axhline(1, color="0.6", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="worker threads P", ylabel="speedup over serial training")
+    axes.legend(fontsize="small")
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
