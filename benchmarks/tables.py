@@ -149,7 +149,7 @@ def _newton(report: dict[str, Any]) -> str:
     )
     return (
         f"{table}\n\nParallel Newton, {report['problem']} with {report['optimizer']}, a window of P slots, tolerance "
-        "1e-6 per step. Speedup is over N gradients one after another; the share is that of N / sweeps which the sweeps "
+        "1e-6 per step. Speedup is over N gradients one after another; the share is that of N / sweeps which sweeps "
         "reach, without the start of the solve. The error is the largest difference to serial training's final state."
     )
 
