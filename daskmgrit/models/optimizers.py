@@ -32,8 +32,8 @@ class UpdateRule(Protocol):
     moments: ClassVar[int]
     """Moments per weight."""
 
-    def update(self, parts: Sequence[Array], gradient: Array, updates: Array) -> list[Array]:
-        """Return weights and moments after one update.
+    def update(self, parts: Sequence[Array], gradient: Array, updates: Array, out: Sequence[Array]) -> None:
+        """Put weights and moments after one update into `out`.
 
         Parameters
         ----------
@@ -43,7 +43,12 @@ class UpdateRule(Protocol):
             Loss gradient of each state.
         updates : ndarray of int, shape (k,)
             Updates that were made before.
+        out : sequence of ndarray, shape (k, p)
+            Where to put the new ones.
         """
+
+    def mend(self, parts: Sequence[Array]) -> None:
+        """Put moments right, in place, that no training run has: iterates of MGRIT may leave what moments can be."""
 
 
 def _check_rate(rate: float) -> None:
@@ -81,14 +86,20 @@ class Momentum:
         _check_decay("momentum", self.momentum, "it is the share of the last move that is kept, 0 to below 1")
         number_option("weight_decay", self.weight_decay, "it is at least 0", least=0)
 
-    def update(self, parts: Sequence[Array], gradient: Array, updates: Array) -> list[Array]:
-        """Return weights and velocity, which is kept times the rate."""
-        weights, velocity = parts
+    def update(self, parts: Sequence[Array], gradient: Array, updates: Array, out: Sequence[Array]) -> None:
+        """Put weights and velocity, which is kept times the rate, into `out`."""
+        (weights, velocity), (new_weights, new_velocity) = parts, out
         if self.weight_decay:
             gradient = gradient + self.weight_decay * weights
         move = self.rate * gradient
-        velocity = self.momentum * velocity + move
-        return [weights - (move + self.momentum * velocity if self.nesterov else velocity), velocity]
+        np.multiply(velocity, self.momentum, out=new_velocity)
+        new_velocity += move
+        if self.nesterov:
+            move += self.momentum * new_velocity
+        np.subtract(weights, move if self.nesterov else new_velocity, out=new_weights)
+
+    def mend(self, parts: Sequence[Array]) -> None:
+        """Leave them as they are: a velocity can be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,24 +134,36 @@ class Adam:
         number_option("eps", self.eps, "it is a positive number", above=0)
         number_option("weight_decay", self.weight_decay, "it is at least 0", least=0)
 
-    def update(self, parts: Sequence[Array], gradient: Array, updates: Array) -> list[Array]:
-        """Return weights, first moment and root of the second, both times the rate."""
-        weights, first, root = parts
-        beta1, beta2 = self.betas
+    def update(self, parts: Sequence[Array], gradient: Array, updates: Array, out: Sequence[Array]) -> None:
+        """Put weights, first moment and root of the second, both times the rate, into `out`."""
+        (weights, first, root), (new_weights, new_first, new_root) = parts, out
+        (beta1, beta2), dtype = self.betas, weights.dtype
         counts = updates[:, None] + 1
-        unbias1 = (1 / (1 - beta1**counts)).astype(weights.dtype)
-        unbias2 = (1 / np.sqrt(1 - beta2**counts)).astype(weights.dtype)
+        scale = (self.rate / (1 - beta1**counts)).astype(dtype)
+        unbias = (1 / np.sqrt(1 - beta2**counts)).astype(dtype)
         if self.weight_decay and not self.decoupled:
             gradient = gradient + self.weight_decay * weights
         move = self.rate * gradient
-        # Iterates of MGRIT may leave what moments can be; on a training run this changes nothing.
-        second = np.maximum(root * root, least_second_moment(first, beta1, beta2))
-        first = beta1 * first + (1 - beta1) * move
-        root = np.sqrt(beta2 * second + (1 - beta2) * (move * move))
+        np.multiply(first, beta1, out=new_first)
+        np.multiply(root, root, out=new_root)
+        new_root *= beta2
+        square = move * move
+        square *= 1 - beta2
+        new_root += square
+        np.sqrt(new_root, out=new_root)
+        move *= 1 - beta1
+        new_first += move
+        step, below = np.multiply(new_first, scale, out=move), np.multiply(new_root, unbias, out=square)
+        below += self.rate * self.eps
+        step /= below
         if self.decoupled:
             weights = (1 - self.rate * self.weight_decay) * weights
-        step = self.rate * (unbias1 * first) / (unbias2 * root + self.rate * self.eps)
-        return [weights - step, first, root]
+        np.subtract(weights, step, out=new_weights)
+
+    def mend(self, parts: Sequence[Array]) -> None:
+        """Raise the second moment to what it must be at least, given the first."""
+        _, first, root = parts
+        np.maximum(root, np.sqrt(least_second_moment(first, *self.betas)), out=root)
 
 
 OPTIMIZERS = ("momentum", "nesterov", "adam", "adamw")
@@ -237,17 +260,25 @@ class OptimizerStep:
         """Return the loss gradient (k, p) of states (k, s) at fine steps (k,)."""
         return self._gradient(weights, index, 0)
 
+    def _parts(self, state: Array) -> list[Array]:
+        """Return views of weights and moments."""
+        p = self.size
+        return [state[:, start : start + p] for start in range(0, state.shape[1], p)]
+
     def advance(self, state: Array, gradient: Array, index: Array) -> Array:
         """Return the states (k, s) that the optimizer makes of states and gradients at fine steps (k,)."""
-        parts = np.split(state, self.rule.moments + 1, axis=1)
-        return np.concatenate(self.rule.update(parts, gradient, index), axis=1)
+        new = np.empty(state.shape, state.dtype)
+        self.rule.update(self._parts(state), gradient, index, self._parts(new))
+        return new
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step of the level."""
         gradient, first = self._gradient(weights, index, level), index * self.length(level)
+        new = weights.copy()
+        self.rule.mend(self._parts(new))
         for update in range(self.length.taken(level)):
-            weights = self.advance(weights, gradient, first + update)
-        return weights
+            new = self.advance(new, gradient, first + update)
+        return new
 
     def fingerprint(self) -> str:
         """Return what tells this step from others, training data and all, whatever the process."""

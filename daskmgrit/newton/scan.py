@@ -29,8 +29,8 @@ __all__ = [
 
 
 def group_length(slots: int) -> int:
-    """Return how many slots a group has in a window of so many: a power of two, half of the root."""
-    return 1 << max(0, (slots.bit_length() - 1) // 2 - 1)
+    """Return how many slots a group has in a window of so many: a power of two, a quarter of the root."""
+    return 1 << max(0, (slots.bit_length() - 1) // 2 - 2)
 
 
 def _by_position(rows: Array, first: int, group: int, fill: Array) -> list[Array]:

@@ -96,7 +96,13 @@ def advance_along(phi: SplitPropagator, state: Array, gradients: Array, index: A
     Array, shape (k+1, s)
         `state` and the state after each step.
     """
-    states = [state]
+    states, host = [state], isinstance(state, np.ndarray)
     for j in range(len(index)):
-        states.append(apply_advance(phi, states[-1], gradients[j : j + 1], index[j : j + 1]))
+        step, before = slice(j, j + 1), states[-1]
+        # A run is of one propagator: one call is held to the contract for all of them.
+        if j:
+            after = phi.advance(read_only(before) if host else before, gradients[step], index[step])
+        else:
+            after = apply_advance(phi, before, gradients[step], index[step])
+        states.append(after)
     return namespace(state).concat(states, axis=0)
