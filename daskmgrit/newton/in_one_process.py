@@ -82,10 +82,10 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = Fal
     >>> solved.weights.ravel().tolist(), solved.residual, len(solved.sweeps)
     ([1.0, 0.5, 0.25, 0.125, 0.0625], 0.0, 4)
     """
-    start = initial_state(w0)
-    state = start.block(phi)[None, ...]
+    initial = initial_state(w0)
+    state = initial.block(phi)[None, ...]
     window = first_window(state, settings.size.first, settings.steps, settings.interval)
-    curvature, kept = None, [start.host[None]]
+    curvature, kept = None, [initial.host[None]]
     sweeps: list[SweepReport] = []
     while window.first < settings.steps:
         meter = Meter(phi, len(sweeps) + 1)
