@@ -47,8 +47,8 @@ class UpdateRule(Protocol):
             Where to put the new ones.
         """
 
-    def mend(self, parts: Sequence[Array]) -> None:
-        """Put moments right, in place, that no training run has: iterates of MGRIT may leave what moments can be."""
+    def mended(self, parts: Sequence[Array]) -> Sequence[Array]:
+        """Return weights and moments as some training run may have them: corrections of a solver may leave that."""
 
 
 def _check_rate(rate: float) -> None:
@@ -98,8 +98,9 @@ class Momentum:
             move += self.momentum * new_velocity
         np.subtract(weights, move if self.nesterov else new_velocity, out=new_weights)
 
-    def mend(self, parts: Sequence[Array]) -> None:
-        """Leave them as they are: a velocity can be anything."""
+    def mended(self, parts: Sequence[Array]) -> Sequence[Array]:
+        """Return them as they are: a velocity can be anything."""
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +161,10 @@ class Adam:
             weights = (1 - self.rate * self.weight_decay) * weights
         np.subtract(weights, step, out=new_weights)
 
-    def mend(self, parts: Sequence[Array]) -> None:
-        """Raise the second moment to what it must be at least, given the first."""
-        _, first, root = parts
-        np.maximum(root, np.sqrt(least_second_moment(first, *self.betas)), out=root)
+    def mended(self, parts: Sequence[Array]) -> Sequence[Array]:
+        """Return them with the second moment raised to what it must be at least, given the first."""
+        weights, first, root = parts
+        return weights, first, np.maximum(root, np.sqrt(least_second_moment(first, *self.betas)))
 
 
 OPTIMIZERS = ("momentum", "nesterov", "adam", "adamw")
@@ -268,14 +269,14 @@ class OptimizerStep:
     def advance(self, state: Array, gradient: Array, index: Array) -> Array:
         """Return the states (k, s) that the optimizer makes of states and gradients at fine steps (k,)."""
         new = np.empty(state.shape, state.dtype)
-        self.rule.update(self._parts(state), gradient, index, self._parts(new))
+        # Corrections of a solver may have left moments that no gradients could.
+        self.rule.update(self.rule.mended(self._parts(state)), gradient, index, self._parts(new))
         return new
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step of the level."""
         gradient, first = self._gradient(weights, index, level), index * self.length(level)
-        new = weights.copy()
-        self.rule.mend(self._parts(new))
+        new = weights
         for update in range(self.length.taken(level)):
             new = self.advance(new, gradient, first + update)
         return new
