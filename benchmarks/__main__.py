@@ -16,6 +16,7 @@ import click
 from benchmarks import listening as listening_module
 from benchmarks import memory as memory_module
 from benchmarks import newton as newton_module
+from benchmarks import newton_counts as newton_counts_module
 from benchmarks import overhead as overhead_module
 from benchmarks import peers as peers_module
 from benchmarks import scaling as scaling_module
@@ -97,6 +98,20 @@ def newton(full: bool, plot: Path | None, as_json: bool) -> None:
     show(_newton(full, plot), as_json)
 
 
+@main.command("newton-counts")
+@FULL
+@click.option(
+    "--group", "groups", multiple=True, type=click.Choice(newton_counts_module.GROUPS), help="Only these; may repeat."
+)
+@AS_JSON
+def newton_counts(full: bool, groups: tuple[str, ...], as_json: bool) -> None:
+    """Sweeps, Phi in a row and work of parallel Newton; with --full against what is expected."""
+    report = _newton_counts(full, groups)
+    show(report, as_json)
+    if any(row["as_expected"] is False for row in report["newton_counts"]):
+        sys.exit(1)
+
+
 @main.command("all")
 @FULL
 @PYTHON
@@ -104,7 +119,8 @@ def newton(full: bool, plot: Path | None, as_json: bool) -> None:
 @AS_JSON
 def everything(full: bool, pymgrit: str | None, plot: Path | None, as_json: bool) -> None:
     """All of them."""
-    show(_peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _memory(full) | _listening(full), as_json)
+    report = _peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _memory(full) | _listening(full)
+    show(report | _newton_counts(full, ()), as_json)
 
 
 def _peers(full: bool, pymgrit: str | None) -> dict[str, Any]:
@@ -139,6 +155,12 @@ def _memory(full: bool) -> dict[str, Any]:
 
 def _listening(full: bool) -> dict[str, Any]:
     return {"listening": listening_module.listening(16 if full else 6, note=note)}
+
+
+def _newton_counts(full: bool, groups: tuple[str, ...]) -> dict[str, Any]:
+    cases = newton_counts_module.WHOLE if full else newton_counts_module.QUICK
+    chosen = tuple(case for case in cases if not groups or case.group in groups)
+    return {"newton_counts": newton_counts_module.newton_counts(chosen, note)}
 
 
 if __name__ == "__main__":

@@ -197,6 +197,39 @@ def _listening(report: dict[str, Any]) -> str:
     )
 
 
+def _newton_counts(rows: list[dict[str, Any]]) -> str:
+    head = (
+        "problem", "N", "optimizer", "method, window", "seed", "per step", "sweeps", "N / path", "with scans",
+        "Phi / N", "error estimate", "error", "as expected",
+    )  # fmt: skip
+    table = _table(
+        head,
+        [
+            (
+                row["problem"],
+                row["steps"],
+                row["optimizer"],
+                row["method"],
+                row["seed"],
+                f"{row['per_step']:.0e}",
+                row["sweeps"],
+                f"{row['speedup']:.2f}",
+                f"{row['strict_speedup']:.2f}",
+                f"{row['work']:.1f}",
+                f"{row['error_estimate']:.0e}",
+                f"{row['error']:.0e}",
+                {None: "-", True: "yes", False: "NO"}[row["as_expected"]],
+            )
+            for row in rows
+        ],
+    )
+    return (
+        f"{table}\n\nThe path is the longest chain of Phi; with scans, a Phi is charged for each doubling of a scan. "
+        "The 2-norm of the residual over all steps is at most sqrt(N) times what a step is allowed. Errors are "
+        "2-norms, of the final state."
+    )
+
+
 def _size(count: float) -> str:
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
 
@@ -216,4 +249,5 @@ WRITERS = {
     "newton": _newton,
     "memory": _memory,
     "listening": _listening,
+    "newton_counts": _newton_counts,
 }

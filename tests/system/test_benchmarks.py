@@ -14,6 +14,7 @@ from benchmarks.__main__ import main
 from benchmarks.environment import environment
 from benchmarks.listening import listening
 from benchmarks.memory import WEIGHTS, memory
+from benchmarks.newton_counts import WHOLE
 from benchmarks.oracle import trace
 from benchmarks.waiting import Idle, Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
@@ -140,3 +141,20 @@ def test_the_benchmark_of_a_device():
     assert found["reason"] == "tol"
     assert found["max_error"] < 1e-6
     assert found["settled_iterations"] <= found["iterations"]
+
+
+def test_counts_of_parallel_newton():
+    """The command solves what was asked for, and says which counts are as expected; here none has an expectation."""
+    result = CliRunner().invoke(main, ["newton-counts", "--group", "xor", "--json"])
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)["newton_counts"]
+    assert [(row["problem"], row["seed"]) for row in rows] == [("xor", 1), ("xor", 2), ("xor", 3)]
+    for row in rows:
+        assert row["residual"] <= row["tol"]
+        assert row["sweeps"] <= 30
+        assert row["strict_path"] > row["path"] == row["sweeps"]
+        assert row["as_expected"] is None
+    assert "| xor | 1600 | descent | full, auto | 1 |" in tables.text(
+        {"newton_counts": rows, "environment": environment()}
+    )
+    assert {case.group for case in WHOLE if case.most_sweeps} == {"xor", "digits", "lowrank", "adder"}
