@@ -354,16 +354,24 @@ def test_a_client_that_never_connected_is_not_the_current_one(w0):
         default_client().close()
 
 
-def test_a_cancelled_task_that_goes_on_is_not_idleness(client):
+def test_a_cancelled_task_that_goes_on_is_not_idleness(client, tmp_path):
     """The last state is asked for while tasks that were submitted ahead still hold the threads."""
 
     def running():
         return any(worker.running for worker in watchdog.look(client, 30).workers.values())
 
-    future = client.submit(time.sleep, 6, key="daskmgrit-long", pure=False)
+    def heard():
+        return client.run_on_scheduler(lambda dask_scheduler: [ws.last_seen for ws in dask_scheduler.workers.values()])
+
+    gate = tmp_path / "open"
+    future = client.submit(wait_for, gate.exists, key="daskmgrit-long", pure=False)
     wait_for(running)
     future.release()
     wait_for(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
-    time.sleep(2)
-    assert running()
+    # As the workers say it from now on.
+    for _ in range(2):
+        before = max(heard())
+        wait_for(lambda before=before: min(heard()) > before)
+        assert running()
+    gate.touch()
     wait_for(lambda: not running())

@@ -16,6 +16,7 @@ import yaml
 
 from daskmgrit.cli.connection import command_client
 from tests.support.optional import need
+from tests.support.waiting import wait_for
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -73,12 +74,21 @@ def user(home):
     return os.environ | {"HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
-def cluster_commands(lines, home):
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def cluster_commands(lines, home, port):
     """Start scheduler and workers and return the addresses on which they listen, and what the last command prints."""
     with ExitStack() as stack:
         terminals = [stack.enter_context(running(line, user(home))) for line in lines[:-1]]
+        wait_for(lambda: answers(port), "the scheduler listens")
         out = subprocess.run(
-            ["bash", "-ec", f"sleep 2; {lines[-1]}"],
+            ["bash", "-ec", lines[-1]],
             env=user(home),
             capture_output=True,
             text=True,
@@ -95,7 +105,7 @@ def test_on_one_machine(tmp_path):
         "".join(blocks("On one machine")).replace("8786", port).replace("127.0.0.1:8787", "127.0.0.1:0").splitlines()
     )
     assert [line.split()[:2] for line in lines] == [["dask", "scheduler"], ["dask", "worker"], ["daskmgrit", "solve"]]
-    addresses, out = cluster_commands(lines, tmp_path)
+    addresses, out = cluster_commands(lines, tmp_path, port)
     assert out.returncode == 0, out.stderr
     assert "converged" in out.stdout
     assert addresses == {"127.0.0.1"}
@@ -130,7 +140,7 @@ def test_machines_reached_by_ssh(tmp_path):
     setting, scheduler, worker = cluster.splitlines()
     assert worker.startswith("ssh node1 dask worker tls://")
     lines = [f"{setting}; {scheduler}", f"{setting}; {worker.removeprefix('ssh node1 ')}", solve]
-    addresses, out = cluster_commands(lines, tmp_path)
+    addresses, out = cluster_commands(lines, tmp_path, port)
     assert out.returncode == 0, out.stderr
     assert "converged" in out.stdout
     assert addresses == {"127.0.0.1"}
