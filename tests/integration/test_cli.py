@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 
 from daskmgrit.cli.main import main
+from tests.support.cli import CliRunner
 from tests.support.counts import close
 
 FIELDS = {

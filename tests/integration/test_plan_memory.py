@@ -6,7 +6,6 @@ import time
 import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from dask.sizeof import sizeof
 from distributed import WorkerPlugin
 
@@ -16,6 +15,7 @@ from daskmgrit.graph.auto_chunks import plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine
 from daskmgrit.plan.memory import memory_limit, memory_of
+from tests.support.cli import CliRunner
 from tests.support.recurrences import Decay
 
 STEPS, WEIGHTS, CHUNKS = 256, 2000, 4

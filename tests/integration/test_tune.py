@@ -5,12 +5,12 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
 from daskmgrit.paper import solver4
 from daskmgrit.problems import xor
+from tests.support.cli import CliRunner
 
 
 def call(*arguments):

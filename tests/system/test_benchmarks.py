@@ -6,7 +6,6 @@ import sys
 import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from benchmarks import overhead, peers, scaling, tables
@@ -20,6 +19,7 @@ from benchmarks.waiting import Idle, Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine, PhiCost
 from daskmgrit.problems import adder, xor
+from tests.support.cli import CliRunner
 from tests.support.optional import need
 
 # -- counts that are not to grow ---------------------------------------------------------------------------------------

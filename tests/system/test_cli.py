@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
+from tests.support.cli import CliRunner
 from tests.support.waiting import wait_for
 
 

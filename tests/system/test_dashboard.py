@@ -12,12 +12,12 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
 from daskmgrit.dashboard import history
+from tests.support.cli import CliRunner
 from tests.support.dashboard import STEPS, plugins, runs, warnings_of
 from tests.support.recurrences import Decay
 from tests.support.waiting import wait_for

@@ -4,11 +4,11 @@ import json
 import re
 
 import pytest
-from click.testing import CliRunner
 
 from daskmgrit.cli.main import main, paper
 from daskmgrit.paper.run import measure
 from daskmgrit.paper.tables import tables
+from tests.support.cli import CliRunner
 from tests.support.counts import close
 
 # Iterations measured with the fixed seeds, for each reading of a table in its first columns.

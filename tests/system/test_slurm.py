@@ -13,7 +13,6 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from daskmgrit.checkpoint.saver import Saved
@@ -23,6 +22,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.watchdog import absence
 from daskmgrit.problems import xor
 from tests.support import slurm_nodes
+from tests.support.cli import CliRunner
 from tests.support.optional import need
 from tests.support.recurrences import Decay
 from tests.support.waiting import wait_for

@@ -1,9 +1,9 @@
 """Options that say where to connect."""
 
 import pytest
-from click.testing import CliRunner
 
 from daskmgrit.cli.main import main
+from tests.support.cli import CliRunner
 
 
 @pytest.mark.parametrize(

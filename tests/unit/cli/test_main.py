@@ -1,10 +1,10 @@
 """The list of commands, and that it imports none of them."""
 
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit.cli.main as module
 from daskmgrit.cli.main import COMMANDS, main
+from tests.support.cli import CliRunner
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,9 +1,9 @@
 """Usage errors of `daskmgrit solve`."""
 
 import pytest
-from click.testing import CliRunner
 
 from daskmgrit.cli.main import main
+from tests.support.cli import CliRunner
 
 
 def call(*arguments):

@@ -1,10 +1,10 @@
 """Usage errors of Solver 4's options."""
 
 import pytest
-from click.testing import CliRunner
 
 from daskmgrit.cli.main import main
 from daskmgrit.problems import adder
+from tests.support.cli import CliRunner
 
 
 def call(*arguments):

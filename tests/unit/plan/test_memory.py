@@ -4,13 +4,13 @@ import json
 
 import dask
 import pytest
-from click.testing import CliRunner
 
 from daskmgrit.cli.main import main
 from daskmgrit.graph.auto_chunks import plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine
 from daskmgrit.plan.memory import memory_of, share, storage_that_fits
+from tests.support.cli import CliRunner
 
 
 def planned(*args, code=0):

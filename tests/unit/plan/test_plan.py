@@ -7,7 +7,6 @@ import time
 import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from benchmarks.oracle import replay, trace
@@ -18,6 +17,7 @@ from daskmgrit.plan import Machine, PhiCost, Planner, predict
 from daskmgrit.plan.cost import _fit, measure_cost, measure_stages
 from daskmgrit.plan.level_work import inline_seconds
 from daskmgrit.plan.setting import Setting
+from tests.support.cli import CliRunner
 from tests.support.recurrences import Decay
 
 FREE = {"scheduler": 0.0, "worker": 0.0, "client": 0.0, "latency": 0.0, "transfer": 0.0}

@@ -4,13 +4,13 @@ import json
 import shlex
 
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from benchmarks.oracle import replay, trace
 from daskmgrit.cli.main import main
 from daskmgrit.plan import Machine, PhiCost, Planner
 from daskmgrit.plan.setting import Setting, chunk_numbers, worker_numbers
+from tests.support.cli import CliRunner
 
 
 def planner(steps, phi, v=10.0, f=7.0, **options):
