@@ -80,7 +80,8 @@ def test_every_task_and_stage_is_heard(cluster, client, w0, options, how, config
         assert holders, stage
     # What is submitted ahead is not settled; all else is.
     last = result.iterations
-    settled = [task for task in tasks if 0 < task.cycle <= last]
+    # What cuts final weights out belongs to no stage.
+    settled = [task for task in tasks if 0 < task.cycle <= last and task.name != "final"]
     assert sum(map(sum, run.totals)) >= sum(task.stop - task.start for task in settled) * (1 - 1e-9)
     assert all(0 <= bar.lo < bar.hi <= STEPS + 1 for bar in run.bars)
     path = run.path(run.current())
@@ -189,7 +190,7 @@ def test_pages_are_served_and_listed(client, w0):
 
 
 @pytest.mark.parametrize("prefix", [None, "behind/a/proxy"])
-def test_preload_has_the_page_before_any_solve(prefix):
+def test_preload_has_the_page_before_any_solve(client, prefix):
     async def attempt():
         async with Scheduler(
             host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", dashboard=True, http_prefix=prefix
@@ -202,7 +203,8 @@ def test_preload_has_the_page_before_any_solve(prefix):
                 for page in ("status", "mgrit", "individual-plots.json")
             ]
 
-    status, page, listed = asyncio.run(attempt())
+    # In the thread of the other scheduler: Bokeh's switch for checks is one for all threads.
+    status, page, listed = client.sync(attempt)
     assert status.count(b'href="mgrit"') == page.count(b'href="mgrit"') == 1
     assert listed.count(b"/individual-mgrit-levels") == 1
 

@@ -80,6 +80,6 @@ DAMAGE = {
         lambda path: (path / "manifest.json").write_text(
             (path / "manifest.json").read_text().replace("checkpoint 1", "checkpoint 2")
         ),
-        "has the format 'daskmgrit checkpoint 2'; this version reads",
+        "has the format 'daskmgrit checkpoint 2', not 'daskmgrit checkpoint 1'",
     ),
 }
