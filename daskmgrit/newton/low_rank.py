@@ -16,7 +16,7 @@ import numpy as np
 from daskmgrit.newton.evaluate import Take
 from daskmgrit.newton.full import TOGETHER, clipped
 from daskmgrit.newton.scan import Maps, apply_maps, group_length, running_sums
-from daskmgrit.utils.array_api import Array, add_onto, namespace, to_host
+from daskmgrit.utils.array_api import Array, add_onto, device, namespace, to_host
 
 __all__ = ["Curvature", "correct_by_curvature", "first_basis", "mean_differences", "refreshed", "sample"]
 
@@ -47,7 +47,7 @@ def first_basis(state: Array, rank: int) -> Array:
     """Return an arbitrary orthonormal basis (s, r), the same in every run, in the library of a state (1, s)."""
     xp, s = namespace(state), int(state.shape[1])
     rows = np.random.default_rng(0).standard_normal((s, min(rank, s)))
-    return xp.asarray(np.linalg.qr(rows)[0], dtype=state.dtype, device=state.device)
+    return xp.asarray(np.linalg.qr(rows)[0], dtype=state.dtype, device=device(state))
 
 
 def sample(slots: int, groups: int, reach: float, size: int) -> list[np.ndarray]:
