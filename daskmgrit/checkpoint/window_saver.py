@@ -87,7 +87,8 @@ class SavedWindow:
         window = Window(self.content["first"], block("states"), self.content["spent"], self.content["pace"], growth)
         curvature = None
         if "basis" in self.arrays:
-            curvature = Curvature(block("basis"), block("matrices"), block("following"), self.content["age"])
+            basis, matrices, following = block("basis"), block("matrices"), block("following")
+            curvature = Curvature(basis, matrices, self.arrays["ends"], following, self.content["age"])
         return Carrier(window, curvature, self.content["cycle"])
 
 
@@ -176,7 +177,8 @@ class WindowSaver:
         arrays: dict[str, Any] = {"w0": self._w0.host, "states": window.states, "rates": growth.rates}
         arrays |= {"before": growth.states, "values": growth.values, "error": growth.error}
         if curvature is not None:
-            arrays |= {"basis": curvature.basis, "matrices": curvature.matrices, "following": curvature.following}
+            arrays |= {"basis": curvature.basis, "matrices": curvature.matrices}
+            arrays |= {"ends": curvature.ends, "following": curvature.following}
         size = self._settings.size
         content = {
             "first": window.first,

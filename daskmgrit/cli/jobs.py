@@ -56,7 +56,7 @@ class Job:
 
 def mgrit_job(task: Problem, name: str | None, check: bool, options: Mapping[str, Any]) -> Job:
     """Return the solve by MGRIT that the options mean."""
-    for option, default in (("optimizer", "sgd"), ("slots", "auto"), ("jacobian", "auto")):
+    for option, default in (("optimizer", "sgd"), ("slots", "auto"), ("jacobian", "auto"), ("interval", 1)):
         if options[option] != default:
             raise click.UsageError(f"--{option} {options[option]} is for --method newton")
     name = name or task.solver
@@ -93,11 +93,12 @@ def newton_job(task: Problem, name: str | None, check: bool, options: Mapping[st
             options["optimizer"], options["learning_rate"], batch=options["batch"], dtype=options["dtype"]
         )
         name, w0 = options["optimizer"], phi.w0
-    solver = ParallelNewton(phi, _steps(task, options), options["slots"], options["jacobian"], options["rank"])
+    how_swept = [options[option] for option in ("slots", "jacobian", "rank", "interval")]
+    solver = ParallelNewton(phi, _steps(task, options), *how_swept)
 
     def solve(policy: Any, how: How) -> Result:
-        # To compare all steps, all of them have to be kept; a checkpoint has the window alone.
-        keep = "all" if check and policy is None else "final"
+        # To compare all steps, all of them have to be kept; a checkpoint has the window alone, a slot its last step.
+        keep = "all" if check and policy is None and solver.interval == 1 else "final"
         return solver.solve(w0, checkpoint=policy, keep=keep, **how)
 
     def resume(policy: Any, given: Collection[str], how: How) -> Result:

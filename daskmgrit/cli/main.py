@@ -16,7 +16,7 @@ __all__ = ["main"]
 COMMANDS = {
     "dashboard": "Watch PROBLEM being solved, over and over, on the page /mgrit of Dask's dashboard.",
     "paper": "Solve the paper's experiments and set published and measured numbers side by side.",
-    "plan": "Predict whether MGRIT pays on a cluster, from the tasks of its cycles.",
+    "plan": "Predict which method pays on a cluster: MGRIT, parallel Newton, or serial training.",
     "solve": "Train PROBLEM in parallel over the training steps, by MGRIT or by parallel Newton.",
     "tune": "Find settings of PROBLEM with a short critical path, by solving a short prefix of its training run.",
 }

@@ -12,6 +12,7 @@ import click
 from daskmgrit.cli.connection import CannotRun, connect
 from daskmgrit.cli.values import BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.errors import ClusterError
+from daskmgrit.models.optimizers import OPTIMIZERS
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.measure import measure_machine
@@ -34,6 +35,8 @@ __all__ = ["plan"]
 @click.option("--bytes", "row_bytes", type=BYTES, help="Bytes of a state (8 per weight), or a size as 100kB.")
 @click.option("--memory", type=BYTES, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
 @click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
+@click.option("--accepted", type=click.FloatRange(min=1), help="Steps that a sweep of parallel Newton accepts.")
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="With --problem: that of parallel Newton.")
 @click.option("--call-cost", type=SECONDS, help="Cost of a call of Phi besides that of its states.")
 @click.option("--stages", type=PerLevel(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
 @click.option("--coarsening", type=PerLevel(int), help="Only this factor, or these, one per level.")
@@ -58,6 +61,8 @@ def plan(
     row_bytes: int | None,
     memory: int | None,
     iterations: float | None,
+    accepted: float | None,
+    optimizer: str | None,
     call_cost: float | None,
     stages: tuple[float, ...] | None,
     coarsening: tuple[int, ...] | None,
@@ -69,10 +74,10 @@ def plan(
     as_json: bool,
     **overheads: Any,
 ) -> None:
-    """Predict whether MGRIT pays on a cluster, from the tasks of its cycles.
+    """Predict which method pays on a cluster: MGRIT, parallel Newton, or serial training.
 
-    Searches coarsening factors, cycles and numbers of chunks for N steps on P worker threads; serial training is what
-    it compares with.
+    Searches coarsening factors, cycles and numbers of chunks of MGRIT, and slots of parallel Newton's window, for N
+    steps on P worker threads.
     """
     if (phi_cost is None) == (problem is None):
         raise click.UsageError(
@@ -82,8 +87,10 @@ def plan(
         raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem they are measured")
     if iterations is not None and not math.isfinite(iterations):
         raise click.UsageError(f"--iterations {iterations}: give a number of cycles")
-    if solver and not problem:
-        raise click.UsageError("--solver goes with --problem")
+    if not problem and (solver or optimizer):
+        raise click.UsageError(f"--{'solver' if solver else 'optimizer'} goes with --problem")
+    if accepted is not None and not math.isfinite(accepted):
+        raise click.UsageError(f"--accepted {accepted}: give a number of steps")
     if measure != bool(scheduler):
         raise click.UsageError("--measure and --scheduler go together: the cluster to measure overheads on")
     if keys and not (scheduler or "").startswith("tls://"):
@@ -100,9 +107,9 @@ def plan(
         if chunks is not None and chunks > machine.slots + 1:
             raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
         source: Source = (
-            MeasuredSource(problem, solver, steps, iterations)
+            MeasuredSource(problem, solver, steps, iterations, optimizer, accepted)
             if problem
-            else GivenSource(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations)
+            else GivenSource(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations, accepted)
         )
         size = row_bytes if row_bytes is not None else source.row_bytes
         asked = Asked(machine, memory if memory is not None else limit, source, problem, scheduler, keys)

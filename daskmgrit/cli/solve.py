@@ -57,6 +57,13 @@ __all__ = ["solve"]
     help="What stands for the Jacobian of a step in --method newton.",
 )
 @click.option("--rank", type=click.IntRange(min=1), default=32, show_default=True, help="Rank of --jacobian lowrank.")
+@click.option(
+    "--interval",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Steps of a slot of --method newton, one after another.",
+)
 @click.option("--cycle", type=CYCLE, default="V", show_default=True)
 @click.option("--max-levels", type=int, help="Maximum number of levels; 2 is the two-level method.")
 @click.option("--min-coarse", type=int, help="Coarsen while the coarsest level has more steps than this [default: 10].")

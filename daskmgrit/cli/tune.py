@@ -11,10 +11,12 @@ import click
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
+from daskmgrit.models.optimizers import OPTIMIZERS
 from daskmgrit.problems import PROBLEMS, Problem
 from daskmgrit.tune.search import Trial, TuneReport
 from daskmgrit.tune.search import tune as search
 from daskmgrit.tune.settings import Settings
+from daskmgrit.tune.windows import tune_window
 
 __all__ = ["tune"]
 
@@ -24,6 +26,27 @@ __all__ = ["tune"]
 @click.option("--steps", type=int, help="N, the number of steps that the settings are for; by default the problem's.")
 @click.option(
     "--prefix", type=int, help="Steps to solve with each setting, and a quarter of them [default: N, at most 400]."
+)
+@click.option(
+    "--method",
+    type=click.Choice(["mgrit", "newton"]),
+    default="mgrit",
+    show_default=True,
+    help="mgrit: coarse steps, coarsening, relaxation; newton: window, Jacobian, steps of a slot.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["sgd", *OPTIMIZERS]),
+    default="sgd",
+    show_default=True,
+    help="Of --method newton; sgd is the gradient descent of the problem.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Of --method newton: threads that evaluate Phi at once.",
 )
 @click.option(
     "--solver",
@@ -45,7 +68,7 @@ __all__ = ["tune"]
     "--maxiter", type=click.IntRange(min=1), default=30, show_default=True, help="Cycles before a trial fails."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr.")
-def tune(problem: str, steps: int | None, solver: str, seed: int, as_json: bool, **options: Any) -> None:
+def tune(problem: str, steps: int | None, solver: str, seed: int, method: str, as_json: bool, **options: Any) -> None:
     """Find settings of PROBLEM with a short critical path, by solving a short prefix of its training run.
 
     Prints the settings tried, the best first, and a command that solves with the best.
@@ -53,6 +76,9 @@ def tune(problem: str, steps: int | None, solver: str, seed: int, as_json: bool,
     try:
         task = PROBLEMS[problem](seed=seed)
         steps = task.steps if steps is None else steps
+        if method == "newton":
+            _tell_window(task, steps, seed, as_json, options)
+            return
         rate = task.learning_rate if options["learning_rate"] is None else options["learning_rate"]
         solver = task.tuned.base if solver == "4" else solver
         serialized = solver != "1"
@@ -98,6 +124,38 @@ def tune(problem: str, steps: int | None, solver: str, seed: int, as_json: bool,
     else:
         click.echo(report)
         click.echo(f"\n{command}")
+
+
+def _tell_window(task: Problem, steps: int, seed: int, as_json: bool, options: dict[str, Any]) -> None:
+    """Find settings of parallel Newton, and say which."""
+    optimizer, rate = options["optimizer"], options["learning_rate"]
+    if optimizer == "sgd":
+        phi: Any = task.propagator(task.solver, rate)
+        w0 = task.w0
+    else:
+        phi = task.optimizer(optimizer, rate)
+        w0 = phi.w0
+    report = tune_window(
+        phi,
+        w0,
+        steps,
+        options["workers"],
+        options["prefix"],
+        on_trial=lambda trial: click.echo(
+            f"window {trial.slots}, {trial.jacobian}, interval {trial.interval}: speedup {trial.speedup:.2f}", err=True
+        ),
+    )
+    best = report.best
+    words = ["daskmgrit", "solve", task.name, "--method", "newton", "--optimizer", optimizer, "--steps", str(steps)]
+    words += ["--slots", str(best.slots), "--jacobian", best.jacobian, "--interval", str(best.interval)]
+    words += [] if best.rank is None else ["--rank", str(best.rank)]
+    words += [] if rate is None else ["--learning-rate", f"{rate:g}"]
+    command = " ".join([*words, "--seed", str(seed)])
+    if as_json:
+        about = {"problem": task.name, "method": "newton", "optimizer": optimizer, "command": command}
+        click.echo(json.dumps(about | asdict(report)))
+    else:
+        click.echo(f"{report}\n\n{command}")
 
 
 def _line(trial: Trial) -> str:

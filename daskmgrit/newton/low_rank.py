@@ -31,6 +31,8 @@ class Curvature:
         V.
     matrices : Array, shape (g, r, r)
         A, for each group of slots.
+    ends : ndarray of int, shape (g,)
+        Number of the slot, counted from step 0 on, before which each group ends.
     following : Array, shape (s, r)
         The basis after one more step of the power method, for the next refresh.
     age : int
@@ -39,6 +41,7 @@ class Curvature:
 
     basis: Array
     matrices: Array
+    ends: np.ndarray
     following: Array
     age: int = 0
 
@@ -119,8 +122,18 @@ def mean_differences(
     return [total / len(sample_slots) for total, sample_slots in zip(totals, samples, strict=True)]
 
 
-def refreshed(basis: Array, differences: list[Array]) -> Curvature:
-    """Return what the mean differences of the groups, along a basis, say of the curvature."""
+def refreshed(basis: Array, differences: list[Array], first: int, slots: int) -> Curvature:
+    """Return what the mean differences of the groups, along a basis, say of the curvature.
+
+    Parameters
+    ----------
+    basis : Array, shape (s, r)
+        Orthonormal vectors.
+    differences : list of Array, shape (r, s)
+        What :func:`mean_differences` found for each group.
+    first, slots : int
+        Number of the window's first slot, and how many it has: it is cut evenly into groups.
+    """
     xp = namespace(basis)
     products = xp.stack([xp.matmul(each, basis) for each in differences], axis=0)
     matrices = clipped((products + xp.matrix_transpose(products)) / 2)
@@ -128,10 +141,11 @@ def refreshed(basis: Array, differences: list[Array]) -> Curvature:
     for each in differences[1:]:
         total = total + each
     moved = xp.matrix_transpose(basis) - total / len(differences)
-    return Curvature(basis, matrices, xp.linalg.qr(xp.matrix_transpose(moved))[0])
+    ends = first + np.arange(1, len(differences) + 1) * slots // len(differences)
+    return Curvature(basis, matrices, ends, xp.linalg.qr(xp.matrix_transpose(moved))[0])
 
 
-def correct_by_curvature(curvature: Curvature, residuals: Array, groups: np.ndarray, number: int, slots: int) -> Array:
+def correct_by_curvature(curvature: Curvature, residuals: Array, number: int, slots: int) -> Array:
     """Return the correction of the state where each slot ends, shape (k, s).
 
     Parameters
@@ -140,8 +154,6 @@ def correct_by_curvature(curvature: Curvature, residuals: Array, groups: np.ndar
         Basis and matrices.
     residuals : Array, shape (k, s)
         Residuals of successive slots, the first of which begins with a final state.
-    groups : ndarray of int, shape (k,)
-        The group that each slot is of.
     number : int
         Number of the first of them.
     slots : int
@@ -150,6 +162,8 @@ def correct_by_curvature(curvature: Curvature, residuals: Array, groups: np.ndar
     xp, group = namespace(residuals), group_length(slots)
     # A product for each row: the bits of one of all rows would depend on how many there are.
     along = (residuals[:, None, :] @ curvature.basis)[:, 0]
+    # A slot stays in its group while the window slides; slots that are new are of the last one.
+    groups = np.searchsorted(curvature.ends[:-1], number + np.arange(int(residuals.shape[0])), side="right")
     matrices = xp.take(curvature.matrices, xp.asarray(groups), axis=0)
     missing = apply_maps(Maps(matrices, along), number, group) - running_sums(along, number, group)
     sums = running_sums(residuals, number, group)

@@ -188,8 +188,7 @@ def _correct(
             corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
         else:
             assert curvature is not None
-            groups = (np.arange(window.slots) * settings.groups // window.slots)[tail]
-            corrections = low_rank.correct_by_curvature(curvature, residuals, groups, number, window.slots)
+            corrections = low_rank.correct_by_curvature(curvature, residuals, number, window.slots)
         return picard.move(states, corrections, image)
 
 
@@ -209,6 +208,6 @@ def _curvature(
     basis = low_rank.first_basis(window.states[:1], settings.rank) if known is None else known.following
     for _ in range(settings.start_up if known is None else 1):
         differences = low_rank.mean_differences(take, window.states[:-1], found.images, begins, lengths, basis, slots)
-        curvature = low_rank.refreshed(basis, differences)
+        curvature = low_rank.refreshed(basis, differences, window.first // settings.interval, window.slots)
         basis = curvature.following
     return curvature

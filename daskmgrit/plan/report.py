@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ from daskmgrit.plan.memory import STORAGES, memory_of, share
 from daskmgrit.plan.search import Planner
 from daskmgrit.plan.setting import Plan, worker_numbers
 from daskmgrit.plan.source import Source
+from daskmgrit.plan.window_report import commands, verdict, window_report, window_rows
+from daskmgrit.utils.units import size_in_words, time_in_words
 
 __all__ = ["Asked", "report", "text"]
 
@@ -54,6 +57,8 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     free = planner.best(replace(asked.machine, scheduler=0.0)) if prediction.scheduler_busy > 0.2 or limit else plan
     even = planner.break_even(asked.machine)
     whole = _on_all(plan, planner, asked.machine)
+    newton = window_report(planner.steps, asked.machine, asked.source, asked.problem, asked.scheduler)
+    times = {"serial": plan.serial, "mgrit": seconds, "newton": newton["seconds"] or math.inf}
     return {
         "steps": plan.hierarchy[0].steps,
         "phi": asdict(planner.cost(setting.coarsening)),
@@ -65,7 +70,8 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
         "seconds": seconds,
         "speedup": plan.speedup,
         "efficiency": plan.efficiency,
-        "faster": "mgrit" if seconds < plan.serial else "serial",
+        "faster": min(times, key=lambda method: times[method]),
+        "newton": newton,
         "coarsening": list(setting.coarsening),
         "cycle": setting.cycle,
         "levels": plan.hierarchy.steps,
@@ -180,33 +186,33 @@ def _python(value: Any) -> str:
 def text(found: dict[str, Any]) -> str:
     """Return a report in words."""
     phi, machine = found["phi"], found["machine"]
-    cost = f"{_time(phi['state'])} per state" + (f" and {_time(phi['call'])} per call" if phi["call"] else "")
-    even, limit = found["break_even_workers"], found["limit_workers"]
-    pays = found["faster"] == "mgrit"
-    verdict = (
-        f"MGRIT is faster: {found['speedup']:.3g} times"
-        if pays
-        else f"serial is faster: MGRIT would take {1 / found['speedup']:.3g} times as long"
+    cost = f"{time_in_words(phi['state'])} per state" + (
+        f" and {time_in_words(phi['call'])} per call" if phi["call"] else ""
     )
+    even, limit = found["break_even_workers"], found["limit_workers"]
+    pays = found["seconds"] < found["serial_seconds"]
     factors = ",".join(map(str, found["coarsening"]))
     limits = {
         "scheduler": (
-            f"Dask's scheduler: {_time(machine['scheduler'])} for each task, one after another. It is busy "
+            f"Dask's scheduler: {time_in_words(machine['scheduler'])} for each task, one after another. It is busy "
             f"{found['scheduler_busy']:.0%} of a cycle; without that the solve would take "
-            f"{_time(found['seconds_without_scheduler'])}"
+            f"{time_in_words(found['seconds_without_scheduler'])}"
         ),
         "critical path": "the chain of Phi, which no number of workers shortens",
         "work": "Phi, shared out in whole F-intervals: the longest chunk gets shorter with many more workers only",
         "overheads": "what tasks and messages take beside Phi: longer Phi, or a faster network, would help",
     }
     rows = [
-        ("verdict", verdict),
+        ("verdict", verdict(found)),
         ("problem", f"{found['steps']} steps; Phi takes {cost}"),
-        ("cluster", f"{found['workers']} threads in {machine['workers']} worker processes"),
-        ("serial training", _time(found["serial_seconds"])),
+        (
+            "cluster",
+            f"{found['workers']} threads in {machine['workers']} worker process{'es' * (machine['workers'] > 1)}",
+        ),
+        ("serial training", time_in_words(found["serial_seconds"])),
         (
             "MGRIT",
-            f"{_time(found['seconds'])} predicted: speedup {found['speedup']:.3g}, "
+            f"{time_in_words(found['seconds'])} predicted: speedup {found['speedup']:.3g}, "
             f"efficiency {found['efficiency']:.1%}",
         ),
         ("best setting", f"{found['cycle']}-cycle, coarsening {factors}, chunks {found['chunks']}"),
@@ -219,8 +225,8 @@ def text(found: dict[str, Any]) -> str:
         ("pays", _pays(found["pays_up_to_iterations"], pays=pays)),
         (
             "a cycle",
-            f"{_time(found['cycle_seconds'])}, {found['tasks_per_cycle']} tasks"
-            + (f", {_size(found['bytes_per_cycle'])} between workers" if found["memory"] else ""),
+            f"{time_in_words(found['cycle_seconds'])}, {found['tasks_per_cycle']} tasks"
+            + (f", {size_in_words(found['bytes_per_cycle'])} between workers" if found["memory"] else ""),
         ),
         *_memory(found),
         (
@@ -235,8 +241,8 @@ def text(found: dict[str, Any]) -> str:
             if limit
             else f"none reached with {found['workers']}; beyond: {limits[found['limit']]}",
         ),
-        ("command", found["command"]),
-        ("or in Python", found["python"]),
+        *window_rows(found),
+        *commands(found),
     ]
     cores = machine["cores"]
     if cores and found["workers_used"] > cores:
@@ -250,7 +256,7 @@ def _fewer(found: dict[str, Any]) -> str:
         return f"{words}; --chunks {found['chunks']} leaves the others idle"
     return (
         f"{words}; start {found['start_workers']} worker processes: on all {found['machine']['workers']} the same "
-        f"setting takes {_time(found['seconds_on_all'])}"
+        f"setting takes {time_in_words(found['seconds_on_all'])}"
     )
 
 
@@ -265,23 +271,20 @@ def _memory(found: dict[str, Any]) -> list[tuple[str, str]]:
     if memory is None:
         words = "left out, as is what travels between workers: give --bytes, 8 per weight in double precision"
         return [("memory", words)]
-    rows = [
-        (
-            "memory" if name == "full" else "",
-            f"storage {name}: a worker holds {_size(memory[name]['held'])} of states between cycles and takes about "
-            f"{_size(memory[name]['peak'])} at its peak; all hold {_size(memory[name]['held_in_all'])}",
-        )
-        for name in STORAGES
-    ]
+    rows = []
+    for name in STORAGES:
+        held, peak, all_of_it = (size_in_words(memory[name][part]) for part in ("held", "peak", "held_in_all"))
+        words = f"a worker holds {held} of states between cycles and takes about {peak} at its peak"
+        rows.append(("memory" if name == "full" else "", f"storage {name}: {words}; all hold {all_of_it}"))
     if memory["limit"] is None:
         return rows
-    of = f"the {_size(memory['usable'])} that Dask uses of {_size(memory['limit'])} per worker"
+    of = f"the {size_in_words(memory['usable'])} that Dask uses of {size_in_words(memory['limit'])} per worker"
     if not memory["fits"]:
         more = memory["workers_needed"]
         least = memory["c-points"]
         words = f"does not fit into {of}, not even with storage c-points: "
         if least["at_work"] > memory["limit"]:
-            words += f"tasks at work take {_size(least['at_work'])} alone, so workers would run out of memory"
+            words += f"tasks at work take {size_in_words(least['at_work'])} alone, so workers would run out of memory"
         else:
             words += "workers would write blocks to their disks, which takes time that is not in this prediction"
         words += f"; from {more} worker processes it fits" if more else "; give workers more memory"
@@ -290,19 +293,3 @@ def _memory(found: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         words = f"fits into {of} with storage c-points only"
     return [*rows, ("", words)]
-
-
-def _size(number: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= size:
-            return f"{float(f'{number / size:.3g}'):g} {unit}"
-    return f"{number:.0f} B"
-
-
-def _time(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
-    for unit, size, least in (("days", 86400, 2), ("h", 3600, 2), ("s", 1, 1), ("ms", 1e-3, 1)):
-        if seconds >= least * size:
-            # Not in powers of ten.
-            return f"{float(f'{seconds / size:.3g}'):g} {unit}"
-    return f"{seconds * 1e6:.3g} us"

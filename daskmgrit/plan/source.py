@@ -1,4 +1,4 @@
-"""What a plan knows of Phi and of the cycles it takes: as it was given, or measured on a problem."""
+"""What a plan knows of Phi, cycles and sweeps: as it was given, or measured on a problem."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import dask
 
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.multigrid.hierarchy import build_hierarchy
+from daskmgrit.plan.acceptance import Acceptance, assumed, given, measured, measured_edge
 from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
 from daskmgrit.plan.setting import COARSENINGS, Coarsening
 from daskmgrit.problems import PROBLEMS
@@ -26,15 +27,18 @@ MOST_LEVELS = 12
 
 
 class GivenSource:
-    """Phi and the cycles as the options say."""
+    """Phi, cycles and sweeps as the options say."""
 
     row_bytes = 0
     coarsenings: Sequence[Coarsening] = COARSENINGS
     levels: Mapping[str, Any] = MappingProxyType({})
     options: Sequence[str] = ()
+    window_options: Sequence[str] = ()
 
-    def __init__(self, cost: PhiCost, iterations: float | None) -> None:
+    def __init__(self, cost: PhiCost, iterations: float | None, accepted: float | None = None) -> None:
         self._cost, self._iterations = cost, iterations
+        self.accepted: Acceptance = given(accepted) if accepted is not None else assumed()
+        self.window_cost, self.window_bytes = cost, 0
 
     def cost(self, coarsening: Coarsening) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""
@@ -56,9 +60,17 @@ class GivenSource:
 
 
 class MeasuredSource:
-    """A problem's Phi, timed; cycles from two small solves, extrapolated with the growth between those."""
+    """A problem's Phi, timed; cycles from two small solves, extrapolated with the growth between those; sweeps."""
 
-    def __init__(self, problem: str, solver: str | None, steps: int, iterations: float | None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        solver: str | None,
+        steps: int,
+        iterations: float | None,
+        optimizer: str | None = None,
+        accepted: float | None = None,
+    ) -> None:
         self.problem, self.steps, self.given = PROBLEMS[problem](), steps, iterations
         self.solver = solver or self.problem.solver
         self.row_bytes = self.problem.w0.nbytes
@@ -74,6 +86,23 @@ class MeasuredSource:
         # Solves of some tenths of a second each.
         most = int(0.2 / (self._timed.state + self._timed.call / 64))
         self.sizes = [n for n in (100, 200, 400, 800) if n <= min(steps, max(most, 100))][-2:] or [steps]
+        self._plan_windows(optimizer, accepted)
+
+    def _plan_windows(self, optimizer: str | None, accepted: float | None) -> None:
+        """Learn what parallel Newton needs to know; it may train with another optimizer than gradient descent."""
+        phi: Any = self._phi((2,))
+        w0, self.window_cost, self.window_options = self.problem.w0, self._timed, self.options
+        if optimizer is not None:
+            phi = self.problem.optimizer(optimizer)
+            w0, self.window_options = phi.w0, ("--optimizer", optimizer)
+            self.window_cost = measure_cost(phi, w0)
+        self.window_bytes = w0.nbytes
+        step = self.window_cost.call + self.window_cost.state
+        self.accepted: Acceptance = (
+            given(accepted, measured_edge(phi, w0, self.steps))
+            if accepted is not None
+            else measured(phi, w0, self.steps, step, lambda text: click.echo(text, err=True))
+        )
 
     def _phi(self, coarsening: Coarsening) -> Any:
         return self.problem.propagator(self.solver, coarsening=list(coarsening))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daskmgrit.display.text_table import text_table
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.tune.path import predicted_path
@@ -87,13 +88,11 @@ class TuneReport:
                     f"{trial.work:.1f}",
                 ]
             )
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
         return "\n".join(
             [
                 f"{len(self.trials)} settings measured on the first {self.prefixes[0]} and {self.prefixes[1]} steps; "
                 f"cycles, critical path and speedup predicted for N = {self.steps}; best first",
-                *lines,
+                *text_table([head, *rows]),
             ]
         )
 

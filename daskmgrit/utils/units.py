@@ -121,3 +121,20 @@ def bytes_option(name: str, least: int = 0) -> int:
             f"{name} in dask.config={value!r} is not an amount of memory of at least {least} bytes: give e.g. 2GB"
         )
     return size
+
+
+def size_in_words(number: float) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{float(f'{number / size:.3g}'):g} {unit}"
+    return f"{number:.0f} B"
+
+
+def time_in_words(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, size, least in (("days", 86400, 2), ("h", 3600, 2), ("s", 1, 1), ("ms", 1e-3, 1)):
+        if seconds >= least * size:
+            # Not in powers of ten.
+            return f"{float(f'{seconds / size:.3g}'):g} {unit}"
+    return f"{seconds * 1e6:.3g} us"

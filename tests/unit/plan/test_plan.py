@@ -223,8 +223,7 @@ def test_break_even_is_that_of_plans(options, others):
         )
 
     (even,) = {report(workers)["break_even_workers"] for workers in others}
-    assert report(even)["faster"] == "mgrit"
-    assert report(even - 1)["faster"] == "serial"
+    assert report(even)["speedup"] > 1 >= report(even - 1)["speedup"]
 
 
 def test_problem_whose_package_is_missing(monkeypatch):
@@ -235,11 +234,12 @@ def test_problem_whose_package_is_missing(monkeypatch):
 
 def test_command_json():
     run = plan(
-        "--steps", "512", "--phi-cost", "0.25", "--workers", "64", "--iterations", "6", "--bytes", "10kB",
+        "--steps", "512", "--phi-cost", "0.25", "--workers", "64", "--iterations", "6", "--bytes", "10kB", "--accepted", "1.5",
         "--coarsening", "8,4", "--cycle", "v", "--json",
     )  # fmt: skip
     report = json.loads(run.stdout)
     assert report["faster"] == "mgrit"
+    assert report["speedup"] > report["newton"]["speedup"]
     assert report["speedup"] == pytest.approx(report["serial_seconds"] / report["seconds"])
     assert report["chunks"] == 65
     assert report["coarsening"] == [8, 4]

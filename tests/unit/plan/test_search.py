@@ -98,7 +98,7 @@ def test_command_says_how_many_threads_to_use():
     assert many["seconds"] <= few["seconds"]
     assert (few["workers_used"], many["workers_used"], many["chunks"]) == (16, 16, 16)
     assert many["efficiency"] == pytest.approx(many["speedup"] / 16)
-    words = planned(*how, "--workers", "24")
+    words = planned(*how, "--workers", "24", "--accepted", "1")
     assert "use 16 of the 24 threads: more would not be faster; --chunks 16 leaves the others idle" in words
     assert "daskmgrit solve PROBLEM --steps 1000 --cycle F --coarsening 16,4 --chunks 16 --workers 16" in words
     assert "use" not in planned(*how, "--workers", "16").split("levels")[0]
@@ -138,7 +138,7 @@ def test_how_many_cycles_pay(how):
 
     most = report(4)["pays_up_to_iterations"]
     assert most > 4
-    assert [report(count)["faster"] for count in (most, most + 1)] == ["mgrit", "serial"]
+    assert report(most)["speedup"] > 1 >= report(most + 1)["speedup"]
     assert report(most + 9)["pays_up_to_iterations"] == most
 
 

@@ -1,0 +1,106 @@
+"""How many steps a sweep of parallel Newton accepts: assumed, as given, or measured on a prefix of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.errors import Diverged
+from daskmgrit.newton.contraction import edge_of_stability
+from daskmgrit.newton.in_one_process import solve_in_one_process
+from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.sizes import Fixed
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.split_propagator import is_split
+from daskmgrit.utils.validation import number_option
+
+__all__ = ["Acceptance", "assumed", "given", "measured", "measured_edge"]
+
+# What networks with Adam at usual rates accept at least; longer windows accept no more.
+USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
+# Slots of the windows that are measured.
+WINDOWS = (4, 16, 64)
+# Seconds of Phi that measuring may take, and the least and the most steps of the prefix.
+SECONDS, LEAST, MOST = 4.0, 64, 400
+
+
+class Acceptance:
+    """Steps that a sweep accepts, by the slots of the window.
+
+    Parameters
+    ----------
+    known : dict of int to float
+        Steps for some windows; between them it grows like a power of the slots, beyond the longest it stays.
+    origin : str
+        Where they are from, in words.
+    edge : float, optional
+        alpha lambda_max of the prefix, as far as that is known: at 2 training is at the edge of stability.
+    """
+
+    def __init__(self, known: dict[int, float], origin: str, edge: float | None = None) -> None:
+        self._known, self.origin, self.edge = {1: 1.0} | known, origin, edge
+
+    def __call__(self, slots: int) -> float:
+        """Return the steps that a sweep over so many slots accepts, at least 1."""
+        if slots in self._known:
+            return self._known[slots]
+        slots_known = sorted(self._known)
+        logs = [math.log(self._known[slots]) for slots in slots_known]
+        return float(math.exp(np.interp(math.log(slots), np.log(slots_known), logs)))
+
+
+def assumed() -> Acceptance:
+    """Return what is assumed where nothing is known of the problem."""
+    return Acceptance(USUAL, "assumed, as of networks with Adam at usual rates; give --accepted, or --problem")
+
+
+def given(accepted: float, edge: float | None = None) -> Acceptance:
+    """Return the same number of steps for all windows that are long enough; see :class:`Acceptance`.
+
+    Raises
+    ------
+    ValueError
+        If it is less than 1.
+    """
+    number_option("accepted", accepted, "a sweep accepts one step at least", least=1)
+    slots = math.ceil(accepted)
+    return Acceptance({slots: accepted}, "as given", edge)
+
+
+def measured(phi: Phi, w0: Any, steps: int, step_seconds: float, note: Callable[[str], Any] = print) -> Acceptance:
+    """Return what sweeps over windows of some lengths accept on the first steps of the run.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : ndarray, shape (s,)
+        The initial state.
+    steps : int
+        N.
+    step_seconds : float
+        What Phi of one state takes: of a Phi that is costly, the prefix is short.
+    note : callable, optional
+        Is told what is under way.
+    """
+    # Windows of 4, 16 and 64 slots evaluate a step some 2, 4 and 10 times.
+    prefix = min(steps, max(LEAST, min(MOST, int(SECONDS / (16 * step_seconds)))))
+    note(f"sweeping over the first {prefix} steps with parallel Newton")
+    known: dict[int, float] = {}
+    for slots in WINDOWS:
+        if slots >= prefix:
+            break
+        settings = Settings(prefix, 1e-9 * math.sqrt(prefix), size=Fixed(slots))
+        try:
+            known[slots] = prefix / len(solve_in_one_process(phi, w0, settings).sweeps)
+        except Diverged:
+            known[slots] = 1.0
+    return Acceptance(known, f"measured on the first {prefix} steps", measured_edge(phi, w0, prefix))
+
+
+def measured_edge(phi: Phi, w0: Any, steps: int) -> float | None:
+    """Return alpha lambda_max of the first steps; None for an optimizer with moments, which has no such bound."""
+    return None if is_split(phi) else edge_of_stability(phi, w0, min(steps, LEAST))

@@ -1,0 +1,118 @@
+"""How long parallel Newton takes on a cluster, and with how many slots and worker processes it is fastest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daskmgrit.plan.cost import PhiCost
+from daskmgrit.plan.machine import Machine
+
+__all__ = ["WindowPlan", "best_window", "plan_window"]
+
+# Numbers of slots that are tried, up to one for each thread.
+TRIED = (*range(2, 17), *(lead * 2**power // 4 for power in range(4, 15) for lead in (5, 6, 7, 8)))
+# Seconds of sweeps that a task does where all of the window is in one process.
+TASK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """A way to solve by parallel Newton, and what is predicted of it.
+
+    Attributes
+    ----------
+    slots : int
+        Slots of the window, a step each.
+    workers : int
+        Worker processes that have slots.
+    threads : int
+        Threads of all of them that have slots.
+    accepted : float
+        Steps that a sweep accepts.
+    sweeps : int
+        Sweeps of the solve.
+    work : float
+        How often a step is evaluated.
+    sweep_seconds : float
+        What a sweep takes.
+    seconds, serial : float
+        What the solve and serial training take.
+    """
+
+    slots: int
+    workers: int
+    threads: int
+    accepted: float
+    sweeps: int
+    work: float
+    sweep_seconds: float
+    seconds: float
+    serial: float
+
+    @property
+    def speedup(self) -> float:
+        """Serial seconds over predicted ones."""
+        return self.serial / self.seconds
+
+
+def plan_window(
+    steps: int,
+    slots: int,
+    machine: Machine,
+    cost: PhiCost,
+    accepted: Callable[[int], float],
+    row_bytes: int = 0,
+) -> WindowPlan:
+    """Predict a solve with so many slots, dealt out evenly to as few worker processes as have a thread for each.
+
+    Parameters
+    ----------
+    steps : int
+        N.
+    slots : int
+        Slots of the window.
+    machine : Machine
+        The cluster.
+    cost : PhiCost
+        What Phi costs; only that of level 0 counts.
+    accepted : callable
+        ``accepted(slots) -> float`` steps that a sweep accepts.
+    row_bytes : int
+        Bytes of a state.
+    """
+    workers = min(machine.workers, math.ceil(slots / machine.threads))
+    threads = min(slots, workers * machine.threads)
+    phi = cost.seconds([math.ceil(slots / threads)], 0)
+    overhead = machine.scheduler + machine.worker + 2 * machine.latency
+    if workers == 1:
+        sweep = phi * (1 + overhead / TASK)
+    else:
+        # A round is a task for each process, which takes in what all others evaluated, and one that tells the client.
+        # What waits for the scheduler: the last share is in, and all tasks of the next round go out.
+        shares = machine.transfer + slots * row_bytes / machine.bandwidth
+        busy = machine.scheduler * (workers + 1) + machine.worker * (workers if machine.cores else 1)
+        sweep = phi + 2 * machine.latency + busy + shares
+    each = accepted(slots)
+    sweeps = math.ceil(steps / each - 1e-6)
+    return WindowPlan(
+        slots,
+        workers,
+        threads,
+        each,
+        sweeps,
+        slots / each,
+        sweep,
+        sweeps * sweep + overhead,
+        cost.serial(steps),
+    )
+
+
+def best_window(
+    steps: int, machine: Machine, cost: PhiCost, accepted: Callable[[int], float], row_bytes: int = 0
+) -> WindowPlan | None:
+    """Return the fastest way to solve with at most a slot for each thread; None for a single thread."""
+    tried = [slots for slots in TRIED if slots <= min(machine.slots, steps)]
+    plans = [plan_window(steps, slots, machine, cost, accepted, row_bytes) for slots in tried]
+    return min(plans, key=lambda plan: plan.seconds, default=None)

@@ -1,0 +1,92 @@
+"""What ``daskmgrit plan`` says of parallel Newton, and which method it recommends."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+from daskmgrit.plan.machine import Machine
+from daskmgrit.plan.source import Source
+from daskmgrit.plan.window_plan import best_window
+from daskmgrit.utils.units import time_in_words
+
+__all__ = ["commands", "verdict", "window_report", "window_rows"]
+
+# Steps that a sweep accepts below which training contracts too little.
+FEW = 1.3
+# alpha lambda_max from which on training counts as near the edge of stability, which is 2.
+EDGE = 1.0
+
+
+def window_report(
+    steps: int, machine: Machine, source: Source, problem: str | None, scheduler: str | None
+) -> dict[str, Any]:
+    """Return the prediction of parallel Newton; its values are None where there is one thread only."""
+    plan = best_window(steps, machine, source.window_cost, source.accepted, source.window_bytes)
+    about = {"accepted_from": source.accepted.origin, "edge": source.accepted.edge, "contracts": None}
+    if plan is None:
+        names = ("slots", "workers", "threads", "accepted", "sweeps", "work", "sweep_seconds", "seconds")
+        return dict.fromkeys((*names, "serial_seconds", "speedup", "command", "python")) | about
+    found = asdict(plan)
+    options = ["--method", "newton", *source.window_options, "--steps", str(steps), "--slots", str(plan.slots)]
+    options += ["--jacobian", "identity"]
+    if scheduler:
+        options += ["--scheduler", scheduler]
+    elif machine.threads == 1:
+        options += ["--workers", str(plan.workers)]
+    return {
+        **found,
+        "serial_seconds": found.pop("serial"),
+        "speedup": plan.speedup,
+        **about,
+        "contracts": plan.accepted >= min(FEW, plan.slots),
+        "command": shlex.join(["daskmgrit", "solve", problem or "PROBLEM", *options]),
+        "python": f'dm.ParallelNewton(phi, {steps}, window={plan.slots}, jacobian="identity").solve(w0)',
+    }
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Say which method is the fastest, and what becomes of the others."""
+    named = {"mgrit": "MGRIT", "newton": "parallel Newton", "serial": "serial"}
+    times = {"mgrit": found["speedup"], "newton": found["newton"]["speedup"]}
+    best, words = found["faster"], []
+    for method, speedup in times.items():
+        if method == best or speedup is None:
+            continue
+        much = f"{speedup:.3g} times" if speedup >= 1 else f"would take {1 / speedup:.3g} times as long as serial"
+        words.append(f"{named[method]} {much}" if speedup < 1 else f"{named[method]}: {much}")
+    first = f"{named[best]} is faster" + (f": {times[best]:.3g} times" if best != "serial" else "")
+    return f"{first}; {'; '.join(words)}" if words else first
+
+
+def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is said of parallel Newton, as rows of a name and words."""
+    newton = found["newton"]
+    if newton["seconds"] is None:
+        return [("parallel Newton", "needs two threads at least")]
+    rows = [
+        (
+            "parallel Newton",
+            f"{time_in_words(newton['seconds'])} predicted: speedup {newton['speedup']:.3g}, window of "
+            f"{newton['slots']} slots on {newton['threads']} threads",
+        ),
+        (
+            "sweeps",
+            f"{newton['sweeps']} of {time_in_words(newton['sweep_seconds'])}; each accepts {newton['accepted']:.3g} "
+            f"steps, {newton['accepted_from']}; a step is evaluated {newton['work']:.3g} times",
+        ),
+    ]
+    edge = "" if newton["edge"] is None else f"alpha lambda_max is {newton['edge']:.2g}, the edge of stability is 2"
+    if not newton["contracts"]:
+        words = "training hardly contracts from step to step, so neither method can gain much over its steps"
+        rows.append(("", f"{words}: a smaller learning rate would help" + (f" ({edge})" if edge else "")))
+    elif newton["edge"] is not None and newton["edge"] >= EDGE:
+        rows.append(("", f"{edge}: nearer to it sweeps accept less"))
+    return rows
+
+
+def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how to solve by the faster of the two methods, as rows of a name and words."""
+    of = found["newton"] if found["faster"] == "newton" else found
+    return [("command", of["command"]), ("or in Python", of["python"])]

@@ -1,0 +1,124 @@
+"""Parallel Newton in ``daskmgrit plan``: what sweeps accept, how long they take, what is recommended."""
+
+import json
+import math
+import shlex
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import daskmgrit as dm
+from daskmgrit.cli.main import main
+from daskmgrit.plan import Machine, PhiCost
+from daskmgrit.plan.acceptance import Acceptance, assumed, given, measured
+from daskmgrit.plan.window_plan import best_window, plan_window
+
+FREE = {"scheduler": 0.0, "worker": 0.0, "client": 0.0, "latency": 0.0, "transfer": 0.0}
+
+
+def planned(*args):
+    run = CliRunner().invoke(main, ["plan", *args])
+    assert run.exit_code == 0, run.output
+    return run.stdout
+
+
+def test_acceptance_grows_between_known_windows_and_stays_beyond():
+    accepted = Acceptance({4: 2.0, 16: 4.0}, "here")
+    assert [accepted(slots) for slots in (1, 4, 16, 500)] == pytest.approx([1, 2, 4, 4])
+    assert accepted(8) == pytest.approx(math.sqrt(8))
+    assert given(3.0)(2) < 3 == given(3.0)(3) == pytest.approx(given(3.0)(99))
+    assert assumed()(8) == 2
+
+
+def test_measured_acceptance_is_that_of_a_solve():
+    def phi(weights, index, level):
+        return weights - 0.05 * np.sin(weights)
+
+    accepted = measured(phi, np.ones(3), 64, 1e-5, lambda text: None)
+    for slots in (4, 16):
+        result = dm.ParallelNewton(phi, 64, window=slots, jacobian="identity").solve(np.ones(3))
+        assert accepted(slots) == pytest.approx(64 / result.iterations)
+    assert accepted.edge == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (8, 1), (2, 4)])
+def test_without_overheads_a_sweep_takes_phi(workers, threads):
+    plan = plan_window(120, 8, Machine(workers, threads, **FREE), PhiCost(0.1), lambda slots: 2.0)
+    assert (plan.sweeps, plan.threads, plan.work) == (60, 8, 4)
+    assert plan.seconds == pytest.approx(6.0)
+    assert plan.speedup == pytest.approx(2.0)
+    # With half of the threads, each takes two slots.
+    assert plan_window(120, 8, Machine(1, 4, **FREE), PhiCost(0.1), lambda slots: 2.0).seconds == pytest.approx(12.0)
+
+
+def test_links_between_processes_cost_what_threads_of_one_do_not():
+    accepted = given(2.0)
+    here, there = (plan_window(400, 4, machine, PhiCost(5e-3), accepted) for machine in (Machine(1, 4), Machine(4)))
+    assert here.seconds < 400 * 5e-3 < there.seconds
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_more_workers_are_never_worse(threads):
+    times = [
+        best_window(1000, Machine(workers, threads), PhiCost(0.05), assumed()).seconds
+        for workers in (2, 3, 4, 6, 8, 12, 16, 32, 64)
+    ]
+    assert times == sorted(times, reverse=True)
+
+
+def test_a_single_thread_has_no_window():
+    assert best_window(100, Machine(1), PhiCost(1.0), assumed()) is None
+    assert "needs two threads" in planned("--steps", "100", "--phi-cost", "1", "--workers", "1")
+
+
+def test_command_recommends_newton_for_few_workers():
+    how = ("--steps", "1000", "--phi-cost", "0.25", "--workers", "8", "--threads", "8")
+    words = planned(*how)
+    assert "parallel Newton is faster: " in words
+    assert "--method newton" in words
+    report = json.loads(planned(*how, "--json"))
+    assert report["faster"] == "newton"
+    assert report["newton"]["seconds"] < report["serial_seconds"] < report["seconds"]
+    assert report["newton"]["speedup"] == pytest.approx(2.0, rel=0.02)
+    # What is given counts.
+    assert json.loads(planned(*how, "--accepted", "4", "--json"))["newton"]["speedup"] == pytest.approx(4, rel=0.02)
+
+
+def test_what_is_recommended_can_be_told_to_solve():
+    report = json.loads(planned("--steps", "60", "--problem", "xor", "--workers", "4", "--threads", "4", "--json"))
+    newton = report["newton"]
+    assert "measured on the first 60 steps" in newton["accepted_from"]
+    words = shlex.split(newton["command"])
+    run = CliRunner().invoke(main, [*words[1:], "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["iterations"] == newton["sweeps"]
+    scope = {"dm": dm, "phi": dm.problems.xor().propagator(), "w0": dm.problems.xor().w0}
+    assert eval(newton["python"], scope).iterations == newton["sweeps"]
+
+
+def test_another_optimizer_is_measured():
+    how = ("--steps", "100", "--problem", "xor", "--workers", "4", "--threads", "4")
+    adam = json.loads(planned(*how, "--optimizer", "adam", "--json"))["newton"]
+    assert adam["edge"] is None
+    assert "--optimizer adam" in adam["command"]
+
+
+def test_near_the_edge_of_stability_it_says_so():
+    words = planned("--steps", "100", "--problem", "xor", "--workers", "4", "--threads", "4", "--accepted", "1.1")
+    assert "hardly contracts" in words
+    assert "edge of stability" in words
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--phi-cost", "1", "--accepted", "0.5"), "--accepted"),
+        (("--phi-cost", "1", "--accepted", "inf"), "--accepted inf"),
+        (("--phi-cost", "1", "--optimizer", "adam"), "--optimizer goes with --problem"),
+    ],
+)
+def test_command_refuses(args, message):
+    run = CliRunner().invoke(main, ["plan", "--steps", "100", "--workers", "2", *args])
+    assert run.exit_code == 2
+    assert message in run.stderr
