@@ -10,12 +10,11 @@ from typing import Any
 
 import dask
 import numpy as np
-from dask.utils import parse_timedelta
 
 from daskmgrit.graph.chunking import ChunkLayout, chunk_lengths, cut, even_bounds, most_chunks
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.recurrence.meter import Record
-from daskmgrit.utils.units import bytes_option
+from daskmgrit.utils.units import bytes_option, time_setting
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["ChunkPlan", "check_chunks", "first_layout", "phi_cost", "plan_layout", "task_overhead"]
@@ -73,8 +72,8 @@ def task_overhead(scheduler: str, hosts: int = 1) -> float:
 
     Where a cluster has several hosts each sees to its own tasks, and what the scheduler does for a task remains.
     """
-    overhead = float(parse_timedelta(dask.config.get("daskmgrit.task-overhead")[scheduler]))
-    return max(overhead / hosts, min(overhead, float(parse_timedelta(dask.config.get("daskmgrit.scheduler-overhead")))))
+    overhead = time_setting(f"daskmgrit.task-overhead.{scheduler}")
+    return max(overhead / hosts, min(overhead, time_setting("daskmgrit.scheduler-overhead")))
 
 
 def phi_cost(records: Iterable[Record]) -> float:

@@ -94,7 +94,6 @@ class GraphBuilder:
         self.phi_task, self.w0_task = context.phi_task, context.w0_task
         self.layout, self.beside, self.book, self.cycle = plan.layout, plan.beside, book, cycle
         self._numbers, self._stage = context.numbers, next(context.numbers)
-        self._edges: dict[tuple[str, int], Delayed] = {}
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
@@ -110,10 +109,7 @@ class GraphBuilder:
         # Blocks in a store are not to be fetched for a row.
         if owners[chunk] == owners[chunk - 1] and self.book.store is None:
             return block
-        name = (block.key, owners[chunk])
-        if name not in self._edges:
-            self._edges[name] = self._add("edge", level, chunk - 1, owners[chunk - 1], tasks.edge, block)
-        return self._edges[name]
+        return self._add("edge", level, chunk - 1, owners[chunk - 1], tasks.edge, block)
 
     # -- operations of a cycle -----------------------------------------------------------------------------------
 

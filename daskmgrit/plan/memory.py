@@ -15,7 +15,7 @@ from typing import Any
 import dask
 import numpy as np
 
-from daskmgrit.graph.chunking import ChunkLayout
+from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.plan.machine import Machine
 
@@ -53,11 +53,10 @@ class Memory:
 
 def memory_of(
     hierarchy: Hierarchy,
-    layout: ChunkLayout,
+    plan: ChunkPlan,
     machine: Machine,
     row_bytes: int,
     storage: str = "full",
-    apart: bool = False,
 ) -> Memory:
     """Return what a solve takes on the workers of a cluster.
 
@@ -65,24 +64,22 @@ def memory_of(
     ----------
     hierarchy : Hierarchy
         The levels.
-    layout : ChunkLayout
-        How they are cut.
+    plan : ChunkPlan
+        How they are cut, and by which tasks residuals are settled.
     machine : Machine
         The workers.
     row_bytes : int
         Bytes of a state.
     storage : str
         ``"full"`` or ``"c-points"``.
-    apart : bool
-        Whether residuals are settled by tasks of their own (:class:`daskmgrit.graph.auto_chunks.ChunkPlan`).
     """
-    size = hierarchy[0]
+    size, layout = hierarchy[0], plan.layout
     bounds = layout.bounds(hierarchy)
     owners = np.array(layout.levels[0].owners if layout.levels else (0,))
     intervals = np.diff(bounds)
     rows = intervals if storage == "c-points" else size.chunk_points(bounds)
     # Where the next C-relaxation does not settle a residual on its way, what that will find is kept with each block.
-    fused = bool(layout.levels) and size.nu > 0 and not apart
+    fused = bool(layout.levels) and size.nu > 0 and not plan.apart
     kept = rows if fused else rows + intervals
 
     def on_workers(numbers: Any, places: Any = owners) -> np.ndarray:
@@ -109,15 +106,15 @@ def share() -> float:
     return min([float(fraction) for fraction in fractions if fraction], default=0.95)
 
 
-def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, ChunkLayout, Machine, bool], str | None]:
+def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, ChunkPlan, Machine], str | None]:
     """Return a function that says with which storage a setting fits into so many bytes per worker process, if any.
 
     It fits if nothing needs to be written to files.
     """
 
-    def storage(hierarchy: Hierarchy, layout: ChunkLayout, machine: Machine, apart: bool) -> str | None:
+    def storage(hierarchy: Hierarchy, plan: ChunkPlan, machine: Machine) -> str | None:
         for name in STORAGES:
-            if memory_of(hierarchy, layout, machine, row_bytes, name, apart).peak <= share() * limit:
+            if memory_of(hierarchy, plan, machine, row_bytes, name).peak <= share() * limit:
                 return name
         return None
 

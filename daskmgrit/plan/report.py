@@ -118,10 +118,7 @@ def _memory_and_options(
     storage = "full"
     if planner.row_bytes:
         cut, workers = used.chunk_plan, used.setting.machine
-        needed = {
-            name: asdict(memory_of(used.hierarchy, cut.layout, workers, planner.row_bytes, name, cut.apart))
-            for name in STORAGES
-        }
+        needed = {name: asdict(memory_of(used.hierarchy, cut, workers, planner.row_bytes, name)) for name in STORAGES}
         fits = planner.storage_of(setting)
         memory = {
             "limit": asked.memory,

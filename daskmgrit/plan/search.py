@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from daskmgrit.graph.auto_chunks import ChunkPlan, plan_layout
-from daskmgrit.graph.chunking import ChunkLayout, most_chunks
+from daskmgrit.graph.chunking import most_chunks
 from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.level_work import LevelWork, level_work
@@ -59,8 +59,8 @@ class Planner:
     chunks : int, optional
         Chunks of level 0, one per thread at most; by default the best number.
     storage : callable, optional
-        ``storage(hierarchy, layout, machine, apart) -> str | None``, with `apart` of the :class:`ChunkPlan`: the
-        storage with which a setting fits into the workers' memory. Where none fits, all count.
+        ``storage(hierarchy, plan, machine) -> str | None``, with a :class:`ChunkPlan`: the storage with which a
+        setting fits into the workers' memory. Where none fits, all count.
     """
 
     steps: int
@@ -72,7 +72,7 @@ class Planner:
     relaxation: str | Sequence[str] = "FCF"
     min_coarse: int = 10
     chunks: int | None = None
-    storage: Callable[[Hierarchy, ChunkLayout, Machine, bool], str | None] | None = None
+    storage: Callable[[Hierarchy, ChunkPlan, Machine], str | None] | None = None
 
     def __post_init__(self) -> None:
         self._inline: dict[object, float] = {}
@@ -234,7 +234,7 @@ class Planner:
         name = _cut_name(setting)
         if name not in self._storages:
             hierarchy, cut = self.hierarchy(setting.coarsening, setting.cycle), self.chunk_plan(setting)
-            self._storages[name] = self.storage(hierarchy, cut.layout, setting.machine, cut.apart)
+            self._storages[name] = self.storage(hierarchy, cut, setting.machine)
         return self._storages[name]
 
     def phi_seconds(self, setting: Setting) -> float:

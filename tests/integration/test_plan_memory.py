@@ -82,7 +82,7 @@ def test_held_and_peak_on_a_cluster(client, storage, m, relaxation, costly):
     finally:
         client.unregister_worker_plugin("most-bytes")
     assert plan.apart == bool(costly)
-    expected = memory_of(hierarchy, plan.layout, Machine(2), w0.nbytes, storage, plan.apart)
+    expected = memory_of(hierarchy, plan, Machine(2), w0.nbytes, storage)
     # In mid-solve: after the first cycle and before the last.
     assert max(held[1]) == pytest.approx(expected.held, rel=0.25)
     assert sum(held[1]) == pytest.approx(expected.held_in_all, rel=0.25)

@@ -6,7 +6,7 @@ import dask
 import pytest
 
 from daskmgrit.cli.main import main
-from daskmgrit.graph.auto_chunks import plan_layout
+from daskmgrit.graph.auto_chunks import ChunkPlan, plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan import Machine
 from daskmgrit.plan.memory import memory_of, share, storage_that_fits
@@ -23,8 +23,8 @@ def test_memory_by_storage_workers_and_threads():
     hierarchy = build_hierarchy(1000, 16)
 
     def needed(workers, threads, chunks, storage="full"):
-        layout = plan_layout(hierarchy, chunks, [threads] * workers, "distributed", 0.1, 8000).layout
-        return memory_of(hierarchy, layout, Machine(workers, threads), 8000, storage)
+        plan = ChunkPlan(plan_layout(hierarchy, chunks, [threads] * workers, "distributed", 0.1, 8000).layout)
+        return memory_of(hierarchy, plan, Machine(workers, threads), 8000, storage)
 
     one, lean = needed(4, 1, 4), needed(4, 1, 4, "c-points")
     assert one.held_in_all == 2 * 1001 * 8000
@@ -40,10 +40,10 @@ def test_memory_by_storage_workers_and_threads():
 
 def test_storage_that_fits():
     hierarchy = build_hierarchy(1000, 16)
-    layout = plan_layout(hierarchy, 4, [1] * 4, "distributed", 0.1, 8000).layout
-    full, lean = (memory_of(hierarchy, layout, Machine(4), 8000, name).peak for name in ("full", "c-points"))
+    plan = ChunkPlan(plan_layout(hierarchy, 4, [1] * 4, "distributed", 0.1, 8000).layout)
+    full, lean = (memory_of(hierarchy, plan, Machine(4), 8000, name).peak for name in ("full", "c-points"))
     for limit, storage in ((full, "full"), (lean, "c-points"), (lean / 2, None)):
-        assert storage_that_fits(int(limit / share()) + 1, 8000)(hierarchy, layout, Machine(4), False) == storage
+        assert storage_that_fits(int(limit / share()) + 1, 8000)(hierarchy, plan, Machine(4)) == storage
     with dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}):
         assert share() == 0.95
 

@@ -234,8 +234,8 @@ def test_problem_whose_package_is_missing(monkeypatch):
 
 def test_command_json():
     run = plan(
-        "--steps", "512", "--phi-cost", "0.25", "--workers", "64", "--iterations", "6", "--bytes", "10kB", "--accepted", "1.5",
-        "--coarsening", "8,4", "--cycle", "v", "--json",
+        "--steps", "512", "--phi-cost", "0.25", "--workers", "64", "--iterations", "6", "--bytes", "10kB",
+        "--accepted", "1.5", "--coarsening", "8,4", "--cycle", "v", "--json",
     )  # fmt: skip
     report = json.loads(run.stdout)
     assert report["faster"] == "mgrit"

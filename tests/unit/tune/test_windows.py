@@ -3,11 +3,11 @@ import shlex
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
 from daskmgrit.tune import tune_window
+from tests.support.cli import CliRunner
 
 
 def descend(weights, index, level):
