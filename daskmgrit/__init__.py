@@ -1,24 +1,39 @@
 """daskmgrit: train neural networks in parallel over the training steps, by multigrid reduction in time on Dask."""
 
+from __future__ import annotations
+
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskmgrit._version import __version__
-from daskmgrit.checkpoint import Checkpoint
-from daskmgrit.coarse import estimate_max_rate
-from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
-from daskmgrit.mgrit import MGRIT
-from daskmgrit.parallel_newton import ParallelNewton
-from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
-from daskmgrit.recurrence.serial import train_serially
-from daskmgrit.solver.result import Result
-from daskmgrit.solver.stopping import Settled
 from daskmgrit.utils.config import set_defaults
+
+if TYPE_CHECKING:
+    from daskmgrit.checkpoint import Checkpoint
+    from daskmgrit.coarse import estimate_max_rate
+    from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
+    from daskmgrit.mgrit import MGRIT
+    from daskmgrit.parallel_newton import ParallelNewton
+    from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
+    from daskmgrit.recurrence.serial import train_serially
+    from daskmgrit.solver.result import Result
+    from daskmgrit.solver.stopping import Settled
 
 set_defaults()
 
-# Imported when they are first asked for: some need packages that are large, or not there.
+# All else is imported when it is first asked for: most of it needs packages that take a while, some are not there.
 _PUBLIC_MODULES = ("coarse", "jax", "models", "plan", "problems", "slurm", "torch", "tune")
+_HOMES = {
+    "checkpoint": ("Checkpoint",),
+    "coarse": ("estimate_max_rate",),
+    "errors": ("CheckpointError", "ClusterError", "CommandError", "Diverged", "PropagatorError"),
+    "mgrit": ("MGRIT",),
+    "parallel_newton": ("ParallelNewton",),
+    "propagators": ("check_propagator", "from_command", "from_estimator", "from_function", "vectorize"),
+    "recurrence.serial": ("train_serially",),
+    "solver.result": ("Result",),
+    "solver.stopping": ("Settled",),
+}
 
 __all__ = [
     "MGRIT",
@@ -45,6 +60,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC_MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

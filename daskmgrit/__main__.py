@@ -1,6 +1,6 @@
 """``python -m daskmgrit``, for where the command itself is not on the path."""
 
-from daskmgrit.cli.main import main
+from daskmgrit.cli.entry import main
 
 if __name__ == "__main__":
-    main(prog_name="daskmgrit")
+    main()

@@ -8,30 +8,30 @@ from typing import Any
 
 import click
 
+from daskmgrit.cli.ends import note
 from daskmgrit.cli.interrupt import quiet_end, spared
 from daskmgrit.errors import ClusterError
 from daskmgrit.tls import read_keys
 
-__all__ = ["CannotRun", "command_client", "connect"]
+__all__ = ["command_client", "connect"]
 
 
-class CannotRun(click.ClickException):
-    """A command could not do its work: no cluster, or a package that is missing."""
-
-    exit_code = 3
+# Seconds to wait for a scheduler's answer if nothing is said.
+ANSWER = 10.0
 
 
-def connect(scheduler: str, keys: str | None = None) -> Any:
-    """Return a client of the cluster at an address."""
+def connect(scheduler: str, keys: str | None = None, timeout: float | None = None) -> Any:
+    """Return a client of the cluster at an address; `timeout` is how many seconds to wait for its scheduler."""
     from distributed import Client
     from distributed.comm import parse_address, parse_host_port
 
+    seconds = ANSWER if timeout is None else timeout
     try:
         # A client would find that out too late to be closed.
         parse_host_port(parse_address(scheduler)[1])
         # Not as default: one that fails to connect would stay it.
         security = read_keys(keys) if keys else None
-        return Client(scheduler, timeout="10s", set_as_default=False, security=security)
+        return Client(scheduler, timeout=seconds, set_as_default=False, security=security)
     except FileNotFoundError as error:
         raise click.UsageError(f"--keys {keys}: {error}") from error
     except (ValueError, TypeError) as error:
@@ -40,15 +40,20 @@ def connect(scheduler: str, keys: str | None = None) -> Any:
         ) from error
     except Exception as error:
         # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
-        raise ClusterError(f"no Dask scheduler answers at {scheduler} within 10 s: {error!r}") from error
+        raise ClusterError(
+            f"no Dask scheduler answers at {scheduler} within {seconds:g} s: {error!r}; is the address right, "
+            "and does its port let this machine in? --timeout says how long to wait"
+        ) from error
 
 
 @contextmanager
-def command_client(scheduler: str | None, workers: int | None, keys: str | None) -> Iterator[Any]:
+def command_client(
+    scheduler: str | None, workers: int | None, keys: str | None, timeout: float | None = None
+) -> Iterator[Any]:
     """Connect to a cluster, or start one on loopback; None where neither is asked for."""
     if scheduler:
-        with connect(scheduler, keys) as client, client.as_current(), quiet_end():
-            click.echo(f"cluster {scheduler}, dashboard {client.dashboard_link}", err=True)
+        with connect(scheduler, keys, timeout) as client, client.as_current(), quiet_end():
+            note(f"cluster {scheduler}, dashboard {client.dashboard_link}")
             yield client
     elif workers:
         from distributed import Client, LocalCluster
@@ -58,9 +63,7 @@ def command_client(scheduler: str | None, workers: int | None, keys: str | None)
                 n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
             )
         with cluster, Client(cluster) as client, quiet_end(client):
-            click.echo(
-                f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}", err=True
-            )
+            note(f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}")
             yield client
     else:
         yield None

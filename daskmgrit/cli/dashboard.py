@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 import webbrowser
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import click
 
+from daskmgrit.cli.ends import note, say
+from daskmgrit.cli.interrupt import quiet_end, spared
 from daskmgrit.cli.values import CYCLE
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.problems import PROBLEMS
@@ -51,8 +53,6 @@ def dashboard(
         _run(solver, task, workers, chunks, port, repeat, pause, show)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("stopped")
 
 
 def _run(
@@ -70,18 +70,21 @@ def _run(
 
     from daskmgrit.dashboard import dask_setup
 
-    with (
+    with ExitStack() as stack:
         # Few levels in one task: there is more to see.
-        dask.config.set({"daskmgrit.dashboard": True, "daskmgrit.agglomerate": len(solver.hierarchy)}),
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=f"127.0.0.1:{port}"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        stack.enter_context(
+            dask.config.set({"daskmgrit.dashboard": True, "daskmgrit.agglomerate": len(solver.hierarchy)})
+        )
+        with spared():
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=f"127.0.0.1:{port}"
+            )
+        client = stack.enter_context(Client(stack.enter_context(cluster)))
+        stack.enter_context(quiet_end(client))
         client.run_on_scheduler(lambda dask_scheduler: dask_setup(dask_scheduler))
         page = client.dashboard_link.rpartition("/")[0] + "/mgrit"
-        click.echo(solver, err=True)
-        click.echo(f"{page}  (Ctrl-C ends it)")
+        note(solver)
+        say(f"{page}  (Ctrl-C ends it)")
         if show:
             with suppress(webbrowser.Error):
                 webbrowser.open(page)
@@ -89,7 +92,7 @@ def _run(
             result = solver.solve(
                 task.w0, initial_guess=task.initial_guess, chunks=chunks or 2 * workers, client=client, progress=False
             )
-            click.echo(
+            say(
                 f"solve {number}: {result.iterations} cycles, {result.reason}, residual {result.residuals[-1]:.1e}, "
                 f"{result.timings['total']:.1f} s"
             )

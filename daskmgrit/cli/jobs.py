@@ -9,9 +9,11 @@ from typing import Any
 import click
 import numpy as np
 
+from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.parallel_newton import ParallelNewton
 from daskmgrit.problems import Problem
+from daskmgrit.solver.options import Arguments, WindowArguments
 from daskmgrit.solver.result import Result
 
 __all__ = ["Job", "mgrit_job", "newton_job"]
@@ -65,6 +67,11 @@ def mgrit_job(task: Problem, name: str | None, check: bool, options: Mapping[str
     )
     phi = _descent(task, name, hierarchy.get("coarsening", 2), options)
     solver = MGRIT(phi, _steps(task, options), cycle=options["cycle"], weight=options["weight"], **hierarchy)
+    # What is wrong is to be said before the levels are shown and workers are started.
+    check_chunks(options["chunks"], solver.hierarchy)
+    asked = {option: options[option] for option in ("tol", "maxiter", "chunks", "storage")}
+    unasked: dict[str, Any] = dict.fromkeys(("client", "callback", "checkpoint", "timeout", "settled"))
+    Arguments(**asked, **unasked, progress=False).complete(0.0, 0, "full")
 
     def solve(policy: Any, how: How) -> Result:
         guess = options["initial_guess"] or task.guess(name)
@@ -93,6 +100,7 @@ def newton_job(task: Problem, name: str | None, check: bool, options: Mapping[st
             options["optimizer"], options["learning_rate"], batch=options["batch"], dtype=options["dtype"]
         )
         name, w0 = options["optimizer"], phi.w0
+    WindowArguments(options["tol"], None, None, None, False, None, None, "final").complete(0.0)
     how_swept = [options[option] for option in ("slots", "jacobian", "rank", "interval")]
     solver = ParallelNewton(phi, _steps(task, options), *how_swept)
 

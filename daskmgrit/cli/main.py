@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from daskmgrit._version import __version__
+from daskmgrit.cli.ends import STATUSES, documented_ends
 from daskmgrit.utils.malloc import keep_freed_memory
 
 __all__ = ["main"]
@@ -33,13 +34,18 @@ class LazyGroup(click.Group):
         """Import a command, None if there is none of that name."""
         return getattr(importlib.import_module(f"daskmgrit.cli.{name}"), name) if name in COMMANDS else None
 
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; it ends as documented, also as one of ``dask mgrit``."""
+        with documented_ends():
+            return super().invoke(context)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(context)])
 
 
-@click.group("mgrit", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("mgrit", cls=LazyGroup, epilog=STATUSES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="daskmgrit", prog_name="daskmgrit")
 def main() -> None:
     """Train neural networks in parallel over the training steps: multigrid reduction in time (MGRIT) on Dask."""

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from daskmgrit.cli.ends import note, say
 from daskmgrit.paper import figures as drawing
 from daskmgrit.paper import report, solver4, study
 from daskmgrit.paper.run import Measurements, measure, write_whole
@@ -100,7 +101,7 @@ def paper(
     extras = study.experiments(remarks, with_study, max_steps)
     todo += extras
     if with_study and not any(name.startswith("Why") for name, _, _ in extras):
-        click.echo("no study: its smallest N is above --max-steps", err=True)
+        note("no study: its smallest N is above --max-steps")
     if not todo:
         least = min(table.columns[0] for table in chosen)
         raise click.UsageError(f"--max-steps {max_steps} leaves no column: the smallest N of these tables is {least}")
@@ -110,9 +111,9 @@ def paper(
     if not no_solve:
         try:
             _run(todo, store, measure)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted: the same command resumes from {store.path}", err=True)
-            sys.exit(130)
+        except KeyboardInterrupt as error:
+            error.add_note(f"the same command resumes from {store.path}")
+            raise
 
     solved = [
         table
@@ -126,22 +127,22 @@ def paper(
         if not lacking:
             shown.append(figure)
         elif not {table.number for table in chosen}.isdisjoint(figure.tables):
-            click.echo(f"no Figure {figure.number}: it needs Table {' and '.join(map(str, lacking))} too", err=True)
+            note(f"no Figure {figure.number}: it needs Table {' and '.join(map(str, lacking))} too")
     try:
         for figure in shown:
             drawing.draw(figure, every, store, out / f"figure{figure.number}.png")
             drawn.append(f"figure{figure.number}.png")
     except ImportError:
-        click.echo("figures need matplotlib: pip install 'daskmgrit[plot]'", err=True)
+        note("figures need matplotlib: pip install 'daskmgrit[plot]'")
         shown = []
     processors = report.processors_section(every[16], store)
     if remarks and not processors:
-        click.echo("no Remark 3: it is drawn from a converged column of Table 16, and none was solved", err=True)
+        note("no Remark 3: it is drawn from a converged column of Table 16, and none was solved")
     text = report.markdown_report(solved, shown, store, [*study.sections(store), processors], drawn)
     write_whole(out / "paper.md", text)
     write_whole(out / "paper.csv", report.csv_report(solved, store))
-    click.echo(text.split("## Summary\n\n")[1].split("\n")[0])
-    click.echo(f"report in {out / 'paper.md'}")
+    say(text.split("## Summary\n\n")[1].split("\n")[0])
+    say(f"report in {out / 'paper.md'}")
 
 
 def _check_folder(out: Path) -> None:
@@ -164,15 +165,15 @@ def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> No
         raise click.UsageError(str(error)) from error
     todo = sorted(solver4.columns(max_steps, full), key=lambda task: task[2])
     if not todo:
-        click.echo(f"no table of Solver 4: its smallest N is above --max-steps {max_steps}", err=True)
+        note(f"no table of Solver 4: its smallest N is above --max-steps {max_steps}")
         return
     if no_solve and not store.columns:
-        click.echo(f"no table of Solver 4: nothing of it was solved in {out} before", err=True)
+        note(f"no table of Solver 4: nothing of it was solved in {out} before")
         return
     if not no_solve:
         _run(todo, store, solver4.measure)
     if store.columns:
-        click.echo(f"Solver 4 in {solver4.write(out, store)}")
+        say(f"Solver 4 in {solver4.write(out, store)}")
 
 
 def _run(todo: Sequence[tuple[str, Any, int]], store: Measurements, solve: Callable[..., dict[str, Any]]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from daskmgrit.cli.connection import CannotRun, connect
+from daskmgrit.cli.connection import connect
+from daskmgrit.cli.ends import note, say
 from daskmgrit.cli.values import BYTES, CYCLE, SECONDS, PerLevel
-from daskmgrit.errors import ClusterError
 from daskmgrit.models.optimizers import OPTIMIZERS
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
@@ -125,11 +125,9 @@ def plan(
             **source.levels,
         )
         found = report(planner, asked)
-    except (ClusterError, ImportError) as error:
-        raise CannotRun(str(error)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    click.echo(json.dumps(found) if as_json else text(found))
+    say(json.dumps(found) if as_json else text(found))
 
 
 def _cluster(
@@ -147,7 +145,7 @@ def _cluster(
     given = {names[name]: value for name, value in overheads.items() if value is not None}
     if scheduler:
         with connect(scheduler, keys) as client:
-            click.echo(f"measuring the cluster {scheduler}", err=True)
+            note(f"measuring the cluster {scheduler}")
             machine, limit = measure_machine(client), memory_limit(client)
         given = asdict(machine) | given
     threads = threads or given.get("threads", 1)

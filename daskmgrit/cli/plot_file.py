@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from daskmgrit.cli.ends import CannotRun, note
 from daskmgrit.solver.result import Result
 
 __all__ = ["check_plot", "save_plot"]
@@ -18,7 +19,7 @@ def check_plot(path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
-        raise click.UsageError("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
+        raise CannotRun("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
     known = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise click.BadParameter(f"{path}: the name must end in one of {', '.join('.' + kind for kind in known)}")
@@ -41,4 +42,4 @@ def save_plot(result: Result, path: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    click.echo(f"plot written to {path}", err=True)
+    note(f"plot written to {path}")

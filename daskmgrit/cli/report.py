@@ -7,9 +7,9 @@ import math
 import time
 from typing import Any
 
-import click
 import numpy as np
 
+from daskmgrit.cli.ends import say
 from daskmgrit.cli.jobs import Job
 from daskmgrit.recurrence.serial import train_serially
 from daskmgrit.solver.result import Result
@@ -37,16 +37,16 @@ def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) 
     """Print the summary, the problem's metrics, and what the comparison found."""
     metrics = job.metrics(result.final) if np.isfinite(result.final).all() else {}
     if as_json:
-        click.echo(json.dumps(_clean(_summary(job, result) | checked | {"metrics": metrics})))
+        say(json.dumps(_clean(_summary(job, result) | checked | {"metrics": metrics})))
         return
-    click.echo(result)
+    say(result)
     for name, value in metrics.items():
-        click.echo(f"{name.replace('_', ' '):19s} {value:.4g}")
+        say(f"{name.replace('_', ' '):19s} {value:.4g}")
     if checked:
         compared = "final weights" if result.weights is None else "all steps and weights"
-        click.echo(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, {compared}")
+        say(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, {compared}")
         ratio = checked["serial_seconds"] / result.timings["total"]
-        click.echo(
+        say(
             f"{'serial training':19s} {checked['serial_seconds']:.3g} s: this solve was "
             + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
         )

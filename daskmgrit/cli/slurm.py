@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
 import dask
 
+from daskmgrit.cli.ends import note
 from daskmgrit.cli.interrupt import quiet_end
 from daskmgrit.utils.validation import integer_option
 
@@ -50,16 +50,15 @@ def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[
             minimum = integer_option(
                 "daskmgrit.slurm.minimum", options["minimum"], 1, "no more workers than the jobs have", most=minimum
             )
-        click.echo(f"SLURM jobs: {jobs}, workers: {jobs * cluster.processes}", err=True)
+        note(f"SLURM jobs: {jobs}, workers: {jobs * cluster.processes}")
         cluster.scale(jobs=jobs)
         cluster.wait_for_workers(minimum, timeout)
         with Client(cluster) as client, quiet_end(client):
             here, link = f"{getpass.getuser()}@{socket.gethostname()}", cluster.dashboard_link
             port = urlsplit(link).port
-            click.echo(
+            note(
                 f"{len(client.nthreads())} workers have come; dashboard {link}, from elsewhere after "
                 f"ssh -N -L {port}:127.0.0.1:{port} {here}",
-                err=True,
             )
             yield client
 

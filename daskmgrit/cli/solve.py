@@ -12,13 +12,14 @@ from click.core import ParameterSource
 
 from daskmgrit.checkpoint import Checkpoint
 from daskmgrit.checkpoint.policy import as_checkpoint
-from daskmgrit.cli.connection import CannotRun, command_client
+from daskmgrit.cli.connection import command_client
+from daskmgrit.cli.ends import note
 from daskmgrit.cli.jobs import mgrit_job, newton_job
 from daskmgrit.cli.plot_file import check_plot, save_plot
 from daskmgrit.cli.report import compare, tell
 from daskmgrit.cli.slurm import slurm_client
 from daskmgrit.cli.values import CHUNKS, CYCLE, RATE, RELAXATION, SEED, SLOTS, WAIT, PerLevel
-from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
+from daskmgrit.errors import PropagatorError
 from daskmgrit.models.optimizers import OPTIMIZERS
 from daskmgrit.newton.settings import JACOBIANS
 from daskmgrit.problems import COARSE_DATA, PROBLEMS, SOLVERS
@@ -199,8 +200,8 @@ def solve(
         task = PROBLEMS[problem](seed=options["seed"])
         task = replace(task, w0=task.w0.astype(options["dtype"]))
         job = (newton_job if options["method"] == "newton" else mgrit_job)(task, solver, check, options)
-        click.echo(job.solver, err=True)
-        with slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys) as client:
+        with slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys, timeout) as client:
+            note(job.solver)
             how = {"tol": options["tol"], "client": client, "progress": True, "timeout": timeout}
             policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes)
             if resume and (asked := as_checkpoint(policy)) and asked.latest():
@@ -209,18 +210,13 @@ def solve(
                 result = job.resume(policy, given, how)
             else:
                 if resume:
-                    click.echo(f"no checkpoint in {checkpoint} yet: beginning from the initial guess", err=True)
+                    note(f"no checkpoint in {checkpoint} yet: beginning from the initial guess")
                 result = job.solve(policy, how)
             checked = compare(job, result) if check else {}
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):
             raise
         raise click.UsageError(str(error)) from error
-    except (CheckpointError, ClusterError, ImportError) as error:
-        raise CannotRun(". ".join([str(error), *getattr(error, "__notes__", [])])) from error
-    except KeyboardInterrupt as error:
-        click.echo("; ".join(["interrupted", *getattr(error, "__notes__", [])]), err=True)
-        sys.exit(130)
     if plot:
         save_plot(result, plot)
     tell(job, result, checked, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from daskmgrit.cli.ends import note, say
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
@@ -102,7 +103,7 @@ def tune(problem: str, steps: int | None, solver: str, seed: int, method: str, a
             level = max(steps.bit_length() - 4, 1)
             phi = make(Settings(rate, window=window))
             estimate = estimate_max_rate(phi.at_rate, task.w0, rate, steps=min(steps, 256), level=level)
-            click.echo(estimate, err=True)
+            note(estimate)
             top = max(estimate.max_rate, rate)
         report = search(
             make,
@@ -114,16 +115,16 @@ def tune(problem: str, steps: int | None, solver: str, seed: int, method: str, a
             initial_guess=task.guess("4"),
             cycle=options["cycle"],
             maxiter=options["maxiter"],
-            on_trial=lambda trial: click.echo(_line(trial), err=True),
+            on_trial=lambda trial: note(_line(trial)),
         )
-    except (ValueError, ImportError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
     command = _command(task, solver, steps, seed, rate, options["cycle"], report.best.settings)
     if as_json:
-        click.echo(json.dumps(_summary(task, solver, report, estimate, command)))
+        say(json.dumps(_summary(task, solver, report, estimate, command)))
     else:
-        click.echo(report)
-        click.echo(f"\n{command}")
+        say(report)
+        say(f"\n{command}")
 
 
 def _tell_window(task: Problem, steps: int, seed: int, as_json: bool, options: dict[str, Any]) -> None:
@@ -141,8 +142,8 @@ def _tell_window(task: Problem, steps: int, seed: int, as_json: bool, options: d
         steps,
         options["workers"],
         options["prefix"],
-        on_trial=lambda trial: click.echo(
-            f"window {trial.slots}, {trial.jacobian}, interval {trial.interval}: speedup {trial.speedup:.2f}", err=True
+        on_trial=lambda trial: note(
+            f"window {trial.slots}, {trial.jacobian}, interval {trial.interval}: speedup {trial.speedup:.2f}"
         ),
     )
     best = report.best
@@ -153,9 +154,9 @@ def _tell_window(task: Problem, steps: int, seed: int, as_json: bool, options: d
     command = " ".join([*words, "--seed", str(seed)])
     if as_json:
         about = {"problem": task.name, "method": "newton", "optimizer": optimizer, "command": command}
-        click.echo(json.dumps(about | asdict(report)))
+        say(json.dumps(about | asdict(report)))
     else:
-        click.echo(f"{report}\n\n{command}")
+        say(f"{report}\n\n{command}")
 
 
 def _line(trial: Trial) -> str:

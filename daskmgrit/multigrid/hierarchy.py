@@ -111,6 +111,10 @@ class Hierarchy:
         return "\n".join(lines)
 
 
+# More in a row converge no faster than as many cycles, and serial training is done before.
+MOST_SWEEPS = 100
+
+
 def parse_relaxation(value: Any) -> int:
     """Return nu of F(CF)^nu from ``"F"``, ``"FCF"``, ``"FCFCF"`` … or the integer nu itself.
 
@@ -119,12 +123,17 @@ def parse_relaxation(value: Any) -> int:
     >>> [parse_relaxation(r) for r in ("F", "FCF", "FCFCF", 3)]
     [0, 1, 2, 3]
     """
+    nu = None
     if isinstance(value, str):
-        nu, rest = divmod(len(value) - 1, 2)
-        if value and not rest and value.upper() == "F" + "CF" * nu:
-            return nu
+        count, rest = divmod(len(value) - 1, 2)
+        if value and not rest and value.upper() == "F" + "CF" * count:
+            nu = count
     elif isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0:
-        return int(value)
+        nu = int(value)
+    if nu is not None and nu <= MOST_SWEEPS:
+        return nu
+    if nu is not None:
+        raise ValueError(f"relaxation with nu={nu} takes {nu} sweeps for each cycle: give nu <= {MOST_SWEEPS}")
     raise ValueError(
         f'relaxation={value!r} is not known: give "F", "FCF", "FCFCF" … or the integer nu >= 0 of F(CF)^nu, '
         "or a list of these with one entry per level"

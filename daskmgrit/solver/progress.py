@@ -28,6 +28,21 @@ class Screen(Protocol):
         """Take away what waits."""
 
 
+class Lines(Console):
+    """A console that falls silent where nobody can read it: a solve does not end for that."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more; Rich would end the process."""
+        self.quiet = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, if it can be printed."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.quiet = True
+
+
 class Terminal:
     """Lines on standard error; on a terminal a spinner says what is being waited for."""
 
@@ -103,7 +118,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self.enabled:
-            console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+            console = Lines(file=sys.stderr, highlight=False, soft_wrap=True)
             screen: Screen = Notebook(self.tol) if console.is_jupyter else Terminal(console, self.tol)
             screen.wait((), "evaluating the initial guess", None)
             self._screen = screen

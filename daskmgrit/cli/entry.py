@@ -1,0 +1,33 @@
+"""Where the command starts: from its first moment to its last, Ctrl-C ends it in one line, with status 130."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command ``daskmgrit``."""
+    # Whoever started it may want it to ignore Ctrl-C, as shells do with what runs in the background.
+    heeds = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    if heeds:
+        # An exception would come out of the midst of imports, where some make another of it.
+        signal.signal(signal.SIGINT, _end)
+    from daskmgrit.cli.main import main as command
+
+    if heeds:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command(prog_name="daskmgrit")
+    finally:
+        # All is said; what is left are threads and files that end with the process.
+        if heeds:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(number: int, frame: Any) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
