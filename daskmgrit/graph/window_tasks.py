@@ -272,7 +272,7 @@ def _own_share(meter: Meter, asked: _Missing, number: int, threads: Sequence[int
         return Answer(None, ())
     rows = slice(lo, hi)
     made, records = evaluate_on_threads(
-        meter, asked.states[rows], asked.begins[rows], asked.lengths[rows], threads[number], run
+        meter, asked.states[rows, ...], asked.begins[rows], asked.lengths[rows], threads[number], run
     )
     return Answer(made, records)
 
@@ -302,7 +302,7 @@ def tell(settings: Settings, share: Share) -> Told:
 def final(state: Carrier | Share) -> np.ndarray:
     """Return the last accepted state, shape (s,), in host memory."""
     carrier = state.carrier if isinstance(state, Share) else state
-    return to_host(carrier.window.states[0]).copy()
+    return to_host(carrier.window.states[0, ...]).copy()
 
 
 def accepted_rows(share: Share, first: Array | Origin | None, like: np.ndarray) -> np.ndarray:

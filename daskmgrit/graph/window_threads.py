@@ -107,7 +107,7 @@ def evaluate_on_threads(
     cuts = [number * slots // parts for number in range(parts + 1)]
     # One meter is for one thread.
     calls = [
-        _pool(threads).submit(_evaluate, Meter(meter.phi, meter.cycle), states[a:b], begins[a:b], lengths[a:b])
+        _pool(threads).submit(_evaluate, Meter(meter.phi, meter.cycle), states[a:b, ...], begins[a:b], lengths[a:b])
         for a, b in itertools.pairwise(cuts)
     ]
     try:

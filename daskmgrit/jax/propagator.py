@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,11 @@ import numpy as np
 import optax
 
 from daskmgrit.errors import PropagatorError
+from daskmgrit.jax.coupling import is_elementwise
 from daskmgrit.jax.state import PytreeMap, adam_betas, check_counts, host
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
+from daskmgrit.propagators.row_bits import RowBits
 from daskmgrit.recurrence.step_length import StepLength
 
 __all__ = ["JaxPropagator", "propagator"]
@@ -101,6 +104,15 @@ def propagator(
     return JaxPropagator(loss, params, optimizer, data, batch, opt_state, length, dtype, device)
 
 
+class _Compiled(NamedTuple):
+    """A step as one process has compiled it: gradients, update, both in one; and the data on the device."""
+
+    gradients: Callable[..., Any]
+    update: Callable[..., Any]
+    whole: Callable[..., Any]
+    data: Any
+
+
 class JaxPropagator:
     """A step of an optax transformation on a loss; see :func:`propagator`.
 
@@ -162,15 +174,20 @@ class JaxPropagator:
                 "no batch for data that are not examples"
             )
         self.examples = data_rule(batch, lengths.pop() if lengths else 0)
-        self._here: tuple[Callable[..., Any], Any] | None = None
+        self._here: _Compiled | None = None
         self._whole: Callable[..., Any] | None = None
+        self._rows, self._apart = RowBits(), False
         self._try()
+        self._apart = is_elementwise(self._moved, params, opt_state)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_here": None, "_whole": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_rows"} | {
+            "_here": None,
+            "_whole": None,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state, _rows=RowBits())
         if self.dtype == np.float64 and not jax.config.jax_enable_x64:
             jax.config.update("jax_enable_x64", True)
 
@@ -248,42 +265,107 @@ class JaxPropagator:
                 f"{remedy}"
             ) from error
 
-    def _one(self, vector: Any, step: Any, times: Any, *data: Any) -> Any:
+    def _loss_gradient(self, vector: Any, *data: Any) -> Any:
+        """Return the loss gradient of a state, as a vector."""
+        return self.layout.flat(jax.grad(self._loss)(self.layout.split(vector, 0)[0], *data))
+
+    def _updated(self, vector: Any, gradient: Any, step: Any, times: Any) -> Any:
         """Return a state after `times` updates with one gradient, the first that of fine step `step`."""
-        params, opt_state = self.layout.split(vector, step)
-        gradient = jax.grad(self._loss)(params, *data)
+        return self._updated_along(self.layout.tree(gradient), self.layout.split(vector, step), times)
 
+    def _updated_along(self, gradient: Any, start: tuple[Any, Any], times: Any) -> Any:
         def update(_: Any, now: tuple[Any, Any]) -> tuple[Any, Any]:
-            updates, after = self._optimizer.update(gradient, now[1], now[0])
-            return optax.apply_updates(now[0], updates), after
+            return self._moved(gradient, now[1], now[0])
 
-        return self.layout.join(*jax.lax.fori_loop(0, times, update, (params, opt_state)))
+        return self.layout.join(*jax.lax.fori_loop(0, times, update, start))
 
-    def _block(self, weights: Any, steps: Any, times: Any, numbers: Any, data: Any) -> Any:
-        chosen = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers], data)
-        axes = (0, 0, None, *(None if numbers is None else 0 for _ in data))
-        return jax.vmap(self._one, in_axes=axes)(weights, steps, times, *chosen)
+    def _whole_step(self, vector: Any, step: Any, times: Any, *data: Any) -> Any:
+        """Do the same with the loss gradient of the state itself."""
+        start = self.layout.split(vector, step)
+        return self._updated_along(jax.grad(self._loss)(start[0], *data), start, times)
 
-    def _compiled(self) -> tuple[Callable[..., Any], Any]:
+    def _moved(self, gradient: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+        """Return parameters and the optimizer's state after one update."""
+        updates, after = self._optimizer.update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), after
+
+    def _compiled(self) -> _Compiled:
         """Return the step as this process has compiled it, and the data on its device."""
         if self._here is None:
             # Compiled once for a size of block, whatever the level: so the number of updates is an argument.
-            self._here = jax.jit(self._block), jax.device_put(self._data, self._place())
+            update = jax.vmap(self._updated, in_axes=(0, 0, 0, None))
+            gradients, whole = (partial(self._over_block, one) for one in (self._loss_gradient, self._whole_step))
+            data = jax.device_put(self._data, self._place())
+            self._here = _Compiled(jax.jit(gradients), jax.jit(update), jax.jit(whole), data)
         return self._here
+
+    @staticmethod
+    def _over_block(one: Callable[..., Any], weights: Any, numbers: Any, data: Any, *steps: Any) -> Any:
+        """Call a function of a state and its data for a block; `steps` are numbers and length of the steps, or nothing."""
+        chosen = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers], data)
+        axes = (0, *(0, None)[: len(steps)], *(None if numbers is None else 0 for _ in data))
+        return jax.vmap(one, in_axes=axes)(weights, *steps, *chosen)
 
     def __call__(self, weights: Any, index: np.ndarray, level: int) -> Any:
         """Return the states after one step of the level."""
         if isinstance(weights, np.ndarray):
             return np.array(self(self.to_block(weights), index, level))
-        step, data = self._compiled()
         count = weights.shape[0]
-        more = _padded(count) - count
-        index = np.pad(index, (0, more), mode="edge")
-        if more:
-            weights = jnp.pad(weights, ((0, more), (0, 0)), mode="edge")
-        fine, times = index * self.length(level), self.length.taken(level)
-        new = step(weights, fine, times, self.examples(index, level), data)
-        return new[:count] if more else new
+        weights, index = _filled_up(weights), _filled_up(index)
+        if self._apart:
+            return self._update(weights, self._found(weights, index, level), index, level)[:count]
+        here, steps = self._compiled(), (index * self.length(level), self.length.taken(level))
+        return here.whole(weights, self.examples(index, level), here.data, *steps)[:count]
+
+    @property
+    def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
+        """What is costly of a fine step, as ``gradient(weights, index)``; None if the optimizer couples entries.
+
+        See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. On the CPU a row's bits are those that it
+        has by itself.
+        """
+        return self._gradient if self._apart else None
+
+    @property
+    def advance(self) -> Callable[[Any, Any, np.ndarray], Any] | None:
+        """The optimizer's own update, as ``advance(state, gradient, index)``; None if it couples entries."""
+        return self._advance if self._apart else None
+
+    def _gradient(self, weights: Any, index: np.ndarray) -> Any:
+        if isinstance(weights, np.ndarray):
+            return np.array(self._gradient(self.to_block(weights), index))
+
+        def found(rows: Any, steps: np.ndarray) -> Any:
+            return self._found(_filled_up(rows), _filled_up(steps), 0)[: rows.shape[0]]
+
+        if next(iter(weights.devices())).platform != "cpu":
+            # One call is what a device gains by.
+            return found(weights, index)
+        return self._rows(found, weights, index, _padded(weights.shape[0]))
+
+    def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
+        if isinstance(state, np.ndarray):
+            return np.array(self._advance(self.to_block(state), jnp.asarray(np.array(gradient)), index))
+        count = state.shape[0]
+        return self._update(_filled_up(state), _filled_up(gradient), _filled_up(index), 0)[:count]
+
+    def _found(self, weights: Any, index: np.ndarray, level: int) -> Any:
+        """Return loss gradients of a level's steps, shape (k, g)."""
+        here = self._compiled()
+        return here.gradients(weights, self.examples(index, level), here.data)
+
+    def _update(self, weights: Any, gradient: Any, index: np.ndarray, level: int) -> Any:
+        """Return the states that the optimizer makes of states and gradients."""
+        return self._compiled().update(weights, gradient, index * self.length(level), self.length.taken(level))
+
+
+def _filled_up(rows: Any) -> Any:
+    """Return a block with its last row repeated, up to one of few sizes."""
+    more = _padded(rows.shape[0]) - rows.shape[0]
+    if not more:
+        return rows
+    xp = np if isinstance(rows, np.ndarray) else jnp
+    return xp.pad(rows, ((0, more), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
 
 
 def _padded(count: int) -> int:

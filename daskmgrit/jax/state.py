@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -63,6 +64,17 @@ class PytreeMap:
             self.floats.append(kind == "f")
         self._squares = [_is_square(path) for path, _ in leaves]
         self.size = sum(leaf.size for (_, leaf), real in zip(leaves, self.floats, strict=True) if real)
+
+    def flat(self, params: Any) -> Any:
+        """Return a tree like the parameters as a vector."""
+        return jnp.concatenate([jnp.ravel(leaf).astype(self.dtype) for leaf in jax.tree.leaves(params)])
+
+    def tree(self, vector: Any) -> Any:
+        """Return the tree of such a vector."""
+        examples, tree = jax.tree.flatten(self.example[0])
+        parts = jnp.split(vector, list(itertools.accumulate(leaf.size for leaf in examples))[:-1])
+        pairs = zip(parts, examples, strict=True)
+        return jax.tree.unflatten(tree, [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in pairs])
 
     def join(self, params: Any, opt_state: Any) -> Any:
         """Return the vector (size,) of parameters and optax state."""

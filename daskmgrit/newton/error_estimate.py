@@ -76,17 +76,17 @@ def measure_growth(growth: Growth, states: Array, found: Evaluation) -> Growth:
         return growth
     known = int(growth.states.shape[0])
     xp = namespace(states)
-    size = float(_norms(states[:1])[0])
+    size = float(_norms(states[:1, ...])[0])
     least = NOISE * float(xp.finfo(states.dtype).eps) * size
     with np.errstate(invalid="ignore", over="ignore"):
-        moves = states[:known] - growth.states
+        moves = states[:known, ...] - growth.states
         if found.gradients is None:
             lengths = _norms(moves)
-            measured = _norms(found.images[:known] - growth.values) / np.where(lengths > least, lengths, np.nan)
+            measured = _norms(found.images[:known, ...] - growth.values) / np.where(lengths > least, lengths, np.nan)
         else:
             moves = moves[:, : growth.values.shape[1]]
             lengths = _norms(moves)
-            changes = (found.gradients[0][:known] - growth.values)[:, : moves.shape[1]]
+            changes = (found.gradients[0][:known, ...] - growth.values)[:, : moves.shape[1]]
             along = to_host(xp.sum(moves * changes, axis=1)).real
             measured = along / np.where(lengths > least, lengths, np.nan) ** 2
     rates = growth.rates.copy()
@@ -137,12 +137,12 @@ def accept_updates(
     assert found.gradients is not None
     xp, error = namespace(states), growth.error
     for slot in range(int(states.shape[0])):
-        residual = accepted[slot : slot + 1] - found.images[slot : slot + 1]
+        residual = accepted[slot : slot + 1, ...] - found.images[slot : slot + 1, ...]
         if error is not None:
-            state, rate = states[slot : slot + 1], min(growth.rates[slot], 0.0)
+            state, rate = states[slot : slot + 1, ...], min(growth.rates[slot], 0.0)
             for stage, rows in enumerate(found.gradients):
                 if slot < rows.shape[0]:
-                    gradient = rows[slot : slot + 1]
+                    gradient = rows[slot : slot + 1, ...]
                     pulled = gradient + rate * error[:, : gradient.shape[1]] if rate < 0.0 else gradient
                     index = begins[slot : slot + 1] + stage
                     after = phi.advance(
@@ -150,7 +150,7 @@ def accept_updates(
                         xp.concat([gradient, pulled], axis=0),
                         index.repeat(2),
                     )
-                    state, error = after[:1], after[1:] - after[:1]
+                    state, error = after[:1, ...], after[1:, ...] - after[:1, ...]
             residual = residual + error
         if error is not None or bool(xp.any(residual != 0)):
             error = residual
@@ -173,8 +173,8 @@ def known_growth(growth: Growth, states: Array, found: Evaluation, accepted: int
     slots : int
         Slots of the next window.
     """
-    kept = slice(accepted, accepted + slots)
+    kept = slice(accepted, min(accepted + slots, len(growth.rates)))
     values = found.images if found.gradients is None else found.gradients[0]
     rates = growth.rates[kept]
     rates = np.concatenate((rates, np.full(slots - len(rates), np.nan)))
-    return replace(growth, rates=rates, states=states[kept], values=values[kept])
+    return replace(growth, rates=rates, states=states[kept, ...], values=values[kept, ...])

@@ -66,7 +66,7 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
     gradients: list[Array] = []
     for stage in range(int(lengths[0])):
         active = int((lengths > stage).sum())
-        index, rows = begins[:active] + stage, images[:active]
+        index, rows = begins[:active] + stage, images[:active, ...]
         if is_split(phi):
             gradient = meter.gradient(rows, index)
             gradients.append(gradient)
@@ -74,7 +74,7 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
                 rows = apply_advance(phi, rows, gradient, index)
         else:
             rows = meter.guess(rows, index)
-        images = rows if active == len(lengths) else namespace(rows).concat([rows, images[active:]], axis=0)
+        images = rows if active == len(lengths) else namespace(rows).concat([rows, images[active:, ...]], axis=0)
     return Evaluation(images, tuple(gradients) if gradients else None)
 
 

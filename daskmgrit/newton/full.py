@@ -6,7 +6,7 @@ import numpy as np
 
 from daskmgrit.newton.evaluate import Take
 from daskmgrit.newton.scan import Maps, apply_maps, group_length
-from daskmgrit.utils.array_api import Array, namespace
+from daskmgrit.utils.array_api import Array, device, namespace
 
 __all__ = ["correct_by_jacobians", "jacobians"]
 
@@ -33,16 +33,16 @@ def jacobians(take: Take, states: Array, images: Array, begins: np.ndarray, leng
     xp, (k, s) = namespace(states), states.shape
     root = float(xp.finfo(states.dtype).eps) ** 0.5
     steps = root * xp.maximum(xp.abs(states), xp.ones_like(states))
-    identity = xp.eye(s, dtype=states.dtype)
+    identity = xp.eye(s, dtype=states.dtype, device=device(states))
     found, part = [], max(1, TOGETHER // s)
     for start in range(0, k, part):
         rows = slice(start, min(start + part, k))
-        shifted = states[rows][:, None, :] + steps[rows][:, :, None] * identity
+        shifted = states[rows, None, :] + steps[rows, :, None] * identity
         count = int(shifted.shape[0])
         shifted = xp.reshape(shifted, (count * s, s))
         ends = take(shifted, begins[rows].repeat(s), lengths[rows].repeat(s)).images
         ends = xp.reshape(ends, (count, s, s))
-        found.append((ends - images[rows][:, None, :]) / steps[rows][:, :, None])
+        found.append((ends - images[rows, None, :]) / steps[rows, :, None])
     return xp.matrix_transpose(xp.concat(found, axis=0))
 
 
@@ -63,19 +63,19 @@ def correct_by_jacobians(matrices: Array, residuals: Array, squares: np.ndarray,
     slots : int
         Slots of the window.
     """
-    xp = namespace(residuals)
+    xp, place = namespace(residuals), device(residuals)
     far = ~(squares <= FAR * FAR)
     if far.any():
         there, others = np.flatnonzero(far), np.flatnonzero(~far)
-        parts = [_without_growth(xp.take(matrices, xp.asarray(there), axis=0))]
+        parts = [_without_growth(xp.take(matrices, xp.asarray(there, device=place), axis=0))]
         if len(others):
-            parts.append(xp.take(matrices, xp.asarray(others), axis=0))
+            parts.append(xp.take(matrices, xp.asarray(others, device=place), axis=0))
         places = np.argsort(np.concatenate((there, others)))
-        matrices = xp.take(xp.concat(parts, axis=0), xp.asarray(places), axis=0)
+        matrices = xp.take(xp.concat(parts, axis=0), xp.asarray(places, device=place), axis=0)
     corrections = apply_maps(Maps(matrices, residuals), number, group_length(slots))
     lengths = xp.sqrt(xp.sum(corrections * corrections, axis=1, keepdims=True))
     shortened = corrections * (LONGEST / xp.maximum(lengths, xp.full_like(lengths, LONGEST)))
-    return xp.where(xp.asarray(far)[:, None], shortened, corrections)
+    return xp.where(xp.asarray(far, device=place)[:, None], shortened, corrections)
 
 
 def _without_growth(matrices: Array) -> Array:

@@ -95,4 +95,4 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = Fal
             kept.append(to_host(accepted))
     weights = np.concatenate(kept) if keep else None
     error = window.growth.size
-    return Solved(to_host(window.states[0]).copy(), weights, float(np.sqrt(window.spent)), error, sweeps)
+    return Solved(to_host(window.states[0, ...]).copy(), weights, float(np.sqrt(window.spent)), error, sweeps)

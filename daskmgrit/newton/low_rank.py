@@ -113,12 +113,14 @@ def mean_differences(
     part = max(1, TOGETHER // rank)
     for start in range(0, len(slots), part):
         some, lengths_of_steps = slots[start : start + part], steps[start : start + part].tolist()
-        rows = [states[slot : slot + 1] + step * vectors for slot, step in zip(some, lengths_of_steps, strict=True)]
+        rows = [
+            states[slot : slot + 1, ...] + step * vectors for slot, step in zip(some, lengths_of_steps, strict=True)
+        ]
         ends = take(xp.concat(rows, axis=0), begins[some].repeat(rank), lengths[some].repeat(rank)).images
         ends = xp.reshape(ends, (len(some), rank, s))
         for number, (slot, step) in enumerate(zip(some, lengths_of_steps, strict=True)):
             group = group_of[start + number]
-            totals[group] = add_onto(totals[group], (ends[number] - images[slot : slot + 1]) / step)
+            totals[group] = add_onto(totals[group], (ends[number, ...] - images[slot : slot + 1, ...]) / step)
     return [total / len(sample_slots) for total, sample_slots in zip(totals, samples, strict=True)]
 
 
@@ -161,10 +163,10 @@ def correct_by_curvature(curvature: Curvature, residuals: Array, number: int, sl
     """
     xp, group = namespace(residuals), group_length(slots)
     # A product for each row: the bits of one of all rows would depend on how many there are.
-    along = (residuals[:, None, :] @ curvature.basis)[:, 0]
+    along = (residuals[:, None, :] @ curvature.basis)[:, 0, :]
     # A slot stays in its group while the window slides; slots that are new are of the last one.
     groups = np.searchsorted(curvature.ends[:-1], number + np.arange(int(residuals.shape[0])), side="right")
-    matrices = xp.take(curvature.matrices, xp.asarray(groups), axis=0)
+    matrices = xp.take(curvature.matrices, xp.asarray(groups, device=device(residuals)), axis=0)
     missing = apply_maps(Maps(matrices, along), number, group) - running_sums(along, number, group)
     sums = running_sums(residuals, number, group)
-    return add_onto((missing[:, None, :] @ xp.matrix_transpose(curvature.basis))[:, 0], sums)
+    return add_onto((missing[:, None, :] @ xp.matrix_transpose(curvature.basis))[:, 0, :], sums)

@@ -6,7 +6,7 @@ import numpy as np
 
 from daskmgrit.newton.scan import group_length, running_sums
 from daskmgrit.recurrence.split_propagator import SplitPropagator, advance_along
-from daskmgrit.utils.array_api import Array, namespace
+from daskmgrit.utils.array_api import Array, device, namespace
 
 __all__ = ["correct_by_recurrence", "correct_by_sums", "move"]
 
@@ -36,7 +36,7 @@ def move(states: Array, corrections: Array, image: Array) -> Array:
     image : Array, shape (1, s)
         What Phi made of the final state that the first slot begins with.
     """
-    return namespace(states).concat([image, states[1:] + corrections[1:]], axis=0)
+    return namespace(states).concat([image, states[1:, ...] + corrections[1:, ...]], axis=0)
 
 
 def correct_by_recurrence(
@@ -57,9 +57,9 @@ def correct_by_recurrence(
     """
     if len(gradients) == 1:
         return advance_along(phi, state, gradients[0], begins)
-    xp = namespace(state)
-    index = np.concatenate([begins[: len(rows)] + stage for stage, rows in enumerate(gradients)])
+    xp, place = namespace(state), device(state)
+    index = np.concatenate([begins[: rows.shape[0]] + stage for stage, rows in enumerate(gradients)])
     order = np.argsort(index)
-    rows = xp.take(xp.concat(gradients, axis=0), xp.asarray(order), axis=0)
+    rows = xp.take(xp.concat(gradients, axis=0), xp.asarray(order, device=place), axis=0)
     states = advance_along(phi, state, rows, index[order])
-    return xp.take(states, xp.asarray(np.concatenate(([0], np.cumsum(lengths)))), axis=0)
+    return xp.take(states, xp.asarray(np.concatenate(([0], np.cumsum(lengths))), device=place), axis=0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskmgrit.utils.array_api import Array, namespace
+from daskmgrit.utils.array_api import Array, device, namespace
 
 __all__ = [
     "Maps",
@@ -40,14 +40,14 @@ def _by_position(rows: Array, first: int, group: int, fill: Array) -> list[Array
     after = -(before + rows.shape[0]) % group
     rows = xp.concat([*[fill] * before, rows, *[fill] * after], axis=0)
     rows = xp.reshape(rows, (-1, group, *rows.shape[1:]))
-    return [rows[:, place] for place in range(group)]
+    return [rows[:, place, ...] for place in range(group)]
 
 
 def _in_a_row(places: list[Array], first: int, group: int, count: int) -> Array:
     """Undo what :func:`_by_position` did."""
     rows = namespace(places[0]).stack(places, axis=1)
     before = first % group
-    return namespace(rows).reshape(rows, (-1, *rows.shape[2:]))[before : before + count]
+    return namespace(rows).reshape(rows, (-1, *rows.shape[2:]))[before : before + count, ...]
 
 
 def group_sums(rows: Array, first: int, group: int) -> list[Array]:
@@ -62,7 +62,7 @@ def group_sums(rows: Array, first: int, group: int) -> list[Array]:
     group : int
         Slots of a group.
     """
-    places = _by_position(rows, first, group, namespace(rows).zeros_like(rows[:1]))
+    places = _by_position(rows, first, group, namespace(rows).zeros_like(rows[:1, ...]))
     for place in range(1, group):
         places[place] = places[place - 1] + places[place]
     return places
@@ -70,9 +70,9 @@ def group_sums(rows: Array, first: int, group: int) -> list[Array]:
 
 def scan_sums(totals: Array, before: Array | None = None) -> list[Array]:
     """Return the sum before each group and after the last one, (1, s) each, from the groups' totals (c, s)."""
-    sums = [namespace(totals).zeros_like(totals[:1]) if before is None else before]
+    sums = [namespace(totals).zeros_like(totals[:1, ...]) if before is None else before]
     for number in range(totals.shape[0]):
-        sums.append(sums[-1] + totals[number : number + 1])
+        sums.append(sums[-1] + totals[number : number + 1, ...])
     return sums
 
 
@@ -118,9 +118,9 @@ def times(matrices: Array, vectors: Array) -> Array:
 def compose_maps(maps: Maps, first: int, group: int) -> list[Maps]:
     """Return maps composed within groups: for each place in a group the map from its beginning; see `group_sums`."""
     xp = namespace(maps.constant)
-    identity = xp.eye(maps.constant.shape[1], dtype=maps.constant.dtype)[None, ...]
+    identity = xp.eye(maps.constant.shape[1], dtype=maps.constant.dtype, device=device(maps.constant))[None, ...]
     linear = _by_position(maps.linear, first, group, identity)
-    constant = _by_position(maps.constant, first, group, xp.zeros_like(maps.constant[:1]))
+    constant = _by_position(maps.constant, first, group, xp.zeros_like(maps.constant[:1, ...]))
     places = [Maps(linear[0], constant[0])]
     for place in range(1, group):
         step, before = Maps(linear[place], constant[place]), places[-1]
@@ -130,10 +130,10 @@ def compose_maps(maps: Maps, first: int, group: int) -> list[Maps]:
 
 def scan_maps(totals: Maps, before: Array | None = None) -> list[Array]:
     """Return the vector before each group and after the last one, (1, r) each, from the groups' composed maps."""
-    first = totals.constant[:1]
+    first = totals.constant[:1, ...]
     vectors = [namespace(first).zeros_like(first) if before is None else before]
     for number in range(totals.constant.shape[0]):
-        each = Maps(totals.linear[number : number + 1], totals.constant[number : number + 1])
+        each = Maps(totals.linear[number : number + 1, ...], totals.constant[number : number + 1, ...])
         vectors.append(each(vectors[-1]))
     return vectors
 

@@ -108,14 +108,14 @@ def sweep(
     asked = _Asked(take or partial(evaluate, meter))
     ends = slot_steps(window.first, n, settings.steps, interval)
     begins, lengths = ends[:-1], np.diff(ends)
-    found = asked(window.states[:-1], begins, lengths)
-    squares = residual_squares(found.images, window.states[1:], is_exact(settings.tol))
+    found = asked(window.states[:-1, ...], begins, lengths)
+    squares = residual_squares(found.images, window.states[1:, ...], is_exact(settings.tol))
     count, spent = accept(squares, window.spent, ends[1:], settings.steps, settings.tol)
-    last = found.images[count - 1 : count]
+    last = found.images[count - 1 : count, ...]
     if not np.isfinite(to_host(last)).all():
         raise Diverged(0, int(begins[count - 1]), meter.cycle)
     xp = namespace(last)
-    accepted = xp.concat([window.states[1:count], last], axis=0)
+    accepted = xp.concat([window.states[1:count, ...], last], axis=0)
     growth = _accept_growth(meter, window, found, squares, count, accepted, begins)
     first, pace = int(ends[count]), new_pace(window.pace, count)
     depth = int(lengths[0])
@@ -124,9 +124,9 @@ def sweep(
             depth += settings.start_up if curvature is None else 0
             curvature = _curvature(asked, window, found, begins, lengths, settings, curvature)
         states = _correct(meter.phi, asked, window, found, count, begins, lengths, settings, curvature)
-        moved = np.sqrt(to_host(row_norms(states, window.states[count:])))
+        moved = np.sqrt(to_host(row_norms(states, window.states[count:, ...])))
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
-        growth = known_growth(growth, window.states[:-1], found, count, slots)
+        growth = known_growth(growth, window.states[:-1, ...], found, count, slots)
         following = Window(first, slide(states, slots), spent, pace, growth)
     else:
         following = Window(first, last, spent, pace, growth)
@@ -152,10 +152,10 @@ def _accept_growth(
     begins: np.ndarray,
 ) -> Growth:
     """Return what is known of the growth of errors, with the estimated error of the accepted states."""
-    growth, phi = measure_growth(window.growth, window.states[:-1], found), meter.phi
+    growth, phi = measure_growth(window.growth, window.states[:-1, ...], found), meter.phi
     if found.gradients is None or not is_split(phi):
         return accept_images(growth, np.append(squares[: count - 1], 0.0))
-    return accept_updates(growth, phi, window.states[:count], found, accepted, begins)
+    return accept_updates(growth, phi, window.states[:count, ...], found, accepted, begins)
 
 
 def _correct(
@@ -172,19 +172,19 @@ def _correct(
     """Return the states after the accepted ones, corrected; the first is the last accepted one."""
     # The last slot that is accepted is the first whose residual goes on to the right.
     tail = slice(count - 1, None)
-    number, image = window.first // settings.interval + count - 1, found.images[count - 1 : count]
+    number, image = window.first // settings.interval + count - 1, found.images[count - 1 : count, ...]
     if settings.jacobian == "identity" and is_split(phi) and found.gradients is not None:
-        rest = tuple(rows[count:] for rows in found.gradients)
+        rest = tuple(rows[count:, ...] for rows in found.gradients)
         return picard.correct_by_recurrence(phi, image, rest, begins[count:], lengths[count:])
-    states = window.states[1:][tail]
+    states = window.states[1:, ...][tail, ...]
     with np.errstate(over="ignore", invalid="ignore"):
-        residuals = found.images[tail] - states
+        residuals = found.images[tail, ...] - states
         if settings.jacobian == "identity":
             corrections = picard.correct_by_sums(residuals, number, window.slots)
         elif settings.jacobian == "full":
-            rows = window.states[:-1][tail]
-            matrices = full.jacobians(take, rows, found.images[tail], begins[tail], lengths[tail])
-            lengths_squared = to_host(row_norms(found.images[tail], states))
+            rows = window.states[:-1, ...][tail, ...]
+            matrices = full.jacobians(take, rows, found.images[tail, ...], begins[tail], lengths[tail])
+            lengths_squared = to_host(row_norms(found.images[tail, ...], states))
             corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
         else:
             assert curvature is not None
@@ -205,9 +205,11 @@ def _curvature(
     if known is not None and known.age + 1 < settings.refresh:
         return replace(known, age=known.age + 1)
     curvature, slots = known, low_rank.sample(window.slots, settings.groups, settings.reach, settings.samples)
-    basis = low_rank.first_basis(window.states[:1], settings.rank) if known is None else known.following
+    basis = low_rank.first_basis(window.states[:1, ...], settings.rank) if known is None else known.following
     for _ in range(settings.start_up if known is None else 1):
-        differences = low_rank.mean_differences(take, window.states[:-1], found.images, begins, lengths, basis, slots)
+        differences = low_rank.mean_differences(
+            take, window.states[:-1, ...], found.images, begins, lengths, basis, slots
+        )
         curvature = low_rank.refreshed(basis, differences, window.first // settings.interval, window.slots)
         basis = curvature.following
     return curvature

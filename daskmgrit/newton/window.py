@@ -86,8 +86,8 @@ def slide(states: Array, slots: int) -> Array:
     Array, shape (n+1, s)
     """
     xp = namespace(states)
-    states = states[: slots + 1]
+    states = states[: min(slots + 1, int(states.shape[0])), ...]
     finite = to_host(xp.all(xp.isfinite(states), axis=1))
     kept = len(finite) if finite.all() else max(1, int(np.argmin(finite)))
     missing = slots + 1 - kept
-    return xp.concat([states[:kept], *[states[kept - 1 : kept]] * missing], axis=0) if missing else states
+    return xp.concat([states[:kept, ...], *[states[kept - 1 : kept, ...]] * missing], axis=0) if missing else states

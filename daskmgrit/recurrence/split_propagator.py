@@ -101,8 +101,8 @@ def advance_along(phi: SplitPropagator, state: Array, gradients: Array, index: A
         step, before = slice(j, j + 1), states[-1]
         # A run is of one propagator: one call is held to the contract for all of them.
         if j:
-            after = phi.advance(read_only(before) if host else before, gradients[step], index[step])
+            after = phi.advance(read_only(before) if host else before, gradients[step, ...], index[step])
         else:
-            after = apply_advance(phi, before, gradients[step], index[step])
+            after = apply_advance(phi, before, gradients[step, ...], index[step])
         states.append(after)
     return namespace(state).concat(states, axis=0)

@@ -14,6 +14,7 @@ import torch
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
+from daskmgrit.propagators.row_bits import RowBits
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.torch.data import Data, read_data
 from daskmgrit.torch.modules import ParameterMap, explain, gradient_of, reached, running_statistics, to_state
@@ -168,14 +169,16 @@ class TorchPropagator:
         self.clock = int(max((float(state["step"]) for state in given.state.values() if "step" in state), default=0))
         parts = [*trained.values(), *(m for each in zip(*moments, strict=True) for m in each)]
         self.w0 = to_state([part.detach().to(self.dtype) for part in (*parts, *(tensors[n] for n in self.statistics))])
-        self._local = threading.local()
+        self._local, self._rows = threading.local(), RowBits()
+        self._apart = False
+        self._apart = not self.statistics or self._adds_statistics()
         self._try()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_local", "_rows")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _local=threading.local())
+        self.__dict__.update(state, _local=threading.local(), _rows=RowBits())
 
     def __repr__(self) -> str:
         return f"<torch propagator: {type(self._module).__name__}, {self.rule}>"
@@ -258,6 +261,26 @@ class TorchPropagator:
         except Exception as error:
             raise explain(error) from error
 
+    def _adds_statistics(self) -> bool:
+        """Whether a step only adds to running statistics once, so that what it adds can be found without them.
+
+        A loss may read them, and a module may be called several times.
+        """
+        states = torch.from_numpy(np.stack((self.w0, self.w0)))
+        kept = states[:, self.w0.size - self._kept.size :]
+        kept[0], kept[1] = 0, kept[1] + 1
+        try:
+            # Each by itself, so that both go through the same kernels.
+            zero, other = (self._found(states[i : i + 1], np.zeros(1, int), 0) for i in (0, 1))
+        except Exception:
+            return False  # the trial of a step says why
+        size, before = self.layout.size, self._kept.split(kept[1:])
+        added, after = self._kept.split(zero[:, size:]), self._kept.split(other[:, size:])
+        return torch.equal(zero[:, :size], other[:, :size]) and all(
+            torch.allclose(after[name], added[name] + (1 - momentum) * before[name], rtol=1e-4, atol=1e-6)
+            for name, momentum in self.statistics.items()
+        )
+
     def _here(self, device: torch.device) -> Any:
         """Return this thread's gradient and data on a device: a module serves one thread at a time."""
         if getattr(self._local, "device", None) != device:
@@ -274,23 +297,62 @@ class TorchPropagator:
         """Return the states after one step of the level."""
         if isinstance(weights, np.ndarray):
             return self(self.to_block(weights), index, level).cpu().numpy()
-        here, size = self._here(weights.device), self.layout.size
+        return self._update(weights, self._found(weights, index, level), index, level)
+
+    @property
+    def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
+        """What is costly of a fine step, as ``gradient(weights, index)``; None if it cannot be had apart.
+
+        See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. Besides the loss gradient it holds what
+        batch normalisation adds to running statistics. On the CPU a row's bits are those that it has by itself.
+        """
+        return self._gradient if self._apart else None
+
+    @property
+    def advance(self) -> Callable[[Any, Any, np.ndarray], Any] | None:
+        """The optimizer's own update, as ``advance(state, gradient, index)``; None if it cannot be had apart."""
+        return self._advance if self._apart else None
+
+    def _gradient(self, weights: Any, index: np.ndarray) -> Any:
+        if isinstance(weights, np.ndarray):
+            return self._gradient(self.to_block(weights), index).cpu().numpy()
+        if weights.device.type != "cpu":
+            # One call is what a device gains by.
+            return self._found(weights, index, 0)
+        return self._rows(lambda rows, steps: self._found(rows, steps, 0), weights, index)
+
+    def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
+        if isinstance(state, np.ndarray):
+            return self._advance(self.to_block(state), torch.from_numpy(np.array(gradient)), index).cpu().numpy()
+        return self._update(state, gradient, index, 0)
+
+    def _found(self, weights: torch.Tensor, index: np.ndarray, level: int) -> torch.Tensor:
+        """Return loss gradients and what is found of running statistics, one after another, shape (k, g)."""
+        here = self._here(weights.device)
         numbers = self.examples(index, level)
         parts = self.data.take(here.parts, numbers)
-        now = weights[:, :size]
-        kept = self._kept.split(weights[:, weights.shape[1] - self._kept.size :])
+        kept = weights[:, weights.shape[1] - self._kept.size :]
+        statistics = self._kept.split(torch.zeros_like(kept) if self._apart else kept)
         dims = (0, 0, *(None if numbers is None else 0 for _ in parts))
         batched = torch.func.vmap(here.gradient, in_dims=dims, chunk_size=self.chunk_size)
-        gradients, after = batched(self.layout.split(now), kept, *parts)
-        fine, times = index * self.length(level), self.length.taken(level)
-        moments = torch.split(weights[:, size : size * (1 + self.rule.moments)], size, dim=1)
-        rates = self.rule.rate * self.schedule(fine, times)
+        gradients, after = batched(self.layout.split(weights[:, : self.layout.size]), statistics, *parts)
         gradient = self.layout.join(gradients)
-        new = [*self.rule.update(now, moments[: self.rule.moments], gradient, rates, self.clock + fine)]
-        for name, momentum in self.statistics.items():
-            # Towards the batch's own, as far as so many updates would go.
-            share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
-            new.append((kept[name] + share * (after[name] - kept[name])).reshape(len(weights), -1))
+        return torch.cat([gradient, self._kept.join(after)], dim=1) if self.statistics else gradient
+
+    def _update(self, weights: torch.Tensor, found: torch.Tensor, index: np.ndarray, level: int) -> torch.Tensor:
+        """Return the states that optimizer and batch normalisation make of states and what was found there."""
+        size, fine, times = self.layout.size, index * self.length(level), self.length.taken(level)
+        moments = torch.split(weights[:, size : size * (1 + self.rule.moments)], size, dim=1)[: self.rule.moments]
+        rates = self.rule.rate * self.schedule(fine, times)
+        new = [*self.rule.update(weights[:, :size], moments, found[:, :size], rates, self.clock + fine)]
+        if self.statistics:
+            kept = self._kept.split(weights[:, weights.shape[1] - self._kept.size :])
+            after = self._kept.split(found[:, size:])
+            for name, momentum in self.statistics.items():
+                then = after[name] + (1 - momentum) * kept[name] if self._apart else after[name]
+                # Towards the batch's own, as far as so many updates would go.
+                share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
+                new.append((kept[name] + share * (then - kept[name])).reshape(len(weights), -1))
         return torch.cat(new, dim=1)
 
 
