@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks import listening as listening_module
 from benchmarks import memory as memory_module
 from benchmarks import newton as newton_module
 from benchmarks import newton_counts as newton_counts_module
+from benchmarks import newton_nets as newton_nets_module
 from benchmarks import overhead as overhead_module
 from benchmarks import peers as peers_module
 from benchmarks import scaling as scaling_module
@@ -110,6 +112,21 @@ def newton_counts(full: bool, groups: tuple[str, ...], as_json: bool) -> None:
     show(report, as_json)
     if any(row["as_expected"] is False for row in report["newton_counts"]):
         sys.exit(1)
+
+
+@main.command("newton-nets")
+@FULL
+@click.option(
+    "--net", "nets", multiple=True, type=click.Choice(newton_nets_module.NETS), help="Only these; may repeat."
+)
+@click.option("--steps", type=click.IntRange(1), help="N.  [default: 300, without --full 60]")
+@AS_JSON
+def newton_nets(full: bool, nets: tuple[str, ...], steps: int | None, as_json: bool) -> None:
+    """Steps that a sweep of parallel Newton accepts on convolutional, physics-informed and transformer nets."""
+    cases = newton_nets_module.WHOLE if full or nets else newton_nets_module.QUICK
+    chosen = [case for case in cases if not nets or case.net in nets]
+    chosen = [replace(case, steps=steps) for case in chosen] if steps else chosen
+    show({"newton_nets": newton_nets_module.newton_nets(tuple(chosen), note)}, as_json)
 
 
 @main.command("all")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu``: a PyTorch loop and MGRIT, one after the other on the same device.
+"""``python -m benchmarks.gpu``: PyTorch and JAX loops, MGRIT and parallel Newton, one after the other on one device.
 
 A serial loop of small steps is bound by the time that it takes to launch them; a block of states takes no more launches
 than one.
@@ -100,6 +100,97 @@ def measure(
     }
 
 
+def compiled(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int) -> Callable[[], Any] | None:
+    """Return the serial loop with its loss through torch.compile, compiled already, or None where that does not go."""
+    try:
+        run = torch.compile(module)
+        loss(run(x), y).backward()
+    except Exception:  # without a compiler, or a Python that it knows
+        return None
+
+    def train() -> None:
+        optimizer = optimizer_of(module.parameters())
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss(run(x), y).backward()
+            optimizer.step()
+
+    return train
+
+
+def scanned(width: int, images: np.ndarray, labels: np.ndarray, steps: int, device: str) -> Callable[[], Any] | None:
+    """Return the same training as one compiled loop of JAX, ``lax.scan``; None without JAX there."""
+    try:
+        import jax
+        import optax
+
+        place = jax.devices("gpu" if device != "cpu" else "cpu")[0]
+    except (ImportError, RuntimeError):
+        return None
+    jax.config.update("jax_enable_x64", True)
+    parts = [p.detach().numpy() for p in network(width, torch.float64).parameters()]
+    start, x, y = jax.device_put((parts, images, labels), place)
+    optimizer = optax.adam(1e-3)
+
+    def cost(params: Any) -> Any:
+        hidden = jax.numpy.tanh(x @ params[0].T + params[1])
+        return optax.softmax_cross_entropy_with_integer_labels(hidden @ params[2].T + params[3], y).mean()
+
+    def step(now: Any, _: Any) -> Any:
+        updates, state = optimizer.update(jax.grad(cost)(now[0]), now[1], now[0])
+        return (optax.apply_updates(now[0], updates), state), None
+
+    train = jax.jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), length=steps)[0][0])
+    jax.block_until_ready(train(start))
+    return lambda: jax.block_until_ready(train(start))
+
+
+def measure_newton(device: str, steps: int, width: int, examples: int, window: int, tol: float) -> dict[str, Any]:
+    """Return the seconds to the serial result: of loops, and of parallel Newton with a window in one batched call.
+
+    Parameters
+    ----------
+    device : str
+        "cuda" or "cpu".
+    steps, width, examples : int
+        N, hidden nodes, examples of a step.
+    window : int
+        Slots.
+    tol : float
+        What a step may have as residual, on average.
+    """
+    dtype = torch.float64
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images[:examples] / 16, labels[:examples]
+    x, y = torch.tensor(images, dtype=dtype, device=device), torch.tensor(labels, device=device)
+    phi = daskmgrit.torch.propagator(network(width, dtype), loss, optimizer_of, (images, labels), device=device)
+    solver = dm.ParallelNewton(phi, steps, window=window)
+
+    def solve(tolerance: float) -> dm.Result:
+        with dask.config.set(scheduler="synchronous"):
+            return solver.solve(phi.w0, tol=tolerance)
+
+    serial(network(width, dtype).to(device), x, y, 5)
+    dm.ParallelNewton(phi, min(steps, 2 * window), window=window).solve(phi.w0, tol=0)
+    module, eager = seconds_of(lambda: serial(network(width, dtype).to(device), x, y, steps), device)
+    result, seconds = seconds_of(lambda: solve(tol * steps**0.5), device)
+    others = {
+        "compiled_seconds": compiled(network(width, dtype).to(device), x, y, steps),
+        "jax_seconds": scanned(width, images, labels, steps, device),
+    }
+    expected = np.concatenate([p.detach().cpu().numpy().ravel() for p in module.parameters()])
+    return {
+        "window": window,
+        "sweeps": result.iterations,
+        "accepted": steps / result.iterations,
+        "eager_seconds": eager,
+        **{name: None if work is None else seconds_of(work, device)[1] for name, work in others.items()},
+        "newton_seconds": seconds,
+        "speedup": eager / seconds,
+        "max_error": float(np.abs(result.final[: phi.layout.size] - expected).max()),
+    }
+
+
 @click.command()
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 @click.option("--steps", type=click.IntRange(20), default=2048, show_default=True)
@@ -108,9 +199,14 @@ def measure(
 @click.option("--cycle", type=click.Choice(["V", "F"]), default="F", show_default=True)
 @click.option("--coarsening", type=click.IntRange(2), default=4, show_default=True)
 @click.option("--rtol", default=1e-3, show_default=True, help="Relative change of the loss that counts as none.")
-def main(**given: Any) -> None:
-    """Train on handwritten digits by full-batch Adam, serially and by MGRIT, and print one JSON object."""
-    click.echo(json.dumps(measure(**given)))
+@click.option("--window", type=click.IntRange(1), default=16, show_default=True, help="Slots of parallel Newton.")
+@click.option("--tol", default=1e-6, show_default=True, help="Parallel Newton's residual per step.")
+def main(window: int, tol: float, **given: Any) -> None:
+    """Train on digits by full-batch Adam: serially, by MGRIT and by parallel Newton; print a JSON object."""
+    if given["device"] == "cpu":
+        click.echo("no GPU is used: these are times of the CPU", err=True)
+    sizes = {name: given[name] for name in ("device", "steps", "width", "examples")}
+    click.echo(json.dumps(measure(**given) | {"newton": measure_newton(**sizes, window=window, tol=tol)}))
 
 
 if __name__ == "__main__":

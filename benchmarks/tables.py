@@ -230,6 +230,38 @@ def _newton_counts(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _newton_nets(rows: list[dict[str, Any]]) -> str:
+    head = (
+        "net", "weights", "optimizer", "rate", "seed", "N", "window", "sweeps", "N / sweeps", "aim", "Phi / N",
+        "error estimate", "error",
+    )  # fmt: skip
+    table = _table(
+        head,
+        [
+            (
+                row["net"],
+                row["weights"],
+                row["optimizer"],
+                f"{row['rate']:g}",
+                row["seed"],
+                row["steps"],
+                row["window"],
+                row["sweeps"],
+                f"{row['accepted']:.2f}",
+                f"{row['aim']:.2f}" if row["aim"] else "-",
+                f"{row['work']:.1f}",
+                f"{row['error_estimate']:.0e}",
+                f"{row['error']:.0e}",
+            )
+            for row in rows
+        ],
+    )
+    return (
+        f"{table}\n\nDouble precision, identity, tolerance 1e-6 per step. N / sweeps is the speedup on as many workers "
+        "as the window has slots if gradients are all that costs. Errors are 2-norms, of the final state with its moments."
+    )
+
+
 def _size(count: float) -> str:
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
 
@@ -250,4 +282,5 @@ WRITERS = {
     "memory": _memory,
     "listening": _listening,
     "newton_counts": _newton_counts,
+    "newton_nets": _newton_nets,
 }

@@ -15,8 +15,8 @@ _ELEMENTWISE = frozenset(
     """
     abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh
     digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max
-    min mul ne neg nextafter not optimization_barrier or pow real reduce_precision rem round rsqrt select_n sign sin sinh
-    sqrt square stop_gradient sub tan tanh xor
+    min mul ne neg nextafter not optimization_barrier or pow real reduce_precision rem round rsqrt select_n sign sin
+    sinh sqrt square stop_gradient sub tan tanh xor
     """.split()  # noqa: SIM905
 )
 # Primitives that run a jaxpr of their own once, and the parameter which holds it.

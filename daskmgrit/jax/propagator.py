@@ -301,7 +301,7 @@ class JaxPropagator:
 
     @staticmethod
     def _over_block(one: Callable[..., Any], weights: Any, numbers: Any, data: Any, *steps: Any) -> Any:
-        """Call a function of a state and its data for a block; `steps` are numbers and length of the steps, or nothing."""
+        """Call a function of a state and its data for a block; `steps` are their numbers and length, or nothing."""
         chosen = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers], data)
         axes = (0, *(0, None)[: len(steps)], *(None if numbers is None else 0 for _ in data))
         return jax.vmap(one, in_axes=axes)(weights, *steps, *chosen)
@@ -313,9 +313,9 @@ class JaxPropagator:
         count = weights.shape[0]
         weights, index = _filled_up(weights), _filled_up(index)
         if self._apart:
-            return self._update(weights, self._found(weights, index, level), index, level)[:count]
+            return _cut(self._update(weights, self._found(weights, index, level), index, level), count)
         here, steps = self._compiled(), (index * self.length(level), self.length.taken(level))
-        return here.whole(weights, self.examples(index, level), here.data, *steps)[:count]
+        return _cut(here.whole(weights, self.examples(index, level), here.data, *steps), count)
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
@@ -336,7 +336,7 @@ class JaxPropagator:
             return np.array(self._gradient(self.to_block(weights), index))
 
         def found(rows: Any, steps: np.ndarray) -> Any:
-            return self._found(_filled_up(rows), _filled_up(steps), 0)[: rows.shape[0]]
+            return _cut(self._found(_filled_up(rows), _filled_up(steps), 0), rows.shape[0])
 
         if next(iter(weights.devices())).platform != "cpu":
             # One call is what a device gains by.
@@ -347,7 +347,7 @@ class JaxPropagator:
         if isinstance(state, np.ndarray):
             return np.array(self._advance(self.to_block(state), jnp.asarray(np.array(gradient)), index))
         count = state.shape[0]
-        return self._update(_filled_up(state), _filled_up(gradient), _filled_up(index), 0)[:count]
+        return _cut(self._update(_filled_up(state), _filled_up(gradient), _filled_up(index), 0), count)
 
     def _found(self, weights: Any, index: np.ndarray, level: int) -> Any:
         """Return loss gradients of a level's steps, shape (k, g)."""
@@ -366,6 +366,11 @@ def _filled_up(rows: Any) -> Any:
         return rows
     xp = np if isinstance(rows, np.ndarray) else jnp
     return xp.pad(rows, ((0, more), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
+
+
+def _cut(rows: Any, count: int) -> Any:
+    """Undo that."""
+    return rows if rows.shape[0] == count else rows[:count]
 
 
 def _padded(count: int) -> int:

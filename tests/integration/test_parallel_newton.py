@@ -92,3 +92,23 @@ def test_divergence(client, w0):
     result = dm.ParallelNewton(breaks, N, window=6, jacobian="identity").solve(w0, client=client)
     assert result.reason == "diverged"
     assert 0 < sum(result.accepted) <= 20
+
+
+def test_a_network_of_pytorch(client):
+    """Adam with a schedule on worker processes: the result of torch.optim's own loop."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
+    from tests.support.torch_training import BATCH, OPTIMIZERS, X, Y, assert_same, cross_entropy, loop, network
+
+    factors = [0.98**i for i in range(N)]
+    phi = dm.torch.propagator(network(), cross_entropy, OPTIMIZERS["adam"], (X, Y), batch=BATCH, schedule=factors)
+    solver = dm.ParallelNewton(phi, N, window=4)
+    exact, result = solver.solve(phi.w0, tol=0, client=client), solver.solve(phi.w0, tol=1e-6, client=client)
+    assert result.converged
+    assert result.iterations < N
+    serial = dm.train_serially(phi, phi.w0, N)[-1]
+    np.testing.assert_allclose(result.final, serial, atol=1e-4)
+    # Worker processes may have other numbers of threads, and so other last bits, than this one.
+    np.testing.assert_allclose(exact.final, serial, rtol=1e-9, atol=1e-12)
+    module = network()
+    loop(module, OPTIMIZERS["adam"](module.parameters()), N, factor=lambda i: factors[i])
+    assert_same(phi.module(exact.final), module, 1e-9)
