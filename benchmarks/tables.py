@@ -258,7 +258,7 @@ def _newton_nets(rows: list[dict[str, Any]]) -> str:
     )
     return (
         f"{table}\n\nDouble precision, identity, tolerance 1e-6 per step. N / sweeps is the speedup on as many workers "
-        "as the window has slots if gradients are all that costs. Errors are 2-norms, of the final state with its moments."
+        "as the window has slots if gradients are all that costs. Errors are 2-norms, of final states."
     )
 
 
