@@ -133,7 +133,7 @@ def test_command_says_what_is_missing():
         assert "--json" in CliRunner().invoke(main, [name, "--help"]).output
 
 
-def test_the_benchmark_of_a_device():
+def test_the_benchmark_of_a_device(monkeypatch):
     need("torch", "torch")
     from benchmarks import gpu
 
@@ -141,6 +141,8 @@ def test_the_benchmark_of_a_device():
     assert found["reason"] == "tol"
     assert found["max_error"] < 1e-6
     assert found["settled_iterations"] <= found["iterations"]
+    # To compile takes a minute.
+    monkeypatch.setattr(gpu, "compiled", lambda *args: None)
     newton = gpu.measure_newton("cpu", 24, 2, 20, 4, 1e-8)
     assert newton["max_error"] < 1e-6
     assert newton["sweeps"] < 24
@@ -151,15 +153,15 @@ def test_nets_of_parallel_newton():
     """A tiny case of each: it ends with the serial result in fewer sweeps than steps, and the table shows it."""
     need("torch", "torch")
     need("sklearn.datasets", "digits")
-    cases = tuple(newton_nets.Case(net, "adamw, schedule", 1e-3, 4, 6) for net in newton_nets.NETS)
+    cases = tuple(newton_nets.Case(net, "adamw, schedule", 1e-4, 4, 10) for net in newton_nets.NETS)
     rows = newton_nets.newton_nets(cases, lambda text: None)
     for row in rows:
         assert row["residual"] <= row["tol"]
-        assert 6 / 4 <= row["sweeps"] < 6
+        assert 10 / 4 <= row["sweeps"] < 10
         assert row["error"] < 1e-3
         assert row["aim"] is None
     table = tables.text({"newton_nets": rows, "environment": environment()})
-    assert "| transformer | 11314 | adamw, schedule | 0.001 | 0 | 6 | 4 |" in table
+    assert "| transformer | 11314 | adamw, schedule | 0.0001 | 0 | 10 | 4 |" in table
     assert all(case.aim for case in newton_nets.WHOLE if case.optimizer == "adam")
 
 
