@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.executors.choose import DaskClient
-from daskmgrit.newton.settings import JACOBIANS, Settings, choose_jacobian, choose_size
+from daskmgrit.newton.settings import JACOBIANS, Settings, choose_jacobian, choose_size, whole_run
 from daskmgrit.newton.sizes import Size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
@@ -40,7 +40,8 @@ class ParallelNewton:
         N, the number of training steps.
     window : int or "auto", default "auto"
         Slots of the window, each a step or `interval` steps. "auto" follows what sweeps accept, and has no more slots
-        than the cluster has threads if it has several.
+        than the cluster has threads if it has several. With "lowrank" a window of all steps is swept with a Jacobian
+        for each of 16 parts of the run: for short horizons, alpha N lambda_max up to about 20.
     jacobian : {"auto", "identity", "lowrank", "full"}, default "auto"
         What stands for the Jacobian of a step. "identity" costs nothing and is for any Phi; "lowrank" takes the `rank`
         directions of largest curvature into account; "full" computes Jacobians by finite differences, s + 1 Phi for
@@ -107,6 +108,8 @@ class ParallelNewton:
     def settings(self, weights: int, tol: float, size: Size) -> Settings:
         """Return the numerical method for states of `weights` entries."""
         jacobian = choose_jacobian(self.phi, weights) if self.jacobian == "auto" else self.jacobian
+        if jacobian == "lowrank" and (size.first - 1) * self.interval >= self.steps - self.interval:
+            return whole_run(self.steps, tol, self.interval, self.rank)
         return Settings(self.steps, tol, jacobian, size, self.interval, self.rank)
 
     def _lines(self) -> list[tuple[str, str]]:

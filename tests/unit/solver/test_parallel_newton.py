@@ -206,3 +206,17 @@ def test_the_window_follows_what_sweeps_accept(adam):
     assert result.converged
     # A step is evaluated three times on average, and again where the window was too long for a while.
     assert result.phi_evaluations[0] <= 4 * N
+
+
+def test_a_window_of_all_steps_has_a_jacobian_for_each_part_of_the_run():
+    def descend(weights, index, level):
+        return weights - 0.02 * np.linspace(0.1, 30, weights.shape[1]) * np.sin(weights)
+
+    solver = dm.ParallelNewton(descend, 128, window=64, jacobian="lowrank", rank=4, interval=2)
+    assert solver.settings(40, 1e-9, Fixed(64)).groups == 16
+    assert solver.settings(40, 1e-9, Fixed(63)).groups == 1
+    result = solver.solve(np.ones(40))
+    serial = dm.train_serially(descend, np.ones(40), 128)[-1]
+    assert result.reason == "tol"
+    assert np.abs(result.final - serial).max() < 1e-7
+    assert result.iterations <= 64

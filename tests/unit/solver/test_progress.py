@@ -13,7 +13,7 @@ from daskmgrit.solver.progress import Progress
 def test_progress_in_a_terminal(monkeypatch, tol, told):
     screen = io.StringIO()
     terminal = {"file": screen, "force_terminal": True, "width": 100}
-    monkeypatch.setattr("daskmgrit.solver.progress.Console", lambda **how: Console(**(how | terminal)))
+    monkeypatch.setattr("daskmgrit.solver.progress.Lines", lambda **how: Console(**(how | terminal)))
     with Progress(True, tol, 9, 0.0) as lines:
         lines.line(0, 1.0)
         lines.line(1, 1e-2)
