@@ -22,7 +22,7 @@ import dask
 
 import daskmgrit as dm
 from benchmarks.overhead import cluster
-from daskmgrit.dashboard import history, plugin, reporter
+from daskmgrit.dashboard import cycle_reporter, history, plugin
 from daskmgrit.problems import adder
 
 __all__ = ["listening"]
@@ -31,7 +31,7 @@ __all__ = ["listening"]
 HOOKS = (
     *((plugin.MgritPlugin, name) for name in ("attach", "update_graph", "transition", "hear")),
     (history.Run, "task"),
-    (reporter.Reporter, "_event"),
+    (cycle_reporter.CycleReporter, "_event"),
 )
 WITHIN = "task"
 

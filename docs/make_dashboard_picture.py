@@ -1,6 +1,6 @@
-"""Make docs/dashboard.png: the page /mgrit after a solve, as a browser without a window shows it.
+"""Make docs/dashboard.png, or with --newton docs/newton-dashboard.png: the page /mgrit after a solve, in a browser.
 
-Needs Debian's chromium and chromium-driver, and selenium (``pip install 'daskmgrit[ci]'``).
+Needs Debian's chromium and chromium-driver, and selenium (``pip install 'daskmgrit[ci]'``); Bokeh brings Pillow.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import dask
 import numpy as np
 from distributed import Client, LocalCluster
+from PIL import Image
 
 import daskmgrit as dm
 
@@ -69,23 +70,33 @@ class Step:
         return weights / (1 + 0.05 * length) + 0.01 * length * np.sin(weights) * (index % 3)[:, None]
 
 
-def main(path: Path) -> None:
+def main(path: Path, newton: bool) -> None:
     """Solve, and write the picture."""
-    solver, w0 = dm.MGRIT(Step(0.004), steps=128, min_coarse=4), np.linspace(1, 2, 50)
+    w0, chunks = np.linspace(1, 2, 50), {} if newton else {"chunks": 4}
+    solver: Any = dm.MGRIT(Step(0.004), steps=128, min_coarse=4)
+    if newton:
+        solver = dm.ParallelNewton(Step(0.02), steps=60, window=8, jacobian="identity")
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=4 if newton else 1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster) as client,
-        browser(1500, 950) as driver,
+        browser(1500, 1000) as driver,
     ):
         with dask.config.set({"daskmgrit.dashboard": False}):
-            solver.solve(w0, chunks=4, client=client, maxiter=1)  # the workers' first tasks are slow
-        solver.solve(w0, chunks=4, client=client, tol=1e-9)
+            # The workers' first tasks are slow.
+            solver.solve(w0, client=client, tol=1e-3, **chunks)
+        solver.solve(w0, client=client, tol=1e-9, **chunks)
         driver.get(client.dashboard_link.replace("/status", "/mgrit"))
         time.sleep(5)  # for the plots to be drawn
         part = path.with_name("." + path.name)
         driver.save_screenshot(str(part))
+        with Image.open(part) as picture:
+            picture.convert("RGB").quantize(96).save(part, format="PNG", optimize=True)
         part.replace(path)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("dashboard.png"))
+    newton, paths = "--newton" in sys.argv[1:], [arg for arg in sys.argv[1:] if arg != "--newton"]
+    name = "newton-dashboard.png" if newton else "dashboard.png"
+    main(Path(paths[0]) if paths else Path(__file__).with_name(name), newton)

@@ -1,8 +1,9 @@
 """The page ``/mgrit`` on the dashboard of Dask's scheduler: it listens to a solve and draws it, and changes nothing.
 
-``reporter`` is the client's side, which reports residuals and stages; ``plugin`` the scheduler's, which sees the tasks;
-``history`` holds what is known of the last runs; ``plots`` and ``page`` draw it. Nothing has to be set up, but
-``dask scheduler --preload daskmgrit.dashboard`` has the page there before the first solve.
+``reporter`` is the client's side, which reports what each cycle or sweep did; ``plugin`` the scheduler's, which sees
+the tasks; ``history`` and ``window_run`` hold what is known of the last runs of either method; ``plots``,
+``window_plots`` and ``page`` draw it. Nothing has to be set up, but ``dask scheduler --preload daskmgrit.dashboard``
+has the page there before the first solve.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,12 @@ from distributed.dashboard.components import DashboardComponent, add_periodic_ca
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 
 from daskmgrit.dashboard.history import History, Run
-from daskmgrit.dashboard.labels import HOW_TO_READ, NO_RUN, headline, label
-from daskmgrit.dashboard.plots import CyclePlot, LevelPlot, PhiPlot, ResidualPlot
+from daskmgrit.dashboard.labels import NO_RUN, headline, how_to_read, label
+from daskmgrit.dashboard.plots import CyclePlot, LevelPlot
+from daskmgrit.dashboard.run import AnyRun
+from daskmgrit.dashboard.shared_plots import PhiPlot, ResidualPlot
+from daskmgrit.dashboard.window_plots import AcceptedPlot, WindowPlot
+from daskmgrit.dashboard.window_run import WindowRun
 
 __all__ = ["mgrit_document", "single_documents"]
 
@@ -28,27 +32,33 @@ _LATEST = "latest"
 
 
 class _Section:
-    """One run on the page."""
+    """One run on the page: a large plot, and three small ones below."""
 
-    def __init__(self) -> None:
+    def __init__(self, large: type[Any], small: Sequence[type[Any]]) -> None:
         self.head = Div(name="mgrit-headline", sizing_mode="stretch_width", styles={"margin-top": "6px"})
-        self.levels = LevelPlot(height=390, sizing_mode="stretch_width")
-        small: dict[str, Any] = {"height": 270, "sizing_mode": "stretch_width"}
-        self.below: list[Any] = [CyclePlot(**small), ResidualPlot(**small), PhiPlot(**small)]
+        self.large = large(height=390, sizing_mode="stretch_width")
+        self.below: list[Any] = [plot(height=270, sizing_mode="stretch_width") for plot in small]
         self.root = column(
-            row(self.head, self.levels.window, sizing_mode="stretch_width"),
-            self.levels.root,
+            row(self.head, self.large.window, sizing_mode="stretch_width"),
+            self.large.root,
             row(*(plot.root for plot in self.below), sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
         )
 
-    def show(self, run: Run) -> None:
+    def show(self, run: AnyRun) -> None:
         text = headline(run)
         if self.head.text != text:
             self.head.text = text
-        self.levels.show(run)
+        self.large.show(run)
         for plot in self.below:
             plot.show(run)
+
+
+def _section(run: AnyRun) -> _Section:
+    """Return what shows a run of this method."""
+    if isinstance(run, WindowRun):
+        return _Section(WindowPlot, (AcceptedPlot, ResidualPlot, PhiPlot))
+    return _Section(LevelPlot, (CyclePlot, ResidualPlot, PhiPlot))
 
 
 class _Live(DashboardComponent, ABC):
@@ -80,7 +90,7 @@ class _Page(_Live):
         self.select = Select(title="", options=[_LATEST], value=_LATEST, width=520)
         self.select.on_change("value", lambda name, old, new: self.update())
         self.note = Div(text=NO_RUN, sizing_mode="stretch_width")
-        self.help = Div(text=HOW_TO_READ, sizing_mode="stretch_width")
+        self.help = Div(sizing_mode="stretch_width")
         self.sections: dict[str, _Section] = {}
         self.body = column(self.note, sizing_mode="stretch_width")
         self.root = column(
@@ -95,7 +105,12 @@ class _Page(_Live):
         chosen = [run for run in runs if run.about["run"] == self.select.value] or runs[:_SHOWN]
         names = [run.about["run"] for run in chosen]
         if list(self.sections) != names:
-            self.sections = {name: self.sections.get(name) or _Section() for name in names}
+            self.sections = {
+                name: self.sections.get(name) or _section(run) for name, run in zip(names, chosen, strict=True)
+            }
+        text = how_to_read({type(run) for run in chosen} or {Run})
+        if self.help.text != text:
+            self.help.text = text
         for run in chosen:
             self.sections[run.about["run"]].show(run)
         children = [section.root for section in self.sections.values()] or [self.note]
@@ -104,14 +119,14 @@ class _Page(_Live):
 
 
 class _Single(_Live):
-    """One plot, of the newest run."""
+    """One plot, of the newest run of those that have it."""
 
-    def __init__(self, history: History, make: Callable[..., Any]) -> None:
-        self.history, self.plot = history, make(sizing_mode="stretch_both", single=True)
+    def __init__(self, history: History, make: Callable[..., Any], kind: type[AnyRun] = AnyRun) -> None:
+        self.history, self.plot, self.kind = history, make(sizing_mode="stretch_both", single=True), kind
         self.root = self.plot.root
 
     def draw(self) -> None:
-        run = self.history.newest()
+        run = self.history.newest(self.kind)
         if run is not None:
             self.plot.show(run)
 
@@ -126,16 +141,25 @@ def _put(doc: Any, component: Any, title: str) -> None:
 
 def mgrit_document(history: History, doc: Any, extra: dict[str, Any]) -> None:
     """Make the page."""
-    _put(doc, _Page(history), "Dask: MGRIT")
+    _put(doc, _Page(history), "Dask: MGRIT and parallel Newton")
     doc.template = env.get_template("simple.html")
     doc.template_variables.update(extra)
 
 
-def _single_document(make: Callable[..., Any], name: str, history: History, doc: Any, extra: dict[str, Any]) -> None:
-    _put(doc, _Single(history, make), f"Dask: MGRIT {name}")
+def _single_document(
+    make: Callable[..., Any], kind: type[AnyRun], name: str, history: History, doc: Any, extra: dict[str, Any]
+) -> None:
+    _put(doc, _Single(history, make, kind), f"Dask: MGRIT {name}")
 
 
 def single_documents() -> dict[str, Callable[[History, Any, dict[str, Any]], None]]:
     """Return what makes the document of each plot, by its name."""
-    plots = {"levels": LevelPlot, "cycle": CyclePlot, "residual": ResidualPlot, "phi": PhiPlot}
-    return {name: partial(_single_document, make, name) for name, make in plots.items()}
+    plots: dict[str, tuple[Callable[..., Any], type[AnyRun]]] = {
+        "levels": (LevelPlot, Run),
+        "cycle": (CyclePlot, Run),
+        "window": (WindowPlot, WindowRun),
+        "accepted": (AcceptedPlot, WindowRun),
+        "residual": (ResidualPlot, AnyRun),
+        "phi": (PhiPlot, AnyRun),
+    }
+    return {name: partial(_single_document, make, kind, name) for name, (make, kind) in plots.items()}

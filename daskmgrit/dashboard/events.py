@@ -11,7 +11,7 @@ from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.recurrence.meter import Record
 
-__all__ = ["CHANNEL", "StageRow", "TaskName", "describe", "layout_event", "read_key", "stage_rows"]
+__all__ = ["CHANNEL", "StageRow", "TaskName", "describe", "layout_event", "read_key", "short_name", "stage_rows"]
 
 # Name of the handler on the scheduler, of the event topic, and the stem of the plug-ins' names.
 CHANNEL = "daskmgrit"
@@ -67,7 +67,7 @@ def describe(
     return {
         "run": run,
         "client": client,
-        "phi": _name(phi),
+        "phi": short_name(phi),
         "cycle": hierarchy.cycle,
         "steps": hierarchy.steps,
         "tol": tol,
@@ -76,7 +76,7 @@ def describe(
     }
 
 
-def _name(phi: Any) -> str:
+def short_name(phi: Any) -> str:
     """Return a short name for a propagator: a function's, what its class shows it as, or the class's."""
     shown = getattr(phi, "__name__", "") or ("" if type(phi).__repr__ is object.__repr__ else repr(phi))
     return shown if 0 < len(shown) <= 40 else type(phi).__name__

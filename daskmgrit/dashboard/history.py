@@ -1,4 +1,4 @@
-"""What is known of the last runs, in bounded memory: plain data, written by the plug-in and read by the page."""
+"""What is known of MGRIT's last runs, in bounded memory: plain data, written by the plug-in and read by the page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from daskmgrit.dashboard.events import StageRow, TaskName
+from daskmgrit.dashboard.run import RESIDUALS, AnyRun
 
 __all__ = ["BARS", "RESIDUALS", "RUNS", "Bar", "History", "Run", "Stage"]
 
 RUNS = 8  # runs that are remembered
 BARS = 6000  # glyphs of each
-RESIDUALS = 5000  # residuals of each
 _CYCLES = 60  # cycles of each whose beginning is remembered
 
 MANY = {"V_cycle", "F_cycle", "whole_cycle", "nested"}  # tasks that span several levels
@@ -86,25 +86,15 @@ class _Task:
 
 
 @dataclass(slots=True)
-class Run:
-    """One solve.
+class Run(AnyRun):
+    """One solve by MGRIT.
 
     Attributes
     ----------
     about : dict
         See :func:`daskmgrit.dashboard.events.describe`.
-    started, ended : float
-        Seconds since the epoch.
-    state : str
-        ``"running"``, the reason of the Result, or why there is none.
-    residuals : deque of (int, float)
-        The last of them, by cycle.
     bars : deque of Bar
         The last of them; `count` is how many there were.
-    tasks : int
-        Tasks done.
-    busy : float
-        Seconds of all tasks.
     cycles : dict
         Stages of the last cycles that were submitted, by their number.
     begun : dict
@@ -114,18 +104,8 @@ class Run:
         residual is known.
     """
 
-    about: dict[str, Any]
-    started: float
-    threads: int = 1
-    ended: float | None = None
-    state: str = "running"
-    message: str = ""
-    residuals: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
     bars: deque[Bar] = field(default_factory=lambda: deque(maxlen=BARS))
     count: int = 0
-    tasks: int = 0
-    busy: float = 0.0
-    changes: int = 0
     cycles: dict[int, dict[int, Stage]] = field(default_factory=dict)
     begun: dict[int, float] = field(default_factory=dict)
     totals: list[list[float]] = field(default_factory=list)
@@ -176,6 +156,15 @@ class Run:
             task = _Task(name.name, name.level, bar, transfer)
             self._open.setdefault((name.cycle, name.level, chunk), []).append(task)
 
+    def hear(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Take in what the client tells of a cycle."""
+        if "layout" in event:
+            self.layout(event["layout"])
+        if "residual" not in event:
+            return []
+        self.settled(event["cycle"], event["residual"], (StageRow(*row) for row in event["stages"]))
+        return [{name: event[name] for name in ("cycle", "residual")}]
+
     def layout(self, event: dict[str, Any]) -> None:
         """Take note of how the levels are cut, from cycle 1 on."""
         self._layout = event
@@ -199,11 +188,9 @@ class Run:
         self.changes += 1
 
     def end(self, state: str, message: str, now: float) -> None:
-        """Take note of the run's end; only the first counts."""
-        if self.ended is None:
-            self.state, self.message, self.ended = state, message, now
-            self._open.clear()
-            self.changes += 1
+        """Take note of the run's end; the stages of open tasks will not be told."""
+        AnyRun.end(self, state, message, now)
+        self._open.clear()
 
     # -- what is drawn -------------------------------------------------------------------------------------------
 
@@ -229,6 +216,15 @@ class Run:
         """Return the stages by which a cycle goes down and up the levels, in their order."""
         stages = self.cycles.get(cycle, {}) if cycle is not None else {}
         return [stages[number] for number in sorted(stages) if stages[number].name not in {*SERVICE, "guess"}]
+
+    def shares(self) -> list[tuple[str, tuple[float, float, float, float]]]:
+        """Return where worker threads' time went, by the level of the tasks."""
+        last, shares = len(self.about["steps"]) - 1, []
+        for level, (phi, rest, transfer) in enumerate(self.totals):
+            if phi + rest + transfer:
+                name = f"{level} to {last}" if level == self.gathered < last else str(level)
+                shares.append((name, (phi, rest, transfer, 0.0)))
+        return shares
 
     # -- within --------------------------------------------------------------------------------------------------
 
@@ -286,19 +282,16 @@ class Run:
 
 
 class History:
-    """The last runs, newest first."""
+    """The last runs of all methods, newest first."""
 
     def __init__(self) -> None:
-        self.runs: deque[Run] = deque(maxlen=RUNS)
+        self.runs: deque[AnyRun] = deque(maxlen=RUNS)
 
-    def add(self, run: Run) -> None:
+    def add(self, run: AnyRun) -> None:
         """Add a run that begins."""
         self.runs.appendleft(run)
 
-    def find(self, name: str) -> Run | None:
-        """Return the run of this name."""
-        return next((run for run in self.runs if run.about["run"] == name), None)
-
-    def newest(self) -> Run | None:
-        """Return the newest run that is going on, else the newest."""
-        return next((run for run in self.runs if run.ended is None), self.runs[0] if self.runs else None)
+    def newest(self, kind: type[AnyRun] = AnyRun) -> AnyRun | None:
+        """Return the newest run of a method that is in progress, else the newest."""
+        runs = [run for run in self.runs if isinstance(run, kind)]
+        return next((run for run in runs if run.ended is None), runs[0] if runs else None)

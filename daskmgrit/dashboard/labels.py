@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from datetime import datetime
 from time import time
 
 from daskmgrit.dashboard.history import MANY, Run
+from daskmgrit.dashboard.run import AnyRun
+from daskmgrit.dashboard.window_run import WindowRun
 from daskmgrit.display.colours import KINDS, kind_of
 
 __all__ = [
     "COLOURS",
-    "HOW_TO_READ",
     "MANY_LEVELS",
     "NO_RUN",
     "direction",
     "does",
     "headline",
+    "how_to_read",
     "kind",
     "label",
+    "number_of",
     "seconds",
     "where",
 ]
@@ -67,12 +71,20 @@ _DOES = {
 
 NO_RUN = "<p style='font-size:15px;color:#555'>No solve yet: this page fills as soon as one begins.</p>"
 
-HOW_TO_READ = (
-    "<div style='font-size:12px;color:#555;line-height:1.35;max-width:900px'>A pale bar is a task, drawn as it ends, "
-    "coloured by what it does first. The solid bars in it are its stages, drawn when the residual of their cycle is "
-    "known; what stays pale is overhead. A level's row runs from the first training step (top) to the last (bottom)."
-    "</div>"
-)
+_HOW_TO_READ = {
+    Run: "A pale bar is a task, drawn as it ends, coloured by what it does first. The solid bars in it are its stages, "
+    "drawn when the residual of their cycle is known; what stays pale is overhead. A level's row runs from the first "
+    "training step (top) to the last (bottom).",
+    WindowRun: "A blue bar is a sweep: from bottom to top the steps of its window, from left to right the time that "
+    "Phi took. The steps in green are accepted, there the next window begins. Between bars lies what is no Phi.",
+}
+
+
+def how_to_read(kinds: Collection[type[AnyRun]]) -> str:
+    """Return what the large plots of runs of these methods show."""
+    text = " ".join(words for kind, words in _HOW_TO_READ.items() if kind in kinds)
+    return f"<div style='font-size:12px;color:#555;line-height:1.35;max-width:900px'>{text}</div>"
+
 
 _DOWN = {"relax", "restrict", "enter", "coarse_step"}
 _UP = {"correct", "interpolate"}
@@ -132,13 +144,28 @@ def seconds(value: float) -> str:
     raise AssertionError
 
 
-def label(run: Run) -> str:
+def number_of(count: int, what: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> number_of(1, "step"), number_of(7, "step")
+    ('1 step', '7 steps')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def label(run: AnyRun) -> str:
     """Return a run's name in the list of runs."""
     about, begun = run.about, datetime.fromtimestamp(run.started)
-    return f"{begun:%H:%M:%S}  {about['phi']}, {about['cycle']}-cycle, N = {about['steps'][0]}, {_state(run)[1]}"
+    return f"{begun:%H:%M:%S}  {about['phi']}, {_method(run)}, N = {about['steps'][0]}, {_state(run)[1]}"
 
 
-def _state(run: Run) -> tuple[str, str]:
+def _method(run: AnyRun) -> str:
+    return "parallel Newton" if isinstance(run, WindowRun) else f"{run.about['cycle']}-cycle"
+
+
+def _state(run: AnyRun) -> tuple[str, str]:
     return _STATE.get(run.state, ("#a33c00", run.state))
 
 
@@ -155,21 +182,18 @@ def where(run: Run) -> tuple[int | None, str, float]:
     return cycle, f"level {stage.level}, {direction(stage.name)}" if stage else "", share
 
 
-def headline(run: Run) -> str:
+def headline(run: AnyRun) -> str:
     """Return the line above a run's plots."""
     colour, state = _state(run)
     about, now = run.about, run.ended or time()
-    cycle, place, share = where(run)
-    facts = []
-    if run.ended is None and cycle is not None:
-        facts.append(f"cycle {cycle}: {place}, {share:.0%} of its tasks done")
-    if run.residuals:
-        number, residual = run.residuals[-1]
-        goal = f"tolerance {about['tol']:.1e}" if about["tol"] else f"of {about['maxiter']}, no tolerance"
-        when = f"after {number} cycle{'s' * (number != 1)}" if number else "of the initial guess"
-        facts.append(f"residual {residual:.2e} {when} ({goal})")
+    if isinstance(run, WindowRun):
+        method, facts = f"parallel Newton, Jacobian {about['window']['jacobian']}", _sweep_facts(run)
+    else:
+        assert isinstance(run, Run)
+        method, facts = f"{about['cycle']}-cycle on {number_of(len(about['steps']), 'level')}", _cycle_facts(run)
+    facts = [fact.replace("e-", "e\N{NON-BREAKING HYPHEN}") for fact in facts]
     elapsed = max(now - run.started, 1e-9)
-    facts.append(f"{run.tasks} tasks in {seconds(elapsed)}")
+    facts.append(f"{number_of(run.tasks, 'task')} in {seconds(elapsed)}")
     facts.append(f"worker threads busy {min(run.busy / elapsed / run.threads, 1):.0%}")
     begun = datetime.fromtimestamp(run.started)
     message = f" <span style='color:#a33c00'>{html.escape(run.message)}</span>" if run.message else ""
@@ -177,7 +201,33 @@ def headline(run: Run) -> str:
         "<div style='font-size:15px;line-height:1.5'>"
         f"<span style='background:{colour};color:white;border-radius:4px;padding:2px 8px;margin-right:8px'>"
         f"{html.escape(state)}</span>"
-        f"<b>{html.escape(about['phi'])}</b>, {about['cycle']}-cycle on {len(about['steps'])} levels, "
+        f"<b>{html.escape(about['phi'])}</b>, {method}, "
         f"N = {about['steps'][0]}, begun {begun:%H:%M:%S}{message}<br>"
         f"<span style='color:#444;font-size:14px'>{' &nbsp;·&nbsp; '.join(facts)}</span></div>"
     )
+
+
+def _cycle_facts(run: Run) -> list[str]:
+    about, facts = run.about, []
+    cycle, place, share = where(run)
+    if run.ended is None and cycle is not None:
+        facts.append(f"cycle {cycle}: {place}, {share:.0%} of its tasks done")
+    if run.residuals:
+        number, residual = run.residuals[-1]
+        goal = f"tolerance {about['tol']:.1e}" if about["tol"] else f"of {about['maxiter']}, no tolerance"
+        when = f"after {number_of(number, 'cycle')}" if number else "of the initial guess"
+        facts.append(f"residual {residual:.2e} {when} ({goal})")
+    return facts
+
+
+def _sweep_facts(run: WindowRun) -> list[str]:
+    steps, tol = run.about["steps"][0], run.about["tol"]
+    facts = [f"step {run.first} of {steps} ({run.first / steps:.0%}) after {number_of(run.sweeps, 'sweep')}"]
+    if run.swept:
+        facts.append(f"{run.mean:.2f} steps accepted per sweep")
+    if run.rows and run.ended is None:
+        facts.append(f"window of {number_of(run.rows[-1].slots, 'slot')}")
+    if run.accepted_residuals:
+        residual = f"residual {run.accepted_residuals[-1][1]:.2e} over accepted steps (tolerance {tol:.1e})"
+        facts.append(residual if tol else "accepted steps have the bits of serial training")
+    return facts

@@ -1,4 +1,4 @@
-"""The four plots of a run; each shows whatever run it is given and sends the browser only what is new."""
+"""The plots of an MGRIT run; each shows whatever run it is given and sends the browser only what is new."""
 
 from __future__ import annotations
 
@@ -6,59 +6,21 @@ import math
 from typing import Any
 
 from bokeh.models import (
-    BasicTicker,
-    ColumnDataSource,
     FixedTicker,
     HoverTool,
-    Legend,
     LegendItem,
     RadioButtonGroup,
     Range1d,
 )
-from bokeh.plotting import figure
 
+from daskmgrit.dashboard.figures import GREY, empty, legend, new_figure
 from daskmgrit.dashboard.history import BARS, Run
 from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
 
-__all__ = ["CyclePlot", "LevelPlot", "PhiPlot", "ResidualPlot"]
+__all__ = ["CyclePlot", "LevelPlot"]
 
 _ROW = 0.42  # half the height of a level's row
 _WINDOWS = ["last 3 cycles", "whole run", "hold still"]
-_GREY = "#666666"
-
-
-def _figure(title: str, tools: str = "", **options: Any) -> Any:
-    made = figure(title=title, tools=tools, **options)
-    made.title.text_font_size = "14px"
-    for axis in made.axis:
-        axis.axis_label_text_font_size = "13px"
-        axis.axis_label_text_font_style = "normal"
-        axis.major_label_text_font_size = "12px"
-    made.xgrid.grid_line_alpha = made.ygrid.grid_line_alpha = 0.4
-    made.toolbar.logo = None
-    if not tools:
-        made.toolbar_location = None
-    return made
-
-
-def _empty(*names: str, **options: Any) -> ColumnDataSource:
-    return ColumnDataSource({name: [] for name in names}, **options)
-
-
-def _legend(items: list[Any]) -> Legend:
-    return Legend(
-        items=items,
-        orientation="horizontal",
-        border_line_color=None,
-        background_fill_alpha=0,
-        label_text_font_size="12px",
-        label_standoff=4,
-        glyph_width=16,
-        glyph_height=16,
-        spacing=14,
-        padding=2,
-        margin=0,
-    )
 
 
 class LevelPlot:
@@ -70,10 +32,10 @@ class LevelPlot:
     )
 
     def __init__(self, single: bool = False, **options: Any) -> None:
-        self.source = _empty(*self._COLUMNS, name="mgrit-bars")
-        self.marks = _empty("x", "text")
+        self.source = empty(*self._COLUMNS, name="mgrit-bars")
+        self.marks = empty("x", "text")
         self.x_range, self.y_range = Range1d(0, 1), Range1d(1, 0)
-        plot = _figure(
+        plot = new_figure(
             "Level traversal",
             "xpan,xwheel_zoom,xbox_zoom,reset,save",
             x_range=self.x_range,
@@ -111,11 +73,11 @@ class LevelPlot:
             )
         )
         plot.ray(
-            x="x", y=0, length=0, angle=math.pi / 2, line_color=_GREY, line_dash="dotted", line_alpha=0.7,
+            x="x", y=0, length=0, angle=math.pi / 2, line_color=GREY, line_dash="dotted", line_alpha=0.7,
             source=self.marks,
         )  # fmt: skip
         plot.text(
-            x="x", y=-0.46, text="text", x_offset=3, text_font_size="11px", text_color=_GREY, text_baseline="bottom",
+            x="x", y=-0.46, text="text", x_offset=3, text_font_size="11px", text_color=GREY, text_baseline="bottom",
             source=self.marks,
         )  # fmt: skip
         items = [
@@ -123,7 +85,7 @@ class LevelPlot:
             for name, colour in COLOURS.items()
         ]
         for part in (items[4:], items[:4]) if single else (items,):
-            plot.add_layout(_legend(part), "above")
+            plot.add_layout(legend(part), "above")
         self.plot = plot
         self.window = RadioButtonGroup(labels=_WINDOWS, active=0, align="end", margin=(5, 20, 0, 20))
         self.root, self._single = plot, single
@@ -207,9 +169,9 @@ class CyclePlot:
     """The path of the current cycle through the levels, filled as its tasks are done."""
 
     def __init__(self, single: bool = False, **options: Any) -> None:
-        self.path = _empty("x", "y", "color", "whole", "size", "ring", "what", "done")
+        self.path = empty("x", "y", "color", "whole", "size", "ring", "what", "done")
         self.y_range = Range1d(1, 0)
-        plot = _figure("Current cycle", y_range=self.y_range, y_axis_label="level", **options)
+        plot = new_figure("Current cycle", y_range=self.y_range, y_axis_label="level", **options)
         plot.xaxis.visible = plot.xgrid.visible = False
         plot.line("x", "y", source=self.path, color="#AAAAAA", line_width=2)
         plot.scatter(
@@ -251,116 +213,3 @@ class CyclePlot:
             self.plot.title.text = f"Cycle {cycle}, the last" if cycle else "Initial guess"
         else:
             self.plot.title.text = f"Cycle {cycle}: {place}, {share:.0%} of its tasks done"
-
-
-class ResidualPlot:
-    """The residual after each cycle, on a log axis, and the tolerance."""
-
-    def __init__(self, single: bool = False, **options: Any) -> None:
-        self.points = _empty("x", "y", name="mgrit-residuals")
-        self.zeros, self.tol = _empty("x", "y"), _empty("x", "y")
-        self.y_range = Range1d(0.1, 1)
-        plot = _figure("Residual", y_axis_type="log", y_range=self.y_range, x_axis_label="cycle", **options)
-        plot.axis.minor_tick_line_color = None
-        plot.xaxis.ticker = BasicTicker(min_interval=1)
-        plot.line("x", "y", source=self.points, color="#0072B2", line_width=2)
-        dots = plot.scatter("x", "y", source=self.points, size=8, color="#0072B2", name="residuals")
-        none = plot.scatter("x", "y", source=self.zeros, size=10, color="#009E73", marker="inverted_triangle")
-        plot.line("x", "y", source=self.tol, color="#D55E00", line_dash="dashed", line_width=2)
-        plot.text(
-            "x", "y", text="text", source=ColumnDataSource({"x": [], "y": [], "text": []}), name="tolerance",
-            text_color="#B34700", text_font_size="12px", text_baseline="bottom", y_offset=-2,
-        )  # fmt: skip
-        self.words = plot.select_one({"name": "tolerance"}).data_source
-        plot.add_tools(HoverTool(renderers=[dots], tooltips=[("cycle", "@x"), ("residual", "@y{0.000e+0}")]))
-        plot.add_tools(HoverTool(renderers=[none], tooltips=[("cycle", "@x"), ("residual", "0")]))
-        self.root = self.plot = plot
-        self.shown: tuple[int, int] | None = None
-
-    def show(self, run: Run) -> None:
-        """Show a run."""
-        count = len(run.residuals) and run.residuals[-1][0] + 1
-        if self.shown == (id(run), count):
-            return
-        self.shown = id(run), count
-        tol = run.about["tol"]
-        finite = [(cycle, value) for cycle, value in run.residuals if math.isfinite(value)]
-        positive = [(cycle, value) for cycle, value in finite if value > 0]
-        zeros = [cycle for cycle, value in finite if value == 0]
-        # A log axis has no zero: it is marked below all else.
-        floor = min([value for _, value in positive] + [tol] * (tol > 0), default=1.0) / 10
-        self.points.data = {"x": [cycle for cycle, _ in positive], "y": [value for _, value in positive]}
-        self.zeros.data = {"x": zeros, "y": [floor] * len(zeros)}
-        values = [value for _, value in positive] + [floor] * bool(zeros) + [tol] * (tol > 0)
-        if values:
-            self.y_range.start = 10.0 ** math.floor(math.log10(min(values)) - 0.2)
-            self.y_range.end = 10.0 ** math.ceil(math.log10(max(values)) + 0.1)
-        end = max([cycle for cycle, _ in finite], default=0)
-        first = min([cycle for cycle, _ in finite], default=0)
-        self.tol.data = {"x": [first, max(end, first + 1)], "y": [tol, tol]} if tol > 0 else {"x": [], "y": []}
-        self.words.data = {"x": [first], "y": [tol], "text": [f"tolerance {tol:.1e}"]} if tol > 0 else {
-            "x": [], "y": [], "text": []
-        }  # fmt: skip
-
-
-class PhiPlot:
-    """Where the workers' time went, by the level of the tasks: Phi, the rest of the tasks, transfers."""
-
-    _PARTS = (("Phi", "#0072B2", None), ("rest of the tasks", "#C0C0C0", None), ("transfers", "#FFFFFF", "/"))
-
-    def __init__(self, single: bool = False, **options: Any) -> None:
-        self.source = _empty("y", "all", "percent", *(name for name, _, _ in self._PARTS))
-        self.y_range, self.x_range = Range1d(1, 0), Range1d(0, 1)
-        plot = _figure(
-            "Phi and overhead, by level of the task",
-            y_range=self.y_range,
-            x_range=self.x_range,
-            x_axis_label="seconds of worker time in cycles with known residual",
-            y_axis_label="level",
-            **options,
-        )
-        plot.ygrid.visible = False
-        bars = plot.hbar_stack(
-            [name for name, _, _ in self._PARTS],
-            y="y",
-            height=0.7,
-            source=self.source,
-            fill_color=[colour for _, colour, _ in self._PARTS],
-            line_color="#666666",
-            line_width=0.5,
-            hatch_pattern=[hatch for _, _, hatch in self._PARTS],
-            hatch_color="#666666",
-            hatch_alpha=0.6,
-        )
-        plot.text(
-            "all", "y", text="percent", source=self.source, x_offset=5, text_baseline="middle", text_font_size="11px"
-        )
-        items = [LegendItem(label=name, renderers=[bar]) for (name, _, _), bar in zip(self._PARTS, bars, strict=True)]
-        plot.add_layout(_legend(items), "above")
-        tips = [("level", "@y")] + [(name, f"@{{{name}}}{{0.000}} s") for name, _, _ in self._PARTS]
-        plot.add_tools(HoverTool(renderers=list(bars), tooltips=tips))
-        self.root = self.plot = plot
-        self.shown: tuple[int, int] | None = None
-
-    def show(self, run: Run) -> None:
-        """Show a run."""
-        count = len(run.residuals) and run.residuals[-1][0] + 1
-        if self.shown == (id(run), count):
-            return
-        self.shown = id(run), count
-        last = len(run.about["steps"]) - 1
-        rows = [(level, total) for level, total in enumerate(run.totals) if sum(total)]
-        data: dict[str, list[Any]] = {"y": [level for level, _ in rows], "all": [sum(total) for _, total in rows]}
-        data["percent"] = [f"Phi {total[0] / sum(total):.0%}" for _, total in rows]
-        for i, (name, _, _) in enumerate(self._PARTS):
-            data[name] = [total[i] for _, total in rows]
-        self.source.data = data
-        deepest = max((level for level, _ in rows), default=0)
-        self.y_range.start, self.y_range.end = deepest + 0.5, -0.5
-        self.x_range.start, self.x_range.end = 0, 1.25 * max(data["all"], default=1.0)
-        self.plot.yaxis.ticker = FixedTicker(ticks=list(range(deepest + 1)))
-        gathered = run.gathered
-        labels = {level: str(level) for level in range(deepest + 1)}
-        if gathered < last:
-            labels[gathered] = f"{gathered} to {last}"
-        self.plot.yaxis.major_label_overrides = labels

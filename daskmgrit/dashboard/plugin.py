@@ -7,9 +7,11 @@ from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from daskmgrit.dashboard.events import CHANNEL, StageRow, TaskName, read_key
+from daskmgrit.dashboard.events import CHANNEL, TaskName, read_key
 from daskmgrit.dashboard.history import History, Run
 from daskmgrit.dashboard.page import history_of, install
+from daskmgrit.dashboard.run import AnyRun
+from daskmgrit.dashboard.window_run import WindowRun
 
 __all__ = ["MgritPlugin", "attach"]
 
@@ -20,7 +22,8 @@ class MgritPlugin(SchedulerPlugin):
     Parameters
     ----------
     about : dict
-        See :func:`daskmgrit.dashboard.events.describe`.
+        See :func:`daskmgrit.dashboard.events.describe` and
+        :func:`daskmgrit.dashboard.window_events.describe_window`.
     """
 
     def __init__(self, about: dict[str, Any]) -> None:
@@ -37,7 +40,9 @@ class MgritPlugin(SchedulerPlugin):
         """
         install(scheduler)
         scheduler.handlers.setdefault(CHANNEL, _receiver(scheduler))
-        self.scheduler, self.run = scheduler, Run(self.about, time(), max(scheduler.total_nthreads, 1))
+        kind = WindowRun if "window" in self.about else Run
+        self.scheduler: Any = scheduler
+        self.run: AnyRun = kind(self.about, time(), max(scheduler.total_nthreads, 1))
         history: History = history_of(scheduler)
         history.add(self.run)
         scheduler.add_plugin(self, name=self.name)
@@ -76,12 +81,8 @@ class MgritPlugin(SchedulerPlugin):
     def hear(self, events: list[dict[str, Any]]) -> None:
         """Hear the client, whose events come in their order."""
         for event in events:
-            if "layout" in event:
-                self.run.layout(event["layout"])
-            if "residual" in event:
-                self.run.settled(event["cycle"], event["residual"], (StageRow(*row) for row in event["stages"]))
-                told = {name: event[name] for name in ("cycle", "residual")} | {"run": self.about["run"]}
-                self.scheduler.log_event(CHANNEL, told)
+            for told in self.run.hear(event):
+                self.scheduler.log_event(CHANNEL, told | {"run": self.about["run"]})
             if "end" in event:
                 self.end(event["end"], event["message"])
 

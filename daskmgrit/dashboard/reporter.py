@@ -1,4 +1,4 @@
-"""The client's side: tells the scheduler of a solve's residuals and stages, and never stands in the solve's way."""
+"""The client's side: tells the scheduler of a solve, and never stands in the solve's way."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import dask
 
 from daskmgrit._version import __version__
-from daskmgrit.dashboard.events import CHANNEL, describe, layout_event, stage_rows
+from daskmgrit.dashboard.events import CHANNEL
 from daskmgrit.executors.executor import Executor
-from daskmgrit.graph.chunking import ChunkLayout
-from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.recurrence.meter import Record
 
 __all__ = ["Reporter"]
 
 logger = logging.getLogger("daskmgrit")
 
 _PATIENCE = 10.0  # seconds that a message to the scheduler may take
-_PERIOD = 0.1  # seconds between messages at least: quick cycles are told together
+_PERIOD = 0.1  # seconds between messages at least: quick cycles and sweeps are told together
 _told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
@@ -70,41 +67,24 @@ class Reporter:
         Where the solve runs.
     run : str
         Token of the solve's keys.
-    hierarchy : Hierarchy
-        The levels.
-    layout : ChunkLayout
-        How they are cut for the initial guess.
-    phi : callable
-        The propagator.
-    tol : float
-        The tolerance.
-    maxiter : int
-        Most cycles.
+    describe : callable
+        Returns what the page is to know of the run, from the identifier of its client.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        run: str,
-        hierarchy: Hierarchy,
-        layout: ChunkLayout,
-        phi: Any,
-        tol: float,
-        maxiter: int,
-    ) -> None:
-        self._run, self._hierarchy, self._layout = run, hierarchy, layout
+    def __init__(self, executor: Executor, run: str, describe: Callable[[str], dict[str, Any]]) -> None:
+        self._run = run
         self._events: deque[dict[str, Any]] = deque()
-        self._records, self._sent = 0, 0.0
+        self._sent = 0.0
         self._turn: asyncio.Lock | None = None
         self._client: Any = None
         self._on = executor.client is not None and bool(dask.config.get("daskmgrit.dashboard"))
         if self._on:
-            self._begin(executor, phi, tol, maxiter)
+            self._begin(executor, describe)
 
-    def _begin(self, executor: Executor, phi: Any, tol: float, maxiter: int) -> None:
+    def _begin(self, executor: Executor, describe: Callable[[str], dict[str, Any]]) -> None:
         self._client = executor.client
         try:
-            about = describe(self._run, self._client.id, phi, self._hierarchy, self._layout, tol, maxiter)
+            about = describe(self._client.id)
             missing = self._client.run_on_scheduler(_attach_probe(), about, __version__, callback_timeout=_PATIENCE)
         except Exception as error:
             self._fail(error)
@@ -129,30 +109,19 @@ class Reporter:
         with suppress(Exception):
             self._client.loop.add_callback(self._send)
 
-    def cycle(self, cycle: int, residual: float, layout: ChunkLayout, records: Sequence[Record]) -> None:
-        """Tell of a cycle whose residual is known; 0 is the initial guess.
-
-        `layout` is how the levels are cut from here on, `records` all of the solve so far.
-        """
+    def tell(self, make: Callable[[], dict[str, Any]], at_once: bool = False) -> None:
+        """Tell what `make` returns, if anything, with the next message; it is called only if the page listens."""
         if not self._on:
             return
         try:
-            self._events.append(self._event(cycle, residual, layout, records))
-            if cycle == 0 or time.monotonic() - self._sent > _PERIOD:
+            event = make()
+            if event:
+                self._events.append(event)
+            if at_once or time.monotonic() - self._sent > _PERIOD:
                 self._sent = time.monotonic()
                 self._client.loop.add_callback(self._send)
         except Exception as error:
             self._fail(error)
-
-    def _event(self, cycle: int, residual: float, layout: ChunkLayout, records: Sequence[Record]) -> dict[str, Any]:
-        # The layout is chosen once the initial guess is evaluated, on the old one.
-        used, self._layout = self._layout, layout
-        rows = stage_rows(records[self._records :], used)
-        self._records = len(records)
-        event: dict[str, Any] = {"cycle": cycle, "residual": residual, "stages": [list(row) for row in rows]}
-        if cycle == 0:
-            event["layout"] = layout_event(layout, self._hierarchy)
-        return event
 
     async def _send(self) -> None:
         """Send what there is; one call at a time, so that events arrive in their order."""
@@ -180,7 +149,7 @@ class Reporter:
             self._fail(error)
         self._on = False
 
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["KINDS", "Kind", "kind_of"]
+__all__ = ["ACCEPTED", "KINDS", "WINDOW", "Kind", "kind_of"]
 
 
 class Kind(NamedTuple):
@@ -36,6 +36,9 @@ KINDS = (
     Kind("correction", ("correction",), "#009E73", "xxx"),
     Kind("initial guess", ("initial residual",), "#CC79A7", "---"),
 )
+
+# Of parallel Newton: the window of a sweep, and the steps that it accepted.
+WINDOW, ACCEPTED = "#56B4E9", "#009E73"
 
 _BY_STAGE = {stage: kind for kind in KINDS for stage in kind.stages}
 

@@ -11,7 +11,7 @@ from dask.delayed import Delayed
 
 from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.checkpoint.saver import Saved, open_saver
-from daskmgrit.dashboard.reporter import Reporter
+from daskmgrit.dashboard.cycle_reporter import CycleReporter
 from daskmgrit.executors.choose import choose_executor
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.graph.builder import GraphContext
@@ -88,7 +88,7 @@ def run_solve(
             saver.identify(executor, context)
         iteration = Iteration(context, w0.nbytes, executor, saver)
         watch = stack.enter_context(
-            Reporter(
+            CycleReporter(
                 executor, run, hierarchy, iteration.first_layout(guess.kind, wanted), problem.phi, ask.tol, ask.maxiter
             )
         )

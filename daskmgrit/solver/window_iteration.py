@@ -104,6 +104,8 @@ class WindowIteration:
         Accepted states, with the number of rows of each.
     tasks : int
         Tasks submitted.
+    threads : tuple of int
+        Threads of each process that takes part.
     sweep_seconds : list of float
         Seconds of each sweep; those of one task take equal parts of it.
     """
@@ -122,26 +124,27 @@ class WindowIteration:
     pieces: list[tuple[Delayed, int]] = field(default_factory=list)
     tasks: int = 0
     began: float = 0.0
+    threads: tuple[int, ...] = ()
     sweep_seconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         most = self.settings.size.most or self.settings.steps
         # A process that would never have a slot to evaluate is left out.
         threads = self.executor.threads[: max(1, min(len(self.executor.threads), most))]
-        self._threads = tuple(threads)
+        self.threads = tuple(threads)
         self._numbers = itertools.count()
         self._settings = self.executor.put(self.settings, f"settings-{self.run}")
         self._rounds: deque[_Round] = deque()
         self._since_sent = self._submitted = 0
 
     def _builder(self) -> WindowBuilder:
-        bytes_ = self.like.nbytes * (min(self.settings.size.most or sum(self._threads), self.settings.steps) + 1)
+        bytes_ = self.like.nbytes * (min(self.settings.size.most or sum(self.threads), self.settings.steps) + 1)
         return WindowBuilder(
             TaskBook(self.executor.workers),
             self._settings,
             self.phi,
             self.w0,
-            self._threads,
+            self.threads,
             bytes_,
             self.run,
             self._numbers,
@@ -180,13 +183,11 @@ class WindowIteration:
 
     def _begin(self) -> tuple[list[Delayed], bool]:
         if self.begin is not None:
-            return [self.executor.put(self.begin, f"begin-{self.run}-{next(self._numbers)}")] * len(
-                self._threads
-            ), False
+            return [self.executor.put(self.begin, f"begin-{self.run}-{next(self._numbers)}")] * len(self.threads), False
         builder = self._builder()
         begin = builder.start()
         (state,) = self._submit(builder, begin[:1])
-        return [state] * len(self._threads), False
+        return [state] * len(self.threads), False
 
     def _submit_round(self, state: list[Delayed], answered: bool) -> _Round:
         builder = self._builder()
@@ -210,7 +211,7 @@ class WindowIteration:
             self.saver.save(carrier, self.reports)
         self._since_sent = 0
         again = self.executor.put(carrier, f"begin-{self.run}-{next(self._numbers)}")
-        return [again] * len(self._threads)
+        return [again] * len(self.threads)
 
     def _fetch(self, state: list[Delayed]) -> Carrier:
         builder = self._builder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Protocol
 
 import dask.array as da
@@ -12,6 +13,7 @@ import numpy as np
 
 from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.checkpoint.window_saver import SavedWindow, open_window_saver
+from daskmgrit.dashboard.window_reporter import WindowReporter
 from daskmgrit.executors.choose import choose_executor
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.weights_array import stacked
@@ -76,6 +78,7 @@ def run_window_solve(
         executor.session(),
         open_window_saver(policy, w0, settings, saved) as saver,
         Progress(ask.progress, ask.tol, settings.steps, begin) as lines,
+        ExitStack() as stack,
     ):
         stub = executor.put(phi, f"propagator-{run}")
         initial = executor.put(w0.origin, f"w0-{run}")
@@ -85,12 +88,15 @@ def run_window_solve(
         iteration = WindowIteration(settings, stub, initial, w0.host, executor, run, keep, saver=saver)
         if saved is not None:
             iteration.begin, iteration.reports = saved.carrier(w0.block(phi)), saved.reports
+        done, first = len(iteration.reports), 0 if iteration.begin is None else iteration.begin.window.first
+        watch = stack.enter_context(WindowReporter(executor, run, settings, iteration.threads, phi, done, first))
         losses: list[float] = []
 
         def after(told: Told, final: Callable[[], np.ndarray]) -> str:
             done = len(iteration.reports)
             residual = iteration.reports[-1].residual if iteration.reports else 0.0
             lines.sweep(done, residual, told.first)
+            watch.round(told)
             if ask.settled is not None and not told.over:
                 losses.append(ask.settled.measure(final()))
             if ask.callback is not None and ask.callback(done, residual, final()):
@@ -101,6 +107,7 @@ def run_window_solve(
         if ask.settled is not None:
             losses.append(ask.settled.measure(ended.final))
         weights = _weights(iteration, executor, w0, run) if keep else None
+        watch.end(ended.reason, ended.message)
     return _result(iteration, ended, ask, begin, weights, losses)
 
 

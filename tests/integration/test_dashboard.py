@@ -15,10 +15,11 @@ from dask.utils import key_split
 from distributed import Client, Scheduler, performance_report
 
 import daskmgrit as dm
-from daskmgrit.dashboard import dask_setup, documents, plots
+from daskmgrit.dashboard import dask_setup, documents, shared_plots
 from daskmgrit.dashboard.history import _HOLDS, MANY, History, Run
 from daskmgrit.dashboard.page import NoPage, history_of, install
 from daskmgrit.dashboard.reporter import _attach_probe
+from daskmgrit.dashboard.window_run import WindowRun
 from tests.support.dashboard import STEPS, plugins, runs, warnings_of
 from tests.support.recurrences import Decay
 from tests.support.waiting import wait_for
@@ -100,6 +101,35 @@ def test_residuals_are_an_event_that_anyone_may_hear(client, w0):
     assert [event["residual"] for event in heard] == result.residuals
 
 
+@pytest.mark.parametrize("jacobian", ["identity", "lowrank"])
+def test_every_sweep_is_heard(cluster, client, w0, jacobian):
+    heard = []
+    client.subscribe_topic("daskmgrit", lambda event: heard.append(event[1]))
+    try:
+        result = dm.ParallelNewton(Decay(), STEPS, window=8, jacobian=jacobian, rank=3).solve(w0, 1e-6, client=client)
+        wait_for(lambda: heard and heard[-1]["step"] == STEPS, "all sweeps are heard")
+    finally:
+        client.unsubscribe_topic("daskmgrit")
+    run = runs(cluster)[0]
+    assert not plugins(cluster)
+    assert isinstance(run, WindowRun)
+    assert run.state == "tol"
+    assert run.sweeps == run.swept == result.iterations == len(run.rows)
+    assert [row.accepted for row in run.rows] == result.accepted
+    assert (
+        [residual for _, residual in run.residuals] == [event["residual"] for event in heard] == result.residuals[:-1]
+    )
+    assert run.accepted_residuals[-1] == (result.iterations, result.residuals[-1])
+    # The window moves over all steps, without a gap.
+    assert run.rows[0].first == 0
+    assert [row.first + row.accepted for row in run.rows] == [*(row.first for row in list(run.rows)[1:]), STEPS]
+    assert all(row.first + row.accepted <= row.last <= STEPS for row in run.rows)
+    assert all(row.start <= row.stop for row in run.rows)
+    assert run.phi == pytest.approx(sum(result.timings["phi"]))
+    name, (phi, *_) = run.shares()[0]
+    assert (name, phi) == ("sweeps", run.phi)
+
+
 def test_two_solves_of_two_clients_stay_apart(cluster, client, w0):
     results = {}
     barrier = threading.Barrier(2, timeout=60)
@@ -123,6 +153,18 @@ def test_two_solves_of_two_clients_stay_apart(cluster, client, w0):
         assert sum(not bar.task for bar in run.bars) == len(result.records)
     assert {run.about["steps"][0] for run in runs(cluster)[:2]} == {64, 101}
     assert not plugins(cluster)
+
+
+def test_a_resumed_solve_counts_on(cluster, client, w0, tmp_path):
+    solver = dm.ParallelNewton(Decay(), STEPS, window=4, jacobian="identity")
+    begun = solver.solve(w0, 0, client=client, checkpoint=tmp_path / "c", callback=lambda sweep, *_: sweep >= 5)
+    assert runs(cluster)[0].state == begun.reason == "callback"
+    result = solver.resume(tmp_path / "c", client=client)
+    run = runs(cluster)[0]
+    assert run.sweeps == result.iterations
+    assert run.swept == result.iterations - begun.iterations
+    assert run.begin == sum(begun.accepted)
+    assert run.first == STEPS
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
@@ -153,7 +195,7 @@ def test_switched_off(cluster, client, w0):
 
 @pytest.mark.parametrize("where", ["attach", "hear", "tell"])
 def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, monkeypatch, caplog):
-    from daskmgrit.dashboard import plugin, reporter
+    from daskmgrit.dashboard import cycle_reporter, plugin
 
     def fail(*args, **kwargs):
         raise RuntimeError("of the dashboard")
@@ -161,7 +203,7 @@ def test_a_failing_dashboard_does_not_break_a_solve(cluster, client, w0, where, 
     target = {
         "attach": (plugin, "attach"),
         "hear": (plugin.MgritPlugin, "hear"),
-        "tell": (reporter, "stage_rows"),
+        "tell": (cycle_reporter, "stage_rows"),
     }[where]
     monkeypatch.setattr(*target, fail)
     with caplog.at_level(logging.WARNING, "daskmgrit"):
@@ -220,6 +262,40 @@ def test_what_is_missing_is_said(client, monkeypatch):
     assert not bare.extensions
 
 
+def test_a_page_shows_runs_of_both_methods(client, w0):
+    dm.ParallelNewton(Decay(), STEPS, window=4, jacobian="identity").solve(w0, 1e-6, client=client)
+    dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
+
+    def look(dask_scheduler):
+        from bokeh.document import Document
+
+        doc = Document()
+        history = history_of(dask_scheduler)
+        documents.mgrit_document(history, doc, {})
+        [page] = doc.components
+        assert not page.failed
+        drawn = {}
+        for name, draw in documents.single_documents().items():
+            alone = Document()
+            draw(history, alone, {})
+            [single] = alone.components
+            assert not single.failed
+            drawn[name] = single.plot
+        return (
+            [words for _, words in page.select.options[1:3]],
+            [type(section.large).__name__ for section in list(page.sections.values())[:2]],
+            len(drawn["window"].source.data["left"]) == len(history.runs[1].rows),
+            drawn["residual"].plot.xaxis.axis_label,
+        )
+
+    options, plots, drawn, label = client.run_on_scheduler(look)
+    assert "V-cycle" in options[0]
+    assert "parallel Newton" in options[1]
+    assert plots == ["LevelPlot", "WindowPlot"]
+    assert drawn
+    assert label == "cycle"
+
+
 def test_two_browsers_see_the_same(client, w0):
     """Every document has its own models; both are brought up to date from the same history."""
     result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2)
@@ -239,7 +315,7 @@ def test_two_browsers_see_the_same(client, w0):
             for _ in range(2):
                 periodic_update(weakref.ref(page))
                 section = next(iter(page.sections.values()))
-                seen.append([len(section.levels.source.data["left"]), section.below[1].points.data["y"]])
+                seen.append([len(section.large.source.data["left"]), section.below[1].points.data["y"]])
             # One run, chosen from the list.
             page.select.value = known[-1].about["run"]
             assert list(page.sections) == [page.select.value]
@@ -255,7 +331,7 @@ def test_a_zero_residual_is_marked(client):
         run = Run(ABOUT, 0.0)
         for cycle, residual in enumerate([1.0, 1e-3, 0.0]):
             run.settled(cycle, residual, ())
-        plot = plots.ResidualPlot()
+        plot = shared_plots.ResidualPlot()
         plot.show(run)
         return dict(plot.points.data), dict(plot.zeros.data)
 
@@ -267,8 +343,8 @@ def test_a_zero_residual_is_marked(client):
 
 def test_an_error_in_drawing_stays_on_the_page(client, caplog):
     def look():
-        made = documents._Single(History(), plots.ResidualPlot)
-        made.history.add(None)
+        made = documents._Single(History(), shared_plots.ResidualPlot)
+        made.history.add(Run(ABOUT | {"tol": None}, 0.0))
         for _ in range(3):
             made.update()
         return made.failed

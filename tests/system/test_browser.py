@@ -11,6 +11,7 @@ import pytest
 from distributed import Client
 
 import daskmgrit as dm
+from daskmgrit.display.colours import ACCEPTED
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 from make_dashboard_picture import CHROMIUM, DRIVER, browser
@@ -44,7 +45,7 @@ class Slow:
 
 
 @contextlib.contextmanager
-def solving(cluster, *sizes):
+def solving(cluster, *sizes, newton=False):
     """Solves that go on, each with a client of its own, until the block ends."""
     stop, started = threading.Event(), [threading.Event() for _ in sizes]
 
@@ -54,7 +55,11 @@ def solving(cluster, *sizes):
             return stop.is_set()
 
         with Client(cluster, set_as_default=False) as client:
-            dm.MGRIT(Slow(), steps).solve(np.ones(3), client=client, chunks=2, tol=0, maxiter=5000, callback=callback)
+            how = {"client": client, "tol": 0, "callback": callback}
+            if newton:
+                dm.ParallelNewton(Slow(), steps, window=4, jacobian="identity").solve(np.ones(3), **how)
+            else:
+                dm.MGRIT(Slow(), steps).solve(np.ones(3), chunks=2, maxiter=5000, **how)
 
     threads = [threading.Thread(target=solve, args=pair) for pair in zip(sizes, started, strict=True)]
     for thread in threads:
@@ -77,6 +82,12 @@ return found.map((model) => model.text ?? model.data[arguments[1]].length);
 """
 
 
+OPTIONS = """
+return Bokeh.documents.flatMap((doc) => Array.from(doc._all_models.values()))
+    .filter((model) => model.type === "Select").flatMap((model) => model.options.map((option) => option[1]));
+"""
+
+
 def lengths(driver, name, column):
     """How long the sources of this name are, as the browser has them."""
     return driver.execute_script(MODELS, name, column)
@@ -92,13 +103,19 @@ def wait_for_growth(driver):
     wait_for(lambda: lengths(driver, "mgrit-residuals", "y")[0] > residuals, "there are more residuals")
 
 
-def blue_pixels(driver, path):
-    """Pixels in the colour of F-relaxation, Phi and the residual."""
+def pixels(driver, path, colour):
+    """Pixels in this colour."""
+    from matplotlib.colors import to_rgb
     from matplotlib.image import imread
 
     driver.save_screenshot(str(path))
     picture = np.round(255 * imread(path)[..., :3])
-    return int((picture == [0x00, 0x72, 0xB2]).all(axis=-1).sum())
+    return int((picture == np.round(255 * np.array(to_rgb(colour)))).all(axis=-1).sum())
+
+
+def blue_pixels(driver, path):
+    """Pixels in the colour of F-relaxation, Phi and the residual."""
+    return pixels(driver, path, "#0072B2")
 
 
 def test_page_during_a_solve(cluster, client, driver, tmp_path):
@@ -106,13 +123,32 @@ def test_page_during_a_solve(cluster, client, driver, tmp_path):
         driver.get(client.dashboard_link)
         # The page is found in the navigation bar.
         driver.find_element("link text", "Mgrit").click()
-        wait_for(lambda: driver.title == "Dask: MGRIT", "the page is there")
+        wait_for(lambda: driver.title == "Dask: MGRIT and parallel Newton", "the page is there")
         wait_for(lambda: headlines(driver), "a solve is shown")
         for _ in range(2):
             wait_for_growth(driver)
         assert "running" in headlines(driver)[0]
         wait_for(lambda: blue_pixels(driver, tmp_path / "page.png") > 500, "bars are drawn")
     wait_for(lambda: "stopped by the callback" in headlines(driver)[0], "the page says that the solve has ended")
+    assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_page_during_a_newton_solve(cluster, client, driver, tmp_path):
+    def newton():
+        return [text for text in headlines(driver) if "parallel Newton" in text]
+
+    def rows():
+        return sum(lengths(driver, "mgrit-sweeps", "left"))
+
+    with solving(cluster, 100_000, newton=True):
+        driver.get(client.dashboard_link.replace("/status", "/mgrit"))
+        wait_for(lambda: any("running" in text for text in newton()), "the solve is shown")
+        wait_for(lambda: rows() and sum(lengths(driver, "mgrit-accepted", "y")), "sweeps are shown")
+        before = rows()
+        wait_for(lambda: rows() > before, "there are more sweeps")
+        wait_for(lambda: pixels(driver, tmp_path / "page.png", ACCEPTED) > 50, "accepted steps are drawn")
+        assert any("parallel Newton" in option for option in driver.execute_script(OPTIONS))
+    wait_for(lambda: any("stopped by the callback" in text for text in newton()), "the page says that it has ended")
     assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
@@ -126,6 +162,14 @@ def test_two_solves_are_two(cluster, client, driver):
 
         wait_for(both, "both solves are shown as running")
         wait_for(lambda: all(count > 1 for count in lengths(driver, "mgrit-residuals", "y")[:2]), "both have residuals")
+
+
+@pytest.mark.parametrize("name", ["window", "accepted"])
+def test_single_plots_of_newton(client, driver, name, tmp_path):
+    dm.ParallelNewton(Slow(), 32, window=4, jacobian="identity").solve(np.ones(3), 1e-6, client=client)
+    driver.get(client.dashboard_link.replace("/status", f"/individual-mgrit-{name}"))
+    wait_for(lambda: pixels(driver, tmp_path / "plot.png", ACCEPTED) > 50, "it is drawn")
+    assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 @pytest.mark.parametrize("name", ["levels", "residual", "phi", "cycle"])

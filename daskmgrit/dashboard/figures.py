@@ -1,0 +1,49 @@
+"""What the page's plots have in common: a figure, an empty source, a legend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bokeh.models import ColumnDataSource, Legend
+from bokeh.plotting import figure
+
+__all__ = ["GREY", "empty", "legend", "new_figure"]
+
+GREY = "#666666"
+
+
+def new_figure(title: str, tools: str = "", **options: Any) -> Any:
+    """Return a figure; one without tools has no toolbar."""
+    made = figure(title=title, tools=tools, **options)
+    made.title.text_font_size = "14px"
+    for axis in made.axis:
+        axis.axis_label_text_font_size = "13px"
+        axis.axis_label_text_font_style = "normal"
+        axis.major_label_text_font_size = "12px"
+    made.xgrid.grid_line_alpha = made.ygrid.grid_line_alpha = 0.4
+    made.toolbar.logo = None
+    if not tools:
+        made.toolbar_location = None
+    return made
+
+
+def empty(*names: str, **options: Any) -> ColumnDataSource:
+    """Return a source whose columns have these names."""
+    return ColumnDataSource({name: [] for name in names}, **options)
+
+
+def legend(items: list[Any]) -> Legend:
+    """Return a legend in a line, to be put above a plot."""
+    return Legend(
+        items=items,
+        orientation="horizontal",
+        border_line_color=None,
+        background_fill_alpha=0,
+        label_text_font_size="12px",
+        label_standoff=4,
+        glyph_width=16,
+        glyph_height=16,
+        spacing=14,
+        padding=2,
+        margin=0,
+    )
