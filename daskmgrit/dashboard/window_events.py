@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from daskmgrit.dashboard.events import short_name
+from daskmgrit.display.spans import by_round, span
 from daskmgrit.newton.settings import Settings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
@@ -50,21 +51,14 @@ def describe_window(
 def sweep_rows(
     reports: Sequence[SweepReport], number: int, records: Sequence[Record], settings: Settings
 ) -> list[SweepRow]:
-    """Return the rows of successive sweeps, the first of which has this number, from what was done in them.
-
-    Clocks of machines differ, so the time of a sweep is that of the process that worked first in it.
-    """
-    done: dict[int, list[Record]] = {}
-    for record in records:
-        done.setdefault(record.cycle, []).append(record)
-    rows, size = [], math.ceil(len(reports) / MOST)
-    for begin in range(0, len(reports), max(size, 1)):
+    """Return the rows of successive sweeps, the first of which has this number, from what was done in them."""
+    done = by_round(records)
+    rows, size = [], max(math.ceil(len(reports) / MOST), 1)
+    for begin in range(0, len(reports), size):
         chosen = reports[begin : begin + size]
         end, report = number + begin + len(chosen) - 1, chosen[-1]
         made = [record for sweep in range(number + begin, end + 1) for record in done.get(sweep, ())]
-        mine = [record for record in made if record.process == made[0].process]
-        start = min((record.start for record in mine), default=math.nan)
-        stop = max((record.start + record.seconds for record in mine), default=math.nan)
+        start, stop = span(made) if made else (math.nan, math.nan)
         rows.append(
             SweepRow(
                 end,
@@ -75,8 +69,7 @@ def sweep_rows(
                 sum(each.accepted for each in chosen),
                 report.residual,
                 start,
-                # Others may have taken longer.
-                max([stop, *(start + record.seconds for record in made)]),
+                stop,
                 sum(record.phi_seconds for record in made),
             )
         )

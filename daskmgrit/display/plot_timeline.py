@@ -82,6 +82,10 @@ def lanes(records: Sequence[Record], slack: float = 0.0) -> list[int]:
 
 def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
     """Draw tasks by time and level, see :meth:`daskmgrit.Result.plot_levels`."""
+    if result.method != "MGRIT":
+        raise ValueError(
+            f"a result of {result.method} has no levels: use plot_window(), which shows its window by time"
+        )
     first, last = chosen_cycles(cycles, result.iterations)
     records = [record for record in result.records if first <= record.cycle <= last]
     if not records:

@@ -1,4 +1,4 @@
-"""The residual against the cycle as inline SVG, made by hand so that a notebook needs nothing more to show it."""
+"""The residual against the cycle or sweep as inline SVG, made by hand so that a notebook needs nothing else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from daskmgrit.display.html import Markup
 __all__ = ["residual_svg"]
 
 WIDTH, HEIGHT = 380, 230
+POINTS = 150  # that there is room for
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 40
 
 
@@ -27,7 +28,7 @@ def ticks(least: int, most: int, number: int) -> list[int]:
     return list(range(-(-least // size) * size, most + 1, size))
 
 
-def residual_svg(residuals: Sequence[float], tol: float) -> Markup:
+def residual_svg(residuals: Sequence[float], tol: float, of: str = "cycle") -> Markup:
     """Draw the residuals on a log axis, with the tolerance; a point's title tells its value.
 
     Parameters
@@ -37,7 +38,13 @@ def residual_svg(residuals: Sequence[float], tol: float) -> Markup:
         axis has no place for, is a triangle at the bottom.
     tol : float
         The tolerance; 0 is not drawn.
+    of : {"cycle", "sweep"}, default "cycle"
+        What they are of. Sweeps count from 1; of many, each point is the largest of several.
     """
+    begin, several = int(of == "sweep"), 1
+    if of == "sweep":
+        several = max(math.ceil(len(residuals) / POINTS), 1)
+        residuals = [max(residuals[k : k + several]) for k in range(0, len(residuals), several)]
     values = [value for value in (*residuals, tol) if value > 0 and math.isfinite(value)]
     if not values:
         values = [1.0]
@@ -46,6 +53,9 @@ def residual_svg(residuals: Sequence[float], tol: float) -> Markup:
 
     def across(cycle: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (cycle + 0.3) / (last + 0.6)
+
+    def number(cycle: int) -> int:
+        return cycle * several + begin
 
     def down(exponent: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - exponent) / (high - low)
@@ -58,9 +68,10 @@ def residual_svg(residuals: Sequence[float], tol: float) -> Markup:
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">10<tspan dy="-5" font-size="8">{exponent}</tspan>'
             "</text>"
         )
-    for cycle in ticks(0, len(residuals) - 1, 10):
-        parts.append(_line(across(cycle), HEIGHT - BOTTOM, across(cycle), HEIGHT - BOTTOM + 4))
-        parts.append(f'<text x="{across(cycle):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{cycle}</text>')
+    for tick in ticks(begin, max(number(len(residuals) - 1), begin), 10):
+        x = across((tick - begin) / several)
+        parts.append(_line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 4))
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick}</text>')
     parts.append(
         f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" fill="none" '
         'stroke="currentColor" opacity="0.6"/>'
@@ -71,7 +82,8 @@ def residual_svg(residuals: Sequence[float], tol: float) -> Markup:
         parts.append(f'<text x="{LEFT + 5}" y="{y - 4:.1f}">tolerance {tol:.1e}</text>')
     points = []
     for cycle, value in enumerate(residuals):
-        title = f"<title>{_told(residuals, cycle)}</title>"
+        words = _told(residuals, cycle) if of == "cycle" else f"sweep {number(cycle)}: {value:.3e}"
+        title = f"<title>{words}</title>"
         x = across(cycle)
         if value == 0:
             y = HEIGHT - BOTTOM - 10
@@ -81,12 +93,12 @@ def residual_svg(residuals: Sequence[float], tol: float) -> Markup:
             points.append(f"{x:.1f},{y:.1f}")
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="currentColor">{title}</circle>')
     parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">cycle</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{of}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">residual, 2-norm</text>')
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'role="img" aria-label="residual after each cycle" font-size="11" font-family="sans-serif" '
+        f'role="img" aria-label="residual of each {of}" font-size="11" font-family="sans-serif" '
         f'style="max-width:100%" fill="currentColor">{"".join(parts)}</svg>'
     )
 

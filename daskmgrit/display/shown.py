@@ -43,3 +43,15 @@ class Shown(Protocol):
     @property
     def convergence_factor(self) -> float:
         """Reduction of the residual per cycle."""
+
+    @property
+    def method(self) -> str:
+        """``"MGRIT"`` or ``"parallel Newton"``."""
+
+    @property
+    def accepted(self) -> list[int]:
+        """Steps that each sweep of parallel Newton accepted."""
+
+    @property
+    def windows(self) -> list[int]:
+        """Steps in the window of each sweep."""

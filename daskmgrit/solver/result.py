@@ -10,6 +10,7 @@ import numpy as np
 
 from daskmgrit.display.html import Markup, bar, block, fields, fold, side_by_side, table
 from daskmgrit.display.plot_residuals import plot_residuals
+from daskmgrit.display.plot_sweeps import plot_sweeps, plot_window
 from daskmgrit.display.plot_timeline import plot_traversal
 from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.meter import Record
@@ -66,6 +67,8 @@ class Result:
         ``"MGRIT"`` or ``"parallel Newton"``.
     accepted : list of int
         Steps that each sweep of parallel Newton accepted; empty for MGRIT.
+    windows : list of int
+        Steps in the window of each sweep of parallel Newton; empty for MGRIT.
     strict_path : int or None
         For parallel Newton: `critical_path` with a Phi for each doubling of the scan over the window.
     error : float or None
@@ -94,6 +97,7 @@ class Result:
     storage: str = "full"
     method: str = "MGRIT"
     accepted: list[int] = field(default_factory=list)
+    windows: list[int] = field(default_factory=list)
     strict_path: int | None = None
     error: float | None = None
 
@@ -187,6 +191,8 @@ class Result:
     def plot(self, ax: Any = None) -> Any:
         """Plot the residual after each cycle, with the tolerance and the factor of each cycle.
 
+        For parallel Newton: the residual of each sweep's window before it was corrected, and the steps it accepted.
+
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
@@ -201,7 +207,7 @@ class Result:
         ImportError
             If matplotlib is not installed.
         """
-        return plot_residuals(self, ax)
+        return plot_residuals(self, ax) if self.method == "MGRIT" else plot_sweeps(self, ax)
 
     def plot_levels(self, cycles: int | tuple[int, int] | None = None, ax: Any = None) -> Any:
         """Plot how the run went through the levels: its tasks against time, by level and kind, from `records`.
@@ -225,13 +231,37 @@ class Result:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there was no such cycle.
+            If there was no such cycle, or if this is a result of parallel Newton, which has no levels.
 
         Notes
         -----
         Times are those of the workers' clocks: where these differ between machines, so do their tasks' places.
         """
         return plot_traversal(self, cycles, ax)
+
+    def plot_window(self, ax: Any = None) -> Any:
+        """Plot how the window of parallel Newton moved over the training steps: a bar per sweep, against time.
+
+        A bar is as high as the window and as wide as Phi took; the steps that the sweep accepted are of another
+        colour. What lies between two bars is time without Phi. Sweeps before a checkpoint are not shown.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If this is a result of MGRIT, which has no window, or if nothing was swept.
+        """
+        return plot_window(self, ax)
 
 
 def _view(result: Result) -> Markup:
@@ -255,7 +285,7 @@ def _view(result: Result) -> Markup:
     return block(
         f"{result.method} result: {result.iterations} {_round_of(result)}{'' if result.iterations == 1 else 's'} for "
         f"{result.levels[0]} steps",
-        side_by_side(fields(result.summary()), residual_svg(result.residuals, result.tol)),
+        side_by_side(fields(result.summary()), _picture(result)),
         fold(
             "timings",
             side_by_side(
@@ -264,6 +294,15 @@ def _view(result: Result) -> Markup:
             ),
         ),
     )
+
+
+def _picture(result: Result) -> Markup:
+    if result.method == "MGRIT":
+        return residual_svg(result.residuals, result.tol)
+    # The last one is not of a window. With tol=0 none is measured.
+    residuals = result.residuals[:-1]
+    measured = any(0 < residual < math.inf for residual in residuals)
+    return residual_svg(residuals, result.tol, of="sweep") if measured else Markup("")
 
 
 def _round_of(result: Result, short: bool = False) -> str:

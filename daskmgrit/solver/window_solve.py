@@ -137,6 +137,7 @@ def _result(
     losses: list[float],
 ) -> Result:
     reports: list[SweepReport] = iteration.reports
+    settings = iteration.settings
     phi_seconds = sum(record.phi_seconds for record in iteration.records)
     return Result(
         weights=weights,
@@ -147,7 +148,7 @@ def _result(
         reason=ended.reason,
         message=ended.message,
         tol=ask.tol,
-        levels=[iteration.settings.steps],
+        levels=[settings.steps],
         cycle="sweep",
         phi_evaluations=[sum(report.evaluations for report in reports)],
         critical_path=sum(report.depth for report in reports),
@@ -162,6 +163,7 @@ def _result(
         losses=losses,
         method="parallel Newton",
         accepted=[report.accepted for report in reports],
+        windows=[min(settings.interval * report.slots, settings.steps - report.first) for report in reports],
         strict_path=sum(report.depth + report.scan_depth for report in reports),
         error=ended.error,
     )
