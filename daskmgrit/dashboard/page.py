@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from daskmgrit.dashboard.groups import group_layout
 from daskmgrit.dashboard.history import History
+from daskmgrit.utils.private_api import place_groups
 
 __all__ = ["NoPage", "history_of", "install"]
 
@@ -43,10 +45,12 @@ def install(scheduler: Any) -> None:
     if web is None or dask_pages is None:
         raise NoPage("the scheduler was started without its dashboard")
 
+    from distributed.dashboard.components.scheduler import TaskGroupGraph
     from tornado.ioloop import IOLoop
 
     from daskmgrit.dashboard.documents import mgrit_document, single_documents
 
+    place_groups(TaskGroupGraph, group_layout)
     singles = single_documents()
     history = history_of(scheduler)
     documents = {"/mgrit": partial(mgrit_document, history)}

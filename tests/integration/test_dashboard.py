@@ -381,3 +381,27 @@ def test_performance_report_names_the_tasks(client, w0, tmp_path):
     text = path.read_text()
     for name in ("relax.L0", "restrict.L1", "correct.L1", "coarse_solve.L4"):
         assert name in text
+
+
+def test_groups_are_shown_while_a_result_is_held(cluster, client, w0, tmp_path):
+    def look(*args):
+        if len(seen) < 5:
+            seen.append(get(client, "/groups"))  # raises an error for status 500
+        return False
+
+    seen = []
+    # Its groups depend on each other in a circle.
+    with dask.config.set({"daskmgrit.agglomerate": 99}):
+        held = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2, callback=look)
+    groups = cluster.scheduler.task_groups
+    assert groups["correct.L0"] in groups["relax.L0"].dependencies
+    assert groups["relax.L0"] in groups["correct.L0"].dependencies
+    seen.clear()
+    newton = dm.ParallelNewton(Decay(), STEPS, window=4, jacobian="identity")
+    newton.solve(w0, 1e-6, client=client, keep="all", callback=look)
+    assert all("<html" in page for page in [*seen, get(client, "/groups"), get(client, "/individual-groups")])
+    path = tmp_path / "report.html"
+    with performance_report(str(path), mode="inline"):
+        client.submit(sum, [1, 2]).result()
+    assert "sum" in path.read_text()
+    assert held.converged
