@@ -92,7 +92,7 @@ def main(path: Path, newton: bool) -> None:
         part = path.with_name("." + path.name)
         driver.save_screenshot(str(part))
         with Image.open(part) as picture:
-            picture.convert("RGB").quantize(96).save(part, format="PNG", optimize=True)
+            picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(part, format="PNG", optimize=True)
         part.replace(path)
 
 

@@ -30,6 +30,17 @@ _PERIOD = 300  # milliseconds between looks at what is new
 _SHOWN = 3  # runs shown under each other
 _LATEST = "latest"
 
+# Dask's navigation bar hides what is below it where it is too narrow for one line.
+_TEMPLATE = """{% extends "simple.html" %}
+{% block extra_resources %}
+<style>
+  body { padding-top: 0; }
+  .content { height: auto; }
+  .navbar { position: sticky; margin: 0 -10px 6px -10px; }
+</style>
+{% endblock %}
+"""
+
 
 class _Section:
     """One run on the page: a large plot, and three small ones below."""
@@ -142,7 +153,7 @@ def _put(doc: Any, component: Any, title: str) -> None:
 def mgrit_document(history: History, doc: Any, extra: dict[str, Any]) -> None:
     """Make the page."""
     _put(doc, _Page(history), "Dask: MGRIT and parallel Newton")
-    doc.template = env.get_template("simple.html")
+    doc.template = env.from_string(_TEMPLATE)
     doc.template_variables.update(extra)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from bokeh.models import ColumnDataSource, Legend
+from bokeh.models import ColumnDataSource, Legend, LegendItem
 from bokeh.plotting import figure
 
-__all__ = ["GREY", "empty", "legend", "new_figure"]
+__all__ = ["GREY", "box_key", "empty", "legend", "line_key", "new_figure"]
 
 GREY = "#666666"
 
@@ -47,3 +48,13 @@ def legend(items: list[Any]) -> Legend:
         padding=2,
         margin=0,
     )
+
+
+def box_key(plot: Any, label: str, **style: Any) -> LegendItem:
+    """Return a box for the legend. It has a glyph of its own: without data a glyph has no colour there."""
+    return LegendItem(label=label, renderers=[plot.rect([math.nan], [math.nan], 1, 1, **style)])
+
+
+def line_key(plot: Any, label: str, **style: Any) -> LegendItem:
+    """Return a line for the legend, likewise."""
+    return LegendItem(label=label, renderers=[plot.line([math.nan], [math.nan], line_width=2, **style)])

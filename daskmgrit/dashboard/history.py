@@ -15,7 +15,7 @@ __all__ = ["BARS", "RESIDUALS", "RUNS", "Bar", "History", "Run", "Stage"]
 
 RUNS = 8  # runs that are remembered
 BARS = 6000  # glyphs of each
-_CYCLES = 60  # cycles of each whose beginning is remembered
+_CYCLES = 1000  # cycles of each whose beginning is remembered
 
 MANY = {"V_cycle", "F_cycle", "whole_cycle", "nested"}  # tasks that span several levels
 # Tasks that move, collect or keep what others made.

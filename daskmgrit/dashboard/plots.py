@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 from bokeh.models import (
     FixedTicker,
     HoverTool,
-    LegendItem,
     RadioButtonGroup,
     Range1d,
 )
 
-from daskmgrit.dashboard.figures import GREY, empty, legend, new_figure
+from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, new_figure
 from daskmgrit.dashboard.history import BARS, Run
 from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
 
@@ -80,10 +80,7 @@ class LevelPlot:
             x="x", y=-0.46, text="text", x_offset=3, text_font_size="11px", text_color=GREY, text_baseline="bottom",
             source=self.marks,
         )  # fmt: skip
-        items = [
-            LegendItem(label=name, renderers=[plot.rect([math.nan], [math.nan], 1, 1, color=colour)])
-            for name, colour in COLOURS.items()
-        ]
+        items = [box_key(plot, name, color=colour) for name, colour in COLOURS.items()]
         for part in (items[4:], items[:4]) if single else (items,):
             plot.add_layout(legend(part), "above")
         self.plot = plot
@@ -136,7 +133,7 @@ class LevelPlot:
             f"{bar.lo} to {bar.hi - 1}",
             bar.worker.rpartition("/")[2],
             seconds(bar.stop - bar.start),
-            "not known yet" if math.isnan(bar.phi) else seconds(bar.phi),
+            "see its stages" if math.isnan(bar.phi) else seconds(bar.phi),
         )
 
     def _move(self, run: Run) -> None:
@@ -146,8 +143,11 @@ class LevelPlot:
             return
         stop = max(bar.stop for bar in list(run.bars)[-50:]) - run.started
         cycles = sorted(run.begun)
-        first = cycles[-3] if _WINDOWS[window] == "last 3 cycles" and len(cycles) > 3 else cycles[0]
-        start = run.begun[first] - run.started
+        if _WINDOWS[window] == "last 3 cycles" and len(cycles) > 3:
+            cycles = cycles[-3:]
+            start = run.begun[cycles[0]] - run.started
+        else:
+            start = min(bar.start for bar in islice(run.bars, 50)) - run.started
         # Where nothing is new, the user may look about.
         if self._window == (window, start, stop):
             return
@@ -157,11 +157,12 @@ class LevelPlot:
             start=start - margin, end=stop + margin, reset_start=start - margin, reset_end=stop + margin
         )
         marks: dict[str, list[Any]] = {"x": [], "text": []}
-        for cycle in cycles[cycles.index(first) :]:
+        for cycle in cycles:
             x = run.begun[cycle] - run.started
-            if not marks["x"] or x - marks["x"][-1] > 0.07 * (stop - start):  # as wide as the words
+            if x >= start and (not marks["x"] or x - marks["x"][-1] > 0.07 * (stop - start)):  # as wide as the words
                 marks["x"].append(x)
-                marks["text"].append(f"cycle {cycle}" if cycle else "initial guess")
+                words = f"cycle {cycle}" if cycle else "initial guess"
+                marks["text"].append(words if stop - x > 0.07 * (stop - start) else "")
         self.marks.data = marks
 
 
@@ -211,5 +212,7 @@ class CyclePlot:
             self.plot.title.text = "Current cycle"
         elif run.ended is not None:
             self.plot.title.text = f"Cycle {cycle}, the last" if cycle else "Initial guess"
+        elif not cycle:
+            self.plot.title.text = f"Initial guess: {share:.0%} done"
         else:
-            self.plot.title.text = f"Cycle {cycle}: {place}, {share:.0%} of its tasks done"
+            self.plot.title.text = f"Cycle {cycle}: {place}, {share:.0%} done"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bokeh.models import BasicTicker, ColumnDataSource, FixedTicker, HoverTool, LegendItem, Range1d
+from bokeh.models import BasicTicker, ColumnDataSource, FixedTicker, HoverTool, Range1d
 
-from daskmgrit.dashboard.figures import empty, legend, new_figure
+from daskmgrit.dashboard.figures import box_key, empty, legend, line_key, new_figure
 from daskmgrit.dashboard.run import AnyRun
 
 __all__ = ["PhiPlot", "ResidualPlot"]
+
+_MARKS = 40  # of residuals that are exactly 0
 
 
 class ResidualPlot:
@@ -24,13 +26,13 @@ class ResidualPlot:
         plot = new_figure("Residual", y_axis_type="log", y_range=self.y_range, x_axis_label="cycle", **options)
         plot.axis.minor_tick_line_color = None
         plot.xaxis.ticker = BasicTicker(min_interval=1)
-        line = plot.line("x", "y", source=self.points, color="#0072B2", line_width=2)
+        plot.line("x", "y", source=self.points, color="#0072B2", line_width=2)
         below = plot.line("x", "y", source=self.accepted, color="#009E73", line_width=2)
         plot.scatter("x", "y", source=self.accepted, size=5, color="#009E73")
         self.legend = legend(
             [
-                LegendItem(label="window", renderers=[line]),
-                LegendItem(label="accepted steps", renderers=[below]),
+                line_key(plot, "window", color="#0072B2"),
+                line_key(plot, "accepted steps", color="#009E73"),
             ]
         )
         plot.add_layout(self.legend, "above")
@@ -58,8 +60,9 @@ class ResidualPlot:
         finite = [(cycle, value) for cycle, value in run.shown_residuals() if math.isfinite(value)]
         positive = [(cycle, value) for cycle, value in finite if value > 0]
         accepted = [(cycle, value) for cycle, value in run.accepted_residuals if value > 0]
-        # Where steps are accepted with the serial bits, only the last mark says something.
-        exact = [cycle for cycle, value in run.accepted_residuals if value == 0 and not tol][-1:]
+        # With tol=0 accepted steps have a residual of exactly 0, and that of windows is not measured.
+        exact = [] if tol else [cycle for cycle, value in run.accepted_residuals if value == 0]
+        exact = exact[:: max(len(exact) // _MARKS, 1)]
         zeros = [cycle for cycle, value in finite if value == 0] + exact
         # A log axis has no zero: it is marked below all else.
         above = [value for _, value in (*positive, *accepted)] + [tol] * (tol > 0)
@@ -68,9 +71,12 @@ class ResidualPlot:
         self.accepted.data = {"x": [cycle for cycle, _ in accepted], "y": [value for _, value in accepted]}
         self.zeros.data = {"x": zeros, "y": [floor] * len(zeros)}
         values = above + [floor] * bool(zeros)
+        self.plot.yaxis.visible = bool(above) or not zeros
+        self.plot.title.text = "Residual" if self.plot.yaxis.visible else "Residual: exactly 0"
         if values:
             self.y_range.start = 10.0 ** math.floor(math.log10(min(values)) - 0.2)
-            self.y_range.end = 10.0 ** math.ceil(math.log10(max(values)) + 0.1)
+            # The tolerance alone has no room of its own.
+            self.y_range.end = 10.0 ** math.ceil(math.log10(max(values)) + (0.1 if positive else 3))
         end = max([cycle for cycle, _ in finite], default=0)
         first = min([cycle for cycle, _ in finite], default=0)
         self.tol.data = {"x": [first, max(end, first + 1)], "y": [tol, tol]} if tol > 0 else {"x": [], "y": []}
@@ -122,7 +128,11 @@ class PhiPlot:
         plot.text(
             "all", "y", text="percent", source=self.source, x_offset=5, text_baseline="middle", text_font_size="11px"
         )
-        items = [LegendItem(label=name, renderers=[bar]) for (name, _, _), bar in zip(self._PARTS, bars, strict=True)]
+        style = {"line_color": "#666666", "hatch_color": "#666666", "hatch_alpha": 0.6}
+        items = [
+            box_key(plot, name.partition(" ")[0], fill_color=colour, hatch_pattern=hatch, **style)
+            for name, colour, hatch in self._PARTS
+        ]
         plot.add_layout(legend(items), "above")
         self._waiting = items[-1]
         tips = [("", "@name")] + [(name, f"@{{{name}}}{{0.000}} s") for name, _, _ in self._PARTS]
@@ -150,7 +160,7 @@ class PhiPlot:
         rows = max(len(shares), 1)
         self.y_range.start, self.y_range.end = rows - 0.5, -0.5
         self.x_range.start, self.x_range.end = 0, 1.4 * max(data["all"], default=1.0)
-        self.plot.title.text = f"Phi and overhead, by {by}"
+        self.plot.title.text = f"Phi and overhead, by {by}" if shares else f"Phi and overhead, after a {run.counts}"
         self.plot.yaxis.ticker = FixedTicker(ticks=data["y"])
         self.plot.yaxis.major_label_overrides = {row: name for row, (name, _) in enumerate(shares)}
         self.plot.yaxis.axis_label = by

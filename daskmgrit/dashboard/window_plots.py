@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bokeh.models import BasicTicker, HoverTool, LegendItem, RadioButtonGroup, Range1d
+from bokeh.models import BasicTicker, HoverTool, RadioButtonGroup, Range1d
 
-from daskmgrit.dashboard.figures import GREY, empty, legend, new_figure
+from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, line_key, new_figure
 from daskmgrit.dashboard.labels import number_of, seconds
 from daskmgrit.dashboard.window_events import SweepRow
 from daskmgrit.dashboard.window_run import SWEEPS, WindowRun
@@ -44,7 +44,7 @@ class WindowPlot:
         plot.yaxis.ticker = BasicTicker(min_interval=1)
         band = {"left": "left", "right": "right", "source": self.source, "line_width": 0.5}
         window = plot.quad(bottom="bottom", top="top", fill_color=WINDOW, line_color=WINDOW, fill_alpha=0.45, **band)
-        accepted = plot.quad(bottom="bottom", top="accepted", fill_color=ACCEPTED, line_color=ACCEPTED, **band)
+        plot.quad(bottom="bottom", top="accepted", fill_color=ACCEPTED, line_color=ACCEPTED, **band)
         plot.add_tools(
             HoverTool(
                 renderers=[window],
@@ -59,8 +59,8 @@ class WindowPlot:
             )
         )
         items = [
-            LegendItem(label="window of a sweep", renderers=[window]),
-            LegendItem(label="steps it accepted", renderers=[accepted]),
+            box_key(plot, "window of a sweep", fill_color=WINDOW, line_color=WINDOW, fill_alpha=0.45),
+            box_key(plot, "steps it accepted", color=ACCEPTED),
         ]
         plot.add_layout(legend(items), "above")
         self.plot = plot
@@ -129,14 +129,14 @@ class AcceptedPlot:
         self.y_range = Range1d(0, 1)
         plot = new_figure("Steps accepted", y_range=self.y_range, x_axis_label="sweep", **options)
         plot.xaxis.ticker = BasicTicker(min_interval=1)
-        slots = plot.step("x", "slots", source=self.source, color=GREY, line_width=1.5, mode="center")
-        line = plot.line("x", "y", source=self.source, color=ACCEPTED, line_width=1.5)
+        plot.step("x", "slots", source=self.source, color=GREY, line_width=1.5, mode="center")
+        plot.line("x", "y", source=self.source, color=ACCEPTED, line_width=1.5)
         dots = plot.scatter("x", "y", source=self.source, color=ACCEPTED, size=5)
         plot.add_layout(
             legend(
                 [
-                    LegendItem(label="steps accepted", renderers=[line, dots]),
-                    LegendItem(label="slots of the window", renderers=[slots]),
+                    line_key(plot, "steps accepted", color=ACCEPTED),
+                    line_key(plot, "slots of the window", color=GREY),
                 ]
             ),
             "above",

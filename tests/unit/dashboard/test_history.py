@@ -34,7 +34,7 @@ def test_memory_is_bounded_on_a_long_run():
     assert len(run.bars) == history.BARS
     assert len(run.residuals) == min(cycles // 2, history.RESIDUALS)
     assert len(run.cycles) <= 3
-    assert len(run.begun) <= 60
+    assert len(run.begun) <= 1000
     assert largest <= 4
     assert len(list(run.new_bars(run.count - 5))) == 5
     assert len(list(run.new_bars(0))) == history.BARS
