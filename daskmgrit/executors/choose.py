@@ -12,6 +12,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cluster import ClusterExecutor
 from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.local import LocalExecutor
+from daskmgrit.executors.task_slot import in_task, made_for_tasks
 from daskmgrit.utils.private_api import failed_to_connect
 
 __all__ = ["DaskClient", "choose_executor", "chosen_client", "is_asynchronous"]
@@ -37,7 +38,9 @@ class DaskClient(Protocol):
 def chosen_client(client: Any = None) -> Any:
     """Return `client`, else the one set in ``dask.config`` as the scheduler, else the current one, else None.
 
-    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client.
+    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client. Within a Dask task there is no current
+    one unless the task sets it by ``as_current()`` or ``worker_client()``: whether the worker's own client is there
+    depends on which tasks ran before.
     """
     if client is not None:
         return client
@@ -92,10 +95,10 @@ def _current_client() -> Any:
     """Return the current client, without importing distributed if that was not done before."""
     if "distributed" not in sys.modules:
         return None
-    from distributed import default_client
+    from distributed import Client, default_client
 
     try:
-        client = default_client()
+        client = Client.current(allow_global=False) if in_task() else default_client()
     except ValueError:
         return None
-    return None if failed_to_connect(client) else client
+    return None if failed_to_connect(client) or made_for_tasks(client) else client

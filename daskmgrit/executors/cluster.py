@@ -20,6 +20,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.preflight import ask_workers, check_cluster
+from daskmgrit.executors.task_slot import slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
 from daskmgrit.graph.pickled_tasks import seal, sealed_value
 from daskmgrit.graph.submission import TaskBook, stand_in
@@ -77,8 +78,9 @@ class ClusterExecutor(Executor):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Nothing to hold: workers come with BLAS set to one thread."""
-        yield
+        """Leave the slot of the Dask task that the solve is in, if it is in one; workers see to BLAS themselves."""
+        with slot_left():
+            yield
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
@@ -124,7 +126,7 @@ class ClusterExecutor(Executor):
     def _wait(self, future: Any, what: str) -> Any:
         from distributed import KilledWorker
 
-        watch, tried = Watchdog(self.client, self.patience, what, self._alone), False
+        watch, tried = Watchdog(self.client, self.patience, what, self._alone, future.key), False
         while True:
             try:
                 # This waits for the task but does not bring its result: to cut that short would cut short what other

@@ -66,9 +66,9 @@ class View(NamedTuple):
     stranded: bool  # whether there are tasks that no worker may run
 
 
-def look(client: Any, seconds: float) -> View:
-    """Ask the scheduler for its view; it has `seconds` to answer."""
-    view = bounded(client, seconds, client.run_on_scheduler, _look())
+def look(client: Any, seconds: float, key: Any = None) -> View:
+    """Ask the scheduler for its view; it has `seconds` to answer. `key` is of the task whose result is waited for."""
+    view = bounded(client, seconds, client.run_on_scheduler, _look(), key)
     workers = {address: WorkerView(*worker) for address, worker in view["workers"].items()}
     return View(view["moves"], view["patience"], workers, [tuple(wait) for wait in view["waits"]], view["stranded"])
 
@@ -77,18 +77,27 @@ def look(client: Any, seconds: float) -> View:
 
 
 def _look() -> Callable[..., dict[str, Any]]:
-    def look(dask_scheduler: Any) -> dict[str, Any]:
+    def look(key: Any, dask_scheduler: Any) -> dict[str, Any]:
         import time
 
         from distributed.scheduler import heartbeat_interval
 
+        # What the result is made from, as far as that is not there.
+        upstream, to_come = set(), [ts for ts in [dask_scheduler.tasks.get(key)] if ts is not None]
+        while to_come:
+            ts = to_come.pop()
+            if ts not in upstream and not ts.who_has:
+                upstream.add(ts)
+                to_come.extend(ts.dependencies)
         now = time.time()
         workers: dict[str, tuple[Any, ...]] = {}
         waits: list[tuple[str, str, str]] = []
         for ws in dask_scheduler.workers.values():
             memory = ws.metrics.get("memory", 0) / ws.memory_limit if ws.memory_limit else 0.0
+            # A task that has left its slot waits for others, as this solve's own may do, unless it is waited for.
+            running = any(ts not in ws.long_running or ts in upstream for ts in ws.executing)
             # A thread cannot leave a task that was cancelled; the scheduler has forgotten that, its worker counts it.
-            running = bool(ws.executing or ws.metrics.get("task_counts", {}).get("cancelled"))
+            running = running or bool(ws.metrics.get("task_counts", {}).get("cancelled"))
             involved = bool(ws.processing or ws.has_what)
             workers[ws.address] = (ws.status.name, now - ws.last_seen, involved, running, memory)
             if running or len(waits) >= 3:
@@ -157,10 +166,14 @@ class Watchdog:
         What is being waited for.
     alone : float, optional
         Seconds to wait for one to come, by default `patience`.
+    key : str, optional
+        Key of what is being waited for.
     """
 
-    def __init__(self, client: Any, patience: float, what: str, alone: float | None = None) -> None:
-        self.client, self.patience, self.what = client, patience, what
+    def __init__(
+        self, client: Any, patience: float, what: str, alone: float | None = None, key: str | None = None
+    ) -> None:
+        self.client, self.patience, self.what, self.key = client, patience, what, key
         self.alone = patience if alone is None else alone
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
@@ -182,7 +195,7 @@ class Watchdog:
                 f"the connection to the scheduler was lost (client status {self.client.status!r}) "
                 f"while waiting for {self.what}"
             )
-        view = self._ask(look, self.client, self.patience)
+        view = self._ask(look, self.client, self.patience, self.key)
         self._none(view)
         self._silent(view)
         self._stuck(view)

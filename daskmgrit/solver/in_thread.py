@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from daskmgrit.executors.cancellation import Stop, Stopped, with_stop
+from daskmgrit.executors.task_slot import leave_slot
 from daskmgrit.solver.options import Arguments, Callback, WindowArguments
 from daskmgrit.solver.result import Result
 
@@ -49,6 +50,7 @@ async def solve_in_thread(solve: Callable[[A], Result], arguments: A) -> Result:
     if client.loop.asyncio_loop is not loop:
         raise RuntimeError(f"client={client!r} belongs to another event loop than this: await solve() on its own")
     await client
+    leave_slot()
     stop = Stop()
     context = contextvars.copy_context()
     context.run(with_stop, stop)

@@ -70,7 +70,7 @@ class ScriptedFuture:
 
     def __init__(self, *results, waits=()):
         self.results, self.waits = list(results), list(waits)
-        self.status, self.released = "finished", 0
+        self.status, self.released, self.key = "finished", 0, "key"
 
     def exception(self, timeout):
         if self.waits and (outcome := self.waits.pop(0)) is not None:
@@ -86,11 +86,12 @@ class ScriptedFuture:
         self.released += 1
 
 
-def scheduler(workers=(), unrunnable=(), valid=(), moves=7):
+def scheduler(workers=(), unrunnable=(), valid=(), moves=7, tasks=None):
     """A scheduler as far as functions see it that run there."""
     running = [ws for ws in workers if ws.status.name == "running"]
     return SimpleNamespace(
         workers={ws.address: ws for ws in workers},
+        tasks=tasks or {},
         transition_counter=moves,
         unrunnable=list(unrunnable),
         running=running,

@@ -47,7 +47,7 @@ class Silent(FakeClient):
     def run(self, probe, on_error):
         raise TimeoutError
 
-    def run_on_scheduler(self, look):
+    def run_on_scheduler(self, look, key):
         if self.view is None:
             raise TimeoutError
         return self.view

@@ -149,7 +149,7 @@ def test_tasks_that_no_worker_may_run_are_freed(clock):
 # -- what runs on the scheduler ------------------------------------------------------------------------------------
 
 
-def state(address, *, seen=0.0, tasks=(), data=(), executing=(), metrics=None, limit=100, status="running"):
+def state(address, *, seen=0.0, tasks=(), data=(), executing=(), metrics=None, limit=100, status="running", left=()):
     return SimpleNamespace(
         address=address,
         status=SimpleNamespace(name=status),
@@ -157,16 +157,17 @@ def state(address, *, seen=0.0, tasks=(), data=(), executing=(), metrics=None, l
         processing=list(tasks),
         has_what=list(data),
         executing=list(executing),
+        long_running=set(left),
         metrics={"memory": 40} if metrics is None else metrics,
         memory_limit=limit,
     )
 
 
-def seen_on(**how):
+def seen_on(key=None, **how):
     """The view of a scheduler in this process."""
     client = ScriptedClient()
-    client.run_on_scheduler = lambda function: function(dask_scheduler=scheduler(**how))
-    return look(client, 1)
+    client.run_on_scheduler = lambda function, *args: function(*args, dask_scheduler=scheduler(**how))
+    return look(client, 1, key)
 
 
 def test_the_view_of_a_worker():
@@ -179,6 +180,24 @@ def test_the_view_of_a_worker():
     assert found.workers[A][2:] == (True, True, 0.4)
     # A thread that cannot leave a cancelled task is at work.
     assert found.workers[B][2:] == (False, True, 0.0)
+
+
+class Task:
+    """A task as the scheduler has it."""
+
+    def __init__(self, *dependencies, who_has=()):
+        self.dependencies, self.who_has = dependencies, who_has
+
+
+def test_the_view_of_a_task_that_left_its_slot():
+    """It waits for others, unless the wanted result depends on it."""
+    done, other = Task(who_has=[B]), Task()
+    left = Task(done)
+    wanted = Task(Task(left), done)
+    workers = [state(A, executing=[left], left=[left]), state(B, executing=[other])]
+    for key, running in ((None, False), ("gone", False), ("wanted", True)):
+        found = seen_on(key, workers=workers, tasks={"wanted": wanted})
+        assert (found.workers[A].running, found.workers[B].running) == (running, True)
 
 
 def test_the_view_of_workers_that_wait_for_data():
