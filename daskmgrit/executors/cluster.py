@@ -19,7 +19,7 @@ from dask.task_spec import TaskRef
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.executor import Executor
-from daskmgrit.executors.preflight import ask_workers, check_cluster
+from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, check_cluster
 from daskmgrit.executors.task_slot import slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
 from daskmgrit.graph.pickled_tasks import seal, sealed_value
@@ -54,8 +54,12 @@ class ClusterExecutor(Executor):
         self.patience = time_setting("daskmgrit.worker-timeout") if timeout is None else timeout
         self._alone = absence(client, self.patience) if timeout is None else timeout
         # What all that is planned on a worker depends on, and is not so itself: if all workers are lost, the scheduler
-        # gives a task that was planned on one of them, and depends on nothing, to no worker that comes.
-        self._root: Delayed | None = None
+        # gives a task that was planned on one of them, and depends on nothing, to no worker that comes. And a cluster
+        # that grows and shrinks with its tasks gets no workers before there is one, and keeps some while that is held.
+        self._root = self._submit_root()
+        self._find_workers()
+
+    def _find_workers(self) -> None:
         threads = self._wait_for_workers()
         self._seen = time.monotonic()
         self.workers: list[str] | None = sorted(threads)
@@ -64,7 +68,12 @@ class ClusterExecutor(Executor):
 
     def check(self, phi: Any) -> None:
         """Check that phi can be sent, and that every worker has this version of the package."""
-        check_cluster(self.client, phi, self.patience)
+        try:
+            check_cluster(self.client, phi, self.patience)
+        except AllWorkersLost:
+            # They may have been about to leave, idle, when the solve began.
+            self._find_workers()
+            check_cluster(self.client, phi, self.patience)
 
     def ask_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """Run a function on each worker; return the answers, or errors, by address.
@@ -84,7 +93,7 @@ class ClusterExecutor(Executor):
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
-        root = self._root = self._submit_root() if self._root is None else self._root
+        root = self._root
         book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
         sealed = sealed_value(key, value, TaskRef(root.key))
         book.layers = {key: MaterializedLayer({key: sealed}, book.note(owner))}
@@ -98,7 +107,7 @@ class ClusterExecutor(Executor):
         name = f"unpickler-0{uuid.uuid4().hex}"
         book, stub = TaskBook(), delayed(pickle.loads, name=name, traverse=False)
         book.layers, book.dependencies = dict(stub.dask.layers), {name: set()}
-        return self.submit(book, [stub])[0]
+        return self._send(book, [stub])[0]
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Send the tasks to the scheduler; returns at once."""
@@ -106,6 +115,9 @@ class ClusterExecutor(Executor):
             # Where the scheduler does not answer, the wait for the result will say so.
             with suppress(TimeoutError, OSError):
                 self._replace_lost(bounded(self.client, self.patience, self.client.nthreads))
+        return self._send(book, wanted)
+
+    def _send(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         keys = [task.key for task in wanted]
         futures = self.client.get(seal(book.graph()), keys, sync=False)
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]

@@ -10,7 +10,11 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.watchdog import LONGER, bounded, look
 from daskmgrit.utils.pickling import check_picklable
 
-__all__ = ["ask_workers", "check_cluster"]
+__all__ = ["AllWorkersLost", "ask_workers", "check_cluster"]
+
+
+class AllWorkersLost(ClusterError):
+    """All workers that were there a moment ago are lost."""
 
 
 def ask_workers(
@@ -34,7 +38,8 @@ def ask_workers(
     else:
         left = {worker: answer for worker, answer in answers.items() if not isinstance(answer, CommClosedError)}
         if not left:
-            raise ClusterError(f"{_some(sorted(answers)) or 'every worker'} was lost while the solve began: try again")
+            who = _some(sorted(answers)) or "every worker"
+            raise AllWorkersLost(f"{who} was lost while the solve began: try again")
         return left
     try:
         workers = look(client, timeout).workers

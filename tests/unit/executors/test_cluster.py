@@ -12,6 +12,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors import cluster
 from daskmgrit.executors.cancellation import Stop, Stopped, with_stop
 from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.preflight import AllWorkersLost
 from daskmgrit.graph.submission import TaskBook, stand_in
 from tests.support.scripted import Clock, ScriptedClient, ScriptedFuture, view, worker
 
@@ -54,7 +55,7 @@ def test_workers_that_changed_are_seen_before_a_graph_is_sent(monkeypatch):
     clock.now += cluster.RENEWAL + 1
     client.nthreads = lambda: (_ for _ in ()).throw(TimeoutError)
     executor.submit(TaskBook(), [])
-    assert len(client.sent) == 3
+    assert len(client.sent) == 1 + 3
 
 
 def test_a_result_on_a_worker_that_does_not_answer():
@@ -120,6 +121,32 @@ def test_a_value_is_sent_as_bytes_to_its_worker_behind_a_task_that_is_planned_on
         assert len(layer[key].dependencies) == 1
         pickled = [value for value in layer[key].args if isinstance(value, bytes)]
         assert [pickle.loads(value) for value in pickled] == [{"of": key}]
+
+
+def test_workers_that_leave_when_a_solve_begins(monkeypatch):
+    """Idle workers of an adaptive cluster may: others come for the task that was sent."""
+    client = ScriptedClient(FINE)
+    executor = ClusterExecutor(client, 20)
+    checks = [AllWorkersLost("every worker was lost"), None]
+
+    def check(client_, phi, patience):
+        client.threads = {C: 3}
+        if (outcome := checks.pop(0)) is not None:
+            raise outcome
+
+    monkeypatch.setattr(cluster, "check_cluster", check)
+    executor.check(None)
+    assert (executor.workers, executor.threads, executor.hosts) == ([C], [3], 1)
+    checks[:] = [AllWorkersLost("every worker was lost")] * 2
+    with pytest.raises(ClusterError, match="every worker was lost"):
+        executor.check(None)
+
+
+def test_a_task_is_sent_before_workers_are_waited_for():
+    client = ScriptedClient()
+    client.nthreads = lambda: {A: 1} if client.sent else {}
+    client.wait_for_workers = lambda count, timeout: pytest.fail("no worker came")
+    assert ClusterExecutor(client, 20).workers == [A]
 
 
 def test_no_workers_and_none_that_come(monkeypatch):
