@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
+import dask.array as da
 from dask.delayed import Delayed, delayed
-from dask.highlevelgraph import MaterializedLayer
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import TaskRef
 
 from daskmgrit.errors import ClusterError
@@ -23,7 +24,7 @@ from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, check_clu
 from daskmgrit.executors.task_slot import slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
 from daskmgrit.graph.pickled_tasks import seal, sealed_value
-from daskmgrit.graph.submission import TaskBook, stand_in
+from daskmgrit.graph.submission import HeldLayer, TaskBook, stand_in
 from daskmgrit.utils.units import time_setting
 
 logger = logging.getLogger("daskmgrit")
@@ -197,7 +198,9 @@ class ClusterExecutor(Executor):
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made on the workers and held there."""
-        return self.client.persist(array)
+        kept = self.client.persist(array)
+        layers = {name: HeldLayer(layer) for name, layer in kept.dask.layers.items()}
+        return da.Array(HighLevelGraph(layers, kept.dask.dependencies), kept.name, kept.chunks, meta=kept)
 
     def _wait_for_workers(self) -> dict[str, int]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import List, Task, TaskRef
 
+from daskmgrit.errors import ClusterError
 from daskmgrit.graph.block_store import BlockStore, through
+from daskmgrit.graph.pickled_tasks import load
 
-__all__ = ["TaskBook"]
+__all__ = ["HeldLayer", "TaskBook", "stand_in"]
 
 
 class TaskBook:
@@ -77,6 +80,33 @@ class TaskBook:
         return HighLevelGraph(self.layers, known)
 
 
+class HeldLayer(MaterializedLayer):
+    """Results that a cluster holds, by key. Once their client is closed Dask would miss them without a word why."""
+
+    def __getitem__(self, key: Any) -> Any:
+        node = self.mapping[key]
+        if _is_lost(node):
+            _refuse()
+        return node
+
+    def __reduce__(self) -> Any:
+        # A scheduler may lack this package.
+        sent = {
+            key: Task(key, operator.call, Task(None, *load(_refuse))) if _is_lost(node) else node
+            for key, node in self.mapping.items()
+        }
+        return MaterializedLayer, (sent, self.annotations)
+
+
+def _is_lost(node: Any) -> bool:
+    """Whether this is a future of a client that is closed."""
+    return getattr(getattr(node, "client", None), "status", "running") in ("closing", "closed")
+
+
+def _refuse() -> None:
+    raise ClusterError("these weights are on a cluster whose client is closed: compute() them before closing")
+
+
 def stand_in(key: str, node: Any) -> Delayed:
     """Return what stands for a future, or for a value, in later graphs."""
-    return Delayed(key, HighLevelGraph({key: MaterializedLayer({key: node})}, {key: set()}))
+    return Delayed(key, HighLevelGraph({key: HeldLayer({key: node})}, {key: set()}))

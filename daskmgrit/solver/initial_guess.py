@@ -74,7 +74,10 @@ def _bring(values: da.Array, executor: Executor) -> da.Array:
     from distributed import futures_of
 
     here = executor.client
-    others = {future.client for future in futures_of(values) if future.client is not here}
+    try:
+        others = {future.client for future in futures_of(values) if future.client is not here}
+    except ClusterError as error:
+        raise ClusterError(f"initial_guess: {error}") from None
     if not others:
         return values
     if any(client.status != "running" for client in others):

@@ -1,0 +1,56 @@
+"""Weights that are on a cluster whose client is closed: an error says so."""
+
+import pickle
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+
+import daskmgrit as dm
+from tests.support.recurrences import Decay
+
+STEPS = 32
+
+
+def full(client, w0):
+    return dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2).weights
+
+
+def c_points(client, w0):
+    return dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2, storage="c-points").weights
+
+
+def newton(client, w0):
+    return dm.ParallelNewton(Decay(), STEPS).solve(w0, client=client, keep="all").weights
+
+
+def callback(client, w0):
+    seen = []
+    dm.MGRIT(Decay(), STEPS).solve(w0, client=client, chunks=2, callback=lambda k, r, w: seen.append(w), maxiter=1)
+    return seen[-1]
+
+
+@pytest.mark.parametrize("make", [full, c_points, newton, callback])
+def test_every_use_of_the_weights_is_refused(cluster, w0, make):
+    with Client(cluster, set_as_default=False) as client:
+        weights = make(client, w0)
+        assert client.compute(weights[-1]).result().shape == w0.shape
+    for use in (
+        lambda: weights.compute(),
+        lambda: weights[-1].compute(scheduler="sync"),
+        lambda: (weights + 1).sum().compute(optimize_graph=False),
+        lambda: weights.persist(),
+        lambda: np.asarray(weights),
+        lambda: dask.compute(weights, weights[0]),
+        lambda: pickle.loads(pickle.dumps(weights)).compute(),
+        lambda: dm.MGRIT(Decay(), STEPS).solve(w0, weights),
+        lambda: dm.MGRIT(Decay(), STEPS).solve(w0, weights * 1.0),
+    ):
+        with pytest.raises(dm.ClusterError, match="client is closed: compute"):
+            use()
+    assert weights.shape == (STEPS + 1, w0.size)
+    with Client(cluster) as other:
+        for use in (lambda: weights[-1].compute(), lambda: other.compute(weights).result()):
+            with pytest.raises(dm.ClusterError, match="client is closed: compute"):
+                use()
