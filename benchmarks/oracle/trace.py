@@ -162,6 +162,10 @@ class _Recorder:
         """Return the value as a task that is not traced."""
         return delayed(value, name=key, traverse=False)
 
+    def share(self, phi: Any, key: str, owner: Any) -> Delayed:
+        """Return the propagator as a task that is not traced."""
+        return self.put(phi, key)
+
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Run the tasks and note them."""
         graph = book.graph()

@@ -15,16 +15,19 @@ import dask
 import dask.array as da
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.task_spec import TaskRef
+from dask.task_spec import Task, TaskRef
+from dask.utils import format_bytes
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.executor import Executor
-from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, check_cluster
+from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, cannot_load, check_cluster, numpy_probe
+from daskmgrit.executors.sharing import LARGE, shared_by
 from daskmgrit.executors.task_slot import slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
-from daskmgrit.graph.pickled_tasks import seal, sealed_value
+from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
 from daskmgrit.graph.submission import HeldLayer, TaskBook, stand_in
+from daskmgrit.utils.pickling import check_picklable
 from daskmgrit.utils.units import time_setting
 
 logger = logging.getLogger("daskmgrit")
@@ -94,15 +97,41 @@ class ClusterExecutor(Executor):
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
-        root = self._root
+        return self._put(sealed_value(key, value, TaskRef(self._root.key)), owner)
+
+    def _put(self, task: Task, owner: int = 0) -> Delayed:
+        key, root = task.key, self._root
         book, stub = TaskBook(self.workers), delayed(None, name=key, traverse=False)
-        sealed = sealed_value(key, value, TaskRef(root.key))
-        book.layers = {key: MaterializedLayer({key: sealed}, book.note(owner))}
+        book.layers = {key: MaterializedLayer({key: task}, book.note(owner))}
         book.layers |= root.dask.layers
         book.dependencies = {key: {root.key}, root.key: set()}
         # It is sent once, however large.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return self.submit(book, [stub])[0]
+
+    def share(self, phi: Any, key: str, owner: Any) -> Delayed:
+        """Send a propagator, a large one only if it was not sent before; the scheduler can have it again, too."""
+        pickled = check_picklable(phi)
+        if pickled.nbytes < LARGE:
+            return self.put(phi, key)
+        shared, digest = shared_by(self.client), pickled.digest()
+        future = shared.find(owner, digest)
+        if future is None:
+            logger.info("phi has %s, sent once to the cluster", format_bytes(pickled.nbytes))
+            handle = self._put(large_value(key, pickled, TaskRef(self._root.key), self._copies()))
+            future = handle.dask.layers[key][key]
+            error = self._outcome(future, Watchdog(self.client, self.patience, "phi", self._alone, key))
+            if error is not None:
+                future.release()
+                raise cannot_load(phi, "the worker that it was sent to", f"{type(error).__name__}: {error}")
+            shared.hold(owner, digest, future)
+        return stand_in(future.key, future)
+
+    def _copies(self) -> bool:
+        """Whether arrays are to be sent as copies: to a scheduler that lacks NumPy, or in this process."""
+        if self.client.scheduler.address.startswith("inproc:"):
+            return True
+        return not bounded(self.client, self.patience, self.client.run_on_scheduler, numpy_probe())
 
     def _submit_root(self) -> Delayed:
         name = f"unpickler-0{uuid.uuid4().hex}"
@@ -141,14 +170,7 @@ class ClusterExecutor(Executor):
 
         watch, tried = Watchdog(self.client, self.patience, what, self._alone, future.key), False
         while True:
-            try:
-                # This waits for the task but does not bring its result: to cut that short would cut short what other
-                # threads have brought by this client, too.
-                future.exception(timeout=1)
-            except TimeoutError:
-                self._stop.check()
-                self._replace_lost(watch.look())
-                continue
+            self._outcome(future, watch)
             try:
                 return future.result(timeout=self.patience)
             except TimeoutError:
@@ -185,6 +207,18 @@ class ClusterExecutor(Executor):
                 # that this one is no longer wanted.
                 future.release()
                 raise
+
+    def _outcome(self, future: Any, watch: Watchdog) -> BaseException | None:
+        """Wait for a task; returns its error, if it has failed."""
+        while True:
+            try:
+                # This does not bring the result: to cut that short would cut short what other threads have brought by
+                # this client, too.
+                error: BaseException | None = future.exception(timeout=1)
+                return error
+            except TimeoutError:
+                self._stop.check()
+                self._replace_lost(watch.look())
 
     def _replace_lost(self, present: Collection[str]) -> None:
         """Plan the chunks of lost workers on new ones from now on."""

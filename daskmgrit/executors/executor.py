@@ -68,6 +68,24 @@ class Executor(Protocol):
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Return a stand-in, with this key, for a value; it is sent to the worker with the number `owner`."""
 
+    def share(self, phi: Any, key: str, owner: Any) -> Delayed:
+        """Return a stand-in for a propagator, with this key if it was not sent before.
+
+        Parameters
+        ----------
+        phi : callable
+            The propagator.
+        key : str
+            Its key.
+        owner : object
+            As long as it lives, other solves may use what was sent: the user's own propagator.
+
+        Raises
+        ------
+        ClusterError
+            If a worker cannot load it.
+        """
+
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Have the tasks run; return a stand-in for the result of each wanted one."""
 

@@ -85,6 +85,10 @@ class LocalExecutor(Executor):
         """Return a stand-in for a value of this process."""
         return stand_in(key, DataNode(key, value))
 
+    def share(self, phi: Any, key: str, owner: Any) -> Delayed:
+        """Return a stand-in for a propagator of this process."""
+        return self.put(phi, key)
+
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Compute the wanted tasks."""
         values = self._get(dict(book.graph()), [task.key for task in wanted])

@@ -7,10 +7,11 @@ from typing import Any
 
 from daskmgrit._version import __version__
 from daskmgrit.errors import ClusterError
+from daskmgrit.executors.sharing import LARGE
 from daskmgrit.executors.watchdog import LONGER, bounded, look
 from daskmgrit.utils.pickling import check_picklable
 
-__all__ = ["AllWorkersLost", "ask_workers", "check_cluster"]
+__all__ = ["AllWorkersLost", "ask_workers", "cannot_load", "check_cluster", "numpy_probe"]
 
 
 class AllWorkersLost(ClusterError):
@@ -63,15 +64,26 @@ def _version_probe() -> Callable[[], str | None]:
     return probe
 
 
-def _load_probe() -> Callable[[bytes], str | None]:
-    def probe(pickled: bytes) -> str | None:
+def _load_probe() -> Callable[[bytes, list[bytes]], str | None]:
+    def probe(pickled: bytes, buffers: list[bytes]) -> str | None:
         import pickle
 
         try:
-            pickle.loads(pickled)
+            pickle.loads(pickled, buffers=buffers)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         return None
+
+    return probe
+
+
+def numpy_probe() -> Callable[[], bool]:
+    """Return a function that says whether NumPy is where it runs."""
+
+    def probe() -> bool:
+        import importlib.util
+
+        return importlib.util.find_spec("numpy") is not None
 
     return probe
 
@@ -104,14 +116,23 @@ def check_cluster(client: Any, phi: Any, timeout: float = 60.0) -> None:
         raise ClusterError(
             f"daskmgrit is {__version__} here but another version on {_some(other)}: install the same everywhere"
         )
-    # One worker stands for all: phi may be large.
+    if pickled.nbytes >= LARGE:
+        # It is to be sent once, as a task.
+        return
+    # One worker stands for all.
     worker = min(versions)
-    error = ask_workers(client, _load_probe(), pickled, workers=[worker], timeout=timeout)[worker]
+    probe, buffers = _load_probe(), [bytes(buffer) for buffer in pickled.buffers]
+    error = ask_workers(client, probe, pickled.data, buffers, workers=[worker], timeout=timeout)[worker]
     if error is not None:
-        raise ClusterError(
-            f"phi={phi!r} cannot be loaded on {worker} ({error}): install its module there, send it with "
-            "client.upload_file(...), or define phi in the script or notebook itself"
-        )
+        raise cannot_load(phi, worker, error)
+
+
+def cannot_load(phi: Any, where: str, error: str) -> ClusterError:
+    """Return the error that a worker cannot load phi."""
+    return ClusterError(
+        f"phi={phi!r} cannot be loaded on {where} ({error}): install its module there, send it with "
+        "client.upload_file(...), or define phi in the script or notebook itself"
+    )
 
 
 def _some(names: list[str]) -> str:

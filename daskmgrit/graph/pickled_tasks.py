@@ -14,10 +14,13 @@ from functools import cache, partial
 from typing import Any
 
 import cloudpickle
+import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import GraphNode, Task, TaskRef
 
-__all__ = ["load", "seal", "sealed_value"]
+from daskmgrit.utils.pickling import Pickled
+
+__all__ = ["large_value", "load", "seal", "sealed_value"]
 
 # What every unpickler knows.
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -41,6 +44,15 @@ def sealed_value(key: Any, value: Any, loads: TaskRef | None = None) -> Task:
     """Return a task whose result is the value; `loads` may stand for a task whose result unpickles it."""
     pickled = bytes(cloudpickle.dumps(value))
     return Task(key, pickle.loads, pickled) if loads is None else Task(key, operator.call, loads, pickled)
+
+
+def large_value(key: Any, pickled: Pickled, loads: TaskRef, copied: bool) -> Task:
+    """Return a task whose result is what was pickled; `loads` stands for a task whose result unpickles it.
+
+    Without copies, its arrays travel as they are and use the memory that they arrive in; this takes NumPy there.
+    """
+    buffers = [bytearray(buffer) if copied else np.frombuffer(buffer, np.uint8) for buffer in pickled.buffers]
+    return Task(key, operator.call, loads, pickled.data, buffers=buffers)
 
 
 def _sealed(node: Any) -> Any:

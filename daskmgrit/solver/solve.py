@@ -82,7 +82,7 @@ def run_solve(
         ExitStack() as stack,
     ):
         c_points = ask.storage == "c-points"
-        phi_task = executor.put(propagator, f"propagator-{run}")
+        phi_task = executor.share(propagator, f"propagator-{run}", problem.phi)
         context = GraphContext(hierarchy, phi_task, executor.put(w0.origin, f"w0-{run}"), run, c_points)
         if saver is not None:
             saver.identify(executor, context)

@@ -80,7 +80,7 @@ def run_window_solve(
         Progress(ask.progress, ask.tol, settings.steps, begin) as lines,
         ExitStack() as stack,
     ):
-        stub = executor.put(phi, f"propagator-{run}")
+        stub = executor.share(phi, f"propagator-{run}", phi)
         initial = executor.put(w0.origin, f"w0-{run}")
         if saver is not None:
             saver.identify(executor, stub, initial, run)

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 
 from daskmgrit.errors import PropagatorError
 
-__all__ = ["check_picklable"]
+__all__ = ["Pickled", "check_picklable"]
 
 
-def check_picklable(phi: Any) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """A pickled object.
+
+    Attributes
+    ----------
+    data : bytes
+        The pickle, without large arrays.
+    buffers : tuple of memoryview
+        Their memory, not copied: valid as long as the object is not changed.
+    """
+
+    data: bytes
+    buffers: tuple[memoryview, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in all."""
+        return len(self.data) + sum(buffer.nbytes for buffer in self.buffers)
+
+    def digest(self) -> str:
+        """Return what tells whether the object was changed since."""
+        total = hashlib.sha1(self.data, usedforsecurity=False)
+        for buffer in self.buffers:
+            total.update(buffer)
+        return total.hexdigest()
+
+
+def check_picklable(phi: Any) -> Pickled:
     """Return the pickled propagator.
 
     Raises
@@ -19,8 +49,10 @@ def check_picklable(phi: Any) -> bytes:
     PropagatorError
         If it cannot be pickled.
     """
+    buffers: list[Any] = []
     try:
-        return bytes(cloudpickle.dumps(phi))
+        data = bytes(cloudpickle.dumps(phi, protocol=5, buffer_callback=buffers.append))
+        return Pickled(data, tuple(buffer.raw() for buffer in buffers))
     except Exception as error:
         raise PropagatorError(
             f"phi={phi!r} cannot be pickled, so it cannot be sent to workers: {type(error).__name__}: {error}. Open "

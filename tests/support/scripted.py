@@ -42,6 +42,7 @@ class ScriptedClient:
 
     def __init__(self, *views, threads=None):
         self.views, self.asked, self.sent, self.futures = list(views), [], [], {}
+        self.extensions = {}
         self.status, self.threads = "running", threads or {"tcp://a:1": 2, "tcp://b:1": 1}
 
     def sync(self, call, callback_timeout):

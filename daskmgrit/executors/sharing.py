@@ -1,0 +1,57 @@
+"""Large propagators are sent to a cluster once: its futures of them are held here, for later solves of a client."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+
+__all__ = ["LARGE", "Shared", "shared_by"]
+
+# Bytes from which on a propagator is not sent anew for each solve.
+LARGE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    owner: weakref.ref[Any]
+    digest: str
+    annotations: dict[str, Any]
+    future: Any
+
+
+class Shared:
+    """Futures of what was sent to one cluster, each as long as the object lives that it was sent for.
+
+    An object that has changed since it was sent is not found any more. (Nor is one that is equal but not the same: the
+    code of its class may have changed.)
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, _Held] = {}
+
+    def find(self, owner: Any, digest: str) -> Any:
+        """Return the future of what was sent for `owner` with this digest; None if there is none that still holds."""
+        held = self._held.get(id(owner))
+        if held is None or held.owner() is not owner or held.digest != digest:
+            return None
+        # Dask restricts tasks by annotations: to certain workers, for instance.
+        known = held.annotations == dask.get_annotations() and held.future.status in ("pending", "finished")
+        return held.future if known else None
+
+    def hold(self, owner: Any, digest: str, future: Any) -> None:
+        """Hold a future as long as `owner` lives; not at all if that cannot be found out."""
+        identity, held = id(owner), self._held
+        try:
+            reference = weakref.ref(owner, lambda _: held.pop(identity, None))
+        except TypeError:
+            return
+        held[identity] = _Held(reference, digest, dict(dask.get_annotations()), future)
+
+
+def shared_by(client: Any) -> Shared:
+    """Return what was sent by a client. It is kept at the client, so that both go together."""
+    shared: Shared = client.extensions.setdefault("daskmgrit", Shared())
+    return shared
