@@ -25,6 +25,7 @@ from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, cannot_lo
 from daskmgrit.executors.sharing import LARGE, shared_by
 from daskmgrit.executors.task_slot import slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
+from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
 from daskmgrit.graph.submission import HeldLayer, TaskBook, stand_in
 from daskmgrit.utils.pickling import check_picklable
@@ -60,6 +61,7 @@ class ClusterExecutor(Executor):
         # What all that is planned on a worker depends on, and is not so itself: if all workers are lost, the scheduler
         # gives a task that was planned on one of them, and depends on nothing, to no worker that comes. And a cluster
         # that grows and shrinks with its tasks gets no workers before there is one, and keeps some while that is held.
+        self._wishes = Wishes.current()
         self._root = self._submit_root()
         self._find_workers()
 
@@ -73,11 +75,11 @@ class ClusterExecutor(Executor):
     def check(self, phi: Any) -> None:
         """Check that phi can be sent, and that every worker has this version of the package."""
         try:
-            check_cluster(self.client, phi, self.patience)
+            check_cluster(self.client, phi, self.patience, self.workers if self._wishes else None)
         except AllWorkersLost:
             # They may have been about to leave, idle, when the solve began.
             self._find_workers()
-            check_cluster(self.client, phi, self.patience)
+            check_cluster(self.client, phi, self.patience, self.workers if self._wishes else None)
 
     def ask_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """Run a function on each worker; return the answers, or errors, by address.
@@ -238,19 +240,44 @@ class ClusterExecutor(Executor):
 
     def _wait_for_workers(self) -> dict[str, int]:
         try:
-            if not bounded(self.client, self.patience, self.client.nthreads):
-                logger.warning("the cluster has no workers yet: waiting up to %g s for one", self._alone)
+            threads, offer = self._allowed()
+            if not threads:
+                found = f"no worker that fits {self._wishes}" if self._wishes else "no workers yet"
+                logger.warning("the cluster has %s: waiting up to %g s for one", found, self._alone)
             end = time.monotonic() + self._alone
-            while not (threads := bounded(self.client, self.patience, self.client.nthreads)):
+            while not threads:
                 self._stop.check()
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise ClusterError(
-                        f"the cluster has no workers and none came within {self._alone:g} s{excuse(self.client)}: "
-                        f"start one with `dask worker ADDRESS`, or {LONGER}"
-                    )
+                    raise self._none_came(offer)
                 with suppress(TimeoutError):
-                    self.client.wait_for_workers(1, timeout=min(1.0, left))
+                    if self._wishes and offer:
+                        time.sleep(min(0.2, left))
+                    else:
+                        self.client.wait_for_workers(1, timeout=min(1.0, left))
+                threads, offer = self._allowed()
         except TimeoutError:
             raise ClusterError(f"the scheduler did not answer for {self.patience:g} s") from None
         return dict(threads)
+
+    def _allowed(self) -> tuple[dict[str, int], list[str]]:
+        """Return how many tasks each worker may run at a time, of those that may be used; and what all offer."""
+        if not self._wishes:
+            return bounded(self.client, self.patience, self.client.nthreads), []
+        wishes = (self._wishes.workers, self._wishes.others, self._wishes.resources)
+        found: tuple[dict[str, int], list[str]] = bounded(
+            self.client, self.patience, self.client.run_on_scheduler, find_allowed(), *wishes
+        )
+        return found
+
+    def _none_came(self, offer: list[str]) -> ClusterError:
+        within = f"none came within {self._alone:g} s{excuse(self.client)}"
+        if self._wishes:
+            there = ", ".join(offer) or "none"
+            return ClusterError(
+                f"the cluster has no worker that fits {self._wishes}, and {within}; workers are: {there}. Correct the "
+                f"annotation, start such a worker (`dask worker ADDRESS --name … --resources …`), or {LONGER}"
+            )
+        return ClusterError(
+            f"the cluster has no workers and {within}: start one with `dask worker ADDRESS`, or {LONGER}"
+        )

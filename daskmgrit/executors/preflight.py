@@ -88,8 +88,8 @@ def numpy_probe() -> Callable[[], bool]:
     return probe
 
 
-def check_cluster(client: Any, phi: Any, timeout: float = 60.0) -> None:
-    """Check that phi can be sent, and that every worker has this version of the package.
+def check_cluster(client: Any, phi: Any, timeout: float = 60.0, workers: list[str] | None = None) -> None:
+    """Check that phi can be sent, and that every worker, or each of `workers`, has this version of the package.
 
     The scheduler needs neither (see :mod:`daskmgrit.graph.pickled_tasks`).
 
@@ -101,7 +101,8 @@ def check_cluster(client: Any, phi: Any, timeout: float = 60.0) -> None:
         If a worker lacks the package, has another version, cannot load phi, or does not answer for `timeout` seconds.
     """
     pickled = check_picklable(phi)
-    versions = ask_workers(client, _version_probe(), timeout=timeout)
+    among = {} if workers is None else {"workers": workers}
+    versions = ask_workers(client, _version_probe(), timeout=timeout, **among)
     missing = sorted(str(where) for where, version in versions.items() if version is None)
     if missing:
         raise ClusterError(

@@ -63,7 +63,7 @@ class View(NamedTuple):
     patience: float  # seconds that a worker may well be silent
     workers: dict[str, WorkerView]
     waits: list[tuple[str, str, str]]  # a worker that runs nothing, the worker whose data it waits for, the task
-    stranded: bool  # whether there are tasks that no worker may run
+    stranded: str  # what a task asks for that no worker may run; empty if there is none
 
 
 def look(client: Any, seconds: float, key: Any = None) -> View:
@@ -89,6 +89,13 @@ def _look() -> Callable[..., dict[str, Any]]:
             if ts not in upstream and not ts.who_has:
                 upstream.add(ts)
                 to_come.extend(ts.dependencies)
+
+        def wish(ts: Any) -> str:
+            asked = (ts.worker_restrictions, ts.host_restrictions, ts.resource_restrictions)
+            names = ("workers", "hosts", "resources")
+            kept = [f"{name} {each}" for name, each in zip(names, asked, strict=True) if each]
+            return f"{ts.key}, which asks for {' and '.join(kept) or 'any worker'}"
+
         now = time.time()
         workers: dict[str, tuple[Any, ...]] = {}
         waits: list[tuple[str, str, str]] = []
@@ -114,7 +121,7 @@ def _look() -> Callable[..., dict[str, Any]]:
             "patience": 10 * heartbeat_interval(len(workers)),
             "workers": workers,
             "waits": waits,
-            "stranded": bool(dask_scheduler.unrunnable),
+            "stranded": "; ".join(map(wish, list(dask_scheduler.unrunnable)[:1])),
         }
 
     return look
@@ -298,4 +305,6 @@ class Watchdog:
         if view.waits:
             waiting, holder, key = view.waits[0]
             return f"worker {waiting} waits for data of {holder}, which it may be unable to reach (for {key})"
+        if view.stranded:
+            return f"no worker may run {view.stranded}"
         return "the scheduler has given no worker a task that it can run"

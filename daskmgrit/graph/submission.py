@@ -40,8 +40,14 @@ class TaskBook:
         if not self.workers:
             return None
         asked = dask.get_annotations()
+        priority = asked.get("priority", 0)
+        if urgent and not callable(priority):
+            priority += 1
+        if asked.get("workers") or asked.get("resources"):
+            # To be allowed elsewhere, if a worker is lost, would be to be allowed where these do not hold.
+            return asked | {"priority": priority}
         note = {"workers": [self.workers[owner % len(self.workers)]], "allow_other_workers": True}
-        return asked | note | {"priority": 1 if urgent else asked.get("priority", 0)}
+        return asked | note | {"priority": priority}
 
     def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int, urgent: bool = False) -> Delayed:
         """Add a task; returns a stand-in for its result that carries no graph but its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import threading
 import time
@@ -105,9 +106,16 @@ def evaluate_on_threads(
         return rows, (record,)
     clock = time.perf_counter()
     cuts = [number * slots // parts for number in range(parts + 1)]
-    # One meter is for one thread.
+    # One meter is for one thread. Phi finds the worker, as Dask's get_worker() does, in the context of its task.
     calls = [
-        _pool(threads).submit(_evaluate, Meter(meter.phi, meter.cycle), states[a:b, ...], begins[a:b], lengths[a:b])
+        _pool(threads).submit(
+            contextvars.copy_context().run,
+            _evaluate,
+            Meter(meter.phi, meter.cycle),
+            states[a:b, ...],
+            begins[a:b],
+            lengths[a:b],
+        )
         for a, b in itertools.pairwise(cuts)
     ]
     try:

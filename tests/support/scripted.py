@@ -18,7 +18,7 @@ def worker(status="running", silent=0.0, involved=True, running=False, memory=0.
     return status, silent, involved, running, memory
 
 
-def view(workers, moves=0, waits=(), stranded=False, patience=5.0):
+def view(workers, moves=0, waits=(), stranded="", patience=5.0):
     """The scheduler's answer to how its cluster is."""
     return {"moves": moves, "patience": patience, "workers": workers, "waits": list(waits), "stranded": stranded}
 

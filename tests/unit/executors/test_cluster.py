@@ -129,7 +129,7 @@ def test_workers_that_leave_when_a_solve_begins(monkeypatch):
     executor = ClusterExecutor(client, 20)
     checks = [AllWorkersLost("every worker was lost"), None]
 
-    def check(client_, phi, patience):
+    def check(client_, phi, patience, workers):
         client.threads = {C: 3}
         if (outcome := checks.pop(0)) is not None:
             raise outcome

@@ -122,6 +122,7 @@ def test_workers_that_all_stop_again_and_again(clock):
         (view({A: worker(status="paused", memory=0.81), B: worker()}), r"tcp://a:1 \(81%\) is paused"),
         (view({A: worker(), B: worker()}, waits=[(A, B, "relax")]), f"worker {A} waits for data of {B}.*relax"),
         (view({A: worker(), B: worker()}), "has given no worker a task"),
+        (view({A: worker()}, stranded="x, which asks for resources"), "no worker may run x, which asks for resources"),
     ],
 )
 def test_a_cluster_where_nothing_runs(clock, warnings, found, words):
@@ -141,7 +142,7 @@ def test_progress_begins_the_wait_anew(clock):
 
 
 def test_tasks_that_no_worker_may_run_are_freed(clock):
-    client = ScriptedClient(view({A: worker()}, stranded=True))
+    client = ScriptedClient(view({A: worker()}, stranded="x, which asks for resources {'GPU': 1}"))
     look_at(Watchdog(client, 20, "x"), clock, 0, 1)
     assert client.asked == [("free",)]
 
@@ -173,8 +174,8 @@ def seen_on(key=None, **how):
 def test_the_view_of_a_worker():
     busy = state(A, seen=3, tasks=["task"], executing=["task"], metrics={"memory": 40})
     leaving = state(B, metrics={"task_counts": {"cancelled": 1}}, limit=0, status="paused")
-    found = seen_on(workers=(busy, leaving), unrunnable=["task"])
-    assert (found.moves, found.stranded, found.waits) == (7, True, [])
+    found = seen_on(workers=(busy, leaving))
+    assert (found.moves, found.stranded, found.waits) == (7, "", [])
     assert found.workers[A][0] == "running"
     assert found.workers[A].silent == pytest.approx(3, abs=1)
     assert found.workers[A][2:] == (True, True, 0.4)
@@ -198,6 +199,17 @@ def test_the_view_of_a_task_that_left_its_slot():
     for key, running in ((None, False), ("gone", False), ("wanted", True)):
         found = seen_on(key, workers=workers, tasks={"wanted": wanted})
         assert (found.workers[A].running, found.workers[B].running) == (running, True)
+
+
+@pytest.mark.parametrize(
+    ("workers", "resources", "words"),
+    [({A}, {}, f"workers {{'{A}'}}"), (set(), {"GPU": 1}, "resources {'GPU': 1}"), (set(), {}, "any worker")],
+)
+def test_the_view_of_a_task_that_no_worker_may_run(workers, resources, words):
+    stranded = SimpleNamespace(
+        key="x", worker_restrictions=workers, host_restrictions=set(), resource_restrictions=resources
+    )
+    assert seen_on(unrunnable=[stranded]).stranded == f"x, which asks for {words}"
 
 
 def test_the_view_of_workers_that_wait_for_data():
