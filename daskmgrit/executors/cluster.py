@@ -40,6 +40,19 @@ __all__ = ["ClusterExecutor"]
 RENEWAL = 5.0
 
 
+def _span() -> Any:
+    """Return one span for all tasks of a solve, unless the user has set one.
+
+    The scheduler makes one whenever tasks come without, and forgets none.
+    """
+    from distributed import span
+
+    if "span" in (asked := dask.get_annotations()):
+        return asked["span"]
+    with span("daskmgrit"):
+        return dask.get_annotations()["span"]
+
+
 class ClusterExecutor(Executor):
     """A Dask cluster: results stay on its workers.
 
@@ -62,6 +75,7 @@ class ClusterExecutor(Executor):
         # gives a task that was planned on one of them, and depends on nothing, to no worker that comes. And a cluster
         # that grows and shrinks with its tasks gets no workers before there is one, and keeps some while that is held.
         self._wishes = Wishes.current()
+        self._span = _span()
         self._root = self._submit_root()
         self._find_workers()
 
@@ -95,7 +109,11 @@ class ClusterExecutor(Executor):
     def session(self) -> Iterator[None]:
         """Leave the slot of the Dask task that the solve is in, if it is in one; workers see to BLAS themselves."""
         with slot_left():
-            yield
+            try:
+                yield
+            finally:
+                # What waits leave behind may hold it until garbage is collected.
+                self._root.dask.layers[self._root.key][self._root.key].release()
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
@@ -151,7 +169,8 @@ class ClusterExecutor(Executor):
 
     def _send(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         keys = [task.key for task in wanted]
-        futures = self.client.get(seal(book.graph()), keys, sync=False)
+        with dask.annotate(span=self._span):
+            futures = self.client.get(seal(book.graph()), keys, sync=False)
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
@@ -175,11 +194,12 @@ class ClusterExecutor(Executor):
             self._outcome(future, watch)
             try:
                 return future.result(timeout=self.patience)
-            except TimeoutError:
+            except TimeoutError as found:
                 if future.status == "error":
                     # The task's own, not the wait's.
                     future.release()
                     raise
+                found.__traceback__ = None
                 # A worker that holds the result but does not answer is given up, and the result made again.
                 self._replace_lost(watch.look())
                 if future.status == "finished" and tried:
@@ -218,7 +238,9 @@ class ClusterExecutor(Executor):
                 # this client, too.
                 error: BaseException | None = future.exception(timeout=1)
                 return error
-            except TimeoutError:
+            except TimeoutError as found:
+                # The event loop may keep it, and with its traceback all that the solve holds.
+                found.__traceback__ = None
                 self._stop.check()
                 self._replace_lost(watch.look())
 
@@ -234,7 +256,8 @@ class ClusterExecutor(Executor):
 
     def keep(self, array: Any) -> Any:
         """Have the array's chunks made on the workers and held there."""
-        kept = self.client.persist(array)
+        with dask.annotate(span=self._span):
+            kept = self.client.persist(array)
         layers = {name: HeldLayer(layer) for name, layer in kept.dask.layers.items()}
         return da.Array(HighLevelGraph(layers, kept.dask.dependencies), kept.name, kept.chunks, meta=kept)
 
@@ -250,11 +273,13 @@ class ClusterExecutor(Executor):
                 left = end - time.monotonic()
                 if left <= 0:
                     raise self._none_came(offer)
-                with suppress(TimeoutError):
+                try:
                     if self._wishes and offer:
                         time.sleep(min(0.2, left))
                     else:
                         self.client.wait_for_workers(1, timeout=min(1.0, left))
+                except TimeoutError as found:
+                    found.__traceback__ = None
                 threads, offer = self._allowed()
         except TimeoutError:
             raise ClusterError(f"the scheduler did not answer for {self.patience:g} s") from None

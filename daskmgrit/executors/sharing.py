@@ -22,6 +22,11 @@ class _Held:
     future: Any
 
 
+def _annotations() -> dict[str, Any]:
+    """Return those that are set, but for the name that a user gives a group of tasks."""
+    return {name: value for name, value in dask.get_annotations().items() if name != "span"}
+
+
 class Shared:
     """Futures of what was sent to one cluster, each as long as the object lives that it was sent for.
 
@@ -38,7 +43,7 @@ class Shared:
         if held is None or held.owner() is not owner or held.digest != digest:
             return None
         # Dask restricts tasks by annotations: to certain workers, for instance.
-        known = held.annotations == dask.get_annotations() and held.future.status in ("pending", "finished")
+        known = held.annotations == _annotations() and held.future.status in ("pending", "finished")
         return held.future if known else None
 
     def hold(self, owner: Any, digest: str, future: Any) -> None:
@@ -48,7 +53,7 @@ class Shared:
             reference = weakref.ref(owner, lambda _: held.pop(identity, None))
         except TypeError:
             return
-        held[identity] = _Held(reference, digest, dict(dask.get_annotations()), future)
+        held[identity] = _Held(reference, digest, _annotations(), future)
 
 
 def shared_by(client: Any) -> Shared:
