@@ -102,6 +102,24 @@ def test_stopped_worker(client, calm, w0, caplog):
     assert any("is given up" in text for text in messages)
 
 
+@pytest.mark.parametrize(("signal_", "timeout"), [(signal.SIGKILL, 30), (signal.SIGSTOP, 5)], ids=["killed", "stopped"])
+def test_worker_lost_in_a_newton_solve(client, w0, signal_, timeout):
+    victim, asked = pids(client)[0], []
+    newton = dm.ParallelNewton(Decay(), 200, window=8)
+    with dask.config.set(scheduler="sync"):
+        expected = newton.solve(w0)
+
+    def act(sweeps, residual, final):
+        if not asked:
+            asked.append(sweeps)
+            os.kill(victim, signal_)
+
+    result = dm.ParallelNewton(Slow(), 200, window=8).solve(w0, client=client, callback=act, timeout=timeout)
+    assert asked
+    assert result.residuals == expected.residuals
+    assert np.array_equal(result.final, expected.final)
+
+
 def test_all_workers_lost_and_new_ones_come(processes, client, calm, w0):
     victims, before = pids(client), set(client.nthreads())
 
