@@ -18,6 +18,7 @@ from daskmgrit.errors import CheckpointUnusable
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import TransferredPhi
 from daskmgrit.propagators.function import vectorize
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
@@ -83,7 +84,7 @@ def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, An
     seen = [_measure(row) for level, start in enumerate(starts) for row in _passed(phi, start, level)]
     return {
         "word": word_of(phi),
-        "size": float(np.linalg.norm(to_host(as_block(phi, w0)))),
+        "size": float(row_lengths(to_host(as_block(phi, w0))[None])[0]),
         "tried": tried,
         "transfers": seen,
     }
@@ -102,7 +103,7 @@ def _measure(row: Array) -> list[str]:
     """Return a vector's 2-norm, and its component along a fixed vector, as hexadecimal: JSON has no nan and inf."""
     wide = np.asarray(row.real + 0.5 * row.imag if np.iscomplexobj(row) else row, np.float64)
     with np.errstate(all="ignore"):
-        return [float(np.sqrt((wide * wide).sum())).hex(), float(wide @ np.cos(1.0 + np.arange(wide.size))).hex()]
+        return [float(row_lengths(wide[None])[0]).hex(), float(wide @ np.cos(1.0 + np.arange(wide.size))).hex()]
 
 
 def compare_options(before: dict[str, Any], after: dict[str, Any], path: Any) -> None:

@@ -306,5 +306,5 @@ def _read(
     rows = np.ascontiguousarray(store.read(path, span.first, span.last, chunk, checksums))
     rows = move_like(rows, as_block(phi, w0))
     if c_points:
-        return c_point_kernels.restore(rows, span, depth)
+        return c_point_kernels.restore(phi, rows, span, depth)
     return chunk_kernels.restore(phi, rows, span, cycle, depth, report)

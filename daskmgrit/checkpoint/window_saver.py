@@ -23,6 +23,7 @@ from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.graph.window_tasks import Carrier
+from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.error_estimate import Growth
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.settings import Settings
@@ -77,14 +78,16 @@ class SavedWindow:
         """The rule for the number of slots that it was solved with."""
         return _SIZES[self.content["size"]["rule"]](**self.content["size"]["values"])
 
-    def carrier(self, like: Array) -> Carrier:
-        """Return where the solve stood, in the library of a state and on its device."""
+    def carrier(self, like: Array, tol: float) -> Carrier:
+        """Return where the solve stood, in the library of a state and on its device, to go on with a tolerance."""
 
         def block(name: str) -> Any:
             return move_like(self.arrays[name], like) if name in self.arrays else None
 
         growth = Growth(self.arrays["rates"], block("before"), block("values"), self.content["growth"], block("error"))
-        window = Window(self.content["first"], block("states"), self.content["spent"], self.content["pace"], growth)
+        with np.errstate(over="ignore"):
+            spent = float(np.ldexp(self.content["spent"], 2 * (unit_of(self.tol) - unit_of(tol))))
+        window = Window(self.content["first"], block("states"), spent, self.content["pace"], growth)
         curvature = None
         if "basis" in self.arrays:
             basis, matrices, following = block("basis"), block("matrices"), block("following")

@@ -94,6 +94,8 @@ class GraphBuilder:
         self.phi_task, self.w0_task = context.phi_task, context.w0_task
         self.layout, self.beside, self.book, self.cycle = plan.layout, plan.beside, book, cycle
         self._numbers, self._stage = context.numbers, next(context.numbers)
+        # By the key of a block that was probed: the block before that.
+        self._unprobed: dict[str, Delayed] = {}
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
@@ -143,12 +145,16 @@ class GraphBuilder:
                 args = (self.phi_task, state[j], self._left(level, state, j), coarse_level, m, self.cycle)
                 entered.append(self._add("restrict", level, j, owner, tasks.restrict_and_enter, *args))
             return entered
+        # Phi_c(v) does not wait for what arrives at the C-points.
+        bare = [self._unprobed.get(block.key, block) for block in state]
         pairs = []
         for j, owner in enumerate(chunks.owners):
-            given = (self.phi_task, state[j], self._left(level, state, j))
+            left = self._left(level, bare, j)
+            given = (self.phi_task, state[j], left)
             if self.beside:
                 piece = self._add("restrict", level, j, owner, chunk_kernels.restrict, *given, m, self.cycle)
-                step = self._add("coarse_step", coarse_level, j, owner, chunk_kernels.coarse_step, *given, self.cycle)
+                points = (self.phi_task, bare[j], left, self.cycle)
+                step = self._add("coarse_step", coarse_level, j, owner, chunk_kernels.coarse_step, *points)
                 pairs.append([piece, step])
             else:
                 pairs.append([self._add("restrict", level, j, owner, tasks.restrict_and_step, *given, m, self.cycle)])
@@ -242,8 +248,17 @@ class GraphBuilder:
 
     # -- what the iteration asks for --------------------------------------------------------------------------------
 
-    def cycle_tasks(self, state: list[Delayed], first: FirstRelaxation = FirstRelaxation.PLAIN) -> CycleTasks:
-        """Add one cycle; `first` says what its first C-relaxation of level 0 does, if it has one."""
+    def cycle_tasks(
+        self,
+        state: list[Delayed],
+        first: FirstRelaxation = FirstRelaxation.PLAIN,
+        unprobed: Sequence[Delayed] = (),
+    ) -> CycleTasks:
+        """Add one cycle; `first` says what its first C-relaxation of level 0 does, if it has one.
+
+        `unprobed` are the blocks of the state before they were probed, where those are still there.
+        """
+        self._unprobed = dict(zip((block.key for block in state), unprobed, strict=False))
         if self.layout.gathered == 0:
             args = (self.phi_task, state[0], self.hierarchy, self.cycle)
             whole = [self._add("whole_cycle", 0, 0, 0, whole_levels.whole_cycle, *args)]

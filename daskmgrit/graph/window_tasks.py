@@ -126,7 +126,7 @@ class Told:
     first : int
         p, the steps that are accepted by now.
     spent : float
-        Sum of their squared residuals.
+        Sum of their squared residuals, in the units of :func:`~daskmgrit.newton.acceptance.unit_of`.
     error : float
         Estimate of the 2-norm of the error of state p.
     over : bool

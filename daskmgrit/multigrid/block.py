@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskmgrit.recurrence.meter import Record
+from daskmgrit.recurrence.norms import Squares
 from daskmgrit.utils.array_api import Array, copy_of, namespace, nbytes
 
 __all__ = ["Block", "Edge", "Part", "ResidualReport", "interleave"]
@@ -17,7 +18,7 @@ __all__ = ["Block", "Edge", "Part", "ResidualReport", "interleave"]
 class ResidualReport(NamedTuple):
     """What a chunk reports when a cycle's residual is known."""
 
-    norms: Array  # squared residual norm of each row
+    norms: Squares  # of each row of the residual
     depth: int
     records: tuple[Record, ...]
 
@@ -69,11 +70,13 @@ class Block:
         States and right-hand sides by place in the F-interval (see :mod:`daskmgrit.multigrid.relaxation`).
         On the coarsest level there is one place: every point.
     depth : ndarray of int, one per F-interval
-        Longest chain of Phi behind each, as if each were a task of its own.
+        Longest chain of Phi behind the points of each, as if each were a task of its own.
     records : tuple of Record
         What was done in this cycle to get here.
     arrived : ndarray or None
         What the next C-relaxation will find (``Phi + g``), where it has been computed already.
+    arrival_depth : ndarray of int or None
+        The depth behind each row of `arrived`.
     settled : ResidualReport or None
         The report on the cycle before, once its residual is known.
     """
@@ -85,7 +88,13 @@ class Block:
     depth: Array
     records: tuple[Record, ...] = ()
     arrived: Array | None = None
+    arrival_depth: Array | None = None
     settled: ResidualReport | None = None
+
+    @property
+    def deferred(self) -> tuple[int, ...]:
+        """Rows of each step of an F-relaxation that is put off to a later stage; its calls count where it belongs."""
+        return ()
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -126,7 +135,7 @@ class Block:
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask weighs transfers and spilling rightly."""
         arrays = [*self.points, *(self.rhs or ())]
-        arrays += [array for array in (self.arrived, self.settled and self.settled.norms) if array is not None]
+        arrays += [array for array in (self.arrived, self.settled and self.settled.norms.values) if array is not None]
         return 200 + sum(map(nbytes, arrays))
 
 

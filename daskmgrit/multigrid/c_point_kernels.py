@@ -9,10 +9,11 @@ import numpy as np
 from daskmgrit.multigrid.block import Block, Part, ResidualReport
 from daskmgrit.multigrid.c_points import CPoints
 from daskmgrit.multigrid.chunk_kernels import injected
+from daskmgrit.multigrid.depth import after_deferred
 from daskmgrit.multigrid.guess import guess_residual, guess_rows
 from daskmgrit.multigrid.intervals import Span
-from daskmgrit.recurrence.meter import Meter
-from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.recurrence.meter import Meter, Record
+from daskmgrit.recurrence.propagator import Phi, apply_phi, stages_of
 from daskmgrit.utils.array_api import Array, Origin, to_host
 
 __all__ = ["all_rows", "evaluated_guess", "interpolate", "restore"]
@@ -28,7 +29,7 @@ def evaluated_guess(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> CP
     c_points = rows.place(0)
     found = guess_residual(meter, c_points, rows.place, rows.before(), span.first, span.counts)
     settled = ResidualReport(found.norms, int(found.depth.max()), tuple(meter.records))
-    return CPoints(0, span.first, (c_points,), None, found.depth, settled=settled, m=span.m, steps=span.steps)
+    return _begun(phi, c_points, span, found.depth, settled=settled)
 
 
 def interpolate(phi: Phi, coarse: Block | Part, span: Span, records: bool = True) -> CPoints:
@@ -36,12 +37,25 @@ def interpolate(phi: Phi, coarse: Block | Part, span: Span, records: bool = True
     rows = injected(Meter(phi, 0), coarse, 0, span.first, len(span))
     carried = coarse.records if records else ()
     depth = coarse.depths(span.first, span.last)
-    return CPoints(0, span.first, (rows,), None, depth, carried, m=span.m, steps=span.steps)
+    return _begun(phi, rows, span, depth, carried)
 
 
-def restore(c_points: Array, span: Span, depth: int) -> CPoints:
+def restore(phi: Phi, c_points: Array, span: Span, depth: int) -> CPoints:
     """Make a chunk from its C-points, all of them with `depth` Phi behind them."""
-    return CPoints(0, span.first, (c_points,), None, np.full(len(span), depth), m=span.m, steps=span.steps)
+    return _begun(phi, c_points, span, np.full(len(span), depth))
+
+
+def _begun(
+    phi: Phi,
+    c_points: Array,
+    span: Span,
+    depth: Array,
+    records: tuple[Record, ...] = (),
+    settled: ResidualReport | None = None,
+) -> CPoints:
+    """Return a chunk of C-points with so many Phi behind them, and an F-relaxation that is put off."""
+    depth = after_deferred(depth, [count for count in span.counts[1:] if count], stages_of(phi, 0))
+    return CPoints(0, span.first, (c_points,), None, depth, records, settled=settled, m=span.m, steps=span.steps)
 
 
 def all_rows(phi: Phi, block: CPoints) -> Array:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daskmgrit.multigrid.block import Block, Edge
+from daskmgrit.multigrid.depth import after_last, behind
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.utils.array_api import Array, copy_of, namespace
@@ -39,6 +40,11 @@ class CPoints(Block):
         """Rows that the block would have at each place of the F-interval."""
         return tuple(Span(self.first, self.first + self.points[0].shape[0], self.m, self.steps).counts)
 
+    @property
+    def deferred(self) -> tuple[int, ...]:
+        """Rows of each step of the F-relaxation that ends a stage."""
+        return tuple(count for count in self.places[1:] if count)
+
     def edge(self) -> Edge:
         """Return what the block to the right needs: the last C-point."""
         last = copy_of(self.points[0][-1:, ...])
@@ -53,14 +59,11 @@ def arrive_from_c(meter: Meter, block: CPoints, edge: Edge | None, kind: str) ->
         state, source = c[:-1, ...], np.arange(first, first + count - 1) * m
     else:
         state, source = xp.concat((edge.last_c, c[:-1, ...])), np.arange(first - 1, first + count - 1) * m
+    # The depth of the block counts these calls already, as if it had been done at once.
     with meter.stage("F-relaxation", level, first):
         for j in range(m - 1):
             state = meter(state, source + j, level)
-    calls = len(meter.batches)
     with meter.stage(kind, level, first):
         state = meter(state, source + (m - 1), level)
-    calls += len(meter.batches)
-    before = np.concatenate(([edge.depth if edge else 0], block.depth[:-1]))
-    # Nothing arrives at point 0.
-    depth = np.maximum(block.depth, before + np.where(np.arange(count) < count - state.shape[0], 0, calls))
+    depth = after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
     return (xp.concat((c[:1, ...], state)) if edge is None else state), depth

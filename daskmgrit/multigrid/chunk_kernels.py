@@ -15,14 +15,14 @@ import numpy as np
 from daskmgrit.multigrid import fas
 from daskmgrit.multigrid.block import Block, Edge, Part, ResidualReport
 from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
-from daskmgrit.multigrid.depth import after_first, after_last, behind
+from daskmgrit.multigrid.depth import after_deferred, after_first, after_last, behind
 from daskmgrit.multigrid.guess import guess_residual, guess_rows
 from daskmgrit.multigrid.intervals import Span, place_counts
 from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation, with_start
 from daskmgrit.multigrid.state_transfer import restricted, start_of, transfer_of
+from daskmgrit.recurrence import norms
 from daskmgrit.recurrence.meter import Meter, Record
-from daskmgrit.recurrence.norms import row_norms
-from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.utils.array_api import Array, Origin, compact, namespace, nbytes
 
 __all__ = [
@@ -90,8 +90,8 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
 
     The former may have no row for point 0, see :func:`~daskmgrit.multigrid.relaxation.with_start`.
     """
-    if block.arrived is not None:
-        return block.arrived, block.depth
+    if block.arrived is not None and block.arrival_depth is not None:
+        return block.arrived, block.arrival_depth
     edge = _edge(left)
     if isinstance(block, CPoints):
         return arrive_from_c(meter, block, edge, kind)
@@ -129,9 +129,9 @@ def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
     arrived = with_start(block.points[0], arrived)
     settled = ResidualReport(
-        row_norms(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records)
+        norms.row_squares(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records)
     )
-    return replace(block, arrived=arrived, depth=depth, records=(), settled=settled)
+    return replace(block, arrived=arrived, arrival_depth=depth, records=(), settled=settled)
 
 
 def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Block:
@@ -141,14 +141,13 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Bloc
     c_points = c_relaxation(block.points[0], with_start(block.points[0], arrived), weight)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
-    return replace(
-        block,
-        points=points,
-        depth=after_first(depth, meter.batches),
-        records=block.records + tuple(meter.records),
-        arrived=None,
-        settled=None,
-    )
+    return _moved(block, phi, points, after_first(depth, meter.batches), block.records + tuple(meter.records))
+
+
+def _moved(block: Block, phi: Phi, points: tuple[Array, ...], depth: Array, records: tuple[Record, ...]) -> Block:
+    """Return a block with other points: what arrived at the old ones does not count any more."""
+    depth = after_deferred(depth, block.deferred, stages_of(phi, block.level))
+    return replace(block, points=points, depth=depth, records=records, arrived=None, arrival_depth=None, settled=None)
 
 
 def settle_and_relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Block:
@@ -241,7 +240,7 @@ def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: b
     carried = coarse.records if records else ()
     depth = after_first(np.maximum(block.depth, coarse.depths(*span)), meter.batches)
     records_now = block.records + carried + tuple(meter.records)
-    return replace(block, points=points, depth=depth, records=records_now, arrived=None, settled=None)
+    return _moved(block, phi, points, depth, records_now)
 
 
 def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: int) -> Array:
@@ -276,7 +275,7 @@ def restore(phi: Phi, c_points: Array, span: Span, cycle: int, depth: int, repor
     with meter.stage("F-relaxation", 0, span.first):
         states = f_relaxation(meter, c_points, span.counts, None, span.first, 0)
     chain, records = after_first(np.full(len(span), depth), meter.batches), tuple(meter.records)
-    settled = ResidualReport(np.zeros(0), int(chain.max()), records) if report else None
+    settled = ResidualReport(norms.Squares(np.zeros(0)), int(chain.max()), records) if report else None
     return Block(0, span.first, states, None, chain, () if report else records, settled=settled)
 
 
@@ -299,7 +298,18 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
     ready = [cut(block.arrived, block) for block in blocks if block.arrived is not None]
     arrived = xp.concat(ready) if len(ready) == len(blocks) else None
     depth = np.concatenate([cut(block.depth, block) for block in blocks])
-    return replace(blocks[0], first=lo, points=points, rhs=None, depth=depth, records=(), arrived=arrived, settled=None)
+    depths = [cut(block.arrival_depth, block) for block in blocks if block.arrival_depth is not None]
+    return replace(
+        blocks[0],
+        first=lo,
+        points=points,
+        rhs=None,
+        depth=depth,
+        records=(),
+        arrived=arrived,
+        arrival_depth=None if arrived is None else np.concatenate(depths),
+        settled=None,
+    )
 
 
 def report(blocks: Sequence[Block]) -> ResidualReport:
@@ -310,7 +320,7 @@ def report(blocks: Sequence[Block]) -> ResidualReport:
 def join(settled: Sequence[ResidualReport]) -> ResidualReport:
     """Put reports together, in their order."""
     return ResidualReport(
-        np.concatenate([part.norms for part in settled]),
+        norms.join([part.norms for part in settled]),
         max(part.depth for part in settled),
         tuple(record for part in settled for record in part.records),
     )

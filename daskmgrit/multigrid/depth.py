@@ -8,7 +8,7 @@ import numpy as np
 
 from daskmgrit.utils.array_api import Array
 
-__all__ = ["after_first", "after_last", "behind"]
+__all__ = ["after_deferred", "after_first", "after_last", "behind"]
 
 
 def after_first(depth: Array, batches: Sequence[int]) -> Array:
@@ -18,6 +18,11 @@ def after_first(depth: Array, batches: Sequence[int]) -> Array:
         if count < len(depth):
             depth[count:] -= 1
     return depth
+
+
+def after_deferred(depth: Array, rows: Sequence[int], stages: int) -> Array:
+    """Likewise for steps of so many stages that are put off, with so many of the first rows each."""
+    return after_first(depth, [count for count in rows for _ in range(stages)]) if rows else depth
 
 
 def after_last(depth: Array, batches: Sequence[int]) -> Array:

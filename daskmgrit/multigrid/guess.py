@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.multigrid.block import interleave
 from daskmgrit.multigrid.depth import after_first, after_last
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.multigrid.relaxation import arrive, with_start
 from daskmgrit.recurrence.meter import Meter
-from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.norms import Squares, align, row_squares
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, Origin, as_block, device, move_like, namespace, to_host
 
@@ -107,7 +108,7 @@ class GuessResidual:
     `first_f` is Phi of the C-points, where it was to be kept.
     """
 
-    norms: np.ndarray
+    norms: Squares
     depth: Array
     first_f: Array | None
 
@@ -140,20 +141,23 @@ def guess_residual(
     keep : bool, default False
         Whether to keep Phi of the C-points.
     """
-    m, norms, first_f = len(counts), np.empty(sum(counts)), None
+    m, first_f = len(counts), None
+    places: list[Squares] = []
     source = np.arange(first, first + counts[0]) * m
     before = c_points
     with meter.stage("initial residual", 0, first):
         for j in range(1, m):
             rows = place(j)
             stepped = meter(before[: counts[j], ...], source[: counts[j]] + (j - 1), 0)
-            norms[j::m] = row_norms(stepped, rows)
+            places.append(row_squares(stepped, rows))
             first_f = stepped if keep and j == 1 else first_f
             before = rows
             del rows, stepped
         fine = len(meter.batches)
         arrived = with_start(c_points, arrive(meter, before, left, counts[0], m, first, 0))
-        norms[::m] = row_norms(arrived, c_points)
+        places.insert(0, row_squares(arrived, c_points))
     # The calls were for F-points, first of all, and then for the C-points.
     depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
-    return GuessResidual(norms, after_last(depth, meter.batches[fine:]), first_f)
+    places = align(places)
+    values = interleave([place.values for place in places])
+    return GuessResidual(Squares(values, places[0].exponent), after_last(depth, meter.batches[fine:]), first_f)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-__all__ = ["accept", "is_exact"]
+__all__ = ["accept", "is_exact", "unit_of"]
 
 
 def is_exact(tol: float) -> bool:
     """Whether a tolerance leaves room for no residual but zero: then the result has the bits of serial training."""
     return tol * tol == 0.0
+
+
+def unit_of(tol: float) -> int:
+    """Return the power of two in units of which residuals are squared: 0 unless the tolerance's square loses bits.
+
+    In units near the tolerance a square that overflows is one to refuse, one that underflows is one to accept.
+    """
+    return 0 if 1e-140 <= tol <= 1e140 or is_exact(tol) else math.frexp(tol)[1]
 
 
 def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol: float) -> tuple[int, float]:
@@ -23,9 +33,10 @@ def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol:
     Parameters
     ----------
     squares : ndarray, shape (n,)
-        Squared residual of each slot; nan or inf where Phi failed.
+        Squared residual of each slot; nan or inf where Phi failed. The square of the tolerance must be in range: see
+        :func:`unit_of`.
     spent : float
-        Sum of the squared residuals of the steps before the window.
+        Sum of the squared residuals of the steps before the window, in the same units.
     ends : ndarray of int, shape (n,)
         The step at which each slot ends.
     steps : int

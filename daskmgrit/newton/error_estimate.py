@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit.newton.evaluate import Evaluation
-from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.split_propagator import SplitPropagator
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
@@ -76,16 +76,16 @@ def measure_growth(growth: Growth, states: Array, found: Evaluation) -> Growth:
         return growth
     known = int(growth.states.shape[0])
     xp = namespace(states)
-    size = float(_norms(states[:1, ...])[0])
+    size = float(row_lengths(states[:1, ...])[0])
     least = NOISE * float(xp.finfo(states.dtype).eps) * size
     with np.errstate(invalid="ignore", over="ignore"):
         moves = states[:known, ...] - growth.states
         if found.gradients is None:
-            lengths = _norms(moves)
-            measured = _norms(found.images[:known, ...] - growth.values) / np.where(lengths > least, lengths, np.nan)
+            lengths = row_lengths(moves)
+            measured = row_lengths(found.images[:known, ...] - growth.values) / np.where(lengths > least, lengths, np.nan)
         else:
             moves = moves[:, : growth.values.shape[1]]
-            lengths = _norms(moves)
+            lengths = row_lengths(moves)
             changes = (found.gradients[0][:known, ...] - growth.values)[:, : moves.shape[1]]
             along = to_host(xp.sum(moves * changes, axis=1)).real
             measured = along / np.where(lengths > least, lengths, np.nan) ** 2
@@ -94,11 +94,7 @@ def measure_growth(growth: Growth, states: Array, found: Evaluation) -> Growth:
     return replace(growth, rates=rates)
 
 
-def _norms(rows: Array) -> np.ndarray:
-    return np.sqrt(to_host(row_norms(rows, namespace(rows).zeros_like(rows))))
-
-
-def accept_images(growth: Growth, squares: np.ndarray) -> Growth:
+def accept_images(growth: Growth, squares: np.ndarray, unit: int = 0) -> Growth:
     """Return the growth with the error after the accepted slots, where Phi is taken whole.
 
     Parameters
@@ -107,10 +103,12 @@ def accept_images(growth: Growth, squares: np.ndarray) -> Growth:
         As measured in this sweep.
     squares : ndarray, shape (a,)
         Squared residual of each slot that is accepted.
+    unit : int, default 0
+        Squares are in units of ``4**unit``.
     """
     size = growth.size
     for rate, square in zip(growth.rates.tolist(), squares.tolist(), strict=False):
-        size = size * (rate if rate == rate else 1.0) + square**0.5
+        size = size * (rate if rate == rate else 1.0) + float(np.ldexp(square**0.5, unit))
     return replace(growth, size=size)
 
 
@@ -154,7 +152,7 @@ def accept_updates(
             residual = residual + error
         if error is not None or bool(xp.any(residual != 0)):
             error = residual
-    return growth if error is None else replace(growth, size=float(_norms(error)[0]), error=error)
+    return growth if error is None else replace(growth, size=float(row_lengths(error)[0]), error=error)
 
 
 def known_growth(growth: Growth, states: Array, found: Evaluation, accepted: int, slots: int) -> Growth:

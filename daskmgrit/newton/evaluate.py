@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from daskmgrit.recurrence.meter import Meter
-from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.norms import Squares, row_norms, row_squares
 from daskmgrit.recurrence.split_propagator import apply_advance, is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
-__all__ = ["Evaluation", "Take", "evaluate", "joined", "residual_squares"]
+__all__ = ["Evaluation", "Take", "evaluate", "joined", "residual_norm", "residual_squares"]
 
 
 class Evaluation(NamedTuple):
@@ -78,7 +78,7 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
     return Evaluation(images, tuple(gradients) if gradients else None)
 
 
-def residual_squares(images: Array, states: Array, exactly: bool = False) -> np.ndarray:
+def residual_squares(images: Array, states: Array, exactly: bool = False, unit: int = 0) -> np.ndarray:
     """Return the squared 2-norm of each slot's residual ``Phi(W[j]) - W[j+1]``, shape (k,).
 
     Parameters
@@ -89,9 +89,18 @@ def residual_squares(images: Array, states: Array, exactly: bool = False) -> np.
         Where they end in the window: the state that the next slot begins with.
     exactly : bool, default False
         Whether only equal states have residual 0, also where squares underflow; all others then have inf.
+    unit : int, default 0
+        Squares are in units of ``4**unit``.
     """
     if exactly:
         xp = namespace(images)
         return np.where(to_host(xp.all(images == states, axis=1)), 0.0, np.inf)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return to_host(row_norms(images, states))
+    return row_norms(images, states, unit)
+
+
+def residual_norm(images: Array, states: Array, squares: np.ndarray, unit: int) -> float:
+    """Return the 2-norm of the residual over all slots; `squares` are those of :func:`residual_squares`."""
+    total = float(squares.sum())
+    if 1e-200 <= total < np.inf:
+        return Squares(squares, unit).root_of_sum()
+    return row_squares(images, states).root_of_sum()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.settings import Settings
 from daskmgrit.newton.sweep import SweepReport, sweep
 from daskmgrit.newton.window import first_window
@@ -95,4 +97,5 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = Fal
             kept.append(to_host(accepted))
     weights = np.concatenate(kept) if keep else None
     error = window.growth.size
-    return Solved(to_host(window.states[0, ...]).copy(), weights, float(np.sqrt(window.spent)), error, sweeps)
+    residual = math.ldexp(math.sqrt(window.spent), unit_of(settings.tol))
+    return Solved(to_host(window.states[0, ...]).copy(), weights, residual, error, sweeps)

@@ -16,6 +16,7 @@ import numpy as np
 from daskmgrit.newton.evaluate import Take
 from daskmgrit.newton.full import TOGETHER, clipped
 from daskmgrit.newton.scan import Maps, apply_maps, group_length, running_sums
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.utils.array_api import Array, add_onto, device, namespace, to_host
 
 __all__ = ["Curvature", "correct_by_curvature", "first_basis", "mean_differences", "refreshed", "sample"]
@@ -106,7 +107,9 @@ def mean_differences(
     vectors = xp.matrix_transpose(basis)
     root = float(xp.finfo(states.dtype).eps) ** 0.5
     slots = np.concatenate(samples)
-    norms = to_host(xp.sqrt(xp.sum(states * states, axis=1)))
+    with np.errstate(over="ignore"):
+        norms = to_host(xp.sqrt(xp.sum(states * states, axis=1)))
+    norms = norms if np.isfinite(norms).all() else row_lengths(states)
     steps = root * np.maximum(1.0, norms[slots])
     group_of = np.repeat(np.arange(len(samples)), [len(sample_slots) for sample_slots in samples])
     totals = [xp.zeros_like(vectors) for _ in samples]

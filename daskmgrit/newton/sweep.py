@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -10,16 +11,16 @@ import numpy as np
 
 from daskmgrit.errors import Diverged
 from daskmgrit.newton import full, low_rank, picard
-from daskmgrit.newton.acceptance import accept, is_exact
+from daskmgrit.newton.acceptance import accept, is_exact, unit_of
 from daskmgrit.newton.error_estimate import Growth, accept_images, accept_updates, known_growth, measure_growth
-from daskmgrit.newton.evaluate import Evaluation, Take, evaluate, residual_squares
+from daskmgrit.newton.evaluate import Evaluation, Take, evaluate, residual_norm, residual_squares
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.scan import doublings
 from daskmgrit.newton.settings import Settings
 from daskmgrit.newton.sizes import new_pace
 from daskmgrit.newton.window import Window, fitting_slots, slide, slot_steps
 from daskmgrit.recurrence.meter import Meter
-from daskmgrit.recurrence.norms import row_norms
+from daskmgrit.recurrence.norms import row_lengths, row_norms
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
@@ -109,14 +110,15 @@ def sweep(
     ends = slot_steps(window.first, n, settings.steps, interval)
     begins, lengths = ends[:-1], np.diff(ends)
     found = asked(window.states[:-1, ...], begins, lengths)
-    squares = residual_squares(found.images, window.states[1:, ...], is_exact(settings.tol))
-    count, spent = accept(squares, window.spent, ends[1:], settings.steps, settings.tol)
+    unit = unit_of(settings.tol)
+    squares = residual_squares(found.images, window.states[1:, ...], is_exact(settings.tol), unit)
+    count, spent = accept(squares, window.spent, ends[1:], settings.steps, math.ldexp(settings.tol, -unit))
     last = found.images[count - 1 : count, ...]
     if not np.isfinite(to_host(last)).all():
         raise Diverged(0, int(begins[count - 1]), meter.cycle)
     xp = namespace(last)
     accepted = xp.concat([window.states[1:count, ...], last], axis=0)
-    growth = _accept_growth(meter, window, found, squares, count, accepted, begins)
+    growth = _accept_growth(meter, window, found, squares, unit, count, accepted, begins)
     first, pace = int(ends[count]), new_pace(window.pace, count)
     depth = int(lengths[0])
     if first < settings.steps:
@@ -124,7 +126,7 @@ def sweep(
             depth += settings.start_up if curvature is None else 0
             curvature = _curvature(asked, window, found, begins, lengths, settings, curvature)
         states = _correct(meter.phi, asked, window, found, count, begins, lengths, settings, curvature)
-        moved = np.sqrt(to_host(row_norms(states, window.states[count:, ...])))
+        moved = row_lengths(states, window.states[count:, ...])
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
         growth = known_growth(growth, window.states[:-1, ...], found, count, slots)
         following = Window(first, slide(states, slots), spent, pace, growth)
@@ -134,7 +136,7 @@ def sweep(
         window.first,
         n,
         first - window.first,
-        float(np.sqrt(squares.sum())),
+        residual_norm(found.images, window.states[1:, ...], squares, unit),
         depth,
         doublings(n),
         asked.evaluations,
@@ -147,6 +149,7 @@ def _accept_growth(
     window: Window,
     found: Evaluation,
     squares: np.ndarray,
+    unit: int,
     count: int,
     accepted: Array,
     begins: np.ndarray,
@@ -154,7 +157,7 @@ def _accept_growth(
     """Return what is known of the growth of errors, with the estimated error of the accepted states."""
     growth, phi = measure_growth(window.growth, window.states[:-1, ...], found), meter.phi
     if found.gradients is None or not is_split(phi):
-        return accept_images(growth, np.append(squares[: count - 1], 0.0))
+        return accept_images(growth, np.append(squares[: count - 1], 0.0), unit)
     return accept_updates(growth, phi, window.states[:count, ...], found, accepted, begins)
 
 
@@ -184,7 +187,7 @@ def _correct(
         elif settings.jacobian == "full":
             rows = window.states[:-1, ...][tail, ...]
             matrices = full.jacobians(take, rows, found.images[tail, ...], begins[tail], lengths[tail])
-            lengths_squared = to_host(row_norms(found.images[tail, ...], states))
+            lengths_squared = row_norms(found.images[tail, ...], states)
             corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
         else:
             assert curvature is not None

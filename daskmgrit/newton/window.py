@@ -23,7 +23,8 @@ class Window:
     states : Array, shape (n+1, s)
         The state where each slot begins, and where the last one ends.
     spent : float
-        Sum of the squared residuals of all accepted steps.
+        Sum of the squared residuals of all accepted steps, in the units of
+        :func:`~daskmgrit.newton.acceptance.unit_of`.
     pace : float
         Slots that recent sweeps accepted, on average.
     growth : Growth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,8 @@ class CycleInProgress:
         Whether its residual is settled without the next cycle.
     arrived : bool
         Whether its state holds what the next C-relaxation finds.
+    unprobed : sequence of Delayed
+        Its state without that, where the next cycle begins with its C-points alone.
     """
 
     state: list[Delayed]
@@ -65,6 +67,7 @@ class CycleInProgress:
     final: Delayed | None = None
     settled: bool = False
     arrived: bool = False
+    unprobed: Sequence[Delayed] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class Iteration:
             raise settled
         self.depth = settled.depth
         self.records.extend(settled.records)
-        return math.sqrt(float(settled.norms.sum()))
+        return settled.norms.root_of_sum()
 
     # -- the initial guess ---------------------------------------------------------------------------------------
 
@@ -264,7 +267,7 @@ class Iteration:
             # From here on the state comes from the file, so the scheduler may forget all that it was made from.
             saved, builder = self._cycles[cycle], self._builder(cycle)
             saved.state, _ = self._submit(builder, self.saver.read(builder))
-            saved.arrived = False
+            saved.arrived, saved.unprobed = False, ()
 
     # -- cycles --------------------------------------------------------------------------------------------------
 
@@ -284,7 +287,7 @@ class Iteration:
             first = FirstRelaxation.KNOWN
         elif self._fused and not before.settled:
             first = FirstRelaxation.SETTLES
-        made = builder.cycle_tasks(before.state, first)
+        made = builder.cycle_tasks(before.state, first, before.unprobed)
         if self._fused:
             reports = [builder.report(made.relaxed)] if first is FirstRelaxation.SETTLES else []
             state, handles = self._submit(builder, made.state, *reports)
@@ -296,8 +299,11 @@ class Iteration:
         makes_f = self.c_points and self.hierarchy[0].steps % self.hierarchy[0].coarsening > 0
         finals = [builder.final(made.state)] if self.executor.ahead and self.plan.apart and not makes_f else []
         probed = builder.probe(made.state)
-        state, (report, *finals) = self._submit(builder, probed, builder.report(probed), *finals)
-        self._cycles[cycle] = CycleInProgress(state, report, finals[0] if finals else None, settled=True, arrived=True)
+        # Without a relaxation the next cycle's coarse step needs no more than this state.
+        bare = made.state if self.plan.beside and not self.hierarchy[0].nu and self.store is None else []
+        state, (report, *rest) = self._submit(builder, probed, builder.report(probed), *bare, *finals)
+        final = rest[-1] if finals else None
+        self._cycles[cycle] = CycleInProgress(state, report, final, True, True, rest[: len(bare)])
 
     def _submit_probe(self, cycle: int) -> None:
         probed, builder = self._cycles[cycle], self._builder(cycle)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
@@ -149,7 +150,7 @@ class WindowRequest(CommonRequest):
 def default_tolerance(steps: int, w0: InitialState) -> float:
     """Return the tolerance of a solve that is given none, with a warning if rounding keeps the residual above it."""
     tol = 1e-9 * math.sqrt(steps)
-    rounding = float(np.finfo(w0.dtype).eps * np.linalg.norm(w0.host.astype(np.result_type(w0.dtype, float))))
+    rounding = float(np.finfo(w0.dtype).eps) * float(row_lengths(w0.host[None])[0])
     if tol < rounding * math.sqrt(steps):
         logger.warning(
             "states of %s have a rounding error of about %.1e*sqrt(N), which the default tolerance 1e-9*sqrt(N) is "

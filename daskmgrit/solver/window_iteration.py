@@ -19,6 +19,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.graph.window_builder import WindowBuilder
 from daskmgrit.graph.window_tasks import Carrier, Told
+from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.settings import Settings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
@@ -239,7 +240,8 @@ class WindowIteration:
 
     def _ended(self, share: Delayed, told: Told, stop: str) -> Ended:
         self._rounds.clear()
-        residual, final = math.sqrt(told.spent), self._final(share)
+        residual = math.ldexp(math.sqrt(told.spent), unit_of(self.settings.tol))
+        final = self._final(share)
         if told.diverged is not None:
             return Ended(final, told.first, math.nan, told.error, "diverged", str(told.diverged))
         if told.first >= self.settings.steps:

@@ -87,7 +87,7 @@ def run_window_solve(
         keep = ask.keep == "all"
         iteration = WindowIteration(settings, stub, initial, w0.host, executor, run, keep, saver=saver)
         if saved is not None:
-            iteration.begin, iteration.reports = saved.carrier(w0.block(phi)), saved.reports
+            iteration.begin, iteration.reports = saved.carrier(w0.block(phi), ask.tol), saved.reports
         done, first = len(iteration.reports), 0 if iteration.begin is None else iteration.begin.window.first
         watch = stack.enter_context(WindowReporter(executor, run, settings, iteration.threads, phi, done, first))
         losses: list[float] = []

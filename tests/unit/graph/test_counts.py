@@ -86,6 +86,26 @@ def test_v_cycle_has_four_phi_in_a_row_per_level():
 
 
 @pytest.mark.usefixtures("synchronous")
+def test_the_coarse_step_is_not_on_the_critical_path_where_nothing_is_relaxed():
+    (shorter, _), (longer, result) = (executed_chain(k, 64, 2, "V", "F") for k in (2, 3))
+    levels = len(result.levels) - 1
+    # On each level an F-point, and the residual beside the coarse step.
+    assert longer - shorter == 2 * levels + result.levels[-1] - 1
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("relaxation", ["F", "FCF", 2])
+@pytest.mark.parametrize(("steps", "m"), [(12, 7), (64, 2), (13, 7), (30, 4), (17, 6)])
+def test_critical_path_of_a_cycle_does_not_depend_on_the_storage(steps, m, relaxation):
+    def path(storage, cycles):
+        solver = dm.MGRIT(Decay(m), steps, coarsening=m, relaxation=relaxation)
+        return solver.solve(np.ones(2), tol=0, maxiter=cycles, storage=storage).critical_path
+
+    # Its initial guess takes one Phi more, which cannot be used again.
+    assert [path("c-points", k) for k in (1, 2, 3)] == [path("full", k) + 1 for k in (1, 2, 3)]
+
+
+@pytest.mark.usefixtures("synchronous")
 @pytest.mark.parametrize(
     ("steps", "options"),
     [(128, {}), (16, {"min_coarse": 1}), (4, {"coarsening": 3, "relaxation": 2}), (61, {"coarsening": [3, 2]})],

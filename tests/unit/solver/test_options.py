@@ -82,10 +82,10 @@ def test_callback_and_client_are_checked():
 
 
 def test_overflowing_residual_is_divergence():
-    def grows(weights, index, level):
-        return weights * 1e20
+    def turns(weights, index, level):
+        return -weights
 
-    result = dm.MGRIT(grows, 4, min_coarse=1).solve(np.full(2, 1e150), maxiter=5)
+    result = dm.MGRIT(turns, 4, min_coarse=1).solve(np.full(2, 1.5e308), "constant", maxiter=5)
     assert result.reason == "diverged"
     assert "residual on level 0 of the initial guess is inf" in result.message
 
