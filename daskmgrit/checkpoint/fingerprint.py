@@ -136,6 +136,8 @@ def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any
     if before["word"] is not None and after["word"] is not None and before["word"] != after["word"]:
         raise _another(path, f"phi.fingerprint() was {_short(before['word'])}, here it is {_short(after['word'])}")
     eps = float(np.finfo(dtype).eps)
+    if [old[:2] for old in before["tried"]] != [new[:2] for new in after["tried"]]:
+        raise _another(path, "phi was tried in other steps")
     for old, new in zip(before["tried"], after["tried"], strict=True):
         if not _alike(old[2:], new[2:], eps, before["size"]):
             raise _another(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from daskmgrit.errors import CheckpointError
 from daskmgrit.executors.executor import Executor
 
 __all__ = ["claim", "find"]
+
+logger = logging.getLogger("daskmgrit")
 
 
 def find(directory: Path) -> Path:
@@ -64,24 +67,34 @@ def claim(directory: Path, going_on: bool, executor: Executor | None) -> Iterato
         raise CheckpointError(
             f"checkpoint={str(directory)!r} holds something else ({some}): give a directory that is empty or missing"
         )
-    path = store.latest(directory)
-    if path and not going_on:
-        raise CheckpointError(
-            f"checkpoint={str(directory)!r} already holds a checkpoint, of cycle {store.cycle_of(path.name)}: go on "
-            "from it with solver.resume(...), or --resume; or give another directory"
-        )
+    if not going_on:
+        _expect_none(directory)
     try:
         handle = os.open(directory / store.LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise CheckpointError(f"checkpoint={str(directory)!r} cannot be written to: {error}") from error
     try:
         _lock(handle, directory)
+        if not going_on:
+            # Another solve may have saved one, and ended, before this one had the lock.
+            _expect_none(directory)
+        for name in store.links(directory):
+            logger.warning("%s is a symbolic link, which no solve makes: it is left as it is", directory / name)
         store.clear(directory, None)
         _check_shared(directory, executor)
         yield
     finally:
         # The system lets go of the lock, however the process ends.
         os.close(handle)
+
+
+def _expect_none(directory: Path) -> None:
+    path = store.latest(directory)
+    if path:
+        raise CheckpointError(
+            f"checkpoint={str(directory)!r} already holds a checkpoint, of cycle {store.cycle_of(path.name)}: go on "
+            "from it with solver.resume(...), or --resume; or give another directory"
+        )
 
 
 def _lock(handle: int, directory: Path) -> None:

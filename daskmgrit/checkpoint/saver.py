@@ -20,6 +20,7 @@ from dask.delayed import Delayed
 from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.checkpoint.schema import check_manifest
 from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder, GraphContext
@@ -81,21 +82,19 @@ class Saved:
     def load(cls, path: Path) -> Saved:
         """Read what a checkpoint says of itself."""
         content = store.manifest(path)
-        try:
-            return cls(
-                path,
-                content["cycle"],
-                content["residuals"],
-                content["phi_evaluations"],
-                content["depth"],
-                content["problem"],
-                content["solve"],
-                (content["chunk"][0], content["chunk"][1]),
-                content["checksums"],
-                content.get("losses", []),
-            )
-        except (KeyError, IndexError) as error:
-            raise CheckpointUnusable(f"the checkpoint {path} is damaged: manifest.json lacks {error}") from error
+        check_manifest(path, content)
+        return cls(
+            path,
+            content["cycle"],
+            content["residuals"],
+            content["phi_evaluations"],
+            content["depth"],
+            content["problem"],
+            content["solve"],
+            (content["chunk"][0], content["chunk"][1]),
+            content["checksums"],
+            content.get("losses", []),
+        )
 
     @property
     def w0(self) -> Array:

@@ -43,6 +43,7 @@ __all__ = [
     "discard",
     "foreign",
     "latest",
+    "links",
     "manifest",
     "named",
     "read",
@@ -79,6 +80,12 @@ def foreign(directory: Path) -> list[str]:
         for entry in os.scandir(directory)
         if not (_WHOLE.fullmatch(entry.name) or _OTHERS.fullmatch(entry.name))
     )
+
+
+def links(directory: Path) -> list[str]:
+    """Return the names of checkpoints in a directory that are symbolic links, so not made by a solve."""
+    named = (entry for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name) or _OTHERS.fullmatch(entry.name))
+    return sorted(entry.name for entry in named if entry.is_symlink())
 
 
 def _whole(directory: Path) -> list[Path]:
@@ -180,6 +187,8 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
         if checksum_of_metadata(Path(path))["zarr.json"] != checksums.get("zarr.json"):
             raise ValueError("the checksum of zarr.json is wrong")
         array = zarr().open_array(store=folder, mode="r")
+        if array.chunks != tuple(shape) or array.shape[0] < hi:
+            raise ValueError(f"its array has shape {array.shape} in chunks of {array.chunks}, not of {tuple(shape)}")
         end = min(-(-hi // shape[0]) * shape[0], array.shape[0])
         rows = np.empty((end - begin, array.shape[1]), array.dtype)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -248,8 +257,13 @@ def discard(path: Path) -> None:
 
 
 def clear(directory: Path, keep: Path | None) -> None:
-    """Remove what a newer checkpoint replaces, and what solves that were killed have left behind."""
+    """Remove what a newer checkpoint replaces, and what solves that were killed have left behind.
+
+    A symbolic link of such a name is none of these: it stays, see :func:`links`.
+    """
     for entry in list(os.scandir(directory)):
+        if entry.is_symlink():
+            continue
         path = directory / entry.name
         old = _WHOLE.fullmatch(entry.name) and keep is not None and cycle_of(entry.name) < cycle_of(keep.name)
         if old or (_OTHERS.fullmatch(entry.name) and entry.is_dir()):

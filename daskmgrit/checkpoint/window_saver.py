@@ -18,6 +18,7 @@ from dask.delayed import Delayed
 from daskmgrit.checkpoint import fingerprint, store
 from daskmgrit.checkpoint.place import claim, find
 from daskmgrit.checkpoint.policy import Checkpoint
+from daskmgrit.checkpoint.schema import check_arrays, check_window_manifest
 from daskmgrit.checkpoint.window_files import FORMAT, read_arrays, write_window
 from daskmgrit.errors import CheckpointError, CheckpointUnusable, ClusterError
 from daskmgrit.executors.executor import Executor
@@ -105,29 +106,10 @@ def load_window(directory: Path) -> SavedWindow:
     """
     path = find(directory)
     content = store.manifest(path, FORMAT)
-    try:
-        saved = SavedWindow(path, content, read_arrays(path, content["arrays"]))
-        _check(saved)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointUnusable(f"the checkpoint {path} is damaged: manifest.json: {error!r}") from error
+    check_window_manifest(path, content)
+    saved = SavedWindow(path, content, read_arrays(path, content["arrays"]))
+    check_arrays(path, content, saved.arrays)
     return saved
-
-
-def _check(saved: SavedWindow) -> None:
-    """See that what a manifest says fits together."""
-    content, size = saved.content, saved.w0.size
-    first, numbers = content["first"], [content[name] for name in ("spent", "pace", "growth", "tol")]
-    if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
-        raise ValueError("a number is negative, or no number")
-    accepted = [report.accepted for report in saved.reports]
-    if len(accepted) != content["cycle"] or sum(accepted) != first or min(accepted, default=1) < 1:
-        raise ValueError("its sweeps do not add up")
-    states = saved.arrays["states"]
-    if states.ndim != 2 or states.shape[1] != size or saved.w0.ndim != 1 or not np.isfinite(states).all():
-        raise ValueError("its states are not such")
-    if saved.arrays["rates"].ndim != 1 or len(saved.arrays["rates"]) < len(states) - 1:
-        raise ValueError("its rates are not as many as its slots")
-    dict(content["problem"]["options"]), dict(content["problem"]["phi"]), saved.size.first
 
 
 class WindowSaver:
