@@ -91,10 +91,10 @@ def row_norms(rows: Array, minus: Array, exponent: int = 0) -> np.ndarray:
     The bits are the same for any number of rows. Some are taken at a time: to map memory for the differences of a large
     block took longer than the arithmetic. It is a NumPy array whatever the rows are: one number for each of them.
     """
-    if not isinstance(rows, np.ndarray):
-        return _foreign_row_norms(rows - minus, exponent)
-    norms = np.empty(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
+        if not isinstance(rows, np.ndarray):
+            return _foreign_row_norms(rows - minus, exponent)
+        norms = np.empty(len(rows))
         for part in groups(rows):
             norms[part] = _host_row_norms(rows[part] - minus[part], exponent)
     return norms

@@ -101,9 +101,21 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
         raise PropagatorError(
             f"phi returned {type(new).__name__} (level {level}): return an ndarray of shape {weights.shape}"
         )
+    if type(new) is not np.ndarray or not new.dtype.isnative:
+        new = _plain(new, level)
     _check_alike(new, weights, level)
     # A result is kept, not copied; so it must not be a buffer that phi writes to again.
     return new.copy() if is_held(new) else new
+
+
+def _plain(new: Array, level: int) -> Array:
+    """Return a copy of a result of a subclass, or of a foreign byte order, as a plain ndarray."""
+    if np.ma.is_masked(new):
+        raise PropagatorError(
+            f"phi returned a masked array with masked entries (level {level}): return numbers for them, such as "
+            "new.filled(0)"
+        )
+    return np.array(new, new.dtype.newbyteorder("="))
 
 
 def _apply_foreign(phi: Phi, weights: Array, index: Array, level: int) -> Array:

@@ -65,7 +65,9 @@ def apply_gradient(phi: SplitPropagator, weights: Array, index: Array) -> Array:
             f"phi.gradient returned {type(gradient).__name__} of shape {shape} and dtype {dtype} for states of shape "
             f"{tuple(weights.shape)} and dtype {weights.dtype}: return a row of the same dtype for each state"
         )
-    return gradient
+    if np.ma.is_masked(gradient):
+        raise PropagatorError("phi.gradient returned a masked array with masked entries: return numbers for them")
+    return np.asarray(gradient) if isinstance(gradient, np.ndarray) else gradient
 
 
 def apply_advance(phi: SplitPropagator, state: Array, gradient: Array, index: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.utils.array_api import Array, Origin, as_block, is_array, library_of, origin, to_host
+from daskmgrit.utils.array_api import Array, Origin, as_block, is_array, library_of, origin, plain, to_host
 
 __all__ = ["InitialState", "initial_state"]
 
@@ -58,21 +58,22 @@ def initial_state(w0: Any) -> InitialState:
     Parameters
     ----------
     w0 : array_like, shape (s,)
-        Of NumPy, or of another library that keeps the Python array API standard. Integers become float64.
+        Of NumPy, or of another library that keeps the Python array API standard; a dask array, a pandas Series, an
+        xarray DataArray. Integers become float64, and foreign byte orders this machine's.
 
     Raises
     ------
     ValueError
-        If it is not a finite vector of floating-point numbers with at least one entry.
+        If it is not a finite vector of floating-point numbers with at least one entry, or if entries are masked.
     """
-    host = np.array(to_host(w0) if is_array(w0) else w0)
+    host = plain(np.array(to_host(w0) if is_array(w0) else w0, subok=True), "w0")
     if host.dtype.kind in "iub":
         host = host.astype(np.float64)
     if host.dtype.kind not in "fc":
-        raise ValueError(f"w0 has dtype {host.dtype}: give a vector of floating-point numbers")
+        raise ValueError(f"w0 has dtype {host.dtype} ({type(w0).__name__}): give a vector of floating-point numbers")
     if host.ndim != 1 or not host.size:
         raise ValueError(
-            f"w0 has shape {host.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. w0.ravel()"
+            f"w0 has shape {host.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. np.ravel(w0)"
         )
     if not np.isfinite(host).all():
         raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(host)))}: give finite weights")

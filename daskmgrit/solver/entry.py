@@ -8,18 +8,22 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from dask.base import is_dask_collection
+
 from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import Checkpoint, as_checkpoint
 from daskmgrit.checkpoint.saver import Saved
 from daskmgrit.checkpoint.window_saver import USUAL_SECONDS, SavedWindow, load_window
-from daskmgrit.executors.choose import chosen_client, is_asynchronous
-from daskmgrit.recurrence.state import initial_state
+from daskmgrit.executors.choose import choose_executor, chosen_client, is_asynchronous
+from daskmgrit.executors.dask_values import computed
+from daskmgrit.recurrence.state import InitialState, initial_state
 from daskmgrit.solver.in_thread import solve_in_thread
 from daskmgrit.solver.initial_guess import Guess, check_guess
 from daskmgrit.solver.options import Arguments, WindowArguments, default_tolerance
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.solve import Problem, run_solve
 from daskmgrit.solver.window_solve import WindowMethod, run_window_solve
+from daskmgrit.utils.units import time_option
 
 __all__ = ["resume_from_checkpoint", "resume_window", "run_or_await", "solve_by_window", "solve_from_guess"]
 
@@ -55,7 +59,7 @@ def run_or_await(solve: Callable[[A], Result], arguments: A) -> Result | Corouti
 def solve_from_guess(problem: Problem, w0: Any, initial_guess: Any, arguments: Arguments) -> Result:
     """Solve from an initial guess; see :meth:`daskmgrit.MGRIT.solve`."""
     begin = time.perf_counter()
-    state, steps = initial_state(w0), problem.hierarchy[0].steps
+    state, steps = _initial(w0, arguments), problem.hierarchy[0].steps
     tol = default_tolerance(steps, state) if arguments.tol is None else arguments.tol
     request = arguments.complete(tol, 50, "full")
     guess = check_guess(initial_guess, steps, state)
@@ -71,7 +75,7 @@ def resume_from_checkpoint(problem: Problem, w0: Any, arguments: Arguments) -> R
     saved = Saved.load(find(policy.directory))
     if not isinstance(arguments.checkpoint, Checkpoint):
         policy = Checkpoint(policy.path, saved.solve["every"], saved.solve["seconds"])
-    state = initial_state(saved.w0 if w0 is None else w0)
+    state = _initial(saved.w0 if w0 is None else w0, arguments)
     request = arguments.complete(saved.solve["tol"], saved.solve["maxiter"], saved.solve.get("storage", "full"))
     return run_solve(problem, request, begin, state, Guess("checkpoint"), policy, saved)
 
@@ -79,7 +83,7 @@ def resume_from_checkpoint(problem: Problem, w0: Any, arguments: Arguments) -> R
 def solve_by_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -> Result:
     """Solve by parallel Newton from the initial state; see :meth:`daskmgrit.ParallelNewton.solve`."""
     begin = time.perf_counter()
-    state = initial_state(w0)
+    state = _initial(w0, arguments)
     request = arguments.complete(default_tolerance(method.steps, state) if arguments.tol is None else arguments.tol)
     return run_window_solve(method, request, begin, state, _window_policy(arguments.checkpoint, None))
 
@@ -91,9 +95,17 @@ def resume_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -> 
     if policy is None:
         raise ValueError("checkpoint=None: give the directory of the checkpoint to resume from")
     saved = load_window(policy.directory)
-    state = initial_state(saved.w0 if w0 is None else w0)
+    state = _initial(saved.w0 if w0 is None else w0, arguments)
     policy = _window_policy(arguments.checkpoint, saved)
     return run_window_solve(method, arguments.complete(saved.tol), begin, state, policy, saved)
+
+
+def _initial(w0: Any, arguments: Arguments | WindowArguments) -> InitialState:
+    """Return the initial state; a dask collection, such as ``result.weights[-1]``, is computed first."""
+    if is_dask_collection(w0):
+        patience = None if arguments.timeout is None else time_option("timeout", arguments.timeout)
+        w0 = computed(w0, choose_executor(arguments.client, patience), "w0")
+    return initial_state(w0)
 
 
 def _window_policy(checkpoint: Any, saved: SavedWindow | None) -> Checkpoint | None:

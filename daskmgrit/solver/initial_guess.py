@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,13 @@ import dask.array as da
 import numpy as np
 from dask.delayed import Delayed
 
-from daskmgrit.errors import ClusterError
+from daskmgrit.executors.dask_values import owner_elsewhere
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.state import InitialState
+from daskmgrit.utils.array_api import plain
 
 __all__ = ["Guess", "check_guess"]
 
@@ -69,25 +69,8 @@ def _rows(values: Any, span: Span, led: bool) -> Any:
 
 def _bring(values: da.Array, executor: Executor) -> da.Array:
     """Fetch an array that lives on another cluster than the one to solve on."""
-    if "distributed" not in sys.modules:
-        return values
-    from distributed import futures_of
-
-    here = executor.client
-    try:
-        others = {future.client for future in futures_of(values) if future.client is not here}
-    except ClusterError as error:
-        raise ClusterError(f"initial_guess: {error}") from None
-    if not others:
-        return values
-    if any(client.status != "running" for client in others):
-        raise ClusterError("initial_guess is on a cluster whose client is closed: compute() it before closing")
-    if any(client.asynchronous for client in others):
-        raise ClusterError(
-            "initial_guess is on the cluster of an asynchronous client: solve with that client, or give "
-            "`await client.compute(result.weights)`"
-        )
-    return da.from_array(others.pop().compute(values).result(), chunks=values.chunks)
+    owner = owner_elsewhere(values, executor, "initial_guess")
+    return values if owner is None else da.from_array(owner.compute(values).result(), chunks=values.chunks)
 
 
 def check_guess(guess: Any, steps: int, w0: InitialState) -> Guess:
@@ -105,9 +88,9 @@ def check_guess(guess: Any, steps: int, w0: InitialState) -> Guess:
                 f"shape ({steps + 1}, {w0.size}), or an earlier Result"
             )
         return Guess(guess)
-    values = getattr(guess, "weights", guess)
+    values = guess if hasattr(guess, "__array__") else getattr(guess, "weights", guess)
     if not isinstance(values, da.Array):
-        values = np.asarray(values)
+        values = plain(np.asanyarray(values), "initial_guess")
     if values.shape != (steps + 1, w0.size):
         raise ValueError(
             f"initial_guess has shape {values.shape}, but steps={steps} and w0 of length {w0.size} need "

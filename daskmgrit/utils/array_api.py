@@ -36,6 +36,7 @@ __all__ = [
     "namespace",
     "nbytes",
     "origin",
+    "plain",
     "to_host",
 ]
 
@@ -62,6 +63,22 @@ def to_host(block: Any) -> np.ndarray:
     if is_torch_array(block):
         block = block.detach().cpu()
     return np.asarray(block)
+
+
+def plain(array: np.ndarray, name: str) -> np.ndarray:
+    """Return an array of a subclass, such as ``np.matrix``, as an ndarray of this machine's byte order.
+
+    Raises
+    ------
+    ValueError
+        If entries are masked: that would be lost.
+    """
+    if np.ma.is_masked(array):
+        raise ValueError(
+            f"{name} is a masked array with masked entries: give numbers for them, such as {name}.filled(0)"
+        )
+    array = np.asarray(array)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def compact(rows: Any) -> Any:
@@ -137,9 +154,9 @@ class Origin(NamedTuple):
 def origin(given: Any, start: np.ndarray) -> np.ndarray | Origin:
     """Return how to make a user's initial value on a worker; `start` is its host copy.
 
-    Anything that is not an array of another library is `start` itself.
+    Anything that is not an array of another library is `start` itself; so is a dask array, in which no phi computes.
     """
-    if isinstance(given, np.ndarray) or not is_array(given):
+    if isinstance(given, np.ndarray) or not is_array(given) or array_api_compat.is_dask_array(given):
         return start
     # A JAX device cannot be sent: there it is the default one of the process.
     return Origin(start, namespace(given).__name__, None if is_jax_array(given) else device(given))

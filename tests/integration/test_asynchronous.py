@@ -277,3 +277,14 @@ def test_client_of_another_loop(cluster):
 def test_coroutine_function_as_callback_needs_an_asynchronous_client():
     with pytest.raises(TypeError, match=r"bad_coroutine.*asynchronous client"):
         SOLVER.solve(W0, callback=bad_coroutine)
+
+
+@pytest.mark.parametrize("solver", [SOLVER, dm.ParallelNewton(Decay(), STEPS)])
+def test_training_on_from_a_row_of_the_weights(cluster, solver):
+    async def main(client):
+        first = await SOLVER.solve(W0)
+        again = await solver.solve(first.weights[-1])
+        return first.final, again.final
+
+    first, again = run(main, cluster)
+    assert np.array_equal(again, solver.solve(first).final)

@@ -70,3 +70,43 @@ def test_phi_that_writes_to_the_same_buffer_again():
     with dask.config.set(scheduler="sync"):
         result = dm.MGRIT(reuses, 64).solve(np.ones(2))
     np.testing.assert_allclose(result.weights.compute(), dm.train_serially(reuses, np.ones(2), 64), atol=1e-8)
+
+
+def matrix(weights, index, level):
+    return np.asmatrix(0.9 * weights)
+
+
+def big_endian(weights, index, level):
+    return (0.9 * weights).astype(">f8")
+
+
+def nothing_masked(weights, index, level):
+    return np.ma.masked_array(0.9 * weights, weights > 9)
+
+
+def masked(weights, index, level):
+    return np.ma.masked_array(0.9 * weights, weights > 0)
+
+
+def listed(weights, index, level):
+    return (0.9 * weights).tolist()
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("phi", [matrix, big_endian, nothing_masked, masked, listed])
+@pytest.mark.parametrize("solver", [dm.MGRIT, dm.ParallelNewton])
+def test_the_check_and_the_solve_agree_on_arrays_of_other_kinds(phi, solver):
+    def outcome(act):
+        try:
+            act()
+        except dm.PropagatorError as error:
+            return str(error).removeprefix("problem: ")
+        return "no problem"
+
+    def solve():
+        result = solver(phi, 16).solve(np.ones(3))
+        np.testing.assert_allclose(result.final, 0.9**16)
+
+    said = outcome(lambda: dm.check_propagator(phi, np.ones(3)))
+    assert ("no problem" if phi not in (masked, listed) else "phi returned") in said
+    assert outcome(solve).partition("(")[0] == said.partition("(")[0]

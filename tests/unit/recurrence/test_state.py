@@ -2,6 +2,7 @@
 
 import re
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -26,8 +27,40 @@ def test_an_array_of_another_library_is_made_again_where_phi_runs():
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        [1, 2, 3],
+        np.array([1.0, 2.0, 3.0], ">f8"),
+        np.array([1.0, 2.0, 3.0], "<f8"),
+        np.ma.masked_array([1.0, 2.0, 3.0], [0, 0, 0]),
+        np.array([1.0, 2.0, 3.0]).view(type("Mine", (np.ndarray,), {})),
+        da.from_array(np.array([1.0, 2.0, 3.0]), chunks=2),
+    ],
+)
+def test_arrays_that_mean_a_plain_one(given):
+    state = initial_state(given)
+    assert type(state.host) is np.ndarray
+    assert state.dtype.isnative
+    assert state.library == "numpy"
+    assert state.block(None).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_pandas_and_xarray():
+    pd, xr = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    for given in (pd.Series([1, 2.0]), pd.Index([1, 2.0]), pd.Series([1, 2], dtype="Float64"), xr.DataArray([1, 2.0])):
+        state = initial_state(given)
+        assert type(state.host) is np.ndarray
+        assert state.host.tolist() == [1.0, 2.0]
+    for given, words in ((pd.DataFrame({"a": [1.0, 2.0]}), "has shape"), (pd.Series(["a"]), "(Series)")):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            initial_state(given)
+
+
+@pytest.mark.parametrize(
     ("w0", "words"),
     [
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), "w0 is a masked array with masked entries"),
+        (np.asmatrix([1.0, 2.0]), "has shape (1, 2)"),
         (["a"], "has dtype <U1"),
         (np.ones((2, 2)), "has shape (2, 2)"),
         (1.0, "has shape ()"),

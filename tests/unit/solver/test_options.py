@@ -103,3 +103,25 @@ def test_phi_that_returns_its_input():
     result = dm.MGRIT(lambda weights, index, level: weights, 30).solve(np.ones(2))
     assert result.converged
     assert np.array_equal(result.final, np.ones(2))
+
+
+def test_a_guess_that_is_masked():
+    guess = np.ma.masked_array(np.ones((31, 2)), np.eye(31, 2))
+    with pytest.raises(ValueError, match="initial_guess is a masked array"):
+        dm.MGRIT(good, 30).solve(np.ones(2), guess)
+    assert dm.MGRIT(good, 30).solve(np.ones(2), np.ma.masked_array(guess.data)).converged
+
+
+def test_a_guess_in_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    guess = pandas.DataFrame({"weights": np.ones(31), "more": np.ones(31)})
+    assert dm.MGRIT(good, 30).solve(np.ones(2), guess).converged
+
+
+@pytest.mark.parametrize("solver", [dm.MGRIT(good, 30), dm.ParallelNewton(good, 30)])
+def test_training_on_from_a_row_of_the_weights(solver, tmp_path):
+    pytest.importorskip("zarr")
+    first = dm.MGRIT(good, 30).solve(np.ones(2))
+    again = solver.solve(first.weights[-1], checkpoint=tmp_path)
+    assert np.array_equal(again.final, solver.solve(first.final).final)
+    assert np.array_equal(solver.resume(tmp_path, first.weights[-1]).final, again.final)
