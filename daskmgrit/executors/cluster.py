@@ -28,6 +28,7 @@ from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, exc
 from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
 from daskmgrit.graph.submission import HeldLayer, TaskBook, stand_in
+from daskmgrit.propagators.program import allow_programs
 from daskmgrit.utils.pickling import check_picklable
 from daskmgrit.utils.units import time_setting
 
@@ -108,6 +109,7 @@ class ClusterExecutor(Executor):
     @contextmanager
     def session(self) -> Iterator[None]:
         """Leave the slot of the Dask task that the solve is in, if it is in one; workers see to BLAS themselves."""
+        allow_programs()
         with slot_left():
             try:
                 yield

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.block_store import BlockStore, load
 from daskmgrit.graph.submission import TaskBook, stand_in
+from daskmgrit.propagators.program import allow_programs, end_programs
 from daskmgrit.utils.units import bytes_option
 
 __all__ = ["LocalExecutor"]
@@ -76,6 +77,7 @@ class LocalExecutor(Executor):
     def session(self) -> Iterator[None]:
         """Hold BLAS to its share of the cores."""
         _blas.enter()
+        allow_programs()
         try:
             yield
         finally:
@@ -91,7 +93,12 @@ class LocalExecutor(Executor):
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Compute the wanted tasks."""
-        values = self._get(dict(book.graph()), [task.key for task in wanted])
+        try:
+            values = self._get(dict(book.graph()), [task.key for task in wanted])
+        except KeyboardInterrupt:
+            # The threads that wait for them would keep this process from ending.
+            end_programs()
+            raise
         return [self.put(value, task.key) for task, value in zip(wanted, values, strict=True)]
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:

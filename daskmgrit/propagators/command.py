@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
-import signal
-import subprocess
+import stat
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 
 from daskmgrit.errors import CommandError
 from daskmgrit.propagators.function import Stretched, vectorize
+from daskmgrit.propagators.program import Interrupted, TooLong, TooMuch, run_program
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.array_api import Array
@@ -74,6 +73,10 @@ def from_command(
     -----
     The program's failure is a :class:`daskmgrit.CommandError`, which names its exit status and what it wrote to
     standard error. Starting a program takes milliseconds, so this pays where a step takes longer.
+
+    A program that is not wanted any more is killed with all that it started, also in sessions of their own: after
+    `timeout`, at Ctrl-C, and when the process that runs it ends or is killed. It may write no more than a state to
+    standard output, unless the state goes to ``{output}``.
 
     Examples
     --------
@@ -137,57 +140,82 @@ class Command:
     def __call__(self, w: Array, i: int, level: int) -> Array:
         """Return the state after a step."""
         values: dict[str, Any] = {"{step}": i, "{level}": level, "{length}": self.length(level)}
-        with tempfile.TemporaryDirectory(prefix="daskmgrit-") as folder:
-            # With the suffix that NumPy gives to what it saves.
-            end = ".npy" if self.format == "npy" else ".txt"
-            files = {name: Path(folder, name.strip("{}") + end) for name in ("{input}", "{output}")}
-            used = {name for name in files if any(name in word for word in self.words)}
-            state = self._write(w)
-            if "{input}" in used:
-                files["{input}"].write_bytes(state)
-            words = list(self.words)
-            for name, value in {**values, **files}.items():
-                words = [word.replace(name, str(value)) for word in words]
-            where = f"level {level}, step {i}"
-            out, err = self._run(words, b"" if "{input}" in used else state, where)
-            if "{output}" in used:
-                try:
-                    out = files["{output}"].read_bytes()
-                except FileNotFoundError:
-                    raise CommandError(
-                        f"{self._name()} wrote no file {{output}} ({where}){_shown('standard error', err)}"
-                    ) from None
+        where = f"level {level}, step {i}"
+        # A state with some room: for numbers of twice the size, for many digits, for a header.
+        limit = (200 if self.format == "text" else 4 * w.itemsize) * w.size + (1 << 16)
+        try:
+            with tempfile.TemporaryDirectory(prefix="daskmgrit-", ignore_cleanup_errors=True) as folder:
+                # With the suffix that NumPy gives to what it saves.
+                end = ".npy" if self.format == "npy" else ".txt"
+                files = {name: Path(folder, name.strip("{}") + end) for name in ("{input}", "{output}")}
+                used = {name for name in files if any(name in word for word in self.words)}
+                state = self._write(w)
+                if "{input}" in used:
+                    files["{input}"].write_bytes(state)
+                words = list(self.words)
+                for name, value in {**values, **files}.items():
+                    words = [word.replace(name, str(value)) for word in words]
+                given, written = b"" if "{input}" in used else state, "{output}" in used
+                out, err = self._run(words, given, where, None if written else limit)
+                if written:
+                    out = self._output(files["{output}"], limit, where, err)
+        except OSError as error:
+            raise CommandError(
+                f"{self._name()} could not be given files of its own ({where}): {error}: make room in "
+                f"{tempfile.gettempdir()}, or set TMPDIR"
+            ) from None
         return self._read(out, w, where, err)
 
     def _name(self) -> str:
         return f"command {self.words!r}"
 
-    def _run(self, words: Sequence[str], state: bytes, where: str) -> tuple[bytes, bytes]:
-        """Run the program; what it started dies with it if it takes too long."""
-        environment = None if self.environment is None else {**os.environ, **self.environment}
-        pipe = subprocess.PIPE
+    def _run(self, words: Sequence[str], state: bytes, where: str, limit: int | None) -> tuple[bytes, bytes]:
+        """Run the program; what it started dies with it if it is not wanted any more."""
         try:
-            process = subprocess.Popen(
-                words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
-            )
-        except OSError as error:
-            raise CommandError(f"{self._name()} could not be started ({where}): {error}") from None
-        try:
-            out, err = process.communicate(state, timeout=self.timeout)
-        except subprocess.TimeoutExpired:
-            _kill(process)
+            status, out, err = run_program(words, state, self.environment, self.timeout, limit)
+        except (OSError, ValueError) as error:
+            raise CommandError(
+                f"{self._name()} could not be started ({where}): {error}: give the path of a program that there is on "
+                "every worker"
+            ) from None
+        except TooLong:
             raise CommandError(
                 f"{self._name()} took longer than timeout={self.timeout:g} s ({where}) and was killed: raise timeout, "
                 "or look why it hangs"
             ) from None
-        except BaseException:
-            _kill(process)
-            raise
-        if process.returncode:
-            code = process.returncode
-            how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
-            raise CommandError(f"{self._name()} {how} ({where}){_shown('standard error', err)}")
+        except TooMuch:
+            raise CommandError(
+                f"{self._name()} wrote more than {limit} bytes to standard output ({where}), far more than a state "
+                "takes, and was killed: write one state there, and all else to standard error"
+            ) from None
+        except Interrupted:
+            raise CommandError(f"{self._name()} was killed ({where}): the solve was interrupted") from None
+        if status:
+            how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+            raise CommandError(
+                f"{self._name()} {how} ({where}): run it by hand, or look at what it said"
+                f"{_shown('standard error', err)}"
+            )
         return out, err
+
+    def _output(self, file: Path, limit: int, where: str, err: bytes) -> bytes:
+        """Return what the program wrote to its file of output."""
+        try:
+            about = file.stat()
+            # A pipe would have no end.
+            problem = "" if stat.S_ISREG(about.st_mode) else "is no regular file"
+            problem = problem or (f"has {about.st_size} bytes, far more than a state" * (about.st_size > limit))
+            data = b"" if problem else file.read_bytes()
+        except FileNotFoundError:
+            problem = "was not written"
+        except OSError as error:
+            problem = f"cannot be read: {error}"
+        if problem:
+            raise CommandError(
+                f"{self._name()}: its file {{output}} {problem} ({where}): write one state to it"
+                f"{_shown('standard error', err)}"
+            )
+        return data
 
     def _write(self, w: Array) -> bytes:
         if self.format == "text":
@@ -200,33 +228,46 @@ class Command:
         try:
             if self.format == "text":
                 new = np.array([w.dtype.type(word) for word in out.decode().split()], w.dtype)
+                shape, dtype = new.shape, w.dtype
             else:
-                new = np.load(io.BytesIO(out), allow_pickle=False)
+                # The header first: memory for what it claims may not exist.
+                shape, dtype = _header(out)
+                new = np.load(io.BytesIO(out), allow_pickle=False) if shape == w.shape else w
         except (ValueError, EOFError) as error:
             raise CommandError(
                 f"{self._name()} returned what is no state in format {self.format!r} ({where}): {error}"
                 f"{_shown('output', out)}{_shown('standard error', err)}"
             ) from None
-        if new.shape != w.shape:
+        if shape != w.shape:
             raise CommandError(
-                f"{self._name()} returned a state of shape {new.shape}, not {w.shape} ({where})"
-                f"{_shown('standard error', err)}"
+                f"{self._name()} returned a state of shape {shape}, not {w.shape} ({where}): write all weights as one "
+                f"flat vector{_shown('standard error', err)}"
             )
-        return new
+        if dtype.newbyteorder("=") != w.dtype:
+            raise CommandError(
+                f"{self._name()} returned {dtype} for a state of {w.dtype} ({where}): have the program write "
+                f"{w.dtype}, or give w0 as {dtype}"
+            )
+        return new.astype(w.dtype, copy=False)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program and all of its session, and wait for it."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    # A grandchild in a session of its own may still hold the pipes: they are closed, not read to their end.
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()
-    process.wait()
+def _header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the dtype that an npy file tells of.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or of objects.
+    """
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"its version of the format is {version}: write 1.0 or 2.0")
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    return shape, dtype
 
 
 def _shown(name: str, data: bytes) -> str:

@@ -2,13 +2,15 @@
 
 import os
 import sys
-import time
-from pathlib import Path
+import tempfile
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import daskmgrit as dm
+from tests.support.processes import ended
+from tests.support.waiting import wait_for
 
 TEXT = "import sys\nfor line in sys.stdin: print(repr(0.95 ** int(sys.argv[1]) * float(line)))"
 FILES = "import sys, numpy as np; a, i, o = sys.argv[1:]; np.save(o, 0.95 ** int(a) * np.load(i))"
@@ -68,26 +70,116 @@ def test_a_program_that_returns_something_else():
     with pytest.raises(dm.CommandError, match="could not be started"):
         phi(np.ones((1, 1)), np.array([0]), 0)
     phi = dm.from_command([sys.executable, "-S", "-c", "", "{output}"])
-    with pytest.raises(dm.CommandError, match="wrote no file"):
+    with pytest.raises(dm.CommandError, match=r"its file \{output\} was not written"):
         phi(np.ones((1, 1)), np.array([0]), 0)
 
 
-def test_a_program_that_hangs_dies_with_what_it_started(tmp_path):
+@pytest.mark.parametrize("how", ["", "start_new_session=True"])
+def test_a_program_that_hangs_dies_with_what_it_started(tmp_path, how):
     note = tmp_path / "pid"
-    child = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    # It is written whole, or not at all.
+    child = (
+        f"import os, time; open({str(note)!r} + '.new', 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(note)!r} + '.new', {str(note)!r}); time.sleep(300)"
+    )
     code = (
-        f"import subprocess, sys, os, time; subprocess.Popen([sys.executable, '-S', '-c', {child!r}])\n"
-        f"while not (os.path.exists({str(note)!r}) and open({str(note)!r}).read()): time.sleep(0.01)\n"
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-S', '-c', {child!r}], {how})\n"
         "time.sleep(300)"
     )
     message = failing(code, timeout=20 if os.environ.get("CI") else 5)
     assert "took longer than timeout" in message
+    # On a busy machine it may not have got that far.
     if note.exists():
-        status = Path("/proc", note.read_text(), "stat")
-        deadline = time.monotonic() + 30
-        while status.exists() and status.read_text().split(")")[1].split()[0] != "Z" and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not status.exists() or status.read_text().split(")")[1].split()[0] == "Z"
+        wait_for(lambda: ended(int(note.read_text())))
+
+
+@pytest.mark.parametrize("format", ["npy", "text"])
+def test_a_program_that_writes_without_end(format):
+    phi = dm.from_command([sys.executable, "-S", "-c", "while True: print('1' * 1000)"], format, timeout=600)
+    tracemalloc.start()
+    try:
+        with pytest.raises(dm.CommandError, match=r"wrote more than \d+ bytes to standard output.*write one state"):
+            phi(np.ones((1, 2)), np.array([5]), 0)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_program_that_says_much():
+    """All but the end of what it says is forgotten, where it is not the state."""
+    code = (
+        "import sys; w = float(sys.stdin.read()); text = 'x' * 1_000_000; print(text, file=sys.stderr)\n"
+        "if len(sys.argv) > 1: print(text); open(sys.argv[1], 'w').write(str(w / 2))\n"
+        "else: print(w / 2)"
+    )
+    for words in ([], ["{output}"]):
+        phi = dm.from_command([sys.executable, "-S", "-c", code, *words], "text")
+        assert phi(np.ones((1, 1)), np.array([0]), 0) == 0.5
+    assert len(failing("import sys; print('x' * 1_000_000, file=sys.stderr); sys.exit(1)")) < 5000
+
+
+def test_a_large_state_through_pipes():
+    code = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data)"
+    w = np.random.default_rng(0).standard_normal((1, 300_000))
+    for format in ("npy", "text"):
+        assert np.array_equal(dm.from_command([sys.executable, "-S", "-c", code], format)(w, np.array([0]), 0), w)
+
+
+def npy(dtype, shape):
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1")
+
+
+OUTPUTS = {
+    "a claim": (npy("<f8", (10**13,)), r"shape \(10000000000000,\), not \(2,\).*write all weights"),
+    "no data": (npy("<f8", (2,)), "no state in format 'npy'"),
+    "half": (npy("<f8", (2,)) + bytes(8), "no state in format 'npy'"),
+    "single precision": (npy("<f4", (2,)) + bytes(8), "returned float32 for a state of float64.*have the"),
+    "objects": (npy("|O", (2,)) + bytes(16), "no state in format 'npy'.*Python objects"),
+    "text": (b"1.0", "no state in format 'npy'"),
+    "version": (b"\x93NUMPY\x09\x00" + bytes(200), "no state in format 'npy'"),
+    "too much": (npy("<f8", (2,)) + bytes(1 << 20), "far more than a state"),
+}
+
+
+@pytest.mark.parametrize("place", ["standard output", "file"])
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_that_are_no_state(tmp_path, place, name):
+    data, words = OUTPUTS[name]
+    (tmp_path / "data").write_bytes(data)
+    command = ["cp", tmp_path / "data", "{output}"] if place == "file" else ["cat", tmp_path / "data"]
+    with pytest.raises(dm.CommandError, match=words) as caught:
+        dm.from_command(command)(np.ones((1, 2)), np.array([5]), 0)
+    assert "level 0, step 5" in str(caught.value)
+    assert str(command[:1])[1:-1] in str(caught.value)
+
+
+def test_another_byte_order(tmp_path):
+    np.save(tmp_path / "new.npy", np.array([1.0, 2.0], ">f8"))
+    new = dm.from_command(["cat", tmp_path / "new.npy"])(np.ones((1, 2)), np.array([0]), 0)
+    assert new.tolist() == [[1.0, 2.0]]
+    assert new.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["mkdir", "{output}"], "is no regular file"),
+        (["mkfifo", "{output}"], "is no regular file"),
+        (["ln", "-s", "/dev/zero", "{output}"], "is no regular file"),
+        (["ln", "-s", "{output}", "{output}"], "cannot be read"),
+        (["true", "{output}"], "was not written"),
+    ],
+)
+def test_files_that_are_no_output(command, words):
+    with pytest.raises(dm.CommandError, match=rf"its file {{output}} {words}.*level 0, step 0.*write one state"):
+        dm.from_command(command)(np.ones((1, 1)), np.array([0]), 0)
+
+
+def test_no_room_for_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(dm.CommandError, match=r"could not be given files.*TMPDIR"):
+        dm.from_command(["cat"])(np.ones((1, 1)), np.array([0]), 0)
 
 
 def test_no_shell_sees_the_arguments():

@@ -9,6 +9,15 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
+
+def ended(pid):
+    """Whether a process has ended, waited for or not."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
+
 
 class Processes:
     """``dask scheduler`` and ``dask worker`` as child processes; leaving the block ends them all.

@@ -1,0 +1,258 @@
+"""A program that is run for a step: what it reads and writes, within bounds, and its end with all that it started.
+
+It has a mark in its environment, which what it starts inherits, also in a session of its own. Where the program is not
+wanted any more, everything with its mark is killed. The same happens when this process ends, however that comes about:
+a process that watches it does so (:mod:`daskmgrit.propagators.watch`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from daskmgrit.propagators import watch
+
+__all__ = ["Ended", "Interrupted", "TooLong", "TooMuch", "allow_programs", "end_programs", "run_program"]
+
+# Bytes that are kept of the end of what is not the state.
+TAIL = 8000
+# Seconds after which a program is looked after, if it says nothing.
+PULSE = 0.5
+# Seconds for the threads of an interrupted solve to end.
+GRACE = 10.0
+
+
+class TooLong(Exception):
+    """The program did not end in time, and was killed."""
+
+
+class TooMuch(Exception):
+    """The program wrote more than a state takes, and was killed."""
+
+
+class Interrupted(Exception):
+    """The solve that wanted the program has ended."""
+
+
+class Ended(NamedTuple):
+    """How a program ended: exit status, standard output (its end, if that is not the state), end of standard error."""
+
+    status: int
+    out: bytes
+    err: bytes
+
+
+_numbers = itertools.count()
+_lock = threading.Lock()
+_running: dict[str, subprocess.Popen[bytes]] = {}
+# Until then the threads of a solve that was interrupted may still ask for the next step.
+_refused_until = 0.0
+# What watches this process, and the mark of all programs that it starts.
+_watcher: tuple[str, subprocess.Popen[bytes]] | None = None
+
+
+def end_programs() -> None:
+    """End all programs of this process: Ctrl-C has ended the solve, but not the threads that wait for them."""
+    global _refused_until
+    with _lock:
+        _refused_until = time.monotonic() + GRACE
+        running = dict(_running)
+    for mark, process in running.items():
+        _kill(process, mark)
+
+
+def allow_programs() -> None:
+    """Let threads run programs again: a new solve begins."""
+    global _refused_until
+    _refused_until = 0.0
+
+
+def run_program(
+    words: Sequence[str], state: bytes, environment: Mapping[str, str] | None, timeout: float, limit: int | None
+) -> Ended:
+    """Run a program, and wait for it and for the end of what it writes.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The program and its arguments.
+    state : bytes
+        Its standard input.
+    environment : mapping or None
+        Environment variables to set besides those of this process.
+    timeout : float
+        Most seconds that it may take.
+    limit : int or None
+        Most bytes that it may write to standard output; None where only their end is of interest.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it could not be started.
+    TooLong, TooMuch, Interrupted
+        If it was ended.
+    """
+    end = time.monotonic() + timeout
+    mark = f"{_watched()}-{next(_numbers)}"
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(environment or {}), watch.MARK: mark},
+        start_new_session=True,
+    )
+    try:
+        with _lock:
+            _running[mark] = process
+        out, err = _exchange(process, state, end, limit)
+        status = process.wait(max(0.0, end - time.monotonic()))
+        _check_wanted()
+        return Ended(status, out, err)
+    except BaseException as error:
+        _kill(process, mark)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise TooLong from None
+        raise
+    finally:
+        with _lock:
+            del _running[mark]
+
+
+def _check_wanted() -> None:
+    # What the main thread asks for comes after the interrupt, which ended what it was doing.
+    if time.monotonic() < _refused_until and threading.current_thread() is not threading.main_thread():
+        raise Interrupted
+
+
+def _exchange(process: subprocess.Popen[bytes], state: bytes, end: float, limit: int | None) -> tuple[bytes, bytes]:
+    """Write to a program and read from it until it has closed its output."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    left, out, err = memoryview(state), bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        for stream, event in (
+            (process.stdin, selectors.EVENT_WRITE),
+            (process.stdout, selectors.EVENT_READ),
+            (process.stderr, selectors.EVENT_READ),
+        ):
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, event)
+        while selector.get_map():
+            _check_wanted()
+            _check_worker(process)
+            seconds = end - time.monotonic()
+            if seconds <= 0:
+                raise TooLong
+            for key, _ in selector.select(min(seconds, PULSE)):
+                file: Any = key.fileobj
+                if file is process.stdin:
+                    try:
+                        left = left[os.write(key.fd, left[: 1 << 16]) :] if left else left
+                    except BrokenPipeError:  # it need not read
+                        left = left[:0]
+                    done = not left
+                else:
+                    data = os.read(key.fd, 1 << 16)
+                    kept = out if file is process.stdout else err
+                    kept += data
+                    if kept is out and limit is not None:
+                        if len(out) > limit:
+                            raise TooMuch
+                    elif len(kept) > 2 * TAIL:
+                        del kept[:-TAIL]
+                    done = not data
+                if done:
+                    selector.unregister(file)
+                    file.close()
+    return bytes(out), bytes(err)
+
+
+def _check_worker(process: subprocess.Popen[bytes]) -> None:
+    """End a program whose Dask worker is closing: the scheduler has its task run again elsewhere."""
+    if "distributed.worker" not in sys.modules:
+        return
+    from distributed import Status, get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return
+    gone = (Status.closing, Status.closed, Status.failed)
+    if worker.status not in gone:
+        return
+    _kill(process, "")
+    # An error would be told to the scheduler as long as the worker is connected, and end the solve.
+    while worker.status is Status.closing:
+        time.sleep(0.05)
+    raise Interrupted
+
+
+def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill a program, its session and all that has its mark, and wait for it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+    if mark:
+        watch.end_marked(mark)
+    # What could not be killed may still hold the pipes: they are closed, not read to their end.
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+
+
+def _watched() -> str:
+    """Have this process watched; return the mark of its programs."""
+    global _watcher
+    with _lock:
+        _check_wanted()
+        if _watcher is None or _watcher[1].poll() is not None:
+            mark = uuid.uuid4().hex
+            # Without the folder of that file on its path, and in a session of its own, which no Ctrl-C reaches.
+            process = subprocess.Popen(
+                [sys.executable, "-P", watch.__file__, mark],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+            _watcher = mark, process
+        return _watcher[0]
+
+
+@atexit.register
+def _unwatch() -> None:
+    """Let the watcher end."""
+    global _watcher
+    watcher, _watcher = _watcher, None
+    if watcher is not None and watcher[1].stdin is not None:
+        watcher[1].stdin.close()
+
+
+def _forget() -> None:
+    """Begin anew in the child of a fork: what the parent runs, and what watches it, is not the child's."""
+    global _lock
+    _lock = threading.Lock()
+    _running.clear()
+    _unwatch()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,42 @@
+"""Killing all processes with a mark in their environment; run as a program, it does so when its input ends.
+
+It imports nothing of the package, since it is run by its file's name beside each process that runs programs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psutil
+
+__all__ = ["MARK", "end_marked"]
+
+# The environment variable.
+MARK = "DASKMGRIT_PROGRAM"
+
+
+def end_marked(mark: str, seconds: float = 5.0) -> None:
+    """Kill all processes whose mark begins with this one, until there are none; what they start meanwhile, too."""
+    end = time.monotonic() + seconds
+    while sum(_kill_if_marked(process, mark) for process in psutil.process_iter()) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def _kill_if_marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        if not process.environ().get(MARK, "").startswith(mark) or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        process.kill()
+    except (psutil.Error, OSError):
+        # It has ended, or is another user's.
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    # One that was being started had no mark yet.
+    for _ in range(3):
+        end_marked(sys.argv[1])
+        time.sleep(0.1)
