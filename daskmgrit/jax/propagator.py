@@ -18,7 +18,9 @@ from daskmgrit.jax.state import PytreeMap, adam_betas, check_counts, host
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.row_bits import RowBits
+from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.utils.validation import brief
 
 __all__ = ["JaxPropagator", "propagator"]
 
@@ -135,9 +137,11 @@ class JaxPropagator:
         device: str | None,
     ) -> None:
         if not callable(loss):
-            raise TypeError(f"loss={loss!r} is not callable: give loss(params, inputs, targets)")
+            raise TypeError(f"loss={brief(loss)} is not callable: give loss(params, inputs, targets)")
         if not callable(getattr(optimizer, "init", None)) or not callable(getattr(optimizer, "update", None)):
-            raise TypeError(f"optimizer={optimizer!r} is no optax transformation: give one such as optax.adam(1e-3)")
+            raise TypeError(
+                f"optimizer={brief(optimizer)} is no optax transformation: give one such as optax.adam(1e-3)"
+            )
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
         if not leaves:
             raise ValueError(f"params={params!r} has no arrays: give the initial parameters")
@@ -226,18 +230,18 @@ class JaxPropagator:
 
     def params(self, state: Any) -> Any:
         """Return the parameters of a state (s,)."""
-        return self.layout.split(jnp.asarray(np.array(state, self.dtype)), 0)[0]
+        return self.layout.split(jnp.asarray(one_state(state, self.w0)), 0)[0]
 
     def opt_state(self, state: Any, step: int) -> Any:
         """Return the optimizer's state, of a state (s,) at point `step`."""
-        return self.layout.split(jnp.asarray(np.array(state, self.dtype)), step)[1]
+        return self.layout.split(jnp.asarray(one_state(state, self.w0)), step)[1]
 
     def loss(self, state: Any) -> float:
         """Return the loss of a state (s,) over all data."""
         # At once where a loss is asked for after every cycle: op by op, each would be compiled for itself.
         if self._whole is None:
             self._whole = jax.jit(lambda vector, data: self._loss(self.layout.split(vector, 0)[0], *data))
-        return float(self._whole(np.array(state, self.dtype), self._data))
+        return float(self._whole(one_state(state, self.w0), self._data))
 
     # -- a step ------------------------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ def measure_growth(growth: Growth, states: Array, found: Evaluation) -> Growth:
         moves = states[:known, ...] - growth.states
         if found.gradients is None:
             lengths = row_lengths(moves)
-            measured = row_lengths(found.images[:known, ...] - growth.values) / np.where(lengths > least, lengths, np.nan)
+            changed = row_lengths(found.images[:known, ...] - growth.values)
+            measured = changed / np.where(lengths > least, lengths, np.nan)
         else:
             moves = moves[:, : growth.values.shape[1]]
             lengths = row_lengths(moves)

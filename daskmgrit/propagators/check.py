@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.errors import PropagatorError
-from daskmgrit.recurrence.propagator import Phi, apply_phi, is_held, read_only, stages_of
+from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
 from daskmgrit.recurrence.state import InitialState, initial_state
 from daskmgrit.utils.array_api import Array, call_purely, may_change, move_like, to_host
 from daskmgrit.utils.pickling import check_picklable
@@ -128,7 +128,9 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
         problems.append(str(error))
         return
     except Exception as error:
-        problems.append(f"phi raised {type(error).__name__} on level {level} for {steps} states: {error}")
+        row = failed_row(error, steps)
+        where = f"for {steps} states" if row is None else f"at step {index[row]}"
+        problems.append(f"phi raised {type(error).__name__} on level {level} {where}: {error}")
         return
     if not np.array_equal(kept, to_host(states)):
         problems.append(f"phi changed the weights it was given (level {level}): it must return new ones")

@@ -13,6 +13,8 @@ import numpy as np
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import AllExamples, DataRule, Serial
 from daskmgrit.recurrence.moments import least_second_moment
+from daskmgrit.recurrence.propagator import at_row
+from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.array_api import Array
 from daskmgrit.utils.private_api import forget_losses, trainer_of
@@ -275,7 +277,8 @@ class EstimatorPropagator:
             self._load(model, w.copy(), fine, level)
             if free:
                 model.random_state = fine
-            model.partial_fit(self.x[rows], self.y[rows])
+            with at_row(row, len(index)):
+                model.partial_fit(self.x[rows], self.y[rows])
             after = np.concatenate([np.ravel(array) for array in self.state.read(model)])
             new[row] = self.state.finish(w, after, level)
         return new
@@ -291,5 +294,5 @@ class EstimatorPropagator:
             Steps done up to there, for the clock of an estimator that is to be trained further.
         """
         model = copy.deepcopy(self.model)
-        self._load(model, np.array(state), steps, 0)
+        self._load(model, one_state(state, self.w0), steps, 0)
         return model

@@ -9,7 +9,7 @@ from typing import Any
 
 from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.errors import PropagatorError
-from daskmgrit.recurrence.propagator import Phi, stages_of
+from daskmgrit.recurrence.propagator import Phi, at_row, stages_of
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.array_api import Array, copy_of, namespace
 
@@ -123,8 +123,11 @@ class vectorize:
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Apply the wrapped phi to each state."""
-        xp, own = namespace(weights), copy_of(weights)
-        return xp.stack([xp.asarray(self._one(own[row, ...], int(i), level)) for row, i in enumerate(index)])
+        xp, own, new = namespace(weights), copy_of(weights), []
+        for row, i in enumerate(index):
+            with at_row(row, len(index)):
+                new.append(xp.asarray(self._one(own[row, ...], int(i), level)))
+        return xp.stack(new)
 
     def _one(self, w: Array, i: int, level: int) -> Any:
         new = self.phi(w, i, level)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskmgrit.errors import Diverged
-from daskmgrit.recurrence.propagator import Phi, apply_phi, stages_of
+from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, stages_of
 from daskmgrit.recurrence.split_propagator import apply_gradient
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
@@ -168,5 +168,9 @@ class Meter:
 
 def _annotate(error: Exception, index: Any, level: int, cycle: int) -> None:
     """Say where in the solve a propagator's own exception came from."""
-    steps = f"step {index[0]}" if len(index) == 1 else f"{len(index)} steps from {index[0]} to {index[-1]}"
+    row = failed_row(error, len(index))
+    if len(index) == 1 or row is not None:
+        steps = f"step {index[row or 0]}"
+    else:
+        steps = f"{len(index)} steps from {index[0]} to {index[-1]}"
     error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {cycle}")

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import numbers
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from daskmgrit.utils.array_api import (
 
 Phi = Callable[[Array, Array, int], Array]
 
-__all__ = ["Phi", "apply_phi", "stages_of"]
+__all__ = ["Phi", "apply_phi", "at_row", "failed_row", "stages_of"]
 
 
 def _references(array: Array) -> int:
@@ -65,6 +66,24 @@ def read_only(array: Array) -> Array:
     view = array.view()
     view.setflags(write=False)
     return view
+
+
+@contextmanager
+def at_row(row: int, rows: int) -> Iterator[None]:
+    """Have an exception in here say which of a block's states it came from: for propagators that take one by one."""
+    try:
+        yield
+    except Exception as error:
+        # Not every exception takes attributes.
+        with suppress(AttributeError, TypeError):
+            error.daskmgrit_row = row, rows  # type: ignore[attr-defined]
+        raise
+
+
+def failed_row(error: Exception, rows: int) -> int | None:
+    """Return the state of a block of so many that an exception came from; None if it does not say so."""
+    row, of = getattr(error, "daskmgrit_row", (None, rows))
+    return row if of == rows else None
 
 
 def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.utils.array_api import Array, Origin, as_block, is_array, library_of, origin, plain, to_host
+from daskmgrit.utils.validation import brief
 
-__all__ = ["InitialState", "initial_state"]
+__all__ = ["InitialState", "initial_state", "one_state"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,3 +79,20 @@ def initial_state(w0: Any) -> InitialState:
     if not np.isfinite(host).all():
         raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(host)))}: give finite weights")
     return InitialState(host, origin(w0, host))
+
+
+def one_state(state: Any, like: np.ndarray) -> np.ndarray:
+    """Return a copy of a state that a user gives, of the shape and the dtype of another.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, or is no array of numbers.
+    """
+    try:
+        rows = np.array(to_host(state) if is_array(state) else state, like.dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"state={brief(state)} is no array of numbers ({error}): give result.final") from None
+    if rows.shape != like.shape:
+        raise ValueError(f"state has shape {rows.shape}, not {like.shape}: give one state, such as result.final")
+    return rows

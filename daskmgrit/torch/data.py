@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,15 @@ import numpy as np
 import torch
 
 __all__ = ["Data", "read_data"]
+
+logger = logging.getLogger("daskmgrit")
+
+# Samplers that give another order in every epoch.
+_SHUFFLE = (
+    torch.utils.data.RandomSampler,
+    torch.utils.data.SubsetRandomSampler,
+    torch.utils.data.WeightedRandomSampler,
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,12 @@ def _read(data: Any, dtype: torch.dtype) -> Data:
 
 def _from_loader(loader: Any, dtype: torch.dtype) -> Data:
     """Draw a loader's batches once."""
+    samplers = [loader.sampler, *(getattr(each, "sampler", None) for each in (loader.batch_sampler, loader.sampler))]
+    if any(isinstance(sampler, _SHUFFLE) for sampler in samplers):
+        logger.warning(
+            "data is a DataLoader that shuffles: its batches are drawn once, and every epoch sees them in this order. "
+            "If that will do, give shuffle=False; if not, give tensors, and as batch a rule of daskmgrit.models"
+        )
     batches = [tuple(batch) if isinstance(batch, tuple | list) else (batch,) for batch in loader]
     if not batches:
         raise ValueError("data is a DataLoader without batches: give one with examples")

@@ -12,7 +12,16 @@ from torch.func import functional_call
 
 from daskmgrit.errors import PropagatorError
 
-__all__ = ["ParameterMap", "explain", "gradient_of", "reached", "running_statistics", "to_state"]
+__all__ = [
+    "ParameterMap",
+    "batch_counts",
+    "check_transformable",
+    "explain",
+    "gradient_of",
+    "reached",
+    "running_statistics",
+    "to_state",
+]
 
 _NORMS = (
     torch.nn.BatchNorm1d,
@@ -75,6 +84,37 @@ def running_statistics(module: torch.nn.Module) -> dict[str, float]:
             for buffer in ("running_mean", "running_var"):
                 found[f"{name}.{buffer}" if name else buffer] = float(part.momentum)
     return found
+
+
+def batch_counts(module: torch.nn.Module, statistics: Mapping[str, float]) -> dict[str, torch.Tensor]:
+    """Return the counts of batches that go with running statistics."""
+    owners = {name.rpartition("running_mean")[0] for name in statistics if name.endswith("running_mean")}
+    buffers = dict(module.named_buffers())
+    counts = (f"{owner}num_batches_tracked" for owner in owners)
+    return {name: buffers[name] for name in counts if buffers.get(name) is not None}
+
+
+def check_transformable(module: torch.nn.Module) -> None:
+    """See that the weights of a module can be others than its own, as torch.func has them.
+
+    Raises
+    ------
+    ValueError
+        If it is compiled, or computes weights from others in a hook.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ValueError(
+                f"module has {name or 'itself'} as a torch.jit.ScriptModule, whose weights torch.func cannot replace: "
+                "give the module that it was scripted or traced from"
+            )
+        computed = [key for key, value in vars(part).items() if isinstance(value, torch.Tensor) and value.grad_fn]
+        if computed:
+            raise ValueError(
+                f"module computes {name + '.' if name else ''}{computed[0]} from other weights in a hook, as "
+                "torch.nn.utils.weight_norm and prune do: make that permanent by remove_weight_norm or prune.remove; "
+                "on the threads of one process torch.nn.utils.parametrizations does, which PyTorch cannot pickle"
+            )
 
 
 def reached(

@@ -15,13 +15,25 @@ from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.row_bits import RowBits
+from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.torch.data import Data, read_data
-from daskmgrit.torch.modules import ParameterMap, explain, gradient_of, reached, running_statistics, to_state
+from daskmgrit.torch.modules import (
+    ParameterMap,
+    batch_counts,
+    check_transformable,
+    explain,
+    gradient_of,
+    reached,
+    running_statistics,
+    to_state,
+)
 from daskmgrit.torch.optimizers import Schedule, read_optimizer
-from daskmgrit.utils.validation import integer_option
+from daskmgrit.utils.validation import brief, integer_option
 
 __all__ = ["TorchPropagator", "propagator"]
+
+_ORDER = "the order is propagator(module, loss, optimizer, data)"
 
 
 def propagator(
@@ -135,9 +147,12 @@ class TorchPropagator:
         chunk_size: int | None,
     ) -> None:
         if not isinstance(module, torch.nn.Module):
-            raise TypeError(f"module={module!r} is not a torch.nn.Module")
+            raise TypeError(f"module={brief(module)} is not a torch.nn.Module; {_ORDER}")
+        check_transformable(module)
         if not callable(loss):
-            raise TypeError(f"loss={loss!r} is not callable: give a function such as torch.nn.functional.mse_loss")
+            raise TypeError(
+                f"loss={brief(loss)} is not callable: give a function such as torch.nn.functional.mse_loss; {_ORDER}"
+            )
         if chunk_size is not None:
             chunk_size = integer_option("chunk_size", chunk_size, 1, "it is the most states at once; None is all")
         self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
@@ -208,16 +223,33 @@ class TorchPropagator:
             ) from None
 
     def unflatten(self, state: Any) -> dict[str, torch.Tensor]:
-        """Return the weights of a state (s,) by name, as tensors in host memory."""
-        rows = torch.from_numpy(np.array(state, self.w0.dtype))[None, : self.layout.size]
+        """Return the weights of a state (s,), or of their part of one alone, by name, as tensors in host memory."""
+        size = self.layout.size
+        like = self.w0[:size] if getattr(state, "shape", None) == (size,) else self.w0
+        rows = torch.from_numpy(one_state(state, like))[None, :size]
         return {name: part[0] for name, part in self.layout.split(rows).items()}
 
-    def module(self, state: Any) -> torch.nn.Module:
-        """Return a copy of the module with the weights, and running statistics, of a state (s,)."""
+    def module(self, state: Any, steps: int = 0) -> torch.nn.Module:
+        """Return a copy of the module with the weights, and running statistics, of a state.
+
+        Parameters
+        ----------
+        state : array_like, shape (s,)
+            The state, such as ``result.final``.
+        steps : int, default 0
+            Steps done up to there, which no state tells, for the batches that batch normalisation counts
+            (`num_batches_tracked`).
+
+        Raises
+        ------
+        ValueError
+            If the state has another shape.
+        """
         made = copy.deepcopy(self._module)
-        rows = torch.from_numpy(np.array(state, self.w0.dtype))[None, self.w0.size - self._kept.size :]
+        rows = torch.from_numpy(one_state(state, self.w0))[None, self.w0.size - self._kept.size :]
         kept = {name: part[0] for name, part in self._kept.split(rows).items()}
-        made.load_state_dict({**self.unflatten(state), **kept}, strict=False)
+        counts = {name: buffer + steps for name, buffer in batch_counts(made, self.statistics).items()}
+        made.load_state_dict({**self.unflatten(state), **kept, **counts}, strict=False)
         return made
 
     def loss(self, state: Any) -> float:
@@ -358,12 +390,17 @@ class TorchPropagator:
 
 def _made(optimizer: Any, module: torch.nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer that a function of the parameters makes."""
-    made = optimizer(module.parameters()) if callable(optimizer) else optimizer
+    reason: TypeError | None = None
+    try:
+        made = optimizer(module.parameters()) if callable(optimizer) else optimizer
+    except TypeError as error:
+        made, reason = None, error
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(
-            f"optimizer={optimizer!r} is no torch.optim.Optimizer: give torch.optim.SGD, Adam or AdamW over "
-            "module.parameters(), or a function of the parameters that makes one"
-        )
+            f"optimizer={brief(optimizer)} is no torch.optim.Optimizer{f' ({reason})' if reason else ''}: give "
+            "torch.optim.SGD, Adam or AdamW over module.parameters(), or a function of the parameters that makes one; "
+            f"{_ORDER}"
+        ) from reason
     return made
 
 

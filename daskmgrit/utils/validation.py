@@ -6,7 +6,19 @@ import math
 import numbers
 from typing import Any
 
-__all__ = ["integer_option", "number_option"]
+__all__ = ["brief", "integer_option", "number_option"]
+
+
+def brief(value: Any) -> str:
+    """Return how an error message shows a value of any kind: in a line.
+
+    Examples
+    --------
+    >>> brief(len), len(brief(list(range(99))))
+    ('<built-in function len>', 60)
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def integer_option(name: str, value: Any, least: int, remedy: str, most: int | None = None) -> int:

@@ -178,6 +178,14 @@ def test_states_of_another_kind():
         dm.MGRIT(phi, 40).solve(phi.w0.astype(np.float32))
 
 
+def test_parameters_of_what_is_no_state():
+    phi = build()
+    for state in (phi.w0[:-1], phi.w0[None], 1.0, "weights"):
+        for act in (phi.params, phi.loss, lambda state: phi.opt_state(state, 1)):
+            with pytest.raises(ValueError, match=r"state.*result\.final"):
+                act(state)
+
+
 def test_a_device_that_is_not_there():
     if any(device.platform == "gpu" for device in jax.devices()):
         pytest.skip("there is a CUDA device here")

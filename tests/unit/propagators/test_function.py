@@ -95,3 +95,27 @@ def test_a_loop_body_that_returns_nothing():
 
     with pytest.raises(dm.PropagatorError, match="returned None"):
         dm.check_propagator(dm.from_function(forgets), np.ones(2))
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("solver", [dm.MGRIT, dm.ParallelNewton])
+def test_the_step_that_fails_is_named(level, solver):
+    def fails(w, i, at):
+        if i == 37 and at == level:
+            raise KeyError("no such batch")
+        return 0.9 ** (2**at) * w
+
+    if solver is dm.ParallelNewton and level:
+        pytest.skip("it has one level")
+    with pytest.raises(KeyError) as caught:
+        solver(dm.from_function(fails), 200).solve(np.ones(2))
+    assert any(f"raised by phi on level {level}, step 37, cycle" in note for note in caught.value.__notes__)
+
+
+def test_the_check_names_the_step_that_fails():
+    def fails(w, i):
+        return w / (3 - int(i)) if i != 3 else 1 // 0
+
+    report = dm.check_propagator(dm.from_function(fails), np.ones(2), raises=False)
+    assert "phi raised ZeroDivisionError on level 0 at step 3" in str(report)

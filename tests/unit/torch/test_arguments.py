@@ -1,5 +1,7 @@
 """What the PyTorch adapter refuses."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from daskmgrit.models import Averaged, Serial
 from tests.support.torch_training import (
     BATCH,
     OPTIMIZERS,
+    STEPS,
     X,
     Y,
     assert_same,
@@ -87,6 +90,18 @@ def differentiated(model, data):
     return (slope**2).mean()
 
 
+def traced():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.trace(network(), X)
+
+
+def old_weight_norm(part):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.nn.utils.weight_norm(part)
+
+
 class Pairs(torch.utils.data.Dataset):
     def __init__(self, named=False):
         self.named = named
@@ -96,6 +111,18 @@ class Pairs(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         return {"x": X[i], "y": Y[i]} if self.named else (X[i], Y[i])
+
+
+def hooked(change):
+    module = network()
+    change(module[0])
+    return module
+
+
+def prune(part):
+    from torch.nn.utils import prune
+
+    prune.l1_unstructured(part, "weight", 0.3)
 
 
 def loader(dataset, **options):
@@ -109,6 +136,14 @@ def loader(dataset, **options):
         ({"module": Counts()}, ValueError, ["buffers calls"]),
         ({"module": network(nn.BatchNorm1d(6, momentum=None))}, ValueError, ["1 with momentum=None"]),
         ({"module": ToNumbers(64, 10).double()}, dm.PropagatorError, ["torch.func"]),
+        ({"module": traced()}, ValueError, ["ScriptModule", "scripted or traced from"]),
+        ({"module": nn.Sequential(traced())}, ValueError, ["has 0 as", "ScriptModule"]),
+        ({"module": hooked(old_weight_norm)}, ValueError, ["computes 0.weight", "parametrizations"]),
+        ({"module": hooked(prune)}, ValueError, ["computes 0.weight", "prune.remove"]),
+        ({"loss": sgd(network().parameters())}, TypeError, ["loss=SGD", "the order is propagator(module, loss,"]),
+        ({"optimizer": nn.CrossEntropyLoss()}, TypeError, ["optimizer=CrossEntropyLoss", "the order is"]),
+        ({"optimizer": (X, Y)}, TypeError, ["optimizer=(tensor", "the order is"]),
+        ({"module": cross_entropy}, TypeError, ["module=<function", "the order is"]),
         ({"module": 3}, TypeError, ["module=3"]),
         ({"loss": 3}, TypeError, ["loss=3"]),
         ({"loss": nn.CrossEntropyLoss(reduction="none")}, ValueError, ["loss returned (128,)", "mean"]),
@@ -152,6 +187,37 @@ def test_what_is_refused(arguments, error, words):
     with pytest.raises(error) as caught:
         build(**arguments)
     assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_new_weight_normalisation_is_taken_on_threads():
+    phi = build(hooked(torch.nn.utils.parametrizations.weight_norm))
+    assert dm.MGRIT(phi, STEPS).solve(phi.w0, "constant").converged
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_loader_that_shuffles_is_told(shuffle, caplog):
+    data = torch.utils.data.TensorDataset(X, Y)
+    sampler = torch.utils.data.RandomSampler(data) if shuffle else torch.utils.data.SequentialSampler(data)
+    batches = torch.utils.data.BatchSampler(sampler, BATCH, drop_last=True)
+    for each in (
+        loader(data, batch_size=BATCH, shuffle=shuffle),
+        loader(data, batch_sampler=batches),
+        loader(data, sampler=batches, batch_size=None),
+    ):
+        caplog.clear()
+        build(data=each)
+        assert sum("DataLoader that shuffles" in message for message in caplog.messages) == shuffle
+
+
+@pytest.mark.parametrize("state", [np.zeros(3), np.zeros((1, 460)), 1.0, None, "weights", [[0.0], [0.0, 1.0]]])
+def test_a_module_of_what_is_no_state(state):
+    phi = build()
+    assert phi.w0.size == 460
+    for act in (phi.module, phi.loss, phi.unflatten):
+        with pytest.raises(ValueError, match=r"state.*result\.final"):
+            act(state)
 
 
 def test_dropout_in_evaluation_mode():

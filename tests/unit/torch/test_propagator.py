@@ -114,6 +114,9 @@ def test_batch_normalisation_is_part_of_the_state():
     assert result.converged
     module = network(nn.BatchNorm1d(6))
     assert_same(phi.module(result.final), loop(module, make(module.parameters()), STEPS))
+    assert phi.module(result.final, STEPS)[1].num_batches_tracked == module[1].num_batches_tracked == STEPS
+    again = dm.torch.propagator(module, cross_entropy, make, (X, Y))
+    assert again.module(again.w0, 3)[1].num_batches_tracked == STEPS + 3
     # A coarse step moves running statistics as far as its fine steps would with one batch.
     state = phi(phi.w0[None], np.array([0]), 2)[0]
     statistics = module[1].running_mean * 0
@@ -125,6 +128,7 @@ def test_batch_normalisation_is_part_of_the_state():
     # In evaluation mode they are constants.
     frozen = dm.torch.propagator(network(nn.BatchNorm1d(6)).eval(), cross_entropy, make, (X, Y))
     assert frozen.w0.size == phi.w0.size - 12
+    assert frozen.module(frozen.w0, 3)[1].num_batches_tracked == 0
 
 
 def test_frozen_parameters_are_constants():
