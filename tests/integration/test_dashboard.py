@@ -53,9 +53,15 @@ def get(client, path):
         ({"cycle": "F", "coarsening": 3}, {"chunks": 3, "initial_guess": "nested"}, {"agglomerate": 2}),
         ({"relaxation": 2}, {"chunks": 3}, {"agglomerate": 99, "beside": True}),
         ({"relaxation": "F", "coarsening": [4, 2]}, {"chunks": 2, "maxiter": 4, "tol": 0}, {"agglomerate": 99}),
+        ({"relaxation": "F"}, {"chunks": 2, "maxiter": 4, "tol": 0}, {"agglomerate": 99, "beside": True}),
         ({}, {"chunks": 1}, {}),
+        ({}, {"storage": "c-points"}, {"c-chunk-bytes": 100}),
+        ({"cycle": "F"}, {"storage": "c-points", "initial_guess": "nested"}, {"c-chunk-bytes": 100}),
     ],
-    ids=["V", "all levels", "F nested", "FCFCF beside", "F-relaxation", "one chunk"],
+    ids=[
+        *("V", "all levels", "F nested", "FCFCF beside", "F-relaxation", "F beside", "one chunk"),
+        *("C-points", "F C-points nested"),
+    ],
 )
 def test_every_task_and_stage_is_heard(cluster, client, w0, options, how, config):
     with dask.config.set({f"daskmgrit.{name}": value for name, value in config.items()}):
@@ -66,7 +72,9 @@ def test_every_task_and_stage_is_heard(cluster, client, w0, options, how, config
     assert [residual for _, residual in run.residuals] == result.residuals
     stages = [bar for bar in run.bars if not bar.task]
     assert sum(bar.phi for bar in stages) == pytest.approx(sum(result.timings["phi"]))
-    assert sorted(bar.name for bar in stages) == sorted(record.kind for record in result.records)
+    # Final weights that take an F-relaxation are cut out after the end.
+    assert len(result.records) - len(stages) == (how.get("storage") == "c-points")
+    assert sorted(bar.name for bar in stages) == sorted(record.kind for record in result.records[: len(stages)])
     # A stage lies within a task that may hold it: the last task drawn of the same chunk and time.
     tasks = [bar for bar in run.bars if bar.task]
     for stage in stages:
@@ -88,6 +96,18 @@ def test_every_task_and_stage_is_heard(cluster, client, w0, options, how, config
     path = run.path(run.current())
     assert path
     assert all(stage.done == stage.tasks for stage in path)
+
+
+def test_stages_of_the_initial_guess_are_on_the_chunks_that_it_has(cluster, client, w0):
+    with dask.config.set({"daskmgrit.c-chunk-bytes": 100}):
+        result = dm.MGRIT(Decay(), STEPS).solve(w0, client=client, storage="c-points")
+    firsts = [record.first for record in result.records if record.kind == "initial residual"]
+    # More than there would be without a bound on a chunk's bytes.
+    assert len(firsts) > 2
+    bars = [bar for bar in runs(cluster)[0].bars if bar.name == "initial residual"]
+    assert sorted(bar.lo for bar in bars) == sorted(2 * first for first in firsts)
+    ends = [*sorted(bar.lo for bar in bars)[1:], STEPS + 1]
+    assert sorted(bar.hi for bar in bars) == ends
 
 
 def test_residuals_are_an_event_that_anyone_may_hear(client, w0):
