@@ -17,6 +17,7 @@ from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.row_bits import RowBits
 from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.torch.arguments import ORDER, device_name, made_optimizer, trained_parameters
 from daskmgrit.torch.data import Data, read_data
 from daskmgrit.torch.modules import (
     ParameterMap,
@@ -32,8 +33,6 @@ from daskmgrit.torch.optimizers import Schedule, read_optimizer
 from daskmgrit.utils.validation import brief, integer_option
 
 __all__ = ["TorchPropagator", "propagator"]
-
-_ORDER = "the order is propagator(module, loss, optimizer, data)"
 
 
 def propagator(
@@ -147,19 +146,19 @@ class TorchPropagator:
         chunk_size: int | None,
     ) -> None:
         if not isinstance(module, torch.nn.Module):
-            raise TypeError(f"module={brief(module)} is not a torch.nn.Module; {_ORDER}")
+            raise TypeError(f"module={brief(module)} is not a torch.nn.Module; {ORDER}")
         check_transformable(module)
         if not callable(loss):
             raise TypeError(
-                f"loss={brief(loss)} is not callable: give a function such as torch.nn.functional.mse_loss; {_ORDER}"
+                f"loss={brief(loss)} is not callable: give a function such as torch.nn.functional.mse_loss; {ORDER}"
             )
         if chunk_size is not None:
             chunk_size = integer_option("chunk_size", chunk_size, 1, "it is the most states at once; None is all")
         self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
         self.length, self.chunk_size, self.schedule = length, chunk_size, Schedule(schedule)
-        given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else _made(optimizer, module)
+        given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else made_optimizer(optimizer, module)
         self.rule = read_optimizer(given, schedule is not None)
-        trained = _trained(given, module)
+        trained = trained_parameters(given, module)
         if isinstance(loss, torch.nn.Module) and any(p is q for p in loss.parameters() for q in trained.values()):
             raise ValueError(
                 "loss is a module that holds weights of the module, of which it would keep a copy: write "
@@ -171,7 +170,7 @@ class TorchPropagator:
         self.dtype = dtypes.pop() if dtype is None else dtype
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype={self.dtype} is not supported: give torch.float32 or torch.float64")
-        self.device = _device(next(iter(trained.values())).device if device is None else device)
+        self.device = device_name(next(iter(trained.values())).device if device is None else device)
         self.data: Data = read_data(data, self.dtype)
         self.examples = data_rule(self.data.batch if batch is None else batch, self.data.examples)
         self._module = copy.deepcopy(module).to("cpu", self.dtype)
@@ -386,45 +385,3 @@ class TorchPropagator:
                 share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
                 new.append((kept[name] + share * (then - kept[name])).reshape(len(weights), -1))
         return torch.cat(new, dim=1)
-
-
-def _made(optimizer: Any, module: torch.nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer that a function of the parameters makes."""
-    reason: TypeError | None = None
-    try:
-        made = optimizer(module.parameters()) if callable(optimizer) else optimizer
-    except TypeError as error:
-        made, reason = None, error
-    if not isinstance(made, torch.optim.Optimizer):
-        raise TypeError(
-            f"optimizer={brief(optimizer)} is no torch.optim.Optimizer{f' ({reason})' if reason else ''}: give "
-            "torch.optim.SGD, Adam or AdamW over module.parameters(), or a function of the parameters that makes one; "
-            f"{_ORDER}"
-        ) from reason
-    return made
-
-
-def _trained(optimizer: torch.optim.Optimizer, module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that the optimizer moves, by their names in the module; frozen ones are constants."""
-    own = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
-    named = {name: tensor for name, tensor in module.named_parameters() if id(tensor) in own}
-    if len(named) < len(own):
-        raise ValueError(
-            f"optimizer has {len(own)} parameters, of which {len(own) - len(named)} are not of this module: make it of "
-            "module.parameters()"
-        )
-    trained = {name: tensor for name, tensor in named.items() if tensor.requires_grad}
-    if not trained:
-        raise ValueError(
-            f"optimizer has {len(own)} parameters, all of them frozen: call requires_grad_() on those to be trained"
-        )
-    return trained
-
-
-def _device(device: Any) -> str:
-    try:
-        return str(torch.device(device))
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f'device={device!r} is not one of PyTorch\'s ({str(error).splitlines()[0]}): give "cpu", "cuda", "cuda:1" …'
-        ) from None

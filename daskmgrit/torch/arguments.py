@@ -1,0 +1,56 @@
+"""The optimizer, parameters and device that a user means; what is none is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from daskmgrit.utils.validation import brief
+
+__all__ = ["ORDER", "device_name", "made_optimizer", "trained_parameters"]
+
+ORDER = "the order is propagator(module, loss, optimizer, data)"
+
+
+def made_optimizer(optimizer: Any, module: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer that a function of the parameters makes."""
+    reason: TypeError | None = None
+    try:
+        made = optimizer(module.parameters()) if callable(optimizer) else optimizer
+    except TypeError as error:
+        made, reason = None, error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer={brief(optimizer)} is no torch.optim.Optimizer{f' ({reason})' if reason else ''}: give "
+            "torch.optim.SGD, Adam or AdamW over module.parameters(), or a function of the parameters that makes one; "
+            f"{ORDER}"
+        ) from reason
+    return made
+
+
+def trained_parameters(optimizer: torch.optim.Optimizer, module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that the optimizer moves, by their names in the module; frozen ones are constants."""
+    own = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
+    named = {name: tensor for name, tensor in module.named_parameters() if id(tensor) in own}
+    if len(named) < len(own):
+        raise ValueError(
+            f"optimizer has {len(own)} parameters, of which {len(own) - len(named)} are not of this module: make it of "
+            "module.parameters()"
+        )
+    trained = {name: tensor for name, tensor in named.items() if tensor.requires_grad}
+    if not trained:
+        raise ValueError(
+            f"optimizer has {len(own)} parameters, all of them frozen: call requires_grad_() on those to be trained"
+        )
+    return trained
+
+
+def device_name(device: Any) -> str:
+    """Return the name of a device, as it can be sent."""
+    try:
+        return str(torch.device(device))
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'device={device!r} is not one of PyTorch\'s ({str(error).splitlines()[0]}): give "cpu", "cuda", "cuda:1" …'
+        ) from None
