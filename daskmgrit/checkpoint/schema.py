@@ -197,6 +197,7 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
             "error": ((1, size), 1),
             "basis": ((size, rank), size),
             "matrices": ((None, rank, rank), options["steps"]),
+            "ends": ((None,), options["steps"]),
             "following": ((size, rank), size),
         }
         for name, array in arrays.items():
@@ -204,14 +205,14 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
                 raise ValueError(f"{name} is not known")
             shape, most = shapes[name]
             fits = array.ndim == len(shape) and all(a in (None, b) for a, b in zip(shape, array.shape, strict=True))
-            if not fits or len(array) > most or array.dtype.kind not in "fc":
+            if not fits or len(array) > most or array.dtype.kind not in ("iu" if name == "ends" else "fc"):
                 raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}")
         for name in ("w0", "states"):
             if arrays[name].dtype != dtype or not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} is not of finite {dtype}")
         if len(arrays["rates"]) != slots and slots:
             raise ValueError(f"it has {len(arrays['rates'])} rates for {slots} slots")
-        for together in ({"before", "values"}, {"basis", "matrices", "following"}):
+        for together in ({"before", "values"}, {"basis", "matrices", "ends", "following"}):
             if not together.isdisjoint(arrays) and not together <= arrays.keys():
                 raise ValueError(f"it has only some of {', '.join(sorted(together))}")
         if "before" in arrays and len(arrays["before"]) != len(arrays["values"]):

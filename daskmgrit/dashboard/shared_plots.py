@@ -60,7 +60,7 @@ class ResidualPlot:
         finite = [(cycle, value) for cycle, value in run.shown_residuals() if math.isfinite(value)]
         positive = [(cycle, value) for cycle, value in finite if value > 0]
         accepted = [(cycle, value) for cycle, value in run.accepted_residuals if value > 0]
-        # With tol=0 accepted steps have a residual of exactly 0, and that of windows is not measured.
+        # With tol=0 accepted steps have a residual of exactly 0.
         exact = [] if tol else [cycle for cycle, value in run.accepted_residuals if value == 0]
         exact = exact[:: max(len(exact) // _MARKS, 1)]
         zeros = [cycle for cycle, value in finite if value == 0] + exact

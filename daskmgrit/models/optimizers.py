@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from daskmgrit.models.data import DataRule
 from daskmgrit.models.descent import Model
 from daskmgrit.models.examples import Examples
-from daskmgrit.recurrence.moments import least_second_moment
+from daskmgrit.recurrence.moments import least_second_moment, powers
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.validation import number_option
 
@@ -140,8 +140,8 @@ class Adam:
         (weights, first, root), (new_weights, new_first, new_root) = parts, out
         (beta1, beta2), dtype = self.betas, weights.dtype
         counts = updates[:, None] + 1
-        scale = (self.rate / (1 - beta1**counts)).astype(dtype)
-        unbias = (1 / np.sqrt(1 - beta2**counts)).astype(dtype)
+        scale = (self.rate / (1 - powers(beta1, counts))).astype(dtype)
+        unbias = (1 / np.sqrt(1 - powers(beta2, counts))).astype(dtype)
         if self.weight_decay and not self.decoupled:
             gradient = gradient + self.weight_decay * weights
         move = self.rate * gradient

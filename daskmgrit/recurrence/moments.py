@@ -1,10 +1,27 @@
-"""What the second moment of Adam can be, given the first: coarse corrections may leave that."""
+"""What moments of optimizers need: powers of their decay, and what the second can be, given the first."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["least_second_moment"]
+import numpy as np
+
+__all__ = ["least_second_moment", "powers"]
+
+
+def powers(base: float, exponents: np.ndarray) -> np.ndarray:
+    """Return the powers of a number, each with the bits that it has by itself.
+
+    Where NumPy takes several at once their last bits may depend on how many there are, and so on the chunk.
+
+    Examples
+    --------
+    >>> powers(0.5, np.array([[1], [3]])).tolist()
+    [[0.5], [0.125]]
+    """
+    flat = exponents.ravel().tolist()
+    known = {exponent: base**exponent for exponent in set(flat)}
+    return np.array([known[exponent] for exponent in flat]).reshape(exponents.shape)
 
 
 def least_second_moment(first: Any, beta1: float, beta2: float) -> Any:

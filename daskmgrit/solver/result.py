@@ -299,7 +299,7 @@ def _view(result: Result) -> Markup:
 def _picture(result: Result) -> Markup:
     if result.method == "MGRIT":
         return residual_svg(result.residuals, result.tol)
-    # The last one is not of a window. With tol=0 none is measured.
+    # The last one is not of a window.
     residuals = result.residuals[:-1]
     measured = any(0 < residual < math.inf for residual in residuals)
     return residual_svg(residuals, result.tol, of="sweep") if measured else Markup("")

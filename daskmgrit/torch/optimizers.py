@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from daskmgrit.recurrence.moments import least_second_moment
+from daskmgrit.recurrence.moments import least_second_moment, powers
 
 __all__ = ["Adam", "Rule", "Schedule", "Sgd", "read_optimizer"]
 
@@ -162,14 +162,17 @@ class Sgd(Rule):
         if not self.momentum:
             return (weights - _column(rates.sum(axis=1), weights) * gradient,)
         (velocity,) = moments
-        # v after j updates is powers[j]*v + sums[j]*g.
-        powers = self.momentum ** np.arange(rates.shape[1] + 1)
-        sums = np.concatenate(([0.0], np.cumsum(powers[:-1])))
-        carried, added = powers[1:], sums[1:]
+        # v after j updates is decays[j]*v + sums[j]*g.
+        decays = powers(self.momentum, np.arange(rates.shape[1] + 1))
+        sums = np.concatenate(([0.0], np.cumsum(decays[:-1])))
+        carried, added = decays[1:], sums[1:]
         if self.nesterov:
             carried, added = self.momentum * carried, 1 + self.momentum * added
-        moved = _column(rates @ carried, weights) * velocity + _column(rates @ added, weights) * gradient
-        return weights - moved, float(powers[-1]) * velocity + float(sums[-1]) * gradient
+        moved = (
+            _column((rates * carried).sum(axis=1), weights) * velocity
+            + _column((rates * added).sum(axis=1), weights) * gradient
+        )
+        return weights - moved, float(decays[-1]) * velocity + float(sums[-1]) * gradient
 
 
 @dataclass(frozen=True)
@@ -211,13 +214,13 @@ class Adam(Rule):
         # What an update adds is shrunk by those after it.
         later = np.cumprod(shrink[:, :0:-1], axis=1)[:, ::-1]
         after = np.concatenate((later, np.ones((len(shrink), 1))), axis=1)
-        scale, unbias = rates * after / (1 - beta1**counts), 1 / np.sqrt(1 - beta2**counts)
+        scale, unbias = rates * after / (1 - powers(beta1, counts)), 1 / np.sqrt(1 - powers(beta2, counts))
         square = gradient * gradient
         second = torch.maximum(root * root, least_second_moment(first, beta1, beta2))
         new = weights * _column(shrink.prod(axis=1), weights)
         for lo in range(0, times, _TOGETHER):
             some = slice(lo, lo + _TOGETHER)
-            power1, power2 = (_planes(beta ** numbers[some, None], weights) for beta in self.betas)
+            power1, power2 = (_planes(powers(beta, numbers[some, None]), weights) for beta in self.betas)
             # m and v after so many updates.
             firsts = power1 * first + (1 - power1) * gradient
             roots = (power2 * second + (1 - power2) * square).sqrt()

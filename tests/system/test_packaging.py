@@ -78,7 +78,7 @@ def test_the_wheel_says_what_pyproject_says(wheel, project):
     assert set(metadata.get_all("Provides-Extra")) == set(project["optional-dependencies"])
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
     commands = wheel.read(f"{info}/entry_points.txt").decode()
-    assert "daskmgrit = daskmgrit.cli.main:main" in commands
+    assert "daskmgrit = daskmgrit.cli.entry:main" in commands
     assert "[dask_cli]" in commands
 
 
