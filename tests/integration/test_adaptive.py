@@ -27,7 +27,7 @@ def client(adaptive):
 
 
 def grow(adaptive):
-    adaptive.adapt(minimum=0, maximum=2, interval="50ms", wait_count=1)
+    return adaptive.adapt(minimum=0, maximum=2, interval="50ms", wait_count=1)
 
 
 def idle(client):
@@ -46,6 +46,8 @@ def test_a_cluster_without_workers_is_woken(client, w0, method):
 
 
 def lose_all(adaptive, client):
+    # What adapts it would start others before anybody sees that all are gone; adapting anew, it is known here.
+    grow(adaptive).stop()
     adaptive.scale(0)
     wait_for(lambda: not client.nthreads())
     grow(adaptive)
