@@ -124,6 +124,8 @@ class JaxPropagator:
         The state to start from: the leaves of parameters and optimizer's state, in the order of JAX.
     """
 
+    pure = True
+
     def __init__(
         self,
         loss: Callable[..., Any],

@@ -103,6 +103,11 @@ class GradientDescent:
         self._stages: dict[int, int] = {}
         self._descends: Callable[..., None] = _own_descent(model) or self._plain_descent
 
+    @property
+    def pure(self) -> bool:
+        """Whether a solve may do without a trial: it may if the model vouches for itself, too."""
+        return bool(getattr(self.model, "pure", False))
+
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
         # Asked for with every call.

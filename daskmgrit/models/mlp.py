@@ -87,6 +87,8 @@ class MLP:
     12032
     """
 
+    pure = True
+
     def __init__(
         self,
         sizes: Sequence[int],

@@ -247,6 +247,11 @@ class OptimizerStep:
         self.w0 = np.concatenate((weights, np.zeros(rule.moments * self.size, weights.dtype)))
         self._examples = Examples(x, y, data)
 
+    @property
+    def pure(self) -> bool:
+        """Whether a solve may do without a trial: it may if the model vouches for itself, too."""
+        return bool(getattr(self.model, "pure", False))
+
     def _gradient(self, weights: Array, index: Array, level: int) -> Array:
         now = np.ascontiguousarray(weights[:, : self.size])
         gradient = np.empty(now.shape, now.dtype)

@@ -37,6 +37,8 @@ class _Diffusion:
         The solver's.
     """
 
+    pure = True
+
     def __init__(
         self,
         points: int,

@@ -234,6 +234,8 @@ class EstimatorPropagator:
         The state to start from: coefficients, intercepts, then momenta where there are any.
     """
 
+    pure = True
+
     def __init__(self, model: Any, x: Array, y: Array, data: DataRule, length: StepLength) -> None:
         self.x, self.y, self.data, self.length = x, y, data, length
         first = _chosen(data, np.zeros(1, int), 0)[0]

@@ -156,7 +156,7 @@ class Meter:
         try:
             new = function(weights, index, level)
         except Exception as error:
-            _annotate(error, index, level, self.cycle)
+            _annotate(error, weights, index, level, self.cycle)
             raise
         foreign = not isinstance(new, np.ndarray)
         # Other libraries may only have begun to compute: a number of theirs says that they are done.
@@ -166,11 +166,12 @@ class Meter:
         return new, finite_sum
 
 
-def _annotate(error: Exception, index: Any, level: int, cycle: int) -> None:
+def _annotate(error: Exception, weights: Any, index: Any, level: int, cycle: int) -> None:
     """Say where in the solve a propagator's own exception came from."""
     row = failed_row(error, len(index))
     if len(index) == 1 or row is not None:
         steps = f"step {index[row or 0]}"
     else:
         steps = f"{len(index)} steps from {index[0]} to {index[-1]}"
-    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {cycle}")
+    shapes = f"weights of shape {tuple(weights.shape)}, a state in each row, and index of shape {tuple(index.shape)}"
+    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {cycle}; it was given {shapes}")

@@ -6,6 +6,9 @@ source step of each on `level`. Phi must not write to its input, so it is given 
 A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``:
 each call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
 
+A Phi that vouches for itself by a true attribute ``pure`` (each row of its result depends on its own weights and step,
+the same each time) is not tried before a solve, see :mod:`daskmgrit.recurrence.trial`.
+
 A Phi may work on blocks of another array library: if ``w0`` is of that library, or if it has a method ``to_block`` that
 makes a state of that library from a NumPy array, on the device that it computes on. `index` is a NumPy array always.
 """

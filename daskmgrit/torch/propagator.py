@@ -132,6 +132,8 @@ class TorchPropagator:
         The weights in their order.
     """
 
+    pure = True
+
     def __init__(
         self,
         module: torch.nn.Module,

@@ -42,12 +42,16 @@ def test_an_error_of_phi_is_its_own_and_says_where():
     def phi(weights, index, level):
         raise ValueError("singular")
 
+    note = (
+        "daskmgrit: raised by phi on level 2, {}, cycle 4; it was given weights of shape {}, a state in each row, and "
+        "index of shape {}"
+    )
     with pytest.raises(ValueError, match="singular") as caught:
         Meter(phi, 4)(BLOCK, INDEX, 2)
-    assert caught.value.__notes__ == ["daskmgrit: raised by phi on level 2, 3 steps from 0 to 2, cycle 4"]
+    assert caught.value.__notes__ == [note.format("3 steps from 0 to 2", (3, 2), (3,))]
     with pytest.raises(ValueError, match="singular") as caught:
         Meter(phi, 4)(BLOCK[:1], INDEX[2:], 2)
-    assert caught.value.__notes__ == ["daskmgrit: raised by phi on level 2, step 2, cycle 4"]
+    assert caught.value.__notes__ == [note.format("step 2", (1, 2), (1,))]
 
 
 def test_phi_is_given_what_it_cannot_write_to():

@@ -1,0 +1,141 @@
+"""A few calls of a user's Phi before a solve: is it one for k states, are rows independent, does it repeat itself?"""
+
+from __future__ import annotations
+
+import inspect
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskmgrit.errors import PropagatorError
+from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
+
+__all__ = ["Finding", "check_arguments", "needs_trial", "try_phi"]
+
+# A Phi that takes longer, for one state, is called no further: its time is the solve's.
+SECONDS = 0.2
+# States of a trial: a fraction of a percent of the Phi of a solve.
+PART, FEWEST, MOST = 64, 2, 8
+# States that differ by more than so many last bits differ by more than rounding.
+LAST_BITS = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a trial found.
+
+    Attributes
+    ----------
+    error : str
+        What makes a solve impossible; empty if nothing does.
+    remark : str
+        What keeps a solve from converging, as far as a few calls can tell; empty if nothing was found.
+    """
+
+    error: str = ""
+    remark: str = ""
+
+
+def check_arguments(phi: Any) -> None:
+    """Check that phi takes three arguments, as far as its signature tells.
+
+    Raises
+    ------
+    PropagatorError
+        If it does not.
+    """
+    try:
+        signature = inspect.signature(phi)
+    except (TypeError, ValueError):  # a function that is not Python's need not tell
+        return
+    try:
+        signature.bind(None, None, 0)
+    except TypeError:
+        raise PropagatorError(
+            f"phi takes {signature}, but is called as phi(weights, index, level): weights (k, s) are k states, index "
+            "(k,) the step of each. A loop's body f(w) or f(w, i) for one state becomes a propagator by "
+            "daskmgrit.from_function(f)"
+        ) from None
+
+
+def needs_trial(phi: Any) -> bool:
+    """Whether phi is to be tried: not if it vouches for itself, by a true attribute ``pure``."""
+    return not getattr(phi, "pure", False)
+
+
+def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
+    """Call phi twice on a few states near the initial value; more often only to tell what is wrong.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : ndarray or Origin
+        The initial state.
+    steps : int
+        Number of training steps.
+    """
+    count = min(steps, MOST, max(FEWEST, steps // PART))
+    try:
+        start = as_block(phi, w0)[None, ...]
+    except Exception:  # the solve itself will say
+        return Finding()
+    host = to_host(start)
+    spread = 1 + 0.01 * np.arange(count)[:, None] / count
+    states, index = move_like((host * spread).astype(host.dtype), start), np.arange(count)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            clock = time.perf_counter()
+            alone = _call(phi, states[:1, ...], index[:1])
+            if time.perf_counter() - clock > SECONDS:
+                return Finding()
+            together = _call(phi, states, index)
+            if _alike(alone, together[:1]):
+                return Finding()
+            if not _alike(_call(phi, states, index), together):
+                return Finding(
+                    remark="phi gives different results for the same input: draw random numbers from a generator that "
+                    "is seeded with the step's number, and keep no state between calls"
+                )
+        except PropagatorError as error:
+            return Finding(error=str(error))
+        except Exception as error:
+            return Finding(error=_for_one_state(phi, states, index, error))
+    return Finding(
+        remark=f"phi gives a state other weights in a block of {count} than alone: each row of its result must "
+        "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block"
+    )
+
+
+def _call(phi: Phi, states: Array, index: Array) -> np.ndarray:
+    return np.array(to_host(apply_phi(phi, states, index, 0)))
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether states are the same but for rounding; what is not finite is not for a trial to judge."""
+    difference, scale = np.abs(one - other), np.abs(one).max(initial=0.0)
+    bound = LAST_BITS * np.finfo(one.dtype).eps * scale
+    return not (np.isfinite(difference) & (difference > bound)).any()
+
+
+def _for_one_state(phi: Any, states: Array, index: Array, error: Exception) -> str:
+    """Return in words that phi takes one state only, if it does take each alone; else nothing."""
+    shape = tuple(states.shape[1:])
+    try:
+        for row, step in enumerate(index):
+            one: Any = states[row, ...]
+            if tuple(np.shape(phi(one, int(step), 0))) != shape:
+                return ""
+    except Exception:
+        return ""
+    return (
+        f"phi is for one state: it takes weights of shape {shape}, but is given k states as rows with the step of "
+        f"each, weights (k, {shape[0]}) and index (k,), of which came, for k = {len(index)} or 1, "
+        f"{type(error).__name__}: {error}. Wrap it by daskmgrit.vectorize(phi), or a loop's body f(w, i) by "
+        "daskmgrit.from_function(f); a phi for many states at once is faster"
+    )
