@@ -12,6 +12,7 @@ from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, check_transfers
 from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.recurrence.step_length import check_coarsening
+from daskmgrit.recurrence.trial import check_arguments
 from daskmgrit.solver.entry import resume_from_checkpoint, run_or_await, solve_from_guess
 from daskmgrit.solver.hierarchy_view import hierarchy_view
 from daskmgrit.solver.options import Arguments, Callback
@@ -66,6 +67,8 @@ class MGRIT:
         remedy.
     TypeError
         If `phi` is not callable.
+    PropagatorError
+        If `phi` does not take three arguments.
 
     References
     ----------
@@ -97,6 +100,7 @@ class MGRIT:
     ) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+        check_arguments(phi)
         self.phi = phi
         self.hierarchy: Hierarchy = build_hierarchy(
             steps, coarsening, max_levels, min_coarse, cycle, relaxation, weight
@@ -206,8 +210,8 @@ class MGRIT:
             ``"zero"`` (w0, then zeros), ``"constant"`` (w0 everywhere), ``"nested"`` (nested iteration from the
             coarsest level), an array of shape (N+1, s), or an earlier Result.
         tol : float, optional
-            Absolute tolerance of the residual's 2-norm, by default ``1e-9*sqrt(N)``. 0 does exactly `maxiter` cycles.
-            In single precision give more, such as ``1e-5*sqrt(N)``: rounding alone is above the default.
+            Absolute tolerance of the residual's 2-norm, by default ``1e-9*sqrt(N)``, in single precision
+            ``1e-5*sqrt(N)`` or ten times the rounding of `w0`. 0 does exactly `maxiter` cycles.
         maxiter : int, default 50
             Maximum number of cycles.
         chunks : int or "auto", default "auto"
@@ -247,7 +251,7 @@ class MGRIT:
         ValueError
             If an argument is out of range or has the wrong shape.
         PropagatorError
-            If phi returns the wrong shape or dtype, or writes to its input.
+            If phi returns the wrong shape or dtype, writes to its input, or is for one state at a time.
         ClusterError
             If the cluster has no workers, they cannot import this version of daskmgrit or phi, or the cluster is lost.
         CheckpointError
@@ -256,6 +260,12 @@ class MGRIT:
 
         Notes
         -----
+        Before the solve, phi is called twice on a few states, which count in no number of the result. A warning says if
+        its rows are not independent or its results do not repeat. A phi with a true attribute ``pure`` is not tried.
+
+        A solve whose residual falls no more stops with ``reason="stagnated"``; ``result.advice`` says what to do about
+        any that did not converge.
+
         Weights come back F-relaxed, also with ``maxiter=0``; only ``residuals[0]`` is that of the guess as given.
         On a cluster, weights are computed through the client that solved: ``client.compute(result.weights)`` if it is
         not the current one.

@@ -12,6 +12,7 @@ from daskmgrit.newton.settings import JACOBIANS, Settings, choose_jacobian, choo
 from daskmgrit.newton.sizes import Size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
+from daskmgrit.recurrence.trial import check_arguments
 from daskmgrit.solver.entry import resume_window, run_or_await, solve_by_window
 from daskmgrit.solver.options import Callback, WindowArguments
 from daskmgrit.solver.result import Result
@@ -59,6 +60,8 @@ class ParallelNewton:
         If an option is out of range; the message names it, its value and the remedy.
     TypeError
         If `phi` is not callable.
+    PropagatorError
+        If `phi` does not take three arguments.
 
     References
     ----------
@@ -94,6 +97,7 @@ class ParallelNewton:
     ) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+        check_arguments(phi)
         if jacobian not in ("auto", *JACOBIANS):
             raise ValueError(f'jacobian={jacobian!r} is not known: give "auto", {", ".join(map(repr, JACOBIANS))}')
         self.phi = phi
@@ -181,8 +185,8 @@ class ParallelNewton:
             The initial state, with the optimizer's moments if `phi` has any; of any library, as for
             :meth:`daskmgrit.MGRIT.solve`.
         tol : float, optional
-            Absolute tolerance of the residual's 2-norm over all steps, by default ``1e-9*sqrt(N)``. With 0 the result
-            has the bits of the serial loop.
+            Absolute tolerance of the residual's 2-norm over all steps, by default ``1e-9*sqrt(N)``, in single
+            precision as for :meth:`daskmgrit.MGRIT.solve`. With 0 the result has the bits of the serial loop.
         client : distributed.Client, optional
             The cluster to solve on, as for :meth:`daskmgrit.MGRIT.solve`.
         callback : callable, optional

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from daskmgrit.errors import CheckpointError, ClusterError
+from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 
 __all__ = ["STATUSES", "CannotRun", "documented_ends", "note", "say"]
 
@@ -67,7 +67,7 @@ def documented_ends() -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort) as error:
         note("; ".join(["interrupted", *getattr(error, "__notes__", [])]))
         raise click.exceptions.Exit(130) from None
-    except (CheckpointError, ClusterError, ImportError) as error:
+    except (CheckpointError, ClusterError, PropagatorError, ImportError) as error:
         raise CannotRun(". ".join([str(error), *getattr(error, "__notes__", [])])) from error
     except MemoryError as error:
         words = f"out of memory ({error})" if str(error) else "out of memory"

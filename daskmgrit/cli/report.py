@@ -65,6 +65,7 @@ def _summary(job: Job, result: Result) -> dict[str, Any]:
         "converged": result.converged,
         "reason": result.reason,
         "message": result.message,
+        "advice": result.advice,
         "convergence_factor": result.convergence_factor,
         "phi_evaluations": result.phi_evaluations,
         "critical_path": result.critical_path,

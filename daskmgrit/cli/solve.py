@@ -115,7 +115,7 @@ __all__ = ["solve"]
 @click.option(
     "--tol",
     type=float,
-    help="Absolute tolerance of the residual [default: 1e-9*sqrt(N)]; 0: never stop early.",
+    help="Absolute tolerance of the residual [default: 1e-9*sqrt(N), in float32 1e-5*sqrt(N)]; 0: never stop early.",
 )
 @click.option("--maxiter", type=int, default=50, show_default=True, help="Maximum number of cycles.")
 @click.option("--chunks", default="auto", show_default=True, type=CHUNKS, help="Chunks of level 0.")
@@ -131,7 +131,7 @@ __all__ = ["solve"]
     type=click.Choice(["float64", "float32"]),
     default="float64",
     show_default=True,
-    help="Of weights and data; float32 needs --tol.",
+    help="Of weights and data.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Solve on this Dask cluster, e.g. tcp://127.0.0.1:8786.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
@@ -192,8 +192,6 @@ def solve(
         raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
         raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
-    if options["dtype"] == "float32" and options["tol"] is None:
-        raise click.UsageError("--dtype float32: its rounding is above the default tolerance; give --tol, e.g. 1e-4")
     if plot:
         check_plot(plot)
     try:

@@ -95,6 +95,7 @@ _STATE = {
     "maxiter": ("#8a5a00", "stopped after maxiter cycles"),
     "callback": ("#8a5a00", "stopped by the callback"),
     "settled": ("#00664d", "stopped: the loss has settled"),
+    "stagnated": ("#8a5a00", "stopped: the residual falls no more"),
     "diverged": ("#a33c00", "diverged"),
 }
 

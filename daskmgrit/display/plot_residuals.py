@@ -64,6 +64,7 @@ def _outcome(result: Shown) -> str:
         "maxiter": f"not converged in {cycles}",
         "callback": f"stopped after {cycles}",
         "settled": f"loss settled after {cycles}",
+        "stagnated": f"not converged: no fall after {cycles}",
         "diverged": f"diverged after {cycles}",
     }[result.reason]
 

@@ -23,12 +23,12 @@ from daskmgrit.multigrid.block import ResidualReport
 from daskmgrit.multigrid.cycle import FirstRelaxation
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.solver.initial_guess import Guess
+from daskmgrit.solver.stopping import STOPPED
 
 __all__ = ["Iteration", "Outcome"]
 
 # Called after each cycle with its number, residual and state; the reason to stop the solve, if there is one.
 Listener = Callable[[int, float, list[Delayed]], str]
-_STOPPED = {"callback": "the callback returned True", "settled": "the loss of the final weights changes no more"}
 
 
 @dataclass(slots=True)
@@ -351,7 +351,7 @@ class Iteration:
                     return self._outcome(cycle, residuals, "tol", "")
                 if stop:
                     self._save(cycle, residuals)
-                    return self._outcome(cycle, residuals, stop, _STOPPED[stop])
+                    return self._outcome(cycle, residuals, stop, STOPPED[stop])
                 if cycle >= maxiter:
                     return self._outcome(cycle, residuals, "maxiter", "")
                 submitted = self._submit_ahead(cycle, submitted, maxiter)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.state import InitialState
+from daskmgrit.solver.stagnation import rounding_of
 from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
 from daskmgrit.utils.validation import integer_option, number_option
@@ -19,6 +19,9 @@ from daskmgrit.utils.validation import integer_option, number_option
 __all__ = ["Arguments", "Callback", "CommonRequest", "Request", "WindowArguments", "WindowRequest", "default_tolerance"]
 
 logger = logging.getLogger("daskmgrit")
+
+# Types with a larger epsilon than double precision's need a larger tolerance.
+DOUBLE = 1e-12
 
 Callback = Callable[[int, float, Any], Any]
 
@@ -97,7 +100,12 @@ class CommonRequest:
     settled: Settled | None
 
     def __post_init__(self) -> None:
-        number_option("tol", self.tol, f"it is absolute and >= 0 ({self._zero}); None is 1e-9*sqrt(N)", least=0)
+        number_option(
+            "tol",
+            self.tol,
+            f"it is absolute and >= 0 ({self._zero}); None is 1e-9*sqrt(N), in float32 1e-5*sqrt(N)",
+            least=0,
+        )
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback={self.callback!r} is not callable: give callback(iteration, residual, weights)")
         if self.timeout is not None:
@@ -148,15 +156,21 @@ class WindowRequest(CommonRequest):
 
 
 def default_tolerance(steps: int, w0: InitialState) -> float:
-    """Return the tolerance of a solve that is given none, with a warning if rounding keeps the residual above it."""
+    """Return the tolerance of a solve that is given none: ``1e-9*sqrt(N)``, in single precision ``1e-5*sqrt(N)``.
+
+    In single precision and below it is at least ten times the rounding of a state. In double precision it stays what
+    it is; a warning says so if rounding keeps the residual above it.
+    """
+    rounding = rounding_of(w0)
+    if np.finfo(w0.dtype).eps > DOUBLE:
+        return max(1e-5, 10 * rounding) * math.sqrt(steps)
     tol = 1e-9 * math.sqrt(steps)
-    rounding = float(np.finfo(w0.dtype).eps) * float(row_lengths(w0.host[None])[0])
     if tol < rounding * math.sqrt(steps):
         logger.warning(
             "states of %s have a rounding error of about %.1e*sqrt(N), which the default tolerance 1e-9*sqrt(N) is "
             "below: give tol, such as %.0e*sqrt(N)",
             w0.dtype,
             rounding,
-            max(1e-5, 10 * rounding),
+            10 * rounding,
         )
     return tol

@@ -14,6 +14,7 @@ from daskmgrit.display.plot_sweeps import plot_sweeps, plot_window
 from daskmgrit.display.plot_timeline import plot_traversal
 from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.meter import Record
+from daskmgrit.solver.advice import advise, advise_on_sweeps
 
 __all__ = ["Result"]
 
@@ -39,10 +40,11 @@ class Result:
     converged : bool
         Whether the tolerance was reached.
     reason : str
-        ``"tol"``, ``"settled"``, ``"maxiter"``, ``"callback"`` or ``"diverged"``. After ``"diverged"``, `weights` are
-        the last state whose residual is finite.
+        ``"tol"``, ``"settled"``, ``"maxiter"``, ``"stagnated"``, ``"callback"`` or ``"diverged"``. After
+        ``"diverged"``, `weights` are the last state whose residual is finite.
     message : str
-        For ``"diverged"``: what became nan or inf, on which level, in which cycle.
+        For ``"diverged"``: what became nan or inf, on which level, in which cycle. For ``"stagnated"``: whether the
+        residual is at its rounding, or for how many cycles it has not fallen.
     tol : float
         The absolute tolerance.
     levels : list of int
@@ -74,6 +76,9 @@ class Result:
     error : float or None
         For parallel Newton: an estimate of the 2-norm of the error of `final`, which the residual alone doesn't bound
         where training does not contract.
+    remark : str
+        What was found wrong with phi when it was tried before the solve: that its rows are not independent, or that it
+        gives different results for the same input. Empty if nothing was.
     records : list of Record
         Every stage as it ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
@@ -100,6 +105,7 @@ class Result:
     windows: list[int] = field(default_factory=list)
     strict_path: int | None = None
     error: float | None = None
+    remark: str = ""
 
     @property
     def convergence_factor(self) -> float:
@@ -118,6 +124,13 @@ class Result:
             return math.nan
         return float((self.residuals[k] / self.residuals[start]) ** (1 / k))
 
+    @property
+    def advice(self) -> str:
+        """What to do about a solve that did not converge, or whose sweeps gained nothing; empty if nothing."""
+        if self.method != "MGRIT" and self.reason != "diverged":
+            return advise_on_sweeps(self.accepted, self.windows, self.tol, self.remark)
+        return advise(self.reason, self.message, self.residuals, self.tol, self.remark)
+
     def summary(self) -> list[tuple[str, str]]:
         """Return what is worth telling, as pairs of a name and a text; ``print(result)`` shows them."""
         steps = self.levels[0]
@@ -126,6 +139,7 @@ class Result:
             "maxiter": "NOT converged: maxiter reached",
             "callback": "stopped by the callback",
             "settled": "settled: the loss changes no more",
+            "stagnated": f"NOT converged: {self.message}",
             "diverged": f"DIVERGED: {self.message}",
         }
         phi = sum(self.phi_evaluations)
@@ -133,6 +147,7 @@ class Result:
         strict = "" if self.strict_path is None else f"; {self.strict_path} with a Phi for each doubling of the scan"
         return [
             ("outcome", ends[self.reason]),
+            *([("advice", self.advice)] if self.advice else []),
             *(self._sweeps() if self.accepted else self._cycles()),
             (
                 "Phi evaluations",

@@ -20,11 +20,13 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState
+from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
 from daskmgrit.solver.options import Request
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
+from daskmgrit.solver.stagnation import Stagnation
 
 __all__ = ["Problem", "run_solve"]
 
@@ -83,7 +85,9 @@ def run_solve(
     ):
         c_points = ask.storage == "c-points"
         phi_task = executor.share(propagator, f"propagator-{run}", problem.phi)
-        context = GraphContext(hierarchy, phi_task, executor.put(w0.origin, f"w0-{run}"), run, c_points)
+        start = executor.put(w0.origin, f"w0-{run}")
+        remark = "" if saved else first_look(problem.phi, executor, phi_task, start, hierarchy[0].steps, run)
+        context = GraphContext(hierarchy, phi_task, start, run, c_points)
         if saver is not None:
             saver.identify(executor, context)
         iteration = Iteration(context, w0.nbytes, executor, saver)
@@ -97,6 +101,8 @@ def run_solve(
             return as_array(state, iteration.plan.layout, hierarchy, w0, name, phi_task if c_points else None)
 
         losses = saved.losses_before(done) if saved and ask.settled else []
+        stagnation = Stagnation.of(ask.tol, ask.maxiter, hierarchy, w0)
+        history = list(saved.residuals[:-1]) if saved else []
         if saver is not None:
             saver.losses = losses
 
@@ -109,13 +115,17 @@ def run_solve(
                 stop = ask.callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
                 if stop:
                     return "callback"
-            return "settled" if ask.settled is not None and ask.settled.holds(losses) else ""
+            if ask.settled is not None and ask.settled.holds(losses):
+                return "settled"
+            history.append(residual)
+            return "stagnated" if stagnation.words(history) else ""
 
         outcome = iteration.solve(guess, wanted, ask.tol, ask.maxiter, listener)
         weights = array(outcome.state, f"weights-{run}")
         if not c_points and iteration.store is None:
             weights = executor.keep(weights)
-        watch.end(outcome.reason, outcome.message)
+        message = stagnation.words(outcome.residuals) if outcome.reason == "stagnated" else outcome.message
+        watch.end(outcome.reason, message)
     iterations = len(outcome.residuals) - 1
     phi_seconds = [0.0] * len(hierarchy)
     for record in iteration.records:
@@ -128,7 +138,7 @@ def run_solve(
         iterations=iterations,
         converged=outcome.reason == "tol",
         reason=outcome.reason,
-        message=outcome.message,
+        message=message,
         tol=ask.tol,
         levels=hierarchy.steps,
         cycle=hierarchy.cycle,
@@ -144,4 +154,5 @@ def run_solve(
         records=iteration.records,
         losses=losses,
         storage=ask.storage,
+        remark=remark,
     )

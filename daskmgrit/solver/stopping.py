@@ -1,4 +1,4 @@
-"""The stopping rule by a loss: stop when the loss of the final weights no longer changes."""
+"""Stopping before the tolerance, in words; and the rule by a loss: stop when that of the final weights has settled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ import numpy as np
 
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["Settled", "check_settled"]
+__all__ = ["STOPPED", "Settled", "check_settled"]
+
+# Why a solve was stopped, by its reason.
+STOPPED = {
+    "callback": "the callback returned True",
+    "settled": "the loss of the final weights changes no more",
+    "stagnated": "the residual falls no more",
+}
 
 
 @dataclass(frozen=True)

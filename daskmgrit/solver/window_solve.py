@@ -23,6 +23,7 @@ from daskmgrit.newton.sizes import Fixed, Size
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState
+from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
@@ -82,6 +83,7 @@ def run_window_solve(
     ):
         stub = executor.share(phi, f"propagator-{run}", phi)
         initial = executor.put(w0.origin, f"w0-{run}")
+        remark = "" if saved else first_look(phi, executor, stub, initial, settings.steps, run)
         if saver is not None:
             saver.identify(executor, stub, initial, run)
         keep = ask.keep == "all"
@@ -108,7 +110,7 @@ def run_window_solve(
             losses.append(ask.settled.measure(ended.final))
         weights = _weights(iteration, executor, w0, run) if keep else None
         watch.end(ended.reason, ended.message)
-    return _result(iteration, ended, ask, begin, weights, losses)
+    return _result(iteration, ended, ask, begin, weights, losses, remark)
 
 
 def window_size(method: WindowMethod, weights: int, executor: Executor) -> Size:
@@ -135,6 +137,7 @@ def _result(
     begin: float,
     weights: da.Array | None,
     losses: list[float],
+    remark: str,
 ) -> Result:
     reports: list[SweepReport] = iteration.reports
     settings = iteration.settings
@@ -166,4 +169,5 @@ def _result(
         windows=[min(settings.interval * report.slots, settings.steps - report.first) for report in reports],
         strict_path=sum(report.depth + report.scan_depth for report in reports),
         error=ended.error,
+        remark=remark,
     )

@@ -7,7 +7,7 @@ import pytest
 
 from daskmgrit.cli.ends import CannotRun, documented_ends, note, say
 from daskmgrit.cli.main import main
-from daskmgrit.errors import CheckpointError, ClusterError
+from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 from tests.support.cli import CliRunner
 
 
@@ -35,6 +35,7 @@ class Broken:
         (MemoryError("Unable to allocate 29.1 TiB"), 3, "29.1 TiB"),
         (ClusterError("no workers"), 3, "no workers"),
         (CheckpointError("in use"), 3, "in use"),
+        (PropagatorError("phi is for one state"), 3, "phi is for one state"),
         (ImportError("install scikit-learn"), 3, "install scikit-learn"),
         (click.UsageError("--steps"), 2, "--steps"),
     ],

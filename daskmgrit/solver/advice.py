@@ -1,0 +1,141 @@
+"""What to do about a solve that did not converge, from what was seen of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+__all__ = ["advise", "advise_on_sweeps"]
+
+# Factors per cycle: below the first a residual falls well; above the second it grows.
+WELL, GROWS = 0.9, 1.05
+# Cycles that a factor is taken from, so that a single one decides nothing.
+RECENT = 5
+# A sweep that accepts fewer steps has hardly gained on serial training.
+FEW = 1.5
+
+CLOSER = (
+    "take F-cycles, more relaxation (FCFCF), fewer levels (max_levels=2 shows whether coarse steps are at fault), or "
+    "stable coarse steps (daskmgrit.coarse.stabilise, Solver 4)"
+)
+
+
+def advise(reason: str, message: str, residuals: Sequence[float], tol: float, remark: str = "") -> str:
+    """Return advice on a solve by MGRIT; nothing where none is called for.
+
+    Parameters
+    ----------
+    reason, message : str
+        How it ended, as in :class:`daskmgrit.Result`.
+    residuals : sequence of float
+        Those of the initial guess and after each cycle.
+    tol : float
+        The tolerance.
+    remark : str
+        What a trial of phi found.
+
+    Examples
+    --------
+    >>> print(advise("maxiter", "", [1.0, 0.1, 0.01, 0.001], 1e-6))
+    the residual falls by a factor of 0.1 per cycle: about 3 more would do, maxiter=6
+    """
+    if reason not in ("maxiter", "stagnated", "diverged"):
+        return ""
+    if remark and (tol > 0 or reason == "diverged"):
+        return remark
+    if reason == "diverged":
+        return _on_divergence(message)
+    if not tol > 0 or len(residuals) < 2:
+        return ""
+    if reason == "stagnated":
+        return _on_stagnation(message, residuals, tol)
+    return _on_factor(residuals, tol)
+
+
+def advise_on_sweeps(accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
+    """Return advice on a solve by parallel Newton that took as many sweeps as serial training takes steps, or nearly.
+
+    With so many sweeps it converges whatever phi does, so that nothing else tells.
+
+    Examples
+    --------
+    >>> advise_on_sweeps([3, 4, 4], [8, 8, 8], 1e-9)
+    ''
+    >>> advise_on_sweeps([1, 1, 1, 1], [8, 8, 8, 8], 1e-9).split(":")[0]
+    'a sweep accepted 1.0 steps of up to 8'
+    """
+    if len(accepted) < 2 or max(windows, default=1) < 2 or sum(accepted) >= FEW * len(accepted):
+        return ""
+    found = f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
+    if remark:
+        return found + remark
+    if not tol > 0:
+        return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
+    return found + (
+        "serial training is as fast. Steps that change the weights less, a larger tolerance, or another jacobian "
+        "(full, lowrank) let a sweep accept more"
+    )
+
+
+def _on_divergence(message: str) -> str:
+    found = re.search(r"on level (\d+), step", message)
+    level = int(found.group(1)) if found else 0
+    if level:
+        return (
+            f"the learning rate on level {level} is beyond the stable bound: cap coarse rates (cap= of from_function "
+            f"and of the torch and JAX propagators, --max-learning-rate), take stable coarse steps "
+            f"(daskmgrit.coarse.stabilise, Solver 4), or fewer levels (max_levels={max(2, level)})"
+        )
+    return (
+        "steps of level 0 have grown without bound: if daskmgrit.train_serially does so too, lower the learning rate; "
+        'else begin nearer (initial_guess="constant" or "nested") and cap the rates of coarse steps'
+    )
+
+
+def _on_stagnation(message: str, residuals: Sequence[float], tol: float) -> str:
+    if "rounding" in message:
+        best = min(residuals)
+        return (
+            f"the weights are as near as this precision can tell: give tol={_round_up(3 * best):.0e}, or states of "
+            "double precision"
+        )
+    if min(residuals) < 1e-3 * max(residuals):
+        return (
+            f"the residual fell by a factor of {max(residuals) / min(residuals):.0e} and then stood still: where "
+            f"rounding within phi keeps it, tol={_round_up(3 * min(residuals)):.0e} will do; else let "
+            "daskmgrit.check_propagator(phi, w0) say whether rows are independent and results repeat"
+        )
+    return (
+        "coarse levels do not correct the fine one: let daskmgrit.check_propagator(phi, w0) say whether rows are "
+        f"independent and results repeat; if so, lower the rates of coarse steps, or {CLOSER}"
+    )
+
+
+def _on_factor(residuals: Sequence[float], tol: float) -> str:
+    done = len(residuals) - 1
+    recent = min(RECENT, max(1, done - 1))
+    before, now = residuals[-1 - recent], residuals[-1]
+    if not (0 < before < math.inf and 0 < now < math.inf):
+        return ""
+    factor = (now / before) ** (1 / recent)
+    if factor > GROWS:
+        return (
+            f"the residual grows by a factor of {factor:.3g} per cycle: coarse steps amplify errors; lower their rates "
+            f"(cap=, --max-learning-rate), or {CLOSER}"
+        )
+    if factor >= 1:
+        return f"the residual does not fall (factor {factor:.3f} per cycle): {CLOSER}"
+    more = math.ceil(math.log(tol / now) / math.log(factor))
+    if factor < WELL:
+        ends = f"about {more} more would do, maxiter={done + more}"
+        return f"the residual falls by a factor of {factor:.2g} per cycle: {ends}"
+    return f"the residual falls slowly (factor {factor:.3f} per cycle, some {more} more cycles at that rate): {CLOSER}"
+
+
+def _round_up(value: float) -> float:
+    """Return the value with one digit, rounded up."""
+    if not 0 < value < math.inf:
+        return value
+    unit = 10.0 ** math.floor(math.log10(value))
+    return math.ceil(value / unit) * unit

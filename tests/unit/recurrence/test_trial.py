@@ -1,0 +1,159 @@
+"""The trial of a Phi before a solve: what it finds, what it lets pass, and that it counts nowhere."""
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.recurrence.trial import try_phi
+
+X = np.random.default_rng(0).normal(size=(40, 3))
+TARGETS = X @ np.ones(3)
+W0 = np.linspace(0.1, 0.3, 3)
+METHODS = [dm.MGRIT, dm.ParallelNewton]
+
+pytestmark = pytest.mark.usefixtures("synchronous")
+
+
+def clipped_together(weights, index, level):
+    gradient = (weights @ X.T - TARGETS) @ X / 40
+    return weights - 0.05 * gradient / max(1.0, np.linalg.norm(gradient))
+
+
+def clipped_apart(weights, index, level):
+    gradient = (weights @ X.T - TARGETS) @ X / 40
+    return weights - 0.05 * gradient / np.maximum(1.0, np.linalg.norm(gradient, axis=1, keepdims=True))
+
+
+def random_numbers(weights, index, level):
+    return 0.95 * weights + 0.01 * np.random.default_rng().normal(size=weights.shape)
+
+
+def one_by_matrix(w, i, level):
+    return w - 0.1 * X.T @ (X @ w - TARGETS) / 40
+
+
+def one_by_branch(w, i, level):
+    return (0.9 if i > 10 else 0.8) * w
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("phi", "words"), [(clipped_together, "in a block of"), (random_numbers, "different results")])
+def test_rows_that_are_not_independent_and_results_that_do_not_repeat(method, phi, words, caplog):
+    result = method(phi, 256).solve(W0)
+    assert [words in record.message for record in caplog.records] == [True]
+    assert words in result.remark
+    # The advice repeats it at the end, also where only the number of sweeps tells that something is wrong.
+    assert words in result.advice
+    assert words in str(result)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_said_of_a_phi_that_keeps_its_contract(method, caplog):
+    result = method(clipped_apart, 256).solve(W0)
+    assert result.converged
+    assert not result.remark
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("phi", [one_by_matrix, one_by_branch])
+def test_a_phi_for_one_state(method, phi):
+    with pytest.raises(dm.PropagatorError, match="phi is for one state") as caught:
+        method(phi, 64).solve(W0)
+    words = str(caught.value)
+    assert "weights (k, 3)" in words
+    assert "daskmgrit.vectorize(phi)" in words
+    assert "daskmgrit.from_function(f)" in words
+    # The remedy is one.
+    assert method(dm.vectorize(phi), 64).solve(W0).converged
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("phi", [lambda w: w, lambda w, i: w, lambda weights, index, level, rate: weights])
+def test_a_phi_with_other_arguments(method, phi):
+    with pytest.raises(dm.PropagatorError, match=r"called as phi\(weights, index, level\).*from_function"):
+        method(phi, 64)
+
+
+@pytest.mark.parametrize("phi", [np.add, lambda *arguments: arguments[0], lambda weights, index, level=0: weights])
+def test_arguments_that_may_do(phi):
+    dm.MGRIT(phi, 64)
+
+
+def test_an_error_of_its_own_stays_that():
+    def phi(weights, index, level):
+        if (index == 3).any():
+            raise KeyError("step 3")
+        return weights
+
+    # It fails for the state of step 3 alone, too: that is no matter of one state or many.
+    with pytest.raises(KeyError, match="step 3") as caught:
+        dm.MGRIT(phi, 512).solve(W0)
+    assert any("weights of shape" in note for note in caught.value.__notes__)
+
+
+def test_a_breach_of_the_contract_is_told_at_once():
+    calls = []
+
+    def phi(weights, index, level):
+        calls.append(len(weights))
+        return weights[:, :1]
+
+    with pytest.raises(dm.PropagatorError, match="phi returned shape"):
+        dm.MGRIT(phi, 1000).solve(W0)
+    assert sum(calls) < 10
+
+
+class Called:
+    """Keeps the sizes of the blocks that it is given."""
+
+    def __init__(self, pure=False):
+        self.pure, self.blocks = pure, []
+
+    def __call__(self, weights, index, level):
+        self.blocks.append(len(weights))
+        return 0.9 ** (2**level) * weights
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trial_is_cheap_and_counts_nowhere(method):
+    tried, pure = Called(), Called(pure=True)
+    first, second = method(tried, 640).solve(W0), method(pure, 640).solve(W0)
+    assert (first.phi_evaluations, first.critical_path, first.tasks) == (
+        second.phi_evaluations,
+        second.critical_path,
+        second.tasks,
+    )
+    assert first.residuals == second.residuals
+    assert len(first.records) == len(second.records)
+    assert sum(pure.blocks) == sum(second.phi_evaluations)
+    extra = sum(tried.blocks) - sum(pure.blocks)
+    assert 0 < extra <= 640 / 50
+
+
+def test_a_phi_that_takes_long_is_called_once(monkeypatch):
+    monkeypatch.setattr("daskmgrit.recurrence.trial.SECONDS", -1.0)
+    phi = Called()
+    assert try_phi(phi, W0, 1000) == try_phi(clipped_apart, W0, 1000)
+    assert phi.blocks == [1]
+
+
+def test_rounding_is_no_difference():
+    def phi(weights, index, level):
+        return weights * (1 + 4e-16 * (len(weights) > 1))
+
+    assert not try_phi(phi, W0, 1000).remark
+
+
+def test_what_is_not_finite_is_left_to_the_solve():
+    assert not try_phi(lambda weights, index, level: weights * np.inf, W0, 1000).remark
+
+
+def test_a_resumed_solve_is_not_tried(tmp_path):
+    blocks = []
+    for pure in (False, True):
+        dm.MGRIT(Called(), 64).solve(W0, maxiter=1, tol=0, checkpoint=tmp_path / str(pure))
+        phi = Called(pure)
+        dm.MGRIT(phi, 64).resume(tmp_path / str(pure), maxiter=2)
+        blocks.append(phi.blocks)
+    assert blocks[0] == blocks[1]

@@ -1,0 +1,77 @@
+"""Advice on solves that did not converge."""
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.solver.advice import advise, advise_on_sweeps
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (("maxiter", "", [1.0, 0.5, 0.25, 0.125], 1e-3), ["factor of 0.5", "about 7 more", "maxiter=10"]),
+        (("maxiter", "", [1.0, 0.5], 0.1), ["about 3 more"]),
+        (("maxiter", "", [0.98**k for k in range(20)], 1e-3), ["slowly", "0.980", "F-cycles"]),
+        (("maxiter", "", [1.0] * 8, 1e-3), ["does not fall", "F-cycles"]),
+        (("maxiter", "", [2.0**k for k in range(8)], 1e-3), ["grows", "factor of 2 ", "cap="]),
+        (
+            ("stagnated", "the residual stays at 6e-06, which is the rounding of float32", [1, 6e-6], 1e-9),
+            ["tol=2e-05"],
+        ),
+        (("stagnated", "the residual has stayed", [1.0, 0.9, 0.9], 1e-9), ["check_propagator", "independent"]),
+        (("stagnated", "the residual has stayed", [1.0, 1e-7, 1e-7], 1e-9), ["tol=3e-07", "check_propagator"]),
+        (
+            ("diverged", "phi returned nan or inf on level 3, step 4, during cycle 2", [1.0, np.nan], 1e-9),
+            ["learning rate on level 3 is beyond the stable bound", "cap=", "max_levels=3"],
+        ),
+        (("diverged", "the residual on level 0 after cycle 4 is inf", [1.0, np.inf], 1e-9), ["train_serially"]),
+        (("maxiter", "", [1.0, 1.0], 1e-9, "phi draws"), ["phi draws"]),
+    ],
+)
+def test_what_is_advised(end, words):
+    found = advise(*end)
+    assert [word for word in words if word not in found] == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ("tol", "", [1.0, 0.0], 1e-9),
+        ("callback", "", [1.0, 1.0], 1e-9),
+        ("settled", "", [1.0, 1.0], 1e-9),
+        ("maxiter", "", [1.0], 1e-9),
+        ("maxiter", "", [1.0, 1.0, 1.0], 0.0),
+    ],
+)
+def test_where_none_is_called_for(end):
+    assert advise(*end, "phi draws" if end[0] != "maxiter" else "") == ""
+
+
+def test_sweeps_that_gained_nothing():
+    assert "serial training is as fast" in advise_on_sweeps([1] * 9, [8] * 9, 1e-9)
+    assert "tol=0" in advise_on_sweeps([1] * 9, [8] * 9, 0.0)
+    assert "phi draws" in advise_on_sweeps([1] * 9, [8] * 9, 1e-9, "phi draws")
+    assert not advise_on_sweeps([1] * 9, [1] * 9, 1e-9)
+    assert not advise_on_sweeps([], [], 1e-9)
+
+
+def unstable(weights, index, level):
+    with np.errstate(over="ignore", invalid="ignore"):
+        return weights * (1e40 if level else 0.9)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_a_solve_that_diverges():
+    result = dm.MGRIT(unstable, 200).solve(np.full(2, 3.0), "constant")
+    assert result.reason == "diverged"
+    assert "is beyond the stable bound" in result.advice
+    assert result.advice in str(result)
+    assert "beyond the stable bound" in result._repr_html_()
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_how_many_more_cycles(decay, w0):
+    result = dm.MGRIT(decay, 400).solve(w0, maxiter=3)
+    more = int(result.advice.split("about ")[1].split(" ")[0])
+    assert dm.MGRIT(decay, 400).solve(w0, maxiter=3 + more + 1).converged
