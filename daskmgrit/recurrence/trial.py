@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.errors import PropagatorError
-from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.recurrence.meter import Meter
+from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
 __all__ = ["Finding", "check_arguments", "needs_trial", "try_phi"]
@@ -78,6 +79,11 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
         The initial state.
     steps : int
         Number of training steps.
+
+    Raises
+    ------
+    Exception
+        What phi raises for the initial state, if it is not for one state only.
     """
     count = min(steps, MOST, max(FEWEST, steps // PART))
     try:
@@ -89,11 +95,13 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
     states, index = move_like((host * spread).astype(host.dtype), start), np.arange(count)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
+        known = False
         try:
             clock = time.perf_counter()
             alone = _call(phi, states[:1, ...], index[:1])
             if time.perf_counter() - clock > SECONDS:
                 return Finding()
+            known = True
             together = _call(phi, states, index)
             if _alike(alone, together[:1]):
                 return Finding()
@@ -105,7 +113,11 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
         except PropagatorError as error:
             return Finding(error=str(error))
         except Exception as error:
-            return Finding(error=_for_one_state(phi, states, index, error))
+            found = _for_one_state(phi, states, index, error)
+            # What it says of the initial state alone is what the solve would say. It may be a task to be tried again.
+            if not (found or known):
+                raise
+            return Finding(error=found)
     return Finding(
         remark=f"phi gives a state other weights in a block of {count} than alone: each row of its result must "
         "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block"
@@ -113,7 +125,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
 
 
 def _call(phi: Phi, states: Array, index: Array) -> np.ndarray:
-    return np.array(to_host(apply_phi(phi, states, index, 0)))
+    return np.array(to_host(Meter(phi, 0).guess(states, index)))
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:

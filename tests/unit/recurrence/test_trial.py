@@ -92,6 +92,20 @@ def test_an_error_of_its_own_stays_that():
     assert any("weights of shape" in note for note in caught.value.__notes__)
 
 
+def test_an_error_at_the_initial_state_is_raised_at_once():
+    """As what it is, so that a cluster may try the task again."""
+    calls = []
+
+    def phi(weights, index, level):
+        calls.append(len(weights))
+        raise ConnectionError("no data")
+
+    with pytest.raises(ConnectionError, match="no data") as caught:
+        dm.MGRIT(phi, 512).solve(W0)
+    assert any("weights of shape (1, 3)" in note for note in caught.value.__notes__)
+    assert len(calls) == 2
+
+
 def test_a_breach_of_the_contract_is_told_at_once():
     calls = []
 
