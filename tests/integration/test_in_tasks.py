@@ -147,8 +147,10 @@ def test_a_task_that_left_its_slot_stays_so(client):
 
 def test_a_result_may_leave_its_task(client):
     """With weights that are on the cluster."""
-    result = client.submit(on_the_cluster, 1, pure=False).result(timeout=60)
+    task = client.submit(on_the_cluster, 1, pure=False)
+    result = task.result(timeout=60)
     assert np.array_equal(result.weights[-1].compute(), result.final)
+    task.release()
 
 
 def test_a_task_that_waits_without_its_slot_is_not_taken_for_one_that_runs(client):
