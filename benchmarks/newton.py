@@ -93,7 +93,7 @@ def plot(report: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     known = sorted({(row["processes"] > 1, row["seconds"]) for row in report["runs"]}, reverse=True)
     for number, (several, seconds) in enumerate(known):
         rows = [row for row in report["runs"] if (row["processes"] > 1, row["seconds"]) == (several, seconds)]
@@ -105,6 +105,9 @@ def plot(report: dict[str, Any], file: Path) -> None:
     axes.plot(sorted(best), [best[slots] for slots in sorted(best)], ":", color="0.3", label="N over sweeps")
     axes.axhline(1, color="0.6", linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="worker threads P", ylabel="speedup over serial training")
-    axes.legend(fontsize="small")
+    axes.set_xticks(sorted(best), map(str, sorted(best)))
+    axes.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "serial", "2", "5"])
+    axes.minorticks_off()
+    figure.legend(loc="outside right center", fontsize="small", frameon=False)
     figure.savefig(file, dpi=110)
     plt.close(figure)
