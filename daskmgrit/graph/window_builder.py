@@ -13,8 +13,9 @@ from daskmgrit.graph.submission import TaskBook
 
 __all__ = ["WindowBuilder"]
 
-# Rows beyond this are cut out of a share before they travel, so that the window stays where it is.
-TRAVELS = 1 << 18
+# Rows beyond this are cut out of a share before they travel, so that the window stays where it is: that is a task more
+# for each process, and a link more for the sweep.
+TRAVELS = 1 << 20
 # Seconds of sweeps in one task, where one process has the whole window.
 TASK_SECONDS = 1.0
 
