@@ -103,6 +103,8 @@ def test_a_loop_that_knows_no_levels(window):
 class Staged:
     """A phi whose calls on coarse levels count several, with the states that it was given weighted so."""
 
+    pure = True
+
     def __init__(self, m):
         self.phi, self.calls, self.states = Decay(m), 0, {}
 
