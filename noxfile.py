@@ -1,4 +1,4 @@
-"""Sessions for developers: ``nox -s quick`` and so on; ``nox -l`` lists them. CI calls the same ones."""
+"""Sessions for developers: ``nox -s quick`` and so on; ``nox -l`` lists them."""
 
 from pathlib import Path
 
@@ -24,14 +24,14 @@ def environment(session: nox.Session, *requirements: str) -> None:
 def quick(session: nox.Session) -> None:
     """Unit tests."""
     environment(session, "-e", ".[test]")
-    session.run("pytest", "tests/unit", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", "-n", "2", "tests/unit", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit and integration tests, as README's command runs them."""
     environment(session, "-e", ".[test]")
-    session.run("pytest", "tests/unit", "tests/integration", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", "-n", "2", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

@@ -143,7 +143,7 @@ def check_manifest(path: Path, content: Any) -> None:
         if len(known.phi_evaluations) != levels:
             raise ValueError(f"its phi_evaluations are not one number for each of {levels} levels")
         _check_fingerprint(known.problem.phi)
-    except (ValueError, OverflowError) as error:
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise _unusable(path, error) from error
 
 
@@ -163,7 +163,7 @@ def check_window_manifest(path: Path, content: Any) -> None:
         if known.first > known.problem.options.steps:
             raise ValueError(f"it is of step {known.first} of {known.problem.options.steps}")
         _check_fingerprint(known.problem.phi)
-    except (ValueError, OverflowError) as error:
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise _unusable(path, error) from error
 
 

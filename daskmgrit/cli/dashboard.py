@@ -12,7 +12,7 @@ import click
 
 from daskmgrit.cli.ends import note, say
 from daskmgrit.cli.interrupt import quiet_end, spared
-from daskmgrit.cli.values import CYCLE
+from daskmgrit.cli.values import CYCLE, SECONDS
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.problems import PROBLEMS
 
@@ -27,7 +27,7 @@ __all__ = ["dashboard"]
 @click.option("--chunks", type=click.IntRange(min=1), help="Chunks of level 0 [default: two for each worker].")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Of the page; 0: any.")
 @click.option("--repeat", type=click.IntRange(min=1), metavar="K", help="Number of solves; without it until Ctrl-C.")
-@click.option("--pause", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds between solves.")
+@click.option("--pause", type=SECONDS, default=1.0, show_default=True, help="Between solves.")
 @click.option("--show/--no-show", default=True, help="Open a browser, or only print the page's address.")
 def dashboard(
     problem: str,

@@ -111,8 +111,8 @@ class Maps(NamedTuple):
 
 
 def times(matrices: Array, vectors: Array) -> Array:
-    """Return matrices (c, r, r) times vectors (c, r): a product each, so the bits don't depend on c."""
-    return (matrices @ vectors[..., None])[..., 0]
+    """Return matrices (c, r, r) times vectors (c, r), row by row: the bits of a BLAS product may depend on c."""
+    return namespace(vectors).sum(matrices * vectors[:, None, :], axis=2)
 
 
 def compose_maps(maps: Maps, first: int, group: int) -> list[Maps]:

@@ -1,4 +1,4 @@
-"""The private parts of other packages that this one uses: all of them are here, each with the reason.
+"""The private parts of other packages that this one imports: all of them are here, each with the reason.
 
 A release of NumPy, PyTorch, scikit-learn or distributed may change or remove them without notice.
 """

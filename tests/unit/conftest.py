@@ -1,5 +1,6 @@
 """Unit tests compute in this process: no client, no cluster, no process of their own."""
 
+import multiprocessing.process
 import os
 import subprocess
 
@@ -27,9 +28,11 @@ def _look_up(self, args, *rest, **options):
 @pytest.fixture(autouse=True)
 def nothing_is_started(monkeypatch):
     """Refuse what belongs in another tier."""
-    for owner in (distributed.Client, distributed.LocalCluster):
+    # A scheduler or a worker that nobody calls a cluster is one, too.
+    for owner in (distributed.Client, distributed.SpecCluster, distributed.core.Server):
         monkeypatch.setattr(owner, "__init__", _refuse(f"a {owner.__name__}", "integration"))
     monkeypatch.setattr(subprocess.Popen, "__init__", _look_up)
-    for name in ("fork", "posix_spawn", "posix_spawnp"):
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", _refuse("a process", "system"))
+    for name in ("fork", "posix_spawn", "posix_spawnp", "system"):
         if hasattr(os, name):
             monkeypatch.setattr(os, name, _refuse("a process", "system"))
