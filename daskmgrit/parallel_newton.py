@@ -200,7 +200,8 @@ class ParallelNewton:
         timeout : float or str, optional
             How long to wait for a first worker, a replacement, a reply or any progress.
         settled : Settled, optional
-            Stop, with ``reason="settled"``, also when a loss of the last accepted state has settled.
+            Stop, with ``reason="settled"``, also when a loss of the last accepted state has settled: when it has hardly
+            changed from one hundredth of the steps to the next.
         keep : {"final", "all"}, default "final"
             "all" keeps the states of all steps: ``result.weights`` is a dask array (N+1, s) then, else None.
 

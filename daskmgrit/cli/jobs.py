@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.mgrit import MGRIT
@@ -19,6 +20,20 @@ from daskmgrit.solver.result import Result
 __all__ = ["Job", "mgrit_job", "newton_job"]
 
 How = Mapping[str, Any]
+
+# Options that parallel Newton has no use for.
+OF_MGRIT = (
+    "cycle",
+    "max_levels",
+    "min_coarse",
+    "coarsening",
+    "relaxation",
+    "weight",
+    "initial_guess",
+    "maxiter",
+    "chunks",
+    "storage",
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,10 @@ def mgrit_job(task: Problem, name: str | None, check: bool, options: Mapping[str
 
 def newton_job(task: Problem, name: str | None, check: bool, options: Mapping[str, Any]) -> Job:
     """Return the solve by parallel Newton that the options mean."""
+    source = click.get_current_context().get_parameter_source
+    for option in OF_MGRIT:
+        if source(option) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{option.replace('_', '-')} is for --method mgrit")
     name = name or task.solver
     w0 = task.w0
     if options["optimizer"] == "sgd":

@@ -11,6 +11,7 @@ import numpy as np
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
 from daskmgrit.recurrence.state import InitialState, initial_state
+from daskmgrit.recurrence.trial import parts_fault
 from daskmgrit.utils.array_api import Array, call_purely, may_change, move_like, to_host
 from daskmgrit.utils.pickling import check_picklable
 
@@ -143,6 +144,9 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
             f"phi gives different results for the same input on level {level}: draw random numbers from a generator "
             "seeded with the step index, and keep no state between calls"
         )
+        return
+    if level == 0 and (fault := parts_fault(phi, states, index, batch)):
+        problems.append(fault)
         return
     precision = np.finfo(batch.dtype)
     scale = max(float(np.abs(batch).max()), precision.tiny)

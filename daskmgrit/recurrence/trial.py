@@ -13,9 +13,10 @@ import numpy as np
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.split_propagator import apply_advance, apply_gradient, is_split
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
-__all__ = ["Finding", "check_arguments", "needs_trial", "try_phi"]
+__all__ = ["Finding", "check_arguments", "needs_trial", "parts_fault", "try_phi"]
 
 # A Phi that takes longer, for one state, is called no further: its time is the solve's.
 SECONDS = 0.2
@@ -68,7 +69,7 @@ def needs_trial(phi: Any) -> bool:
     return not getattr(phi, "pure", False)
 
 
-def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
+def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Finding:
     """Call phi twice on a few states near the initial value; more often only to tell what is wrong.
 
     Parameters
@@ -79,6 +80,8 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
         The initial state.
     steps : int
         Number of training steps.
+    parts : bool, default False
+        Whether gradient and update are tried, too, where phi gives them apart.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
             known = True
             together = _call(phi, states, index)
             if _alike(alone, together[:1]):
-                return Finding()
+                return Finding(error=parts_fault(phi, states, index, together) if parts else "")
             if not _alike(_call(phi, states, index), together):
                 return Finding(
                     remark="phi gives different results for the same input: draw random numbers from a generator that "
@@ -121,6 +124,19 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int) -> Finding:
     return Finding(
         remark=f"phi gives a state other weights in a block of {count} than alone: each row of its result must "
         "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block"
+    )
+
+
+def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str:
+    """Return in words that gradient and update, where phi gives them apart, are not its step; else nothing."""
+    if not is_split(phi):
+        return ""
+    found = np.array(to_host(apply_advance(phi, states, apply_gradient(phi, states, index), index)))
+    if _alike(whole, found):
+        return ""
+    return (
+        "phi.advance(weights, phi.gradient(weights, index), index) is not phi(weights, index, 0): parallel Newton "
+        "takes the two for the step, so make phi call them"
     )
 
 

@@ -53,18 +53,23 @@ def advise(reason: str, message: str, residuals: Sequence[float], tol: float, re
     return _on_factor(residuals, tol)
 
 
-def advise_on_sweeps(accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
-    """Return advice on a solve by parallel Newton that took as many sweeps as serial training takes steps, or nearly.
+def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
+    """Return advice on a solve by parallel Newton that diverged, or took nearly as many sweeps as there are steps.
 
     With so many sweeps it converges whatever phi does, so that nothing else tells.
 
     Examples
     --------
-    >>> advise_on_sweeps([3, 4, 4], [8, 8, 8], 1e-9)
+    >>> advise_on_sweeps("tol", [3, 4, 4], [8, 8, 8], 1e-9)
     ''
-    >>> advise_on_sweeps([1, 1, 1, 1], [8, 8, 8, 8], 1e-9).split(":")[0]
+    >>> advise_on_sweeps("tol", [1, 1, 1, 1], [8, 8, 8, 8], 1e-9).split(":")[0]
     'a sweep accepted 1.0 steps of up to 8'
     """
+    if reason == "diverged":
+        return remark or (
+            "serial training ends there, too: lower the learning rate, or look at what phi makes of the weights of "
+            "that step"
+        )
     if len(accepted) < 2 or max(windows, default=1) < 2 or sum(accepted) >= FEW * len(accepted):
         return ""
     found = f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "

@@ -95,6 +95,11 @@ def resume_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -> 
     if policy is None:
         raise ValueError("checkpoint=None: give the directory of the checkpoint to resume from")
     saved = load_window(policy.directory)
+    if arguments.tol is not None and 0 <= arguments.tol < saved.tol:
+        raise ValueError(
+            f"tol={arguments.tol!r} is below that of the checkpoint, {saved.tol!r}: its steps were accepted with that "
+            "and are not looked at again; give as much, or solve anew"
+        )
     state = _initial(saved.w0 if w0 is None else w0, arguments)
     policy = _window_policy(arguments.checkpoint, saved)
     return run_window_solve(method, arguments.complete(saved.tol), begin, state, policy, saved)

@@ -17,7 +17,9 @@ __all__ = ["first_look"]
 logger = logging.getLogger("daskmgrit")
 
 
-def first_look(phi: Any, executor: Executor, stub: Delayed, w0: Delayed, steps: int, run: str) -> str:
+def first_look(
+    phi: Any, executor: Executor, stub: Delayed, w0: Delayed, steps: int, run: str, parts: bool = False
+) -> str:
     """Try phi, by a task that counts in no result; return what is remarkable, after a warning.
 
     That is no error: a few calls can't tell a fault from what is harmless, such as an inner iteration that stops at a
@@ -35,6 +37,8 @@ def first_look(phi: Any, executor: Executor, stub: Delayed, w0: Delayed, steps: 
         Number of training steps.
     run : str
         Token that sets this solve's keys apart.
+    parts : bool, default False
+        Whether the solve takes gradient and update apart where phi gives them.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def first_look(phi: Any, executor: Executor, stub: Delayed, w0: Delayed, steps: 
     if not needs_trial(phi):
         return ""
     book = TaskBook(executor.workers)
-    (handle,) = executor.submit(book, [book.add(f"trial-{run}", try_phi, stub, w0, steps, owner=0)])
+    (handle,) = executor.submit(book, [book.add(f"trial-{run}", try_phi, stub, w0, steps, parts, owner=0)])
     finding: Finding = executor.fetch(handle, "the trial of phi")
     if finding.error:
         raise PropagatorError(finding.error)

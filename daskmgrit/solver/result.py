@@ -127,8 +127,8 @@ class Result:
     @property
     def advice(self) -> str:
         """What to do about a solve that did not converge, or whose sweeps gained nothing; empty if nothing."""
-        if self.method != "MGRIT" and self.reason != "diverged":
-            return advise_on_sweeps(self.accepted, self.windows, self.tol, self.remark)
+        if self.method != "MGRIT":
+            return advise_on_sweeps(self.reason, self.accepted, self.windows, self.tol, self.remark)
         return advise(self.reason, self.message, self.residuals, self.tol, self.remark)
 
     def summary(self) -> list[tuple[str, str]]:
@@ -193,7 +193,9 @@ class Result:
         if not self.losses:
             return []
         change = (
-            abs(self.losses[-1] - self.losses[-2]) / max(abs(self.losses[-1]), 1e-300) if self.iterations else math.nan
+            abs(self.losses[-1] - self.losses[-2]) / max(abs(self.losses[-1]), 1e-300)
+            if len(self.losses) > 1
+            else math.nan
         )
         return [("loss", f"{self.losses[-1]:.6g} (last change {change:.1e}, initially {self.losses[0]:.6g})")]
 

@@ -83,7 +83,7 @@ def run_window_solve(
     ):
         stub = executor.share(phi, f"propagator-{run}", phi)
         initial = executor.put(w0.origin, f"w0-{run}")
-        remark = "" if saved else first_look(phi, executor, stub, initial, settings.steps, run)
+        remark = "" if saved else first_look(phi, executor, stub, initial, settings.steps, run, parts=True)
         if saver is not None:
             saver.identify(executor, stub, initial, run)
         keep = ask.keep == "all"
@@ -93,20 +93,25 @@ def run_window_solve(
         done, first = len(iteration.reports), 0 if iteration.begin is None else iteration.begin.window.first
         watch = stack.enter_context(WindowReporter(executor, run, settings, iteration.threads, phi, done, first))
         losses: list[float] = []
+        # A sweep may accept a single step, which changes no loss: what counts as unchanged is a part of the run.
+        apart, measured = max(1, settings.steps // 100), first
 
         def after(told: Told, final: Callable[[], np.ndarray]) -> str:
-            done = len(iteration.reports)
-            residual = iteration.reports[-1].residual if iteration.reports else 0.0
+            nonlocal measured
+            if not iteration.reports:
+                return ""
+            done, residual = len(iteration.reports), iteration.reports[-1].residual
             lines.sweep(done, residual, told.first)
             watch.round(told)
-            if ask.settled is not None and not told.over:
+            if ask.settled is not None and not told.over and told.first - measured >= apart:
                 losses.append(ask.settled.measure(final()))
+                measured = told.first
             if ask.callback is not None and ask.callback(done, residual, final()):
                 return "callback"
             return "settled" if ask.settled is not None and ask.settled.holds(losses) else ""
 
         ended = iteration.solve(after)
-        if ask.settled is not None:
+        if ask.settled is not None and ended.first != measured:
             losses.append(ask.settled.measure(ended.final))
         weights = _weights(iteration, executor, w0, run) if keep else None
         watch.end(ended.reason, ended.message)

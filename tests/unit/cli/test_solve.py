@@ -45,3 +45,10 @@ def test_checkpoint_options_need_a_directory(option):
     out = call("xor", *option)
     assert out.exit_code == 2
     assert "need --checkpoint DIR" in out.stderr
+
+
+@pytest.mark.parametrize("option", [("--maxiter", "3"), ("--cycle", "F"), ("--storage", "c-points"), ("--chunks", "2")])
+def test_options_of_mgrit_are_refused_with_newton(option):
+    run = CliRunner().invoke(main, ["solve", "xor", "--method", "newton", "--steps", "20", *option])
+    assert run.exit_code == 2
+    assert f"{option[0]} is for --method mgrit" in run.stderr

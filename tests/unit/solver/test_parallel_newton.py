@@ -220,3 +220,55 @@ def test_a_window_of_all_steps_has_a_jacobian_for_each_part_of_the_run():
     assert result.reason == "tol"
     assert np.abs(result.final - serial).max() < 1e-7
     assert result.iterations <= 64
+
+
+def sine(weights, index, level):
+    return weights - 0.05 * np.sin(weights)
+
+
+def test_a_smaller_tolerance_at_resume_is_refused(tmp_path):
+    solver = dm.ParallelNewton(sine, 100, window=8)
+    solver.solve(np.ones(3), tol=1e-2, checkpoint=tmp_path)
+    for tol in (0, 1e-3):
+        with pytest.raises(ValueError, match="below that of the checkpoint"):
+            solver.resume(tmp_path, tol=tol)
+    assert solver.resume(tmp_path, tol=1e-1).reason == "tol"
+
+
+def test_a_loss_that_falls_slowly_has_not_settled():
+    def slow(weights, index, level):
+        return weights - 0.002 * np.sin(weights)
+
+    settled = dm.Settled(lambda weights: float((weights**2).sum()), rtol=1e-2, cycles=2)
+    with dask.config.set(scheduler="sync"):
+        result = dm.ParallelNewton(slow, 2000, window=8).solve(np.ones(40), settled=settled)
+    assert result.reason == "tol"
+    assert "loss" in str(result)
+    # All sweeps in one round.
+    assert "last change nan" in str(dm.ParallelNewton(sine, 20, window=8).solve(np.ones(3), settled=settled))
+
+
+def test_parts_that_are_not_the_step_are_refused():
+    class Wrong:
+        def __call__(self, weights, index, level):
+            return sine(weights, index, level)
+
+        def gradient(self, weights, index):
+            return -np.sin(weights)
+
+        def advance(self, state, gradient, index):
+            return state - 0.05 * gradient
+
+    with pytest.raises(dm.PropagatorError, match=r"phi\.advance"):
+        dm.ParallelNewton(Wrong(), 40).solve(np.ones(3))
+    with pytest.raises(dm.PropagatorError, match=r"phi\.advance"):
+        dm.check_propagator(Wrong(), np.ones(3))
+    # Multigrid does not take them.
+    assert dm.MGRIT(Wrong(), 40).solve(np.ones(3)).converged
+
+
+def test_advice_on_divergence_is_of_this_method():
+    result = dm.ParallelNewton(lambda weights, index, level: weights * 1e60, 20, window=4).solve(np.ones(2))
+    assert result.reason == "diverged"
+    assert "serial training ends there" in result.advice
+    assert "coarse" not in result.advice
