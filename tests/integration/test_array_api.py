@@ -13,16 +13,18 @@ def damp(weights, index, level):
     return weights * 0.9 ** (2**level)
 
 
-def double_precision():
+def double_precision(on=True):
     import jax
 
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", on)
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_on_a_cluster(name, client):
     xp = library(name)
     if name == "jax":
+        # Other tests may have turned it on in these processes.
+        client.run(double_precision, False)
         with pytest.raises(dm.PropagatorError, match="JAX_ENABLE_X64=1"):
             dm.MGRIT(damp, 40).solve(xp.asarray(W0), client=client)
         client.run(double_precision)
