@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from daskmgrit.cli import paper
 from daskmgrit.cli.main import main
-from daskmgrit.cli.paper import paper
 from daskmgrit.paper.run import measure
 from daskmgrit.paper.tables import tables
 from tests.support.cli import CliRunner
