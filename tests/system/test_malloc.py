@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gl
 PROGRAM = """
 import resource, sys, threading
 import numpy as np
-from daskmgrit.allocator import keep_freed_memory, reuse_blocks
+from daskmgrit.utils.malloc import keep_freed_memory, reuse_blocks
 
 how, size = sys.argv[1], int(sys.argv[2])
 if how == "kept":

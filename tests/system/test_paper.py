@@ -80,7 +80,7 @@ def test_command_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "measure", interrupted)
     stopped = run(*arguments)
     assert stopped.exit_code == 130
-    assert "goes on from" in stopped.stderr
+    assert "resumes from" in stopped.stderr
     kept = json.loads((tmp_path / "paper.json").read_text())["columns"]
     assert len(kept) == 2
     more = []
