@@ -67,7 +67,7 @@ class Solve:
 @pytest.mark.parametrize("solver", ["MGRIT", "ParallelNewton"])
 def test_a_process_that_is_told_to_end(tmp_path, how, solver):
     with Solve(tmp_path, "{}", solver) as solve:
-        programs = solve.programs(2 if solver == "MGRIT" else 1)
+        programs = solve.programs(1)
         assert not any(map(ended, programs))
         os.kill(solve.process.pid, how)
         # Long before the programs would.
