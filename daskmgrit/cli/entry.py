@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command ``daskmgrit``."""
-    # Whoever started it may want it to ignore Ctrl-C, as shells do with what runs in the background.
+    # Shells have what runs in the background ignore Ctrl-C.
     heeds = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
     if heeds:
         # An exception would come out of the midst of imports, where some make another of it.

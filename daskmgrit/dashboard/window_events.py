@@ -36,7 +36,7 @@ class SweepRow(NamedTuple):
 def describe_window(
     run: str, client: str, phi: Any, settings: Settings, threads: Sequence[int], first: int
 ) -> dict[str, Any]:
-    """Return what the page says of a run that begins at step `first` and has so many threads of each process."""
+    """Return what the page says of a run that begins at step `first` and has these threads in each process."""
     return {
         "run": run,
         "client": client,

@@ -53,7 +53,7 @@ def _begun(
     records: tuple[Record, ...] = (),
     settled: ResidualReport | None = None,
 ) -> CPoints:
-    """Return a chunk of C-points with so many Phi behind them, and an F-relaxation that is put off."""
+    """Return a chunk of C-points with a number of Phi behind them, and an F-relaxation that is put off."""
     depth = after_deferred(depth, [count for count in span.counts[1:] if count], stages_of(phi, 0))
     return CPoints(0, span.first, (c_points,), None, depth, records, settled=settled, m=span.m, steps=span.steps)
 

@@ -21,7 +21,7 @@ def after_first(depth: Array, batches: Sequence[int]) -> Array:
 
 
 def after_deferred(depth: Array, rows: Sequence[int], stages: int) -> Array:
-    """Likewise for steps of so many stages that are put off, with so many of the first rows each."""
+    """Likewise for steps of several stages that are put off, each with a number of the first rows."""
     return after_first(depth, [count for count in rows for _ in range(stages)]) if rows else depth
 
 

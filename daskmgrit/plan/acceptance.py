@@ -19,7 +19,7 @@ from daskmgrit.utils.validation import number_option
 
 __all__ = ["Acceptance", "assumed", "given", "measured", "measured_edge"]
 
-# What networks with Adam at usual rates accept at least; longer windows accept no more.
+# About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
 # Slots of the windows that are measured.
 WINDOWS = (4, 16, 64)
@@ -44,7 +44,7 @@ class Acceptance:
         self._known, self.origin, self.edge = {1: 1.0} | known, origin, edge
 
     def __call__(self, slots: int) -> float:
-        """Return the steps that a sweep over so many slots accepts, at least 1."""
+        """Return the steps that a sweep over `slots` slots accepts, at least 1."""
         if slots in self._known:
             return self._known[slots]
         slots_known = sorted(self._known)

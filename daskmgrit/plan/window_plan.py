@@ -65,7 +65,7 @@ def plan_window(
     accepted: Callable[[int], float],
     row_bytes: int = 0,
 ) -> WindowPlan:
-    """Predict a solve with so many slots, dealt out evenly to as few worker processes as have a thread for each.
+    """Predict a solve with `slots` slots, dealt out evenly to as few worker processes as have a thread for each.
 
     Parameters
     ----------

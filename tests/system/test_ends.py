@@ -14,10 +14,8 @@ import pytest
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev/full of POSIX")
 # It says when Python is up, and what little comes before the command: until then it ends as any Python does.
 PROGRAM = """
-import signal, sys
-from daskmgrit.cli import entry
+import sys
 from daskmgrit.cli.entry import main
-signal.signal(signal.SIGINT, entry._end)
 print("up", file=sys.stderr, flush=True)
 sys.argv[0] = "daskmgrit"
 main()
