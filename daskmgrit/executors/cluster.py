@@ -6,6 +6,7 @@ import logging
 import pickle
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -77,6 +78,7 @@ class ClusterExecutor(Executor):
         # that grows and shrinks with its tasks gets no workers before there is one, and keeps some while that is held.
         self._wishes = Wishes.current()
         self._span = _span()
+        self._sent: weakref.WeakSet[Any] = weakref.WeakSet()
         self._root = self._submit_root()
         self._find_workers()
 
@@ -113,6 +115,11 @@ class ClusterExecutor(Executor):
         with slot_left():
             try:
                 yield
+            except BaseException:
+                # The traceback holds all of them, and is held by what it comes with until garbage is collected.
+                for future in list(self._sent):
+                    future.release()
+                raise
             finally:
                 # What waits leave behind may hold it until garbage is collected.
                 self._root.dask.layers[self._root.key][self._root.key].release()
@@ -146,6 +153,7 @@ class ClusterExecutor(Executor):
             if error is not None:
                 future.release()
                 raise cannot_load(phi, "the worker that it was sent to", f"{type(error).__name__}: {error}")
+            self._sent.discard(future)
             shared.hold(owner, digest, future)
         return stand_in(future.key, future)
 
@@ -173,6 +181,7 @@ class ClusterExecutor(Executor):
         keys = [task.key for task in wanted]
         with dask.annotate(span=self._span):
             futures = self.client.get(seal(book.graph()), keys, sync=False)
+        self._sent.update(futures)
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:

@@ -98,11 +98,11 @@ def run_window_solve(
 
         def after(told: Told, final: Callable[[], np.ndarray]) -> str:
             nonlocal measured
-            if not iteration.reports:
-                return ""
+            watch.round(told)
+            if not told.reports:
+                return ""  # part of a sweep
             done, residual = len(iteration.reports), iteration.reports[-1].residual
             lines.sweep(done, residual, told.first)
-            watch.round(told)
             if ask.settled is not None and not told.over and told.first - measured >= apart:
                 losses.append(ask.settled.measure(final()))
                 measured = told.first

@@ -47,10 +47,29 @@ def fails(client, w0):
 
     with pytest.raises(ZeroDivisionError):
         dm.MGRIT(phi, STEPS).solve(w0, client=client)
-    gc.collect()
 
 
-SOLVES = pytest.mark.parametrize("solve", [mgrit, c_points, newton, fails])
+def fails_late(client, w0):
+    def phi(weights, index, level):
+        if level == 0 and STEPS - 1 in index:
+            raise ZeroDivisionError
+        return 0.5 * weights
+
+    with pytest.raises(ZeroDivisionError):
+        dm.MGRIT(phi, STEPS).solve(w0, client=client, chunks=2)
+
+
+def newton_fails(client, w0):
+    def phi(weights, index, level):
+        if STEPS - 1 in index:
+            raise ZeroDivisionError
+        return 0.5 * weights
+
+    with pytest.raises(ZeroDivisionError):
+        dm.ParallelNewton(phi, STEPS, window=8).solve(w0, client=client, keep="all")
+
+
+SOLVES = pytest.mark.parametrize("solve", [mgrit, c_points, newton, fails, fails_late, newton_fails])
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +85,7 @@ def client(here):
         yield client
 
 
-@pytest.mark.parametrize("solve", [mgrit, c_points, newton, slow, slow_newton])
+@pytest.mark.parametrize("solve", [mgrit, c_points, newton, fails, fails_late, newton_fails, slow, slow_newton])
 def test_futures_go_with_the_result_not_with_the_next_garbage_collection(client, w0, solve):
     """They keep memory on workers, and the workers of an adaptive cluster."""
     gc.collect()

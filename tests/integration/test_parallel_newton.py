@@ -47,6 +47,13 @@ def test_jacobians_are_dealt_out(client, w0, jacobian):
     assert len({record.process for record in result.records}) == 2
 
 
+def test_callback_is_called_once_a_sweep_however_many_rounds_it_takes(client, w0):
+    called = []
+    solver = dm.ParallelNewton(Decay(), N, window=8, jacobian="lowrank", rank=3)
+    result = solver.solve(w0, 1e-9, client=client, callback=lambda sweep, *_: called.append(sweep))
+    assert called == list(range(1, result.iterations + 1))
+
+
 def test_tasks_per_sweep(client, adam, monkeypatch):
     monkeypatch.setattr(window_builder, "TRAVELS", 1 << 30)
     result = dm.ParallelNewton(adam, N, window=4).solve(adam.w0, 1e-6, client=client)
