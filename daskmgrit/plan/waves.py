@@ -83,6 +83,8 @@ class Waves:
         self.tasks, self.moved = 0, 0.0
         self.owners = self.levels[0].owners if self.levels else Workers(np.zeros(1, int))
         self._queues: dict[int, Times] = {}
+        # When each chunk of level 0 was known before what arrives at its C-points was computed, if that is known.
+        self._unprobed: Times | None = None
 
     # -- servers -------------------------------------------------------------------------------------------------
 
@@ -164,27 +166,32 @@ class Waves:
         """One C-relaxation, unless that is known, and one F-relaxation."""
         here = self.levels[level]
         if first is FirstRelaxation.KNOWN:
+            self._unprobed = None
             return self.wave(state, here.f_relaxation, here.owners)
         ready, arrive = self.with_left(here, state)
         return self.wave(ready, here.sweep, here.owners, arrive)
 
     def restrict(self, level: int, state: Times) -> Times:
         """FAS problem of the next level, F-relaxed; of a gathered level only its pieces."""
-        here = self.levels[level]
-        ready, arrive = self.with_left(here, state)
-        residual, step = here.c_relaxation, here.coarse_step
+        here, bare = self.levels[level], self._unprobed if level == 0 else None
+        self._unprobed = None
+        ready, arrive = self.with_left(here, state if bare is None else bare)
+        # What arrives at the C-points may be known, and Phi_c(v) does not wait for it.
+        pieces_ready = ready if bare is None else np.maximum(ready, state)
+        residual: Any = here.c_relaxation if bare is None else 0.0
+        step = here.coarse_step
         gathered = self.ends_at(level + 1)
         above = None if gathered else self.levels[level + 1]
         if above is not None and not self.plan.beside and len(above.owners) == len(here.owners):
-            return self.wave(ready, residual + step + above.entered, here.owners, arrive)
+            return self.wave(pieces_ready, residual + step + above.entered, here.owners, arrive)
         if self.plan.beside and 2 * len(here.owners) <= self.machine.slots:
-            pieces = self.wave(ready, residual, here.owners, arrive)
+            pieces = self.wave(pieces_ready, residual, here.owners, arrive)
             known = np.maximum(pieces, self.wave(ready, step, here.owners, arrive))
         else:
             if self.plan.beside:
                 self.tasks += len(here.owners)
                 self.free += len(here.owners) * self.service
-            known = self.wave(ready, residual + step, here.owners, arrive)
+            known = self.wave(pieces_ready, residual + step, here.owners, arrive)
         if above is None:
             return known
         together = np.maximum.reduceat(known, above.starts)
@@ -260,6 +267,7 @@ class Waves:
         """Compute the next C-relaxation, which shows the residual. A cycle within one task has done that."""
         if not self.levels:
             return state
+        self._unprobed = state
         ready, arrive = self.with_left(self.levels[0], state)
         return self.wave(ready, self.levels[0].c_relaxation, self.owners, arrive)
 

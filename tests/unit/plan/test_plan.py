@@ -83,15 +83,18 @@ def test_overheads_are_serial_where_they_should_be():
     ],
 )
 @pytest.mark.parametrize("row", [1000, 100_000])
-def test_waves_agree_with_the_replay(steps, m, workers, threads, phi, cycle, chunks, row):
-    hierarchy, cost = build_hierarchy(steps, m, cycle=cycle), PhiCost(phi)
+@pytest.mark.parametrize("relaxation", ["FCF", "F"])
+def test_waves_agree_with_the_replay(steps, m, workers, threads, phi, cycle, chunks, row, relaxation):
+    hierarchy, cost = build_hierarchy(steps, m, cycle=cycle, relaxation=relaxation), PhiCost(phi)
     machine = Machine(workers, threads)
     traced = trace(hierarchy, [threads] * workers, cost, chunks, cycles=4, row_bytes=row)
     exact = replay(traced, machine, cost, row)
     wave = predict(hierarchy, traced.plan, machine, cost, row)
     assert wave.setup == pytest.approx(exact.setup, rel=0.1)
-    assert wave.cycle == pytest.approx(exact.cycle, rel=0.2)
-    assert wave.total(10) == pytest.approx(exact.total(10), rel=0.2)
+    # With relaxation "F" what arrives at the C-points is computed once, with the residual.
+    rel = 0.1 if relaxation == "F" else 0.2
+    assert wave.cycle == pytest.approx(exact.cycle, rel=rel)
+    assert wave.total(10) == pytest.approx(exact.total(10), rel=rel)
     assert wave.scheduler_busy == pytest.approx(exact.scheduler_busy, abs=0.1)
 
 
