@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 # Dask would read, and dask-jobqueue write to, the configuration of whoever runs the tests.
 _configuration = tempfile.TemporaryDirectory()
@@ -30,6 +31,32 @@ def pytest_report_header(config):
     chosen = [name for name in TIERS if any(_overlap(config.rootpath, arg, name) for arg in config.args)]
     rest = "; ".join(command for name, command in TIERS.items() if name not in chosen)
     return f"daskmgrit: tiers {' + '.join(chosen) or 'none'}" + (f"; the rest: {rest}" if rest else "")
+
+
+class SkippedTests:
+    """Writes down what was skipped, so that CI runs it where all packages are: `pytest @FILE`."""
+
+    def __init__(self, path):
+        self.path, self.ids = path, set()
+
+    def pytest_collectreport(self, report):
+        self._note(report)
+
+    def pytest_runtest_logreport(self, report):
+        self._note(report)
+
+    def _note(self, report):
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.ids.add(report.nodeid)
+
+    def pytest_sessionfinish(self):
+        self.path.write_text("\n".join(sorted(self.ids)) + "\n", encoding="utf-8")
+
+
+def pytest_configure(config):
+    path = os.environ.get("SKIPPED_TESTS")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SkippedTests(Path(path)))
 
 
 def _overlap(root, arg, name):

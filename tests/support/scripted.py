@@ -63,7 +63,7 @@ class ScriptedClient:
     def get(self, graph, keys, sync):
         assert not sync
         self.sent.append(graph)
-        return [next((f for name, f in self.futures.items() if key.startswith(name)), None) for key in keys]
+        return [next((f for name, f in self.futures.items() if key.startswith(name)), ScriptedFuture()) for key in keys]
 
 
 class ScriptedFuture:
