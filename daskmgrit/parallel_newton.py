@@ -109,9 +109,9 @@ class ParallelNewton:
         if window != "auto":
             choose_size(window, "identity")
 
-    def settings(self, weights: int, tol: float, size: Size) -> Settings:
-        """Return the numerical method for states of `weights` entries."""
-        jacobian = choose_jacobian(self.phi, weights) if self.jacobian == "auto" else self.jacobian
+    def settings(self, weights: int, tol: float, size: Size, dtype: Any = float) -> Settings:
+        """Return the numerical method for states of `weights` entries of a dtype."""
+        jacobian = choose_jacobian(self.phi, weights, dtype, self.jacobian)
         if jacobian == "lowrank" and (size.first - 1) * self.interval >= self.steps - self.interval:
             return whole_run(self.steps, tol, self.interval, self.rank)
         return Settings(self.steps, tol, jacobian, size, self.interval, self.rank)

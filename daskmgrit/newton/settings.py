@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.validation import integer_option, number_option
@@ -109,12 +111,25 @@ def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups:
     return Settings(steps, tol, interval=interval, rank=rank, groups=min(groups, slots), **given)
 
 
-def choose_jacobian(phi: Any, weights: int) -> str:
-    """Return the Jacobian that suits a propagator and the length of its state.
+def choose_jacobian(phi: Any, weights: int, dtype: Any = np.float64, asked: str = "auto") -> str:
+    """Return the Jacobian that is `asked` for; "auto" is the one that suits a propagator and its states.
 
     Propagators that give gradient and update apart run their own recurrence, which "identity" stands for.
+
+    Raises
+    ------
+    ValueError
+        If it needs linear algebra that there is not for states of this dtype.
     """
-    return "full" if weights <= SMALL and not is_split(phi) else "identity"
+    solvable = np.dtype(dtype).char in "fdFD"
+    if asked == "auto":
+        return "full" if weights <= SMALL and solvable and not is_split(phi) else "identity"
+    if asked != "identity" and not solvable:
+        raise ValueError(
+            f"jacobian={asked!r} needs linear algebra that there is not for states of {np.dtype(dtype)}: start from "
+            'w0 of float32 or float64, or give jacobian="identity"'
+        )
+    return asked
 
 
 def choose_size(window: int | str, jacobian: str, most: int | None = None, work: float = 3.0) -> Size:

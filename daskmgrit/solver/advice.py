@@ -78,8 +78,8 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
     if not tol > 0:
         return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
     return found + (
-        "serial training is as fast. Steps that change the weights less, a larger tolerance, or another jacobian "
-        "(full, lowrank) let a sweep accept more"
+        "serial training is as fast. Steps that change the weights less, a larger tolerance, or another jacobian let "
+        "a sweep accept more"
     )
 
 

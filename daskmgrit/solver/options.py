@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Callable
@@ -14,9 +15,18 @@ from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.stagnation import rounding_of
 from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
-from daskmgrit.utils.validation import integer_option, number_option
+from daskmgrit.utils.validation import brief, integer_option, number_option
 
-__all__ = ["Arguments", "Callback", "CommonRequest", "Request", "WindowArguments", "WindowRequest", "default_tolerance"]
+__all__ = [
+    "Arguments",
+    "Callback",
+    "CommonRequest",
+    "Request",
+    "WindowArguments",
+    "WindowRequest",
+    "asks_to_stop",
+    "default_tolerance",
+]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -106,8 +116,8 @@ class CommonRequest:
             f"it is absolute and >= 0 ({self._zero}); None is 1e-9*sqrt(N), in float32 1e-5*sqrt(N)",
             least=0,
         )
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"callback={self.callback!r} is not callable: give callback(iteration, residual, weights)")
+        if self.callback is not None:
+            _check_callback(self.callback)
         if self.timeout is not None:
             time_option("timeout", self.timeout)
         check_settled(self.settled)
@@ -174,3 +184,37 @@ def default_tolerance(steps: int, w0: InitialState) -> float:
             10 * rounding,
         )
     return tol
+
+
+def _check_callback(callback: Any) -> None:
+    if not callable(callback):
+        raise TypeError(f"callback={brief(callback)} is not callable: give callback(iteration, residual, weights)")
+    try:
+        signature = inspect.signature(callback)
+    except (TypeError, ValueError):
+        return  # of a function that is not Python's
+    try:
+        signature.bind(1, 1.0, None)
+    except TypeError as error:
+        name = getattr(callback, "__name__", brief(callback))
+        raise TypeError(
+            f"callback={name} cannot be called with three arguments ({error}): give "
+            "callback(iteration, residual, weights)"
+        ) from None
+
+
+def asks_to_stop(answer: Any) -> bool:
+    """Return whether what a callback returned asks for the end of the solve.
+
+    Raises
+    ------
+    TypeError
+        If it is neither true nor false, such as an array.
+    """
+    try:
+        return bool(answer)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"the callback returned {brief(answer)}, which is neither true nor false: return True to stop the solve, "
+            "nothing to go on"
+        ) from None

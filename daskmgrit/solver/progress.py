@@ -15,13 +15,20 @@ from daskmgrit.display.html import Markup, table
 
 __all__ = ["Progress"]
 
-HEADINGS = ("cycle", "residual", "factor", "elapsed")
+# Of a table: what is counted by sweeps has no factor, since each residual is of other steps.
+HEADINGS = {
+    "cycle": ("cycle", "residual", "factor", "elapsed"),
+    "sweep": ("sweep", "residual", "steps", "elapsed"),
+}
+
+
+Row = tuple[str, str, str, str]
 
 
 class Screen(Protocol):
     """Where progress is shown."""
 
-    def wait(self, rows: Sequence[Sequence[str]], what: str, share: float | None) -> None:
+    def wait(self, rows: Sequence[Row], what: str, share: float | None) -> None:
         """Show the rows, of which the last is new, what is being waited for and the share of the way that is done."""
 
     def end(self) -> None:
@@ -46,17 +53,16 @@ class Lines(Console):
 class Terminal:
     """Lines on standard error; on a terminal a spinner says what is being waited for."""
 
-    def __init__(self, console: Console, tol: float) -> None:
+    def __init__(self, console: Console, tol: float, headings: Row) -> None:
         self._console = console
-        console.print(f" cycle    residual  factor   elapsed   (tolerance {tol:.1e})")
+        console.print(f"{_line(headings)}   (tolerance {tol:.1e})")
         self._status = console.status("", spinner="dots")
         self._status.start()
 
-    def wait(self, rows: Sequence[Sequence[str]], what: str, share: float | None) -> None:
+    def wait(self, rows: Sequence[Row], what: str, share: float | None) -> None:
         """Print the last row."""
         if rows:
-            cycle, residual, factor, elapsed = rows[-1]
-            self._console.print(f"{cycle:>6s}  {residual:>10s}  {factor:>6s}  {elapsed:>8s}")
+            self._console.print(_line(rows[-1]))
         self._status.update(what if share is None else f"{what}, {share:.0%} of the way to the tolerance")
 
     def end(self) -> None:
@@ -67,23 +73,23 @@ class Terminal:
 class Notebook:
     """One output that is updated in place; nothing but the table stays."""
 
-    def __init__(self, tol: float) -> None:
+    def __init__(self, tol: float, headings: Row) -> None:
         from IPython.display import display
 
-        self._tol = tol
-        self._rows: Sequence[Sequence[str]] = ()
+        self._tol, self._headings = tol, headings
+        self._rows: Sequence[Row] = ()
         self._handle = display(self._bundle(""), raw=True, display_id=True)
 
     def _bundle(self, bar: str) -> dict[str, str]:
         title = f"tolerance {self._tol:.1e}"
-        shown = table(HEADINGS, self._rows)
-        lines = [f"{a:>6s}  {b:>10s}  {c:>6s}  {d:>8s}" for a, b, c, d in [HEADINGS, *self._rows]]
+        shown = table(self._headings, self._rows)
+        lines = [_line(row) for row in (self._headings, *self._rows)]
         return {
             "text/html": f"<div>{shown}<div>{title}{bar}</div></div>",
             "text/plain": "\n".join([*lines, title]),
         }
 
-    def wait(self, rows: Sequence[Sequence[str]], what: str, share: float | None) -> None:
+    def wait(self, rows: Sequence[Row], what: str, share: float | None) -> None:
         """Show all rows and a bar."""
         self._rows = rows
         value = "" if share is None else f' value="{share:.3f}"'
@@ -92,6 +98,11 @@ class Notebook:
     def end(self) -> None:
         """Take the bar away."""
         self._handle.update(self._bundle(""), raw=True)
+
+
+def _line(row: Row) -> str:
+    first, residual, third, elapsed = row
+    return f"{first:>6s}  {residual:>10s}  {third:>6s}  {elapsed:>8s}"
 
 
 class Progress:
@@ -107,19 +118,26 @@ class Progress:
         Maximum number of cycles, or of training steps for parallel Newton.
     begin : float
         When the solve began, by ``time.perf_counter``.
+    of : {"cycle", "sweep"}, default "cycle"
+        What a line is for.
     """
 
-    def __init__(self, enabled: bool, tol: float, maxiter: int, begin: float) -> None:
+    def __init__(self, enabled: bool, tol: float, maxiter: int, begin: float, of: str = "cycle") -> None:
         self.enabled, self.tol, self.maxiter = enabled, tol, maxiter
         self._begin = begin
         self._residuals: list[float] = []
-        self._rows: list[tuple[str, str, str, str]] = []
+        self._rows: list[Row] = []
+        self._headings = HEADINGS[of]
         self._screen: Any = None
 
     def __enter__(self) -> Progress:
         if self.enabled:
             console = Lines(file=sys.stderr, highlight=False, soft_wrap=True)
-            screen: Screen = Notebook(self.tol) if console.is_jupyter else Terminal(console, self.tol)
+            screen: Screen = (
+                Notebook(self.tol, self._headings)
+                if console.is_jupyter
+                else Terminal(console, self.tol, self._headings)
+            )
             screen.wait((), "evaluating the initial guess", None)
             self._screen = screen
         return self
@@ -140,7 +158,7 @@ class Progress:
         if not self.enabled:
             return
         elapsed = f"{time.perf_counter() - self._begin:.2f} s"
-        self._rows.append((str(sweeps), f"{residual:.3e}", "", elapsed))
+        self._rows.append((str(sweeps), f"{residual:.3e}", str(steps), elapsed))
         self._screen.wait(self._rows, f"step {steps} of {self.maxiter}", None)
 
     def _share(self) -> float | None:

@@ -148,7 +148,7 @@ class Result:
         return [
             ("outcome", ends[self.reason]),
             *([("advice", self.advice)] if self.advice else []),
-            *(self._sweeps() if self.accepted else self._cycles()),
+            *(self._sweeps() if self.method != "MGRIT" else self._cycles()),
             (
                 "Phi evaluations",
                 f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
@@ -174,7 +174,11 @@ class Result:
     def _sweeps(self) -> list[tuple[str, str]]:
         done, residual = sum(self.accepted), self.residuals[-1]
         rows = [
-            ("sweeps", f"{self.iterations}, each accepted {done / self.iterations:.2f} steps on average"),
+            (
+                "sweeps",
+                str(self.iterations)
+                + (f", each accepted {done / self.iterations:.2f} steps on average" if self.iterations else ""),
+            ),
             ("residual", f"{residual:.3e} over {done} accepted steps (tolerance {self.tol:.1e})"),
             *self._loss(),
         ]

@@ -23,7 +23,7 @@ from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
-from daskmgrit.solver.options import Request
+from daskmgrit.solver.options import Request, asks_to_stop
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.stagnation import Stagnation
@@ -112,8 +112,8 @@ def run_solve(
             if ask.settled is not None:
                 losses.append(ask.settled.measure(iteration.final(cycle)))
             if ask.callback is not None and cycle != done:
-                stop = ask.callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
-                if stop:
+                answer = ask.callback(cycle, residual, array(state, f"weights-{run}-{cycle}"))
+                if asks_to_stop(answer):
                     return "callback"
             if ask.settled is not None and ask.settled.holds(losses):
                 return "settled"

@@ -243,7 +243,9 @@ class WindowIteration:
         residual = math.ldexp(math.sqrt(told.spent), unit_of(self.settings.tol))
         final = self._final(share)
         if told.diverged is not None:
-            return Ended(final, told.first, math.nan, told.error, "diverged", str(told.diverged))
+            found = told.diverged
+            message = f"phi returned nan or inf at step {found.step}, during sweep {found.cycle}"
+            return Ended(final, told.first, math.nan, told.error, "diverged", message)
         if told.first >= self.settings.steps:
             return Ended(final, told.first, residual, told.error, "tol", "")
         return Ended(final, told.first, residual, told.error, stop, "")

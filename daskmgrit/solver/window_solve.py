@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Any, Protocol
 
 import dask.array as da
 import numpy as np
@@ -24,7 +24,7 @@ from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.first_look import first_look
-from daskmgrit.solver.options import WindowRequest
+from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.window_iteration import Ended, WindowIteration
@@ -40,8 +40,8 @@ class WindowMethod(Protocol):
     window: int | str
     work: float
 
-    def settings(self, weights: int, tol: float, size: Size) -> Settings:
-        """Return the settings for states of so many weights."""
+    def settings(self, weights: int, tol: float, size: Size, dtype: Any = float) -> Settings:
+        """Return the settings for states of so many weights of a dtype."""
 
 
 def run_window_solve(
@@ -70,15 +70,17 @@ def run_window_solve(
         The checkpoint to resume from.
     """
     phi = method.phi
+    # What a dtype does not allow is to be said before workers are waited for.
+    jacobian = method.settings(w0.size, ask.tol, Fixed(1), w0.dtype).jacobian
     executor = choose_executor(ask.client, ask.patience)
     executor.check(phi)
     run = f"0{uuid.uuid4().hex[:11]}"
-    size = window_size(method, w0.size, executor) if saved is None else saved.size
-    settings = method.settings(w0.size, ask.tol, size)
+    size = window_size(method, jacobian, executor) if saved is None else saved.size
+    settings = method.settings(w0.size, ask.tol, size, w0.dtype)
     with (
         executor.session(),
         open_window_saver(policy, w0, settings, saved) as saver,
-        Progress(ask.progress, ask.tol, settings.steps, begin) as lines,
+        Progress(ask.progress, ask.tol, settings.steps, begin, of="sweep") as lines,
         ExitStack() as stack,
     ):
         stub = executor.share(phi, f"propagator-{run}", phi)
@@ -106,7 +108,7 @@ def run_window_solve(
             if ask.settled is not None and not told.over and told.first - measured >= apart:
                 losses.append(ask.settled.measure(final()))
                 measured = told.first
-            if ask.callback is not None and ask.callback(done, residual, final()):
+            if ask.callback is not None and asks_to_stop(ask.callback(done, residual, final())):
                 return "callback"
             return "settled" if ask.settled is not None and ask.settled.holds(losses) else ""
 
@@ -118,13 +120,12 @@ def run_window_solve(
     return _result(iteration, ended, ask, begin, weights, losses, remark)
 
 
-def window_size(method: WindowMethod, weights: int, executor: Executor) -> Size:
+def window_size(method: WindowMethod, jacobian: str, executor: Executor) -> Size:
     """Return the rule for the slots of a window: "auto" has no more than the executor has threads, if it has several.
 
     On one thread a window gains only by what a call of Phi for many states saves, so it may be as long as work allows.
     """
     threads = sum(executor.threads)
-    jacobian = method.settings(weights, 0.0, Fixed(1)).jacobian
     return choose_size(
         method.window, jacobian, threads if threads > 1 and jacobian == "identity" else None, method.work
     )

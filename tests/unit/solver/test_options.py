@@ -73,6 +73,43 @@ def test_solve_arguments(arguments, words):
     assert not calls
 
 
+METHODS = pytest.mark.parametrize("method", [dm.MGRIT, dm.ParallelNewton])
+
+
+@METHODS
+def test_a_callback_of_other_arguments_is_refused_before_anything_is_computed(method):
+    def phi(weights, index, level):
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"callback=two cannot be called with three arguments .*residual, weights"):
+        method(phi, 8).solve(np.ones(2), callback=two)
+
+
+def two(cycle, residual):
+    """A callback that forgot the weights."""
+
+
+@METHODS
+def test_a_callback_that_returns_an_array_is_told_what_to_return(method, decay):
+    with pytest.raises(TypeError, match=r"returned .*neither true nor false: return True to stop"):
+        method(decay, 16).solve(np.ones(3), callback=lambda cycle, residual, weights: np.ones(3))
+
+
+@pytest.mark.parametrize("jacobian", ["lowrank", "full"])
+def test_a_jacobian_that_the_dtype_has_no_linear_algebra_for(jacobian, decay):
+    with pytest.raises(ValueError, match=f"jacobian='{jacobian}' .*float16.*identity"):
+        dm.ParallelNewton(decay, 16, window=4, jacobian=jacobian).solve(np.ones(3, np.float16))
+
+
+def test_auto_is_the_jacobian_that_goes_with_the_dtype():
+    def phi(weights, index, level):
+        return weights / 2
+
+    result = dm.ParallelNewton(phi, 16, window=4).solve(np.ones(3, np.float16))
+    assert result.converged
+    assert result.final.dtype == np.float16
+
+
 def test_callback_and_client_are_checked():
     solver = dm.MGRIT(good, 100)
     with pytest.raises(TypeError, match="callback=1"):

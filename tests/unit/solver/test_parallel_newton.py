@@ -272,3 +272,11 @@ def test_advice_on_divergence_is_of_this_method():
     assert result.reason == "diverged"
     assert "serial training ends there" in result.advice
     assert "coarse" not in result.advice
+
+
+def test_a_result_without_a_sweep_tells_of_sweeps():
+    result = dm.ParallelNewton(lambda weights, index, level: weights * np.nan, 16, window=4).solve(np.ones(3))
+    assert (result.reason, result.iterations) == ("diverged", 0)
+    names = [name for name, _ in result.summary()]
+    assert "sweeps" in names
+    assert "convergence factor" not in names

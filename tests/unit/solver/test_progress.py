@@ -22,3 +22,13 @@ def test_progress_in_a_terminal(monkeypatch, tol, told):
             assert time.monotonic() < end
             time.sleep(0.01)
     assert "1.000e-02   0.010" in screen.getvalue()
+
+
+def test_sweeps_have_steps_where_cycles_have_a_factor(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr("daskmgrit.solver.progress.Lines", lambda **how: Console(**(how | {"file": screen})))
+    with Progress(True, 1e-6, 40, 0.0, of="sweep") as lines:
+        lines.sweep(1, 0.5, 3)
+    heading, row = screen.getvalue().splitlines()[:2]
+    assert heading.split()[:4] == ["sweep", "residual", "steps", "elapsed"]
+    assert row.split()[:3] == ["1", "5.000e-01", "3"]
