@@ -7,73 +7,70 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.checkpoint import store
 from daskmgrit.models import MLP, ConstantRate, GradientDescent, Serial
-from tests.support.checkpoints import STEPS, straight
+from tests.support import killed
+from tests.support.checkpoints import STEPS
 from tests.support.recurrences import Decay
 from tests.support.waiting import wait_for
 
 # -- the process dies --------------------------------------------------------------------------------------------
 
 
-KILLED = """
-import sys
-import dask
-import numpy as np
-from tests.support.recurrences import Slow
-import daskmgrit as dm
-
-dask.config.set(scheduler="threads", num_workers=2)
-solver = dm.MGRIT(Slow(seconds=0.002), 100)
-policy = dm.Checkpoint(sys.argv[1], every=int(sys.argv[2]))
-how = {"chunks": int(sys.argv[3])}
-try:
-    result = solver.resume(policy, **how)
-except dm.CheckpointError as error:
-    assert "there is nothing to go on from" in str(error), error
-    result = solver.solve(np.linspace(1, 2, 5), tol=0, maxiter=14, checkpoint=policy, **how)
-np.save(sys.argv[4], result.weights.compute())
-np.save(sys.argv[5], result.residuals)
-"""
-
-
 @pytest.mark.faults
-def test_killed_at_any_moment(tmp_path, w0):
+@pytest.mark.parametrize("method", ["mgrit", "newton"])
+def test_killed_at_any_moment(tmp_path, w0, method):
     """Kill the process again and again at random moments; each new one goes on, to the bits of a calm run."""
-    expected, weights = straight(Decay(), w0, {}, tol=0, maxiter=14)
+    solver, how = killed.solver_of(method)
+    with dask.config.set(scheduler="sync"):
+        expected = solver.solve(w0, **how)
     seed = random.randrange(10**6)
     print("seed", seed)
-    chance = random.Random(seed)
-    directory, final, history = tmp_path / "saved", tmp_path / "final.npy", tmp_path / "history.npy"
-    kills, before = 0, None
-    for attempt in range(30):
-        command = [sys.executable, "-c", KILLED, str(directory), str(1 + attempt % 2), str(1 + attempt % 4)]
-        child = subprocess.Popen(
-            [*command, str(final), str(history)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    chance, kills, solves = random.Random(seed), 0, 0
+    while kills < 50:
+        directory, out = tmp_path / f"saved{solves}", tmp_path / f"end{solves}.npz"
+        kills += kill_until_it_ends(chance, method, directory, out)
+        solves += 1
+        with np.load(out) as end:
+            assert np.array_equal(end["final"], expected.final)
+            assert end["residuals"].tolist() == expected.residuals
+        left = sorted(path.name for path in directory.iterdir())
+        assert len(left) == 2
+        assert left[1] == "lock"
+
+
+def kill_until_it_ends(chance, method, directory, out):
+    """Return how often a solve was killed before it got to its end."""
+    before, kills = None, 0
+    for attempt in range(60):
+        child = killed.processes().Process(
+            target=killed.go_on, args=(method, directory, 1 + attempt % 2, 1 + attempt % 4, out)
         )
+        child.start()
         try:
-            # It is killed only after it has saved, so that there is progress; and then soon, or a little later.
-            wait_for(lambda before=before, child=child: store.latest(directory) != before or child.poll() is not None)
-            time.sleep(chance.uniform(0, 0.3))
+            # It is killed only after it has saved, so that there is progress; and then at once, or a little later.
+            wait_for(lambda before=before, child=child: saved(directory) != before or child.exitcode is not None)
+            time.sleep(chance.choice([0, chance.uniform(0, 0.1)]))
         finally:
             child.kill()
-            child.wait(30)
-        before = store.latest(directory)
-        if child.returncode == 0:
-            break
-        assert child.returncode == -signal.SIGKILL
+            child.join(30)
+        before = saved(directory)
+        if child.exitcode == 0:
+            return kills
+        assert child.exitcode == -signal.SIGKILL
         kills += 1
-    assert child.returncode == 0
-    assert kills >= 2
-    assert np.array_equal(np.load(final), weights)
-    assert np.load(history).tolist() == expected.residuals
-    assert sorted(path.name for path in directory.iterdir()) == ["cycle-000014", "lock"]
+    raise AssertionError(f"killed {kills} times without getting to the end")
+
+
+def saved(directory):
+    """Return the names of what is saved whole."""
+    names = (path.name for path in directory.glob("*-*"))
+    return {name for name in names if not name.startswith(".")}
 
 
 # -- what is wrong with the files ----------------------------------------------------------------------------------
