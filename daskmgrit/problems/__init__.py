@@ -3,6 +3,7 @@
 from daskmgrit.problems.adder import adder
 from daskmgrit.problems.diffusion import Brusselator, GridTransfer, HeatEquation
 from daskmgrit.problems.digits import digits
+from daskmgrit.problems.own import OwnProblem
 from daskmgrit.problems.problem import COARSE_DATA, SOLVERS, Problem, Tuned
 from daskmgrit.problems.xor import xor
 
@@ -15,6 +16,7 @@ __all__ = [
     "Brusselator",
     "GridTransfer",
     "HeatEquation",
+    "OwnProblem",
     "Problem",
     "Tuned",
     "adder",

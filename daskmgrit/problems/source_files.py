@@ -1,0 +1,162 @@
+"""The user's own modules and files: imported for a command, and made fit to be sent to workers that lack them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import site
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+__all__ = ["Sources", "failed", "place_of"]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class Sources:
+    """Modules and files by the names that a command gives, each imported once.
+
+    What lies in the current directory, or in the folder of a file, no worker on another machine can import. Functions
+    and classes from there are pickled by value.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[str, ModuleType] = {}
+
+    def attribute(self, place: str, attribute: str, name: str) -> Any:
+        """Return what a module or a file calls `attribute`.
+
+        Parameters
+        ----------
+        place : str
+            Name of a module, or path of a file.
+        attribute : str
+            A name, or several joined by dots.
+        name : str
+            How errors call the two.
+
+        Raises
+        ------
+        ValueError
+            If there is no such thing, or the module fails; the message says what there is.
+        ImportError
+            If the module needs a package that is not installed.
+        """
+        is_file = place.endswith(".py") or "/" in place or "\\" in place
+        key = str(Path(place).expanduser().resolve()) if is_file else place
+        if key not in self._modules:
+            folder = Path(key).parent if is_file else Path.cwd()
+            before = set(sys.modules)
+            # As for `python FILE.py` and `python -m MODULE`; worker processes on this machine look there, too.
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+            importlib.invalidate_caches()
+            module = _from_file(Path(key), name) if is_file else _by_name(place, name)
+            self._modules[key] = module
+            for brought in {*sys.modules} - before | {module.__name__}:
+                each = sys.modules.get(brought)
+                if _is_local(each, folder.resolve()) and getattr(each, "__name__", "") == brought:
+                    cloudpickle.register_pickle_by_value(each)
+        found: Any = self._modules[key]
+        for part in attribute.split("."):
+            if not part or not hasattr(found, part):
+                raise ValueError(f"{name}: {_nothing(place, part)}; {_what_is_there(found)}")
+            found = getattr(found, part)
+        return found
+
+
+def _from_file(path: Path, name: str) -> ModuleType:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ValueError(f"{name}: {path} {what}: give the path of a Python file, FILE.py:NAME")
+    # A file may be called as a module that is in use.
+    module_name = path.stem if path.stem not in sys.modules else f"{path.stem}_{len(sys.modules)}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{name}: {path} is no Python file: give FILE.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        raise failed(name, error) from error
+    return module
+
+
+def _by_name(place: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise failed(name, error) from error
+        raise ValueError(
+            f"{name}: there is no module {error.name}, in the folder {Path.cwd()} or among installed packages: give "
+            "PACKAGE.MODULE:NAME, or FILE.py:NAME for a file"
+        ) from None
+    except (Exception, SystemExit) as error:
+        raise failed(name, error) from error
+
+
+def failed(name: str, error: BaseException) -> Exception:
+    """Return the error to raise where the user's own code failed."""
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        return ImportError(f"{name} needs a package that is not installed ({error}): install it")
+    if isinstance(error, SystemExit):
+        what += ', so put what it does as a script under if __name__ == "__main__"'
+    elif isinstance(error, ImportError) and "relative import" in str(error):
+        what += "; give a file of a package as PACKAGE.MODULE:NAME"
+    place = place_of(error)
+    return ValueError(f"{name} raised {what}{f' ({place})' if place else ''}")
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line of the user's own code that an error came from; empty if there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_installed(Path(frame.filename)) and Path(frame.filename).is_file()]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+
+
+def _is_local(module: Any, folder: Path) -> bool:
+    """Whether a module is of the user's own folder: not of a package that is installed below it."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return False
+    path = Path(file).resolve()
+    return path.is_relative_to(folder) and not _is_installed(path)
+
+
+def _is_installed(path: Path) -> bool:
+    places = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths = {*places, *site.getsitepackages(), site.getusersitepackages()}
+    return path.is_relative_to(PACKAGE) or any(path.is_relative_to(Path(each).resolve()) for each in paths)
+
+
+def _nothing(place: str, part: str) -> str:
+    return f"there is no {part!r} in {place}" if part else f"a name in {place} is missing, as {place}:NAME"
+
+
+def _what_is_there(found: Any) -> str:
+    """Say which names of a module may be meant: its own, no modules."""
+    own = getattr(found, "__name__", None)
+    names = (
+        [
+            name
+            for name, value in vars(found).items()
+            if not name.startswith("_")
+            and not isinstance(value, ModuleType)
+            and getattr(value, "__module__", own) in (own, None)
+        ]
+        if hasattr(found, "__dict__")
+        else []
+    )
+    return f"it has {', '.join(names)}" if names else "it has no names of its own"
