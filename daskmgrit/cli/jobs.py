@@ -7,33 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-import numpy as np
-from click.core import ParameterSource
 
+from daskmgrit.checkpoint.policy import as_checkpoint
+from daskmgrit.checkpoint.window_saver import load_window
+from daskmgrit.cli.options import OF_BUILT_IN, refuse
+from daskmgrit.cli.solve_options import OF_MGRIT, OF_NEWTON
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.newton.sizes import Fixed
 from daskmgrit.parallel_newton import ParallelNewton
-from daskmgrit.problems import Problem
-from daskmgrit.solver.options import Arguments, WindowArguments
+from daskmgrit.problems import OwnProblem, Problem
+from daskmgrit.problems.training import training
 from daskmgrit.solver.result import Result
 
-__all__ = ["Job", "mgrit_job", "newton_job"]
+__all__ = ["Job", "make_job"]
 
 How = Mapping[str, Any]
-
-# Options that parallel Newton has no use for.
-OF_MGRIT = (
-    "cycle",
-    "max_levels",
-    "min_coarse",
-    "coarsening",
-    "relaxation",
-    "weight",
-    "initial_guess",
-    "maxiter",
-    "chunks",
-    "storage",
-)
+Found = Problem | OwnProblem
 
 
 @dataclass(frozen=True)
@@ -42,14 +32,12 @@ class Job:
 
     Attributes
     ----------
-    task : Problem
-        The problem.
-    name : str
-        Name of the solver: how the problem takes its steps.
+    problem : OwnProblem
+        The problem, with its Phi.
+    name : str or None
+        How a built-in problem takes its steps: its solver, or the optimizer.
     solver : MGRIT or ParallelNewton
         The solver.
-    w0 : ndarray, shape (s,)
-        The initial state, with an optimizer's moments if there are any.
     solve : callable
         ``solve(policy, how)``: from the initial state.
     resume : callable
@@ -58,92 +46,101 @@ class Job:
         What is to be told of the solver.
     """
 
-    task: Problem
-    name: str
+    problem: OwnProblem
+    name: str | None
     solver: MGRIT | ParallelNewton
-    w0: np.ndarray
     solve: Callable[[Any, How], Result]
     resume: Callable[[Any, Collection[str], How], Result]
     about: dict[str, Any]
 
-    def metrics(self, final: np.ndarray) -> dict[str, float]:
-        """Return the problem's metrics of a final state."""
-        return self.task.metrics(final[: self.task.w0.size])
+
+def make_job(found: Found, method: str, check: bool, options: Mapping[str, Any]) -> Job:
+    """Return the solve that the options mean; those that mean nothing are refused.
+
+    Raises
+    ------
+    click.UsageError, ValueError, TypeError
+        If an option is out of place or out of range.
+    """
+    if isinstance(found, OwnProblem):
+        refuse(OF_BUILT_IN, f"is for built-in problems: the Phi of {found.name} decides that itself")
+    if method == "newton":
+        refuse(OF_MGRIT, "is for --method mgrit")
+        return _newton_job(found, check, options)
+    # Gradient descent is what MGRIT takes.
+    refuse([name for name in OF_NEWTON if (name, options[name]) != ("optimizer", "sgd")], "is for --method newton")
+    return _mgrit_job(found, options)
 
 
-def mgrit_job(task: Problem, name: str | None, check: bool, options: Mapping[str, Any]) -> Job:
-    """Return the solve by MGRIT that the options mean."""
-    for option, default in (("optimizer", "sgd"), ("slots", "auto"), ("jacobian", "auto"), ("interval", 1)):
-        if options[option] != default:
-            raise click.UsageError(f"--{option} {options[option]} is for --method newton")
-    name = name or task.solver
-    hierarchy = task.hierarchy(
-        name, **{option: options[option] for option in ("coarsening", "relaxation", "min_coarse", "max_levels")}
-    )
-    phi = _descent(task, name, hierarchy.get("coarsening", 2), options)
-    solver = MGRIT(phi, _steps(task, options), cycle=options["cycle"], weight=options["weight"], **hierarchy)
+def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
+    levels = {option: options[option] for option in ("coarsening", "relaxation", "min_coarse")}
+    problem = _training(found, "sgd", levels, options)
+    how_cycled = {option: options[option] for option in ("max_levels", "cycle", "weight")}
+    solver = MGRIT(problem.phi, problem.steps, **how_cycled, **problem.hierarchy())
     # What is wrong is to be said before the levels are shown and workers are started.
     check_chunks(options["chunks"], solver.hierarchy)
-    asked = {option: options[option] for option in ("tol", "maxiter", "chunks", "storage")}
-    unasked: dict[str, Any] = dict.fromkeys(("client", "callback", "checkpoint", "timeout", "settled"))
-    Arguments(**asked, **unasked, progress=False).complete(0.0, 0, "full")
 
     def solve(policy: Any, how: How) -> Result:
-        guess = options["initial_guess"] or task.guess(name)
+        guess = options["initial_guess"] or problem.initial_guess
         more = {option: options[option] for option in ("maxiter", "chunks", "storage")}
-        return solver.solve(task.w0, guess, checkpoint=policy, **more, **how)
+        return solver.solve(problem.w0, guess, checkpoint=policy, **more, **how)
 
     def resume(policy: Any, given: Collection[str], how: How) -> Result:
         more = {option: options[option] for option in ("maxiter", "storage") if option in given}
-        return solver.resume(policy, task.w0, chunks=options["chunks"], **more, **how)
+        return solver.resume(policy, problem.w0, chunks=options["chunks"], **more, **how)
 
     about = {
         "stages": solver.stages,
         "coarsening": [level.coarsening for level in solver.hierarchy.levels[:-1]],
     }
-    return Job(task, name, solver, task.w0, solve, resume, about)
+    return Job(problem, _name_of(found, "sgd", options), solver, solve, resume, about)
 
 
-def newton_job(task: Problem, name: str | None, check: bool, options: Mapping[str, Any]) -> Job:
-    """Return the solve by parallel Newton that the options mean."""
-    source = click.get_current_context().get_parameter_source
-    for option in OF_MGRIT:
-        if source(option) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{option.replace('_', '-')} is for --method mgrit")
-    name = name or task.solver
-    w0 = task.w0
-    if options["optimizer"] == "sgd":
-        phi = _descent(task, name, 2, options)
-    else:
-        phi = task.optimizer(
-            options["optimizer"], options["learning_rate"], batch=options["batch"], dtype=options["dtype"]
-        )
-        name, w0 = options["optimizer"], phi.w0
-    WindowArguments(options["tol"], None, None, None, False, None, None, "final").complete(0.0)
-    how_swept = [options[option] for option in ("slots", "jacobian", "rank", "interval")]
-    solver = ParallelNewton(phi, _steps(task, options), *how_swept)
+def _newton_job(found: Found, check: bool, options: Mapping[str, Any]) -> Job:
+    optimizer = options["optimizer"] or "sgd"
+    problem = _training(found, optimizer, {} if isinstance(found, OwnProblem) else {"coarsening": 2}, options)
+    own: dict[str, Any] = {"window": problem.window, "jacobian": problem.jacobian, "rank": problem.rank}
+    asked = {"window": options["slots"], "jacobian": options["jacobian"], "rank": options["rank"]}
+    how_swept = own | {name: value for name, value in asked.items() if value is not None}
+    solver = ParallelNewton(problem.phi, problem.steps, interval=options["interval"], **how_swept)
 
     def solve(policy: Any, how: How) -> Result:
         # To compare all steps, all of them have to be kept; a checkpoint has the window alone, a slot its last step.
         keep = "all" if check and policy is None and solver.interval == 1 else "final"
-        return solver.solve(w0, checkpoint=policy, keep=keep, **how)
+        return solver.solve(problem.w0, checkpoint=policy, keep=keep, **how)
 
     def resume(policy: Any, given: Collection[str], how: How) -> Result:
-        return solver.resume(policy, w0, **how)
+        if "slots" in given:
+            _check_window(policy, options["slots"])
+        return solver.resume(policy, problem.w0, **how)
 
-    return Job(task, name, solver, w0, solve, resume, {"jacobian": solver.jacobian, "window": solver.window})
+    about = {"jacobian": solver.jacobian, "window": solver.window}
+    return Job(problem, _name_of(found, optimizer, options), solver, solve, resume, about)
 
 
-def _steps(task: Problem, options: Mapping[str, Any]) -> int:
-    return task.steps if options["steps"] is None else options["steps"]
+def _training(found: Found, optimizer: str, levels: Mapping[str, Any], options: Mapping[str, Any]) -> OwnProblem:
+    """Return the problem with the Phi that the options mean."""
+    if optimizer != "sgd":
+        why = f"is for gradient descent, not for --optimizer {optimizer}"
+        refuse(("solver", "max_learning_rate", "coarse", "data", "max_stages", "window"), why)
+    names = ("steps", "learning_rate", "batch", "dtype", "max_learning_rate", "coarse", "max_stages", "data", "window")
+    return training(found, optimizer, options["solver"], levels=levels, **{name: options[name] for name in names})
 
 
-def _descent(task: Problem, name: str, coarsening: Any, options: Mapping[str, Any]) -> Any:
-    return task.propagator(
-        name,
-        options["learning_rate"],
-        options["max_learning_rate"],
-        coarsening=coarsening,
-        dtype=options["dtype"],
-        **{option: options[option] for option in ("batch", "coarse", "max_stages", "data", "window")},
-    )
+def _name_of(found: Found, optimizer: str, options: Mapping[str, Any]) -> str | None:
+    if isinstance(found, OwnProblem):
+        return None
+    return (options["solver"] or found.solver) if optimizer == "sgd" else optimizer
+
+
+def _check_window(policy: Any, slots: int | str) -> None:
+    """See that the window asked for is that of the checkpoint, which a resumed solve keeps."""
+    place = as_checkpoint(policy)
+    assert place is not None
+    size = load_window(place.directory).size
+    saved = size.first if isinstance(size, Fixed) else "auto"
+    if slots != saved:
+        raise click.UsageError(
+            f"--slots {slots} with --resume: the checkpoint in {place.directory} was saved with --slots {saved}, which "
+            "a resumed solve keeps; leave --slots out, or solve anew in another directory"
+        )

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.cli.ends import say
+from daskmgrit.cli.ends import note, say
 from daskmgrit.cli.jobs import Job
+from daskmgrit.problems.source_files import failed
 from daskmgrit.recurrence.serial import train_serially
 from daskmgrit.solver.result import Result
 
@@ -20,7 +21,7 @@ __all__ = ["compare", "tell"]
 def compare(job: Job, result: Result) -> dict[str, float]:
     """Train serially and compare all states, chunk by chunk."""
     clock = time.perf_counter()
-    serial = train_serially(job.solver.phi, job.w0, job.solver.steps)
+    serial = train_serially(job.problem.phi, job.problem.w0, job.solver.steps)
     seconds = time.perf_counter() - clock
     if result.weights is None:
         worst = float(np.abs(result.final - serial[-1]).max())
@@ -35,13 +36,15 @@ def compare(job: Job, result: Result) -> dict[str, float]:
 
 def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) -> None:
     """Print the summary, the problem's metrics, and what the comparison found."""
-    metrics = job.metrics(result.final) if np.isfinite(result.final).all() else {}
+    metrics = _metrics(job, result.final) if np.isfinite(result.final).all() else {}
     if as_json:
         say(json.dumps(_clean(_summary(job, result) | checked | {"metrics": metrics})))
         return
     say(result)
     for name, value in metrics.items():
         say(f"{name.replace('_', ' '):19s} {value:.4g}")
+    if metrics and job.problem.remark:
+        say(f"{'':19s} {job.problem.remark}")
     if checked:
         compared = "final weights" if result.weights is None else "all steps and weights"
         say(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, {compared}")
@@ -52,9 +55,18 @@ def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) 
         )
 
 
+def _metrics(job: Job, final: np.ndarray) -> dict[str, float]:
+    """Return the problem's metrics; if they fail, which is no reason to lose the result, only say so."""
+    try:
+        return job.problem.tell(final)
+    except Exception as error:
+        note(failed(f"loss or metrics of {job.problem.name}", error))
+        return {}
+
+
 def _summary(job: Job, result: Result) -> dict[str, Any]:
     summary = {
-        "problem": job.task.name,
+        "problem": job.problem.name,
         "method": result.method,
         "solver": job.name,
         "steps": result.levels[0],

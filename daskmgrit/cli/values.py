@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,36 @@ import click
 
 from daskmgrit.utils.units import nbytes, seconds
 
-__all__ = ["BYTES", "CHUNKS", "CYCLE", "RATE", "RELAXATION", "SECONDS", "SEED", "SLOTS", "WAIT", "PerLevel"]
+__all__ = [
+    "AT_LEAST_1",
+    "BYTES",
+    "CHUNKS",
+    "CYCLE",
+    "RATE",
+    "RELAXATION",
+    "SECONDS",
+    "SEED",
+    "SLOTS",
+    "STEPS",
+    "TOLERANCE",
+    "WAIT",
+    "PerLevel",
+]
 
 CYCLE = click.Choice(["V", "F"], case_sensitive=False)
-# A learning rate.
-RATE = click.FloatRange(min=0, min_open=True)
 SEED = click.IntRange(0, 2**32 - 1)
+STEPS = click.IntRange(min=1)
+
+
+class Finite(click.FloatRange):
+    """A number within a range, neither inf nor nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
 
 
 class Seconds(click.ParamType):
@@ -80,7 +105,7 @@ class PerLevel(click.ParamType):
 
 
 class Count(click.ParamType):
-    """A number of chunks or slots, or ``auto``."""
+    """A number of chunks or slots, at least 1, or ``auto``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -92,7 +117,9 @@ class Count(click.ParamType):
         try:
             count = int(value)
         except ValueError:
-            self.fail(f'{value!r}: give "auto" or a number of {self.name}', param, ctx)
+            count = 0
+        if count < 1:
+            self.fail(f'{value!r}: give "auto" or a number of {self.name}, at least 1', param, ctx)
         return count
 
 
@@ -100,6 +127,9 @@ def _relaxation(text: str) -> str | int:
     return int(text) if text.isdigit() else text
 
 
+# A learning rate.
+RATE = Finite(min=0, min_open=True)
+TOLERANCE, AT_LEAST_1 = Finite(min=0), Finite(min=1)
 SECONDS, WAIT = Seconds(), Seconds(above_zero=True)
 BYTES = Bytes()
 CHUNKS, SLOTS = Count("chunks"), Count("slots")

@@ -44,6 +44,8 @@ class OwnProblem:
         As for :meth:`daskmgrit.MGRIT.solve`: "zero", "constant" or "nested".
     jacobian, rank, window
         As for :class:`daskmgrit.ParallelNewton`.
+    remark : str, optional
+        What is to be told with the numbers.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class OwnProblem:
     jacobian: str = "auto"
     rank: int = 32
     window: int | str = "auto"
+    remark: str = ""
 
     def __post_init__(self) -> None:
         if not callable(self.phi):

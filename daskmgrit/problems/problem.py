@@ -94,6 +94,8 @@ class Problem:
         ``metrics(final weights) -> dict`` of figures worth reporting.
     tuned : Tuned
         Settings of Solver 4.
+    remark : str
+        What is to be told with the figures.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Problem:
     steps: int
     metrics: Callable[[NDArray], dict[str, float]] = field(repr=False)
     tuned: Tuned
+    remark: str = ""
 
     def hierarchy(self, solver: str | None = None, **given: Any) -> dict[str, Any]:
         """Return options of :class:`daskmgrit.MGRIT` that suit a solver.

@@ -50,6 +50,9 @@ class Sources:
         """
         is_file = place.endswith(".py") or "/" in place or "\\" in place
         key = str(Path(place).expanduser().resolve()) if is_file else place
+        same = [each for each in self._modules.values() if is_file and str(Path(str(each.__file__)).resolve()) == key]
+        if same:
+            self._modules[key] = same[0]
         if key not in self._modules:
             folder = Path(key).parent if is_file else Path.cwd()
             before = set(sys.modules)

@@ -90,6 +90,19 @@ def solve(*arguments, **settings):
         return CliRunner().invoke(main, ["solve", "xor", "--steps", "100", "--slurm", *arguments])
 
 
+def test_a_phi_from_the_users_folder(slurm, tmp_path):
+    """Workers of SLURM jobs run what they cannot import."""
+    (tmp_path / "own_steps.py").write_text(
+        "import numpy as np\n\n\ndef phi(weights, index, level):\n"
+        "    return weights - min(0.05 * 2**level, 0.5) * np.sin(weights)\n\n\nw0 = np.full(3, 2.0)\n"
+    )
+    file = tmp_path / "own_steps.py"
+    how = ["--w0", f"{file}:w0", "--steps", "100", "--slurm", "--workers", "1", "--json", "--check"]
+    run = CliRunner().invoke(main, ["solve", f"{file}:phi", *how])
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["max_error"] < 1e-6
+
+
 class Recording(Decay):
     """Writes a dot to a file for every state that it is given."""
 

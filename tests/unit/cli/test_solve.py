@@ -22,7 +22,7 @@ def call(*arguments):
         (["xor", "--chunks", "1000"], "chunks=1000"),
         (["xor", "--learning-rate", "-1"], "-1"),
         (["xor", "--max-learning-rate", "0.5"], "max_learning_rate=0.5 is below learning_rate=1.0"),
-        (["xor", "--tol", "-1"], "tol=-1"),
+        (["xor", "--tol", "-1"], "'--tol': -1.0 is not in the range"),
         (["xor", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "exclude"),
         (["xor", "--plot", "/nowhere/at/all.png"], "does not exist"),
         (["xor", "--plot", "picture.xyz"], ".png"),

@@ -109,10 +109,11 @@ def test_what_an_attribute_may_be(source, attribute, w0, size):
     assert found.phi(np.ones((2, size)), np.arange(2), 0).shape == (2, size)
 
 
-def test_a_file_is_imported_once_and_its_neighbours_are_found(source):
+@pytest.mark.parametrize("place", ["{name}", "{name}.py"])
+def test_a_file_is_imported_once_and_its_neighbours_are_found(source, place):
     with source.open("a") as file:
         file.write("\nopened = open('log', 'a').write('x')\n")
-    find_problem(f"{source.name}:phi", w0=f"./{source.name}:w0", steps=8)
+    find_problem(f"{place.format(name=source.stem)}:phi", w0=f"./{source.name}:w0", steps=8)
     assert (source.parent / "log").read_text() == "x"
 
 

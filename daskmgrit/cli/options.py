@@ -1,0 +1,110 @@
+"""Options that several commands share, their layout in the help, and which of them were given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
+from daskmgrit.problems.find import find_problem
+from daskmgrit.problems.own import METHODS
+from daskmgrit.problems.training import OPTIMIZERS
+
+__all__ = ["OF_BUILT_IN", "PROBLEM_HELP", "W0", "Grouped", "asked_problem", "given", "method", "optimizer", "refuse"]
+
+PROBLEM_HELP = """PROBLEM is xor, adder or digits, or one of your own: FILE.py:NAME or PACKAGE.MODULE:NAME of a Phi, an
+    OwnProblem, or a function that returns one (`daskmgrit new` writes a file to begin with)."""
+
+# What decides on the Phi of a built-in problem.
+OF_BUILT_IN = (
+    "solver",
+    "optimizer",
+    "learning_rate",
+    "max_learning_rate",
+    "coarse",
+    "data",
+    "max_stages",
+    "window",
+    "batch",
+    "seed",
+    "dtype",
+)
+
+W0 = click.Option(
+    ["--w0"],
+    metavar="FILE.npy|FILE.py:NAME|MODULE:NAME",
+    help="Initial state of a Phi of your own that comes without one.",
+)
+
+
+def method(says: str) -> click.Option:
+    """Return the option ``--method``; `says` what each method is asked for."""
+    return click.Option(["--method"], type=click.Choice(METHODS), help=f"{says}  [default: mgrit, or PROBLEM's own]")
+
+
+def optimizer(of: str = "Of --method newton") -> click.Option:
+    """Return the option ``--optimizer``, None where it was not given."""
+    return click.Option(
+        ["--optimizer"],
+        type=click.Choice(OPTIMIZERS),
+        help=f"{of}; sgd is the gradient descent of --solver.  [default: sgd]",
+    )
+
+
+def asked_problem(
+    target: str, w0: str | None, steps: int | None, seed: int = 1, argument: str = "PROBLEM"
+) -> Problem | OwnProblem:
+    """Return the problem that a command was asked for; see :func:`daskmgrit.problems.find.find_problem`."""
+    found = find_problem(target, w0=w0, steps=steps, seed=seed, argument=argument)
+    if target not in PROBLEMS:
+        refuse(["seed"], f"is for built-in problems: {target} has an initial state of its own")
+    return found
+
+
+class Grouped(click.Command):
+    """A command whose help lists its options in groups.
+
+    Parameters
+    ----------
+    groups : mapping of str to sequence of click.Option
+        The options of each group, by its title, in the order of the help.
+    """
+
+    def __init__(self, *args: Any, groups: Mapping[str, Sequence[click.Option]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.groups = groups
+        self.params += [option for options in groups.values() for option in options]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list of options for each group, and what is in none at the end."""
+        grouped = {option.name for options in self.groups.values() for option in options}
+        others = [
+            param for param in self.get_params(ctx) if isinstance(param, click.Option) and param.name not in grouped
+        ]
+        for title, options in [*self.groups.items(), ("Other options", others)]:
+            records = [record for option in options if (record := option.get_help_record(ctx))]
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def given() -> set[str]:
+    """Return the names of the parameters that the user gave."""
+    context = click.get_current_context()
+    return {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+
+
+def refuse(names: Collection[str], why: str) -> None:
+    """Refuse parameters that were given, by the name of the option.
+
+    Raises
+    ------
+    click.UsageError
+        If one of them was given; `why` goes on after the option.
+    """
+    found = given()
+    for param in click.get_current_context().command.params:
+        if param.name in names and param.name in found:
+            raise click.UsageError(f"{param.opts[0]} {why}")

@@ -1,0 +1,157 @@
+"""Problems of one's own on the command line: what they are asked for, and what is refused."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from daskmgrit.cli.main import main
+from tests.support.cli import CliRunner
+
+SOURCE = """
+import numpy as np
+
+from daskmgrit.problems import OwnProblem
+
+print("imported")
+
+
+def phi(weights, index, level):
+    return weights - min(0.05 * 2**level, 0.5) * np.sin(weights - np.linspace(0, 1, 4))
+
+
+def fails(weights, index, level):
+    if (index > 90).any():
+        raise KeyError("day 91")
+    return phi(weights, index, level)
+
+
+def for_one(w, i, level):
+    return w - 0.1 * np.eye(4) @ w
+
+
+def metrics_fail(final):
+    return {"x": 1 / 0}
+
+
+w0 = np.full(4, 2.0)
+problem = OwnProblem(phi, w0, 100, "sines", loss=lambda w: (w**2).sum(), metrics=lambda w: {"mean_value": w.mean()})
+swept = OwnProblem(phi, w0, 100, "swept", method="newton", jacobian="identity", window=4)
+dull = OwnProblem(phi, w0, 100, "dull", metrics=metrics_fail)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(SOURCE)
+    np.save(tmp_path / "w0.npy", np.full(4, 2.0))
+    np.save(tmp_path / "short.npy", np.ones(3))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def solve(*arguments):
+    return CliRunner().invoke(main, ["solve", *arguments])
+
+
+def solved(*arguments):
+    run = solve(*arguments, "--json")
+    assert run.exit_code == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_an_own_problem_is_solved(folder):
+    answer = solved("mine.py:problem", "--check")
+    assert (answer["problem"], answer["method"], answer["solver"], answer["steps"]) == ("sines", "MGRIT", None, 100)
+    assert answer["max_error"] < 1e-7
+    assert set(answer["metrics"]) == {"loss", "mean_value"}
+    words = solve("mine.py:problem", "--steps", "60", "--coarsening", "4").stdout
+    assert "mean value " in words
+    assert "converged" in words
+
+
+def test_a_phi_is_solved_from_a_file_of_weights(folder):
+    own, phi = solved("mine.py:problem"), solved("mine.py:phi", "--w0", "w0.npy", "--steps", "100")
+    assert phi["residuals"] == own["residuals"]
+    assert phi["problem"] == "phi"
+
+
+def test_method_and_its_settings_are_the_problems_unless_others_are_given(folder):
+    answer = solved("mine.py:swept")
+    assert (answer["method"], answer["jacobian"], answer["window"]) == ("parallel Newton", "identity", 4)
+    answer = solved("mine.py:swept", "--jacobian", "full", "--slots", "auto")
+    assert (answer["jacobian"], answer["window"]) == ("full", "auto")
+    assert solved("mine.py:swept", "--method", "mgrit")["method"] == "MGRIT"
+    assert solved("mine.py:problem", "--method", "newton")["method"] == "parallel Newton"
+
+
+def test_metrics_that_fail_do_not_lose_the_result(folder):
+    run = solve("mine.py:dull")
+    assert run.exit_code == 0
+    assert "loss or metrics of dull raised ZeroDivisionError" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["gone.py:phi"], 2, "does not exist"),
+        (["mine.py:phi", "--steps", "9"], 2, "give --w0"),
+        (["mine.py:phi", "--w0", "w0.npy"], 2, "give --steps N"),
+        (["mine.py:phi", "--steps", "9", "--w0", "short.npy"], 2, "states of 3 weights"),
+        (["mine.py:problem", "--w0", "short.npy"], 2, "states of 3 weights"),
+        (["mine.py:for_one", "--w0", "w0.npy", "--steps", "50"], 3, "daskmgrit.vectorize"),
+        (["mine.py:fails", "--w0", "w0.npy", "--steps", "99"], 3, "raised KeyError: 'day 91' (/"),
+        (["mine.py:swept", "--cycle", "F"], 2, "--cycle is for --method mgrit"),
+        (["mine.py:problem", "--slots", "4"], 2, "--slots is for --method newton"),
+        (["xor", "--w0", "w0.npy"], 2, "--w0 w0.npy is for a Phi of your own"),
+        *(
+            (["mine.py:problem", *option.split()], 2, f"{option.split()[0]} is for built-in problems")
+            for option in (
+                "--solver 2",
+                "--optimizer adam",
+                "--learning-rate 1",
+                "--max-learning-rate 1",
+                "--coarse capped",
+                "--data step",
+                "--max-stages 2",
+                "--window 8",
+                "--batch 8",
+                "--seed 1",
+                "--dtype float32",
+            )
+        ),
+    ],
+)
+def test_what_is_wrong_ends_before_anything_is_started(folder, arguments, status, words):
+    run = solve(*arguments, "--workers", "1") if status == 2 else solve(*arguments)
+    assert run.exit_code == status, run.stderr
+    assert words in run.stderr
+    assert "worker processes" not in run.stderr
+
+
+def test_a_problem_of_an_installed_kind_has_its_options(folder):
+    (folder / "nets.py").write_text("from daskmgrit.problems import xor\n\n\ndef seven():\n    return xor(seed=7)\n")
+    assert solved("nets.py:seven", "--steps", "60", "--solver", "1")["solver"] == "1"
+    run = solve("nets.py:seven", "--seed", "3")
+    assert run.exit_code == 2
+    assert "--seed is for built-in problems" in run.stderr
+
+
+@pytest.mark.parametrize(("saved", "asked"), [("4", "8"), ("4", "auto"), ("auto", "4")])
+def test_resume_keeps_the_window_and_says_so(folder, saved, asked):
+    how = ("mine.py:swept", "--checkpoint", "saved", "--checkpoint-every", "5")
+    assert solve(*how, "--slots", saved).exit_code == 0
+    run = solve(*how, "--slots", asked, "--resume")
+    assert run.exit_code == 2
+    assert f"was saved with --slots {saved}" in run.stderr
+    assert solve(*how, "--slots", saved, "--resume").exit_code == 0
+
+
+def test_checkpoints_of_newton_are_by_time_unless_sweeps_are_given(folder):
+    for options, every, seconds in (((), None, 60.0), (("--checkpoint-minutes", "3"), None, 180.0)):
+        name = f"saved{len(options)}"
+        assert solve("mine.py:swept", "--checkpoint", name, *options).exit_code == 0
+        content = json.loads(next((folder / name).glob("*/manifest.json")).read_text())["content"]
+        assert (content["every"], content["seconds"]) == (every, seconds)
