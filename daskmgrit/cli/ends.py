@@ -15,7 +15,7 @@ import click
 
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 
-__all__ = ["STATUSES", "CannotRun", "documented_ends", "note", "say"]
+__all__ = ["STATUSES", "CannotRun", "documented_ends", "note", "say", "usage_errors"]
 
 STATUSES = "Exit status: 0 done, 1 not converged or diverged, 2 bad usage, 3 could not run, 130 interrupted."
 
@@ -72,3 +72,14 @@ def documented_ends() -> Iterator[None]:
     except MemoryError as error:
         words = f"out of memory ({error})" if str(error) else "out of memory"
         raise CannotRun(f"{words}: take fewer --steps, or a machine with more memory") from error
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Have values that are refused end the command as bad usage."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if isinstance(error, PropagatorError):
+            raise
+        raise click.UsageError(str(error)) from error

@@ -10,7 +10,7 @@ import click
 
 from daskmgrit.checkpoint.policy import as_checkpoint
 from daskmgrit.checkpoint.window_saver import load_window
-from daskmgrit.cli.options import OF_BUILT_IN, refuse
+from daskmgrit.cli.options import refuse
 from daskmgrit.cli.solve_options import OF_MGRIT, OF_NEWTON
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.mgrit import MGRIT
@@ -62,8 +62,6 @@ def make_job(found: Found, method: str, check: bool, options: Mapping[str, Any])
     click.UsageError, ValueError, TypeError
         If an option is out of place or out of range.
     """
-    if isinstance(found, OwnProblem):
-        refuse(OF_BUILT_IN, f"is for built-in problems: the Phi of {found.name} decides that itself")
     if method == "newton":
         refuse(OF_MGRIT, "is for --method mgrit")
         return _newton_job(found, check, options)

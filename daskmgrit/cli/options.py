@@ -8,30 +8,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
-from daskmgrit.problems.find import find_problem
 from daskmgrit.problems.own import METHODS
 from daskmgrit.problems.training import OPTIMIZERS
 
-__all__ = ["OF_BUILT_IN", "PROBLEM_HELP", "W0", "Grouped", "asked_problem", "given", "method", "optimizer", "refuse"]
+__all__ = ["PROBLEM_HELP", "W0", "Grouped", "given", "method", "optimizer", "refuse"]
 
 PROBLEM_HELP = """PROBLEM is xor, adder or digits, or one of your own: FILE.py:NAME or PACKAGE.MODULE:NAME of a Phi, an
     OwnProblem, or a function that returns one (`daskmgrit new` writes a file to begin with)."""
-
-# What decides on the Phi of a built-in problem.
-OF_BUILT_IN = (
-    "solver",
-    "optimizer",
-    "learning_rate",
-    "max_learning_rate",
-    "coarse",
-    "data",
-    "max_stages",
-    "window",
-    "batch",
-    "seed",
-    "dtype",
-)
 
 W0 = click.Option(
     ["--w0"],
@@ -52,16 +35,6 @@ def optimizer(of: str = "Of --method newton") -> click.Option:
         type=click.Choice(OPTIMIZERS),
         help=f"{of}; sgd is the gradient descent of --solver.  [default: sgd]",
     )
-
-
-def asked_problem(
-    target: str, w0: str | None, steps: int | None, seed: int = 1, argument: str = "PROBLEM"
-) -> Problem | OwnProblem:
-    """Return the problem that a command was asked for; see :func:`daskmgrit.problems.find.find_problem`."""
-    found = find_problem(target, w0=w0, steps=steps, seed=seed, argument=argument)
-    if target not in PROBLEMS:
-        refuse(["seed"], f"is for built-in problems: {target} has an initial state of its own")
-    return found
 
 
 class Grouped(click.Command):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from daskmgrit.cli.connection import connect
-from daskmgrit.cli.ends import note, say
-from daskmgrit.cli.values import BYTES, CYCLE, SECONDS, PerLevel
-from daskmgrit.models.optimizers import OPTIMIZERS
+from daskmgrit.cli.ends import note, say, usage_errors
+from daskmgrit.cli.problem import asked_problem, explained, try_own
+from daskmgrit.cli.values import AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
 from daskmgrit.plan.measure import measure_machine
@@ -20,7 +21,8 @@ from daskmgrit.plan.memory import memory_limit, storage_that_fits
 from daskmgrit.plan.report import Asked, report, text
 from daskmgrit.plan.search import Planner
 from daskmgrit.plan.source import GivenSource, MeasuredSource, Source
-from daskmgrit.problems import PROBLEMS, SOLVERS
+from daskmgrit.problems import SOLVERS, OwnProblem, Problem
+from daskmgrit.problems.training import OPTIMIZERS
 
 __all__ = ["plan"]
 
@@ -28,15 +30,26 @@ __all__ = ["plan"]
 @click.command()
 @click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
 @click.option("--phi-cost", type=SECONDS, help="Seconds that Phi takes for a state, or a time as 5ms.")
-@click.option("--problem", type=click.Choice(list(PROBLEMS)), help="Measure Phi, and the cycles, of this problem.")
+@click.option(
+    "--problem",
+    metavar="PROBLEM",
+    help="Measure Phi, and the cycles, of xor, adder or digits, or of FILE.py:NAME or MODULE:NAME as for `solve`.",
+)
+@click.option("--w0", metavar="STATE", help="With --problem: initial state of a Phi of your own, as for `solve`.")
 @click.option("--solver", type=click.Choice(list(SOLVERS)), help="With --problem: its solver.")
 @click.option("--workers", type=click.IntRange(1, 10**7), help="P, worker threads in all; default: the cluster's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker process.  [default: 1]")
 @click.option("--bytes", "row_bytes", type=BYTES, help="Bytes of a state (8 per weight), or a size as 100kB.")
 @click.option("--memory", type=BYTES, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
-@click.option("--iterations", type=click.FloatRange(min=1), help="Cycles to convergence.")
-@click.option("--accepted", type=click.FloatRange(min=1), help="Steps that a sweep of parallel Newton accepts.")
-@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="With --problem: that of parallel Newton.")
+@click.option("--iterations", type=AT_LEAST_1, help="Cycles to convergence.")
+@click.option(
+    "--accepted", type=AT_LEAST_1, help="Steps that a sweep of parallel Newton accepts, if its window is that long."
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    help="With --problem: train with this, which parallel Newton alone can.  [default: sgd]",
+)
 @click.option("--call-cost", type=SECONDS, help="Cost of a call of Phi besides that of its states.")
 @click.option("--stages", type=PerLevel(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
 @click.option("--coarsening", type=PerLevel(int), help="Only this factor, or these, one per level.")
@@ -55,6 +68,7 @@ def plan(
     steps: int,
     phi_cost: float | None,
     problem: str | None,
+    w0: str | None,
     solver: str | None,
     workers: int | None,
     threads: int | None,
@@ -85,12 +99,9 @@ def plan(
         )
     if problem and (call_cost is not None or stages is not None):
         raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem they are measured")
-    if iterations is not None and not math.isfinite(iterations):
-        raise click.UsageError(f"--iterations {iterations}: give a number of cycles")
-    if not problem and (solver or optimizer):
-        raise click.UsageError(f"--{'solver' if solver else 'optimizer'} goes with --problem")
-    if accepted is not None and not math.isfinite(accepted):
-        raise click.UsageError(f"--accepted {accepted}: give a number of steps")
+    for option, value in (("solver", solver), ("optimizer", optimizer), ("w0", w0)):
+        if value and not problem:
+            raise click.UsageError(f"--{option} goes with --problem")
     if measure != bool(scheduler):
         raise click.UsageError("--measure and --scheduler go together: the cluster to measure overheads on")
     if keys and not (scheduler or "").startswith("tls://"):
@@ -101,33 +112,44 @@ def plan(
         raise click.UsageError("--memory 0: give the memory of a worker process, e.g. 8GB")
     if memory is not None and row_bytes is None and not problem:
         raise click.UsageError("--memory needs --bytes, the bytes of a state (8 per weight)")
-    try:
+    with redirect_stdout(sys.stderr) if as_json else nullcontext(), usage_errors():
+        task = _task(problem, w0, steps)
         machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
         # One more may be for the last C-point.
         if chunks is not None and chunks > machine.slots + 1:
             raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
-        source: Source = (
-            MeasuredSource(problem, solver, steps, iterations, optimizer, accepted)
-            if problem
-            else GivenSource(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations, accepted)
-        )
-        size = row_bytes if row_bytes is not None else source.row_bytes
-        asked = Asked(machine, memory if memory is not None else limit, source, problem, scheduler, keys)
-        planner = Planner(
-            steps,
-            source.cost,
-            source.iterations,
-            size,
-            coarsenings=[coarsening] if coarsening else source.coarsenings,
-            cycles=[cycle.upper()] if cycle else ["V", "F"],
-            chunks=chunks,
-            storage=storage_that_fits(asked.memory, size) if asked.memory and size else None,
-            **source.levels,
-        )
-        found = report(planner, asked)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        with explained(task, problem or ""):
+            of = [] if w0 is None else ["--w0", w0]
+            source: Source = (
+                MeasuredSource(task, solver, steps, iterations, optimizer, accepted, of)
+                if task
+                else GivenSource(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations, accepted)
+            )
+            size = row_bytes if row_bytes is not None else source.row_bytes
+            asked = Asked(machine, memory if memory is not None else limit, source, problem, scheduler, keys)
+            planner = Planner(
+                steps,
+                source.cost,
+                source.iterations,
+                size,
+                coarsenings=[coarsening] if coarsening else source.coarsenings,
+                cycles=[cycle.upper()] if cycle else ["V", "F"],
+                chunks=chunks,
+                storage=storage_that_fits(asked.memory, size) if asked.memory and size else None,
+                **source.levels,
+            )
+            found = report(planner, asked)
     say(json.dumps(found) if as_json else text(found))
+
+
+def _task(problem: str | None, w0: str | None, steps: int) -> Problem | OwnProblem | None:
+    """Return the problem to measure, None if none was asked for."""
+    if problem is None:
+        return None
+    task = asked_problem(problem, w0, steps, argument="--problem")
+    if isinstance(task, OwnProblem):
+        try_own(task, problem)
+    return task
 
 
 def _cluster(

@@ -3,142 +3,207 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from daskmgrit.cli.ends import note, say
+from daskmgrit.cli.ends import note, say, usage_errors
+from daskmgrit.cli.options import PROBLEM_HELP, W0, Grouped, method, optimizer, refuse
+from daskmgrit.cli.problem import asked_problem, explained, method_of, try_own
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
-from daskmgrit.models.optimizers import OPTIMIZERS
-from daskmgrit.problems import PROBLEMS, Problem
+from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
+from daskmgrit.problems.training import training
+from daskmgrit.recurrence.step_length import takes_coarsening
 from daskmgrit.tune.search import Trial, TuneReport
 from daskmgrit.tune.search import tune as search
-from daskmgrit.tune.settings import Settings
+from daskmgrit.tune.settings import Settings, default_grid
 from daskmgrit.tune.windows import tune_window
 
 __all__ = ["tune"]
 
+_PROBLEM = [
+    click.Option(["--steps"], type=int, help="N, the number of steps that the settings are for; by default PROBLEM's."),
+    W0,
+    click.Option(["--seed"], type=SEED, default=1, show_default=True, help="Of the initial weights."),
+    click.Option(["--learning-rate"], type=RATE, help="alpha_b, the rate of level 0."),
+    method("mgrit: coarse steps, coarsening, relaxation; newton: window, Jacobian, steps of a slot."),
+    click.Option(
+        ["--prefix"],
+        type=int,
+        help="Steps to solve with each setting; mgrit also solves a quarter of them.  [default: N, at most 400]",
+    ),
+]
+_MGRIT = [
+    click.Option(
+        ["--solver"],
+        type=click.Choice(["1", "2", "3", "4"]),
+        default="4",
+        show_default=True,
+        help="Whose data to train with; 4: those that suit the problem.",
+    ),
+    click.Option(["--cycle"], type=CYCLE, default="V", show_default=True),
+    click.Option(["--max-learning-rate"], type=RATE, help="alpha_max to start with [default: estimated]."),
+    click.Option(
+        ["--sweeps"], type=click.IntRange(min=1), default=1, show_default=True, help="Rounds through all levers."
+    ),
+    click.Option(
+        ["--maxiter"],
+        type=click.IntRange(min=1),
+        default=30,
+        show_default=True,
+        help="Cycles before a trial fails.",
+    ),
+]
+_NEWTON = [
+    optimizer(),
+    click.Option(
+        ["--workers"],
+        type=click.IntRange(min=1),
+        default=16,
+        show_default=True,
+        help="Threads that evaluate Phi at once.",
+    ),
+]
+_OUTPUT = [
+    click.Option(
+        ["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output, all else on stderr."
+    )
+]
+GROUPS = {
+    "Problem": _PROBLEM,
+    "MGRIT (--method mgrit)": _MGRIT,
+    "Parallel Newton (--method newton)": _NEWTON,
+    "Output": _OUTPUT,
+}
+HELP = f"""Find settings of PROBLEM with a short critical path, by solving a short prefix of its training run.
 
-@click.command()
-@click.argument("problem", type=click.Choice(list(PROBLEMS)))
-@click.option("--steps", type=int, help="N, the number of steps that the settings are for; by default the problem's.")
-@click.option(
-    "--prefix", type=int, help="Steps to solve with each setting, and a quarter of them [default: N, at most 400]."
-)
-@click.option(
-    "--method",
-    type=click.Choice(["mgrit", "newton"]),
-    default="mgrit",
-    show_default=True,
-    help="mgrit: coarse steps, coarsening, relaxation; newton: window, Jacobian, steps of a slot.",
-)
-@click.option(
-    "--optimizer",
-    type=click.Choice(["sgd", *OPTIMIZERS]),
-    default="sgd",
-    show_default=True,
-    help="Of --method newton; sgd is the gradient descent of the problem.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Of --method newton: threads that evaluate Phi at once.",
-)
-@click.option(
-    "--solver",
-    type=click.Choice(["1", "2", "3", "4"]),
-    default="4",
-    show_default=True,
-    help="Whose data to train with; 4: those that suit the problem.",
-)
-@click.option("--cycle", type=CYCLE, default="V", show_default=True)
-@click.option("--learning-rate", type=RATE, help="alpha_b, the rate of level 0.")
-@click.option(
-    "--max-learning-rate",
-    type=RATE,
-    help="alpha_max to start with [default: estimated].",
-)
-@click.option("--seed", type=SEED, default=1, show_default=True, help="Of the initial weights.")
-@click.option("--sweeps", type=click.IntRange(min=1), default=1, show_default=True, help="Rounds through all levers.")
-@click.option(
-    "--maxiter", type=click.IntRange(min=1), default=30, show_default=True, help="Cycles before a trial fails."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output, all else on stderr.")
-def tune(problem: str, steps: int | None, solver: str, seed: int, method: str, as_json: bool, **options: Any) -> None:
-    """Find settings of PROBLEM with a short critical path, by solving a short prefix of its training run.
+    {PROBLEM_HELP}
 
-    Prints the settings tried, the best first, and a command that solves with the best.
+    Prints the settings tried, the best first, and a command that solves with the best. The coarse steps of a Phi of
+    your own are its own matter: coarsening, relaxation and size of the coarsest level are tried.
     """
-    try:
-        task = PROBLEMS[problem](seed=seed)
-        steps = task.steps if steps is None else steps
-        if method == "newton":
-            _tell_window(task, steps, seed, as_json, options)
-            return
-        rate = task.learning_rate if options["learning_rate"] is None else options["learning_rate"]
-        solver = task.tuned.base if solver == "4" else solver
-        serialized = solver != "1"
-        window = task.tuned.window if serialized else None
 
-        def make(settings: Settings) -> GradientDescent:
-            return task.propagator(
-                solver,
-                rate,
-                max(settings.max_rate, rate),
-                coarsening=settings.coarsening,
-                coarse=settings.coarse,
-                max_stages=settings.max_stages,
-                data="window" if serialized else None,
-                window=settings.window,
-            )
 
-        top, estimate = options["max_learning_rate"], None
-        if top is None:
-            # The rate is that of a coarse level, where a step sees a whole window.
-            level = max(steps.bit_length() - 4, 1)
-            phi = make(Settings(rate, window=window))
-            estimate = estimate_max_rate(phi.at_rate, task.w0, rate, steps=min(steps, 256), level=level)
-            note(estimate)
-            top = max(estimate.max_rate, rate)
-        report = search(
-            make,
-            task.w0,
-            steps,
-            Settings(top, window=window),
-            prefix=options["prefix"],
-            sweeps=options["sweeps"],
-            initial_guess=task.guess("4"),
-            cycle=options["cycle"],
-            maxiter=options["maxiter"],
-            on_trial=lambda trial: note(_line(trial)),
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    command = _command(task, solver, steps, seed, rate, options["cycle"], report.best.settings)
+@click.command(cls=Grouped, groups=GROUPS, help=HELP)
+@click.argument("problem")
+def tune(
+    problem: str, w0: str | None, steps: int | None, seed: int, method: str | None, as_json: bool, **options: Any
+) -> None:
+    """Tune a problem; the help is above."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext(), usage_errors():
+        found = asked_problem(problem, w0, steps, seed)
+        method = method_of(found, method)
+        other = _MGRIT if method == "newton" else _NEWTON
+        refuse([str(option.name) for option in other], f"is for --method {'mgrit' if method == 'newton' else 'newton'}")
+        if isinstance(found, OwnProblem):
+            try_own(found, problem)
+        steps = found.steps if steps is None else steps
+        words = ["daskmgrit", "solve", problem, *([] if w0 is None else ["--w0", w0]), "--steps", str(steps)]
+        ends = ["--seed", str(seed)] if problem in PROBLEMS else []
+        with explained(found, problem):
+            if method == "newton":
+                told, text, best = _windows(found, steps, options)
+            elif isinstance(found, OwnProblem):
+                told, text, best = _levels(found, steps, options)
+            else:
+                told, text, best = _coarse_steps(found, steps, options)
+    command = shlex.join([*words, *best, *ends])
     if as_json:
-        say(json.dumps(_summary(task, solver, report, estimate, command)))
+        say(json.dumps({"problem": found.name, "command": command} | told))
     else:
-        say(report)
-        say(f"\n{command}")
+        say(f"{text}\n\n{command}")
 
 
-def _tell_window(task: Problem, steps: int, seed: int, as_json: bool, options: dict[str, Any]) -> None:
-    """Find settings of parallel Newton, and say which."""
-    optimizer, rate = options["optimizer"], options["learning_rate"]
-    if optimizer == "sgd":
-        phi: Any = task.propagator(task.solver, rate)
-        w0 = task.w0
-    else:
-        phi = task.optimizer(optimizer, rate)
-        w0 = phi.w0
+# What was found, the same in words, and the options that solve with the best.
+Tuned = tuple[dict[str, Any], str, list[str]]
+
+
+def _coarse_steps(task: Problem, steps: int, options: Mapping[str, Any]) -> Tuned:
+    """Find settings of Solver 4 for a built-in problem."""
+    rate = task.learning_rate if options["learning_rate"] is None else options["learning_rate"]
+    solver = task.tuned.base if options["solver"] == "4" else options["solver"]
+    serialized = solver != "1"
+    window = task.tuned.window if serialized else None
+
+    def make(settings: Settings) -> GradientDescent:
+        return task.propagator(
+            solver,
+            rate,
+            max(settings.max_rate or rate, rate),
+            coarsening=settings.coarsening,
+            coarse=settings.coarse,
+            max_stages=settings.max_stages,
+            data="window" if serialized else None,
+            window=settings.window,
+        )
+
+    top, estimate = options["max_learning_rate"], None
+    if top is None:
+        # The rate is that of a coarse level, where a step sees a whole window.
+        level = max(steps.bit_length() - 4, 1)
+        phi = make(Settings(rate, window=window))
+        estimate = estimate_max_rate(phi.at_rate, task.w0, rate, steps=min(steps, 256), level=level)
+        note(estimate)
+        top = max(estimate.max_rate, rate)
+    report = _search(make, task.w0, steps, Settings(top, window=window), None, task.guess("4"), options)
+    best = report.best.settings
+    words = ["--solver", solver, "--learning-rate", f"{rate:g}", "--max-learning-rate", f"{best.max_rate:.6g}"]
+    words += [*_level_words(best, options), "--coarse", best.coarse]
+    if best.max_stages is not None:
+        words += ["--max-stages", str(best.max_stages)]
+    if best.window is not None:
+        words += ["--data", "window", "--window", str(best.window)]
+    told = {"solver": solver, "estimate": _estimated(estimate), **_told(report)}
+    return told, str(report), [*words, "--initial-guess", task.guess("4")]
+
+
+def _levels(problem: OwnProblem, steps: int, options: Mapping[str, Any]) -> Tuned:
+    """Find levels for a Phi whose coarse steps are its own matter."""
+
+    def several(value: Any) -> tuple[Any, ...]:
+        return (value,) if isinstance(value, int | str) else tuple(value)
+
+    relaxation = tuple("F" + "CF" * nu if isinstance(nu, int) else nu for nu in several(problem.relaxation))
+    start = Settings(None, several(problem.coarsening), relaxation, problem.min_coarse)
+    grid = default_grid(start)
+    # A Phi may have been made for some factors.
+    grid["coarsening"] = [m for m in grid["coarsening"] if takes_coarsening(problem.phi, m)]
+    report = _search(lambda _: problem.phi, problem.w0, steps, start, grid, problem.initial_guess, options)
+    told = _told(report)
+    for trial in told["trials"]:
+        for name in ("max_rate", "coarse", "max_stages", "window"):
+            del trial[name]
+    words = [*_level_words(report.best.settings, options), "--initial-guess", problem.initial_guess]
+    return told, str(report), words
+
+
+def _search(
+    make: Any,
+    w0: Any,
+    steps: int,
+    start: Settings,
+    grid: Mapping[str, Any] | None,
+    guess: str,
+    options: Mapping[str, Any],
+) -> TuneReport:
+    how = {name: options[name] for name in ("prefix", "sweeps", "cycle", "maxiter")}
+    return search(make, w0, steps, start, grid, initial_guess=guess, on_trial=lambda trial: note(_line(trial)), **how)
+
+
+def _windows(found: Problem | OwnProblem, steps: int, options: Mapping[str, Any]) -> Tuned:
+    """Find settings of parallel Newton."""
+    name, rate = options["optimizer"] or "sgd", options["learning_rate"]
+    problem = training(found, name, learning_rate=rate)
     report = tune_window(
-        phi,
-        w0,
+        problem.phi,
+        problem.w0,
         steps,
         options["workers"],
         options["prefix"],
@@ -147,49 +212,35 @@ def _tell_window(task: Problem, steps: int, seed: int, as_json: bool, options: d
         ),
     )
     best = report.best
-    words = ["daskmgrit", "solve", task.name, "--method", "newton", "--optimizer", optimizer, "--steps", str(steps)]
-    words += ["--slots", str(best.slots), "--jacobian", best.jacobian, "--interval", str(best.interval)]
-    words += [] if best.rank is None else ["--rank", str(best.rank)]
-    words += [] if rate is None else ["--learning-rate", f"{rate:g}"]
-    command = " ".join([*words, "--seed", str(seed)])
-    if as_json:
-        about = {"problem": task.name, "method": "newton", "optimizer": optimizer, "command": command}
-        say(json.dumps(about | asdict(report)))
-    else:
-        say(f"{report}\n\n{command}")
+    words = ["--method", "newton", "--slots", str(best.slots), "--jacobian", best.jacobian]
+    words += ["--interval", str(best.interval), *([] if best.rank is None else ["--rank", str(best.rank)])]
+    told = {"method": "newton"}
+    if isinstance(found, Problem):
+        words += ["--optimizer", name, *([] if rate is None else ["--learning-rate", f"{rate:g}"])]
+        told["optimizer"] = name
+    return told | asdict(report), str(report), words
 
 
 def _line(trial: Trial) -> str:
     found = f"predicted speedup {trial.speedup:.2f}" if trial.speedup else trial.reason
-    return f"{'  '.join(trial.settings.cells())}: {found}"
+    return f"{'  '.join(cell for cell in trial.settings.cells() if cell != '-')}: {found}"
 
 
-def _command(task: Problem, solver: str, steps: int, seed: int, rate: float, cycle: str, settings: Settings) -> str:
-    """Return the command line that solves with these settings."""
-    words = ["daskmgrit", "solve", task.name, "--steps", str(steps), "--solver", solver, "--cycle", cycle.upper()]
-    words += ["--learning-rate", f"{rate:g}", "--max-learning-rate", f"{settings.max_rate:.6g}"]
-    words += ["--coarsening", ",".join(map(str, settings.coarsening))]
-    words += ["--relaxation", ",".join(settings.relaxation), "--min-coarse", str(settings.min_coarse)]
-    words += ["--coarse", settings.coarse]
-    if settings.max_stages is not None:
-        words += ["--max-stages", str(settings.max_stages)]
-    if settings.window is not None:
-        words += ["--data", "window", "--window", str(settings.window)]
-    words += ["--initial-guess", task.guess("4"), "--seed", str(seed)]
-    return " ".join(words)
+def _level_words(settings: Settings, options: Mapping[str, Any]) -> list[str]:
+    words = ["--cycle", options["cycle"].upper(), "--coarsening", ",".join(map(str, settings.coarsening))]
+    relaxation = ",".join(settings.relaxation)
+    return [*words, "--relaxation", relaxation, "--min-coarse", str(settings.min_coarse)]
 
 
-def _summary(
-    task: Problem, solver: str, report: TuneReport, estimate: RateEstimate | None, command: str
-) -> dict[str, Any]:
+def _estimated(estimate: RateEstimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else asdict(estimate)
+
+
+def _told(report: TuneReport) -> dict[str, Any]:
     """Return everything that JSON can hold."""
     return {
-        "problem": task.name,
-        "solver": solver,
         "steps": report.steps,
         "prefixes": list(report.prefixes),
-        "estimate": None if estimate is None else asdict(estimate),
-        "command": command,
         "trials": [
             {
                 **asdict(trial.settings),

@@ -67,7 +67,7 @@ def given(accepted: float, edge: float | None = None) -> Acceptance:
     """
     number_option("accepted", accepted, "a sweep accepts one step at least", least=1)
     slots = math.ceil(accepted)
-    return Acceptance({slots: accepted}, "as given", edge)
+    return Acceptance({slots: accepted}, f"as given: {accepted:g}, or all slots of a shorter window", edge)
 
 
 def measured(phi: Phi, w0: Any, steps: int, step_seconds: float, note: Callable[[str], Any] = print) -> Acceptance:

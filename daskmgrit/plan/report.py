@@ -58,7 +58,12 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     even = planner.break_even(asked.machine)
     whole = _on_all(plan, planner, asked.machine)
     newton = window_report(planner.steps, asked.machine, asked.source, asked.problem, asked.scheduler)
-    times = {"serial": plan.serial, "mgrit": seconds, "newton": newton["seconds"] or math.inf}
+    optimizer = asked.source.optimizer
+    serial = asked.source.window_cost.serial(planner.steps) if optimizer else plan.serial
+    times = {"serial": serial, "mgrit": seconds, "newton": newton["seconds"] or math.inf}
+    if optimizer:
+        # What is planned for MGRIT is gradient descent, another training.
+        del times["mgrit"]
     return {
         "steps": plan.hierarchy[0].steps,
         "phi": asdict(planner.cost(setting.coarsening)),
@@ -66,11 +71,12 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
         "machine": asdict(asked.machine),
         "workers_used": part.slots,
         "seconds_on_all": max(seconds, whole.seconds),
-        "serial_seconds": plan.serial,
+        "serial_seconds": serial,
         "seconds": seconds,
         "speedup": plan.speedup,
         "efficiency": plan.efficiency,
         "faster": min(times, key=lambda method: times[method]),
+        "optimizer": optimizer,
         "newton": newton,
         "coarsening": list(setting.coarsening),
         "cycle": setting.cycle,
@@ -187,7 +193,7 @@ def text(found: dict[str, Any]) -> str:
         f" and {time_in_words(phi['call'])} per call" if phi["call"] else ""
     )
     even, limit = found["break_even_workers"], found["limit_workers"]
-    pays = found["seconds"] < found["serial_seconds"]
+    pays = found["speedup"] > 1
     factors = ",".join(map(str, found["coarsening"]))
     limits = {
         "scheduler": (
@@ -210,7 +216,8 @@ def text(found: dict[str, Any]) -> str:
         (
             "MGRIT",
             f"{time_in_words(found['seconds'])} predicted: speedup {found['speedup']:.3g}, "
-            f"efficiency {found['efficiency']:.1%}",
+            f"efficiency {found['efficiency']:.1%}"
+            + (f"; by gradient descent, not {found['optimizer']}" if found["optimizer"] else ""),
         ),
         ("best setting", f"{found['cycle']}-cycle, coarsening {factors}, chunks {found['chunks']}"),
     ]
@@ -218,7 +225,7 @@ def text(found: dict[str, Any]) -> str:
         rows.append(("workers", _fewer(found)))
     rows += [
         ("levels", ", ".join(map(str, found["levels"]))),
-        ("iterations", f"{found['iterations']:.3g}, {found['iterations_from']}"),
+        ("cycles", f"{found['iterations']:.3g}, {found['iterations_from']}"),
         ("pays", _pays(found["pays_up_to_iterations"], pays=pays)),
         (
             "a cycle",

@@ -16,7 +16,10 @@ from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.plan.acceptance import Acceptance, assumed, given, measured, measured_edge
 from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
 from daskmgrit.plan.setting import COARSENINGS, Coarsening
-from daskmgrit.problems import PROBLEMS
+from daskmgrit.problems import OwnProblem, Problem
+from daskmgrit.problems.training import training
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.recurrence.step_length import check_coarsening, takes_coarsening
 
 __all__ = ["GivenSource", "MeasuredSource", "Source"]
 
@@ -34,6 +37,8 @@ class GivenSource:
     levels: Mapping[str, Any] = MappingProxyType({})
     options: Sequence[str] = ()
     window_options: Sequence[str] = ()
+    # Another optimizer than gradient descent, which parallel Newton alone is planned for.
+    optimizer: str | None = None
 
     def __init__(self, cost: PhiCost, iterations: float | None, accepted: float | None = None) -> None:
         self._cost, self._iterations = cost, iterations
@@ -60,43 +65,73 @@ class GivenSource:
 
 
 class MeasuredSource:
-    """A problem's Phi, timed; cycles from two small solves, extrapolated with the growth between those; sweeps."""
+    """A problem's Phi, timed; cycles from two small solves, extrapolated with the growth between those; sweeps.
+
+    Parameters
+    ----------
+    task : Problem or OwnProblem
+        The problem.
+    solver : str or None
+        Solver of a built-in problem.
+    steps : int
+        N.
+    iterations, accepted : float, optional
+        Cycles, and steps that a sweep accepts, if they are not to be measured.
+    optimizer : str, optional
+        Optimizer of a built-in problem, for parallel Newton.
+    options : sequence of str
+        What of the command that solves says which problem it is.
+    """
 
     def __init__(
         self,
-        problem: str,
+        task: Problem | OwnProblem,
         solver: str | None,
         steps: int,
         iterations: float | None,
         optimizer: str | None = None,
         accepted: float | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        self.problem, self.steps, self.given = PROBLEMS[problem](), steps, iterations
-        self.solver = solver or self.problem.solver
-        self.row_bytes = self.problem.w0.nbytes
-        # Relaxation and coarsest level that suit the solver, and its coarsening as one more to try.
-        self.options = ("--solver", self.solver)
-        self.levels = self.problem.hierarchy(self.solver)
-        own = self.levels.pop("coarsening", None)
-        self.coarsenings = [*COARSENINGS, *([tuple(own)] if own else [])]
-        click.echo(f"timing Phi of {problem}, solver {self.solver}", err=True)
+        self.task, self.steps, self.given = task, steps, iterations
+        self.optimizer = None if optimizer == "sgd" else optimizer
+        if isinstance(task, OwnProblem):
+            self.solver, self.options, words = None, tuple(options), ""
+            levels = task.hierarchy()
+            m = levels["coarsening"]
+            levels["coarsening"] = (m, m) if isinstance(m, int) else m
+        else:
+            self.solver = solver or task.solver
+            self.options, words = (*options, "--solver", self.solver), f", solver {self.solver}"
+            levels = task.hierarchy(self.solver)
+        # Relaxation and coarsest level that suit the problem, and its coarsening as one more to try.
+        own = levels.pop("coarsening", None)
+        self.levels = levels
+        self.coarsenings = list(dict.fromkeys([*COARSENINGS, *([tuple(own)] if own else [])]))
+        if isinstance(task, OwnProblem):
+            # It may have been made for certain factors.
+            check_coarsening(task.phi, tuple(own or ()))
+            self.coarsenings = [m for m in self.coarsenings if takes_coarsening(task.phi, m)]
+        self._first = self._problem(self.coarsenings[0])
+        self.row_bytes = initial_state(self._first.w0).nbytes
+        click.echo(f"timing Phi of {task.name}{words}", err=True)
         self._costs: dict[Coarsening, PhiCost] = {}
         self._iterations: dict[tuple[Coarsening, str], float] = {}
-        self._timed = measure_cost(self._phi((2,)), self.problem.w0)
+        self._timed = measure_cost(self._first.phi, self._first.w0)
         # Solves of some tenths of a second each.
         most = int(0.2 / (self._timed.state + self._timed.call / 64))
         self.sizes = [n for n in (100, 200, 400, 800) if n <= min(steps, max(most, 100))][-2:] or [steps]
-        self._plan_windows(optimizer, accepted)
+        self._plan_windows(accepted, options)
 
-    def _plan_windows(self, optimizer: str | None, accepted: float | None) -> None:
+    def _plan_windows(self, accepted: float | None, options: Sequence[str]) -> None:
         """Learn what parallel Newton needs to know; it may train with another optimizer than gradient descent."""
-        phi: Any = self._phi((2,))
-        w0, self.window_cost, self.window_options = self.problem.w0, self._timed, self.options
-        if optimizer is not None:
-            phi = self.problem.optimizer(optimizer)
-            w0, self.window_options = phi.w0, ("--optimizer", optimizer)
-            self.window_cost = measure_cost(phi, w0)
-        self.window_bytes = w0.nbytes
+        problem, self.window_cost, self.window_options = self._first, self._timed, self.options
+        if self.optimizer is not None:
+            problem = training(self.task, self.optimizer)
+            self.window_options = (*options, "--optimizer", self.optimizer)
+            self.window_cost = measure_cost(problem.phi, problem.w0)
+        phi, w0 = problem.phi, problem.w0
+        self.window_bytes = initial_state(w0).nbytes
         step = self.window_cost.call + self.window_cost.state
         self.accepted: Acceptance = (
             given(accepted, measured_edge(phi, w0, self.steps))
@@ -104,14 +139,14 @@ class MeasuredSource:
             else measured(phi, w0, self.steps, step, lambda text: click.echo(text, err=True))
         )
 
-    def _phi(self, coarsening: Coarsening) -> Any:
-        return self.problem.propagator(self.solver, coarsening=list(coarsening))
+    def _problem(self, coarsening: Coarsening) -> OwnProblem:
+        return training(self.task, solver=self.solver, levels={"coarsening": list(coarsening)})
 
     def cost(self, coarsening: Coarsening) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""
         if coarsening not in self._costs:
             levels = len(build_hierarchy(self.steps, list(coarsening), **self.levels))
-            stages = measure_stages(self._phi(coarsening), self.problem.w0, min(levels, MOST_LEVELS))
+            stages = measure_stages(self._problem(coarsening).phi, self._first.w0, min(levels, MOST_LEVELS))
             self._costs[coarsening] = replace(self._timed, stages=stages)
         return self._costs[coarsening]
 
@@ -132,8 +167,9 @@ class MeasuredSource:
     def _solve(self, steps: int, coarsening: Coarsening, cycle: str) -> float:
         click.echo(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles", err=True)
         with dask.config.set(scheduler="sync"):
-            solver = MGRIT(self._phi(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
-            result = solver.solve(self.problem.w0, self.problem.guess(self.solver), chunks=1)
+            problem = self._problem(coarsening)
+            solver = MGRIT(problem.phi, steps, list(coarsening), cycle=cycle, **self.levels)
+            result = solver.solve(problem.w0, problem.initial_guess, chunks=1)
         return float(result.iterations) if result.converged else math.nan
 
     @property

@@ -49,7 +49,7 @@ def window_report(
 def verdict(found: dict[str, Any]) -> str:
     """Say which method is the fastest, and what becomes of the others."""
     named = {"mgrit": "MGRIT", "newton": "parallel Newton", "serial": "serial"}
-    times = {"mgrit": found["speedup"], "newton": found["newton"]["speedup"]}
+    times = {"mgrit": None if found["optimizer"] else found["speedup"], "newton": found["newton"]["speedup"]}
     best, words = found["faster"], []
     for method, speedup in times.items():
         if method == best or speedup is None:
@@ -88,5 +88,7 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how to solve by the faster of the two methods, as rows of a name and words."""
-    of = found["newton"] if found["faster"] == "newton" else found
+    if found["optimizer"] and found["newton"]["command"] is None:
+        return [("command", f"none: parallel Newton alone trains with {found['optimizer']}, and needs two threads")]
+    of = found["newton"] if found["faster"] == "newton" or found["optimizer"] else found
     return [("command", of["command"]), ("or in Python", of["python"])]

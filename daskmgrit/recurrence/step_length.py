@@ -9,7 +9,7 @@ from typing import Any
 from daskmgrit.utils.per_level import growth, spread
 from daskmgrit.utils.validation import integer_option
 
-__all__ = ["StepLength", "check_coarsening"]
+__all__ = ["StepLength", "check_coarsening", "takes_coarsening"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +87,13 @@ def check_coarsening(phi: Any, coarsening: Sequence[int]) -> None:
             f"phi was made for coarsening={own}, but the solver coarsens by {', '.join(map(str, coarsening))}: give "
             "the propagator and the solver the same coarsening"
         )
+
+
+def takes_coarsening(phi: Any, factors: Sequence[int]) -> bool:
+    """Whether a propagator's coarse steps are as long as these factors say, the last repeating, as far as it tells."""
+    try:
+        # More levels than a solve has.
+        check_coarsening(phi, spread(factors, 30))
+    except ValueError:
+        return False
+    return True

@@ -92,9 +92,15 @@ class TuneReport:
             [
                 f"{len(self.trials)} settings measured on the first {self.prefixes[0]} and {self.prefixes[1]} steps; "
                 f"cycles, critical path and speedup predicted for N = {self.steps}; best first",
-                *text_table([head, *rows]),
+                *text_table(_without_dashes([head, *rows])),
             ]
         )
+
+
+def _without_dashes(rows: list[list[str]]) -> list[list[str]]:
+    """Return a table, its head first, without the settings that none of its rows has."""
+    kept = [k for k in range(len(rows[0])) if k >= len(HEAD) or any(row[k] != "-" for row in rows[1:])]
+    return [[row[k] for k in kept] for row in rows]
 
 
 def _cycles(residuals: Sequence[float], tol: float) -> float:

@@ -21,8 +21,8 @@ class Settings:
 
     Attributes
     ----------
-    max_rate : float
-        alpha_max.
+    max_rate : float or None
+        alpha_max; None for a Phi whose coarse steps are its own matter: then `coarse` says nothing.
     coarsening : tuple of int
         m of each level, the last repeating.
     relaxation : tuple of str
@@ -38,7 +38,7 @@ class Settings:
         B, the most fine steps whose data a coarse step sees; None where the data are the same for all steps.
     """
 
-    max_rate: float
+    max_rate: float | None
     coarsening: tuple[int, ...] = (2,)
     relaxation: tuple[str, ...] = ("FCF",)
     min_coarse: int = 10
@@ -47,8 +47,9 @@ class Settings:
     window: int | None = None
 
     def __post_init__(self) -> None:
-        number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
-        CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages)
+        if self.max_rate is not None:
+            number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
+            CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages)
         for name in ("coarsening", "relaxation"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name}={getattr(self, name)!r} is not a tuple: give one value per level, as (2,)")
@@ -66,11 +67,11 @@ class Settings:
     def cells(self) -> list[str]:
         """Return the values as text, in the order of the fields."""
         return [
-            f"{self.max_rate:g}",
+            "-" if self.max_rate is None else f"{self.max_rate:g}",
             ",".join(map(str, self.coarsening)),
             ",".join(self.relaxation),
             str(self.min_coarse),
-            self.coarse,
+            "-" if self.max_rate is None else self.coarse,
             "-" if self.max_stages is None else str(self.max_stages),
             "-" if self.window is None else str(self.window),
         ]
@@ -110,7 +111,10 @@ def default_grid(start: Settings) -> dict[str, Sequence[Any]]:
     ((4.0, 8.0, 12.0, 16.0, 24.0), False)
     """
     grid = dict(DEFAULT_GRID)
-    grid["max_rate"] = tuple(start.max_rate * factor for factor in DEFAULT_GRID["max_rate"])
+    if start.max_rate is None:
+        del grid["max_rate"], grid["max_stages"]
+    else:
+        grid["max_rate"] = tuple(start.max_rate * factor for factor in DEFAULT_GRID["max_rate"])
     if start.window is None:
         del grid["window"]
     return grid
@@ -141,7 +145,7 @@ def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Calla
         return stabilise(
             tried(settings.coarsening, settings.window) if tried else phi_of_rate,
             rate,
-            max(settings.max_rate, rate),
+            max(settings.max_rate or rate, rate),
             settings.coarsening,
             settings.coarse,
             damping,

@@ -1,6 +1,7 @@
 """Problems of one's own on the command line: what they are asked for, and what is refused."""
 
 import json
+import shlex
 import sys
 
 import numpy as np
@@ -155,3 +156,90 @@ def test_checkpoints_of_newton_are_by_time_unless_sweeps_are_given(folder):
         assert solve("mine.py:swept", "--checkpoint", name, *options).exit_code == 0
         content = json.loads(next((folder / name).glob("*/manifest.json")).read_text())["content"]
         assert (content["every"], content["seconds"]) == (every, seconds)
+
+
+def tuned(*arguments):
+    run = CliRunner().invoke(main, ["tune", *arguments, "--json"])
+    assert run.exit_code == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "levers"),
+    [
+        (("mine.py:problem", "--prefix", "48"), {"coarsening", "relaxation", "min_coarse"}),
+        (("mine.py:phi", "--w0", "w0.npy", "--steps", "64", "--method", "newton"), {"slots", "jacobian", "interval"}),
+    ],
+)
+def test_what_tune_recommends_can_be_told_to_solve(folder, arguments, levers):
+    found = tuned(*arguments)
+    assert levers <= set(found["trials"][0])
+    assert "max_rate" not in found["trials"][0]
+    words = shlex.split(found["command"])
+    assert words[:3] == ["daskmgrit", "solve", arguments[0]]
+    assert solved(*words[2:])["converged"]
+
+
+def test_a_phi_made_for_a_coarsening_is_tuned_with_that(folder):
+    (folder / "stretched.py").write_text(
+        "import numpy as np\nimport daskmgrit as dm\n\n"
+        "phi = dm.from_function(lambda w: w - 0.02 * np.sin(w), vectorized=True, coarsening=4, cap=16)\n"
+        "problem = dm.problems.OwnProblem(phi, np.ones(3), 64, coarsening=4, relaxation=1)\n"
+    )
+    trials = tuned("stretched.py:problem")["trials"]
+    assert {tuple(trial["coarsening"]) for trial in trials} == {(4,)}
+    assert len(trials) > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["xor", "--workers", "4"], "--workers is for --method newton"),
+        (["xor", "--optimizer", "adam"], "--optimizer is for --method newton"),
+        (["xor", "--method", "newton", "--cycle", "F"], "--cycle is for --method mgrit"),
+        (["mine.py:swept", "--maxiter", "4"], "--maxiter is for --method mgrit"),
+        (["mine.py:problem", "--max-learning-rate", "4"], "--max-learning-rate is for built-in problems"),
+        (["mine.py:phi", "--w0", "short.npy", "--steps", "30"], "states of 3 weights"),
+    ],
+)
+def test_what_tune_refuses(folder, arguments, words):
+    run = CliRunner().invoke(main, ["tune", *arguments])
+    assert run.exit_code == 2
+    assert words in run.stderr
+
+
+def planned(*arguments):
+    return CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "4", *arguments, "--json"])
+
+
+@pytest.mark.parametrize("target", [("mine.py:problem",), ("mine.py:phi", "--w0", "w0.npy")])
+def test_what_plan_recommends_can_be_told_to_solve(folder, target):
+    run = planned("--problem", *target)
+    assert run.exit_code == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["phi"]["state"] + found["phi"]["call"] > 0
+    assert "measured at N = " in found["iterations_from"]
+    assert "measured on the first" in found["newton"]["accepted_from"]
+    for command in (found["command"], found["newton"]["command"]):
+        words = shlex.split(command)
+        assert set(target) <= set(words)
+        answer = solved(*words[2 : words.index("--workers")])
+        assert answer["steps"] == 120
+        assert answer["converged"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--problem", "mine.py:gone"], "--problem mine.py:gone: there is no 'gone'"),
+        (["--problem", "mine.py:problem", "--solver", "2"], "--solver is for built-in problems"),
+        (["--problem", "mine.py:problem", "--optimizer", "adam"], "--optimizer is for built-in problems"),
+        (["--problem", "mine.py:phi", "--w0", "short.npy"], "states of 3 weights"),
+        (["--phi-cost", "1", "--w0", "w0.npy"], "--w0 goes with --problem"),
+        (["--phi-cost", "1", "--iterations", "nan"], "--iterations"),
+    ],
+)
+def test_what_plan_refuses(folder, arguments, words):
+    run = planned(*arguments)
+    assert run.exit_code == 2
+    assert words in run.stderr

@@ -295,7 +295,7 @@ def test_command_refuses(args, message):
     [
         (["--phi-cost", "1e400", "--workers", "2"], "'1e400'"),
         (["--phi-cost", "1", "--workers", "2", "--bytes", "-5"], "'-5'"),
-        (["--phi-cost", "1", "--workers", "2", "--iterations", "inf"], "--iterations inf"),
+        (["--phi-cost", "1", "--workers", "2", "--iterations", "inf"], "'--iterations': inf is no finite number"),
         (["--phi-cost", "1", "--workers", "10000000000"], "--workers"),
     ],
 )

@@ -104,6 +104,19 @@ def test_another_optimizer_is_measured():
     assert "--optimizer adam" in adam["command"]
 
 
+def test_what_is_recommended_trains_with_the_optimizer():
+    """A Phi of microseconds: serial training is faster, and MGRIT's command would train by gradient descent."""
+    how = ("--steps", "60", "--problem", "xor", "--optimizer", "adam", "--iterations", "5", "--accepted", "2")
+    found = json.loads(planned(*how, "--workers", "4", "--threads", "4", "--json"))
+    assert (found["faster"], found["optimizer"]) == ("serial", "adam")
+    assert found["serial_seconds"] == found["newton"]["serial_seconds"]
+    words = planned(*how, "--workers", "4", "--threads", "4")
+    assert "by gradient descent, not adam" in words
+    [command] = [line for line in words.splitlines() if line.startswith("command ")]
+    assert "--method newton --optimizer adam" in command
+    assert "none: parallel Newton alone trains with adam" in planned(*how, "--workers", "1")
+
+
 def test_near_the_edge_of_stability_it_says_so():
     words = planned("--steps", "100", "--problem", "xor", "--workers", "4", "--threads", "4", "--accepted", "1.1")
     assert "hardly contracts" in words
@@ -114,7 +127,7 @@ def test_near_the_edge_of_stability_it_says_so():
     ("args", "message"),
     [
         (("--phi-cost", "1", "--accepted", "0.5"), "--accepted"),
-        (("--phi-cost", "1", "--accepted", "inf"), "--accepted inf"),
+        (("--phi-cost", "1", "--accepted", "inf"), "'--accepted': inf is no finite number"),
         (("--phi-cost", "1", "--optimizer", "adam"), "--optimizer goes with --problem"),
     ],
 )

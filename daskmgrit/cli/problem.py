@@ -1,0 +1,104 @@
+"""The problem that a command is asked for: found by its name, tried before the work begins, explained if it fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from daskmgrit.cli.ends import CannotRun
+from daskmgrit.cli.options import refuse
+from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
+from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
+from daskmgrit.problems.find import find_problem
+from daskmgrit.problems.source_files import failed, place_of
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.recurrence.trial import try_phi
+
+__all__ = ["asked_problem", "explained", "method_of", "try_own"]
+
+
+# What decides on the Phi of a built-in problem.
+OF_BUILT_IN = (
+    "solver",
+    "optimizer",
+    "learning_rate",
+    "max_learning_rate",
+    "coarse",
+    "data",
+    "max_stages",
+    "window",
+    "batch",
+    "seed",
+    "dtype",
+)
+
+
+def asked_problem(
+    target: str, w0: str | None, steps: int | None, seed: int = 1, argument: str = "PROBLEM"
+) -> Problem | OwnProblem:
+    """Return the problem that a command was asked for; see :func:`daskmgrit.problems.find.find_problem`."""
+    found = find_problem(target, w0=w0, steps=steps, seed=seed, argument=argument)
+    if target not in PROBLEMS:
+        refuse(["seed"], f"is for built-in problems: {target} has an initial state of its own")
+    if isinstance(found, OwnProblem):
+        refuse(OF_BUILT_IN, f"is for built-in problems: the Phi of {target} decides that itself")
+    return found
+
+
+def method_of(found: Problem | OwnProblem, given: str | None) -> str:
+    """Return the method that was asked for, else that of the problem."""
+    return given or (found.method if isinstance(found, OwnProblem) else "mgrit")
+
+
+def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> None:
+    """Call a Phi a few times, before any worker is started.
+
+    Parameters
+    ----------
+    problem : OwnProblem
+        The problem.
+    name : str
+        How it was called on the command line.
+    elsewhere : bool, default False
+        Whether workers are on other machines: a Phi for these may not run here.
+
+    Raises
+    ------
+    click.UsageError
+        If it does not take its initial state.
+    PropagatorError
+        If it is for one state at a time.
+    """
+    state = initial_state(problem.w0)
+    try:
+        found = try_phi(problem.phi, state.origin, problem.steps)
+    except Exception as error:
+        if elsewhere and not isinstance(error, ValueError | TypeError | IndexError):
+            return
+        raise click.UsageError(
+            f"{failed(f'the Phi of {name}', error)}, called on states of {state.size} weights ({state.dtype}): give it "
+            "the initial state (--w0) that it is for"
+        ) from error
+    if found.error:
+        raise PropagatorError(found.error)
+
+
+def explained(found: Problem | OwnProblem | None, name: str) -> contextlib.AbstractContextManager[None]:
+    """Return a block in which what a Phi of the user's own raises ends the command in a line that says where."""
+    return _explained(name) if isinstance(found, OwnProblem) else contextlib.nullcontext()
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, ClusterError, PropagatorError, ImportError, MemoryError, click.ClickException):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError | TypeError) and not place_of(error):
+            raise
+        notes = getattr(error, "__notes__", [])
+        raise CannotRun("; ".join([str(failed(f"the Phi of {name}", error)), *notes])) from error
