@@ -55,7 +55,7 @@ def test_statuses(error, status, words):
         assert "interrupted; a hint" in run.stderr
 
 
-@pytest.mark.parametrize("name", ["solve", "plan", "tune", "dashboard"])
+@pytest.mark.parametrize("name", ["solve", "plan", "tune", "dashboard", "new"])
 def test_all_commands_are_covered(name, monkeypatch):
     command = main.get_command(None, name)
 
@@ -63,7 +63,7 @@ def test_all_commands_are_covered(name, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "callback", interrupted)
-    needed = {"solve": ["xor"], "plan": ["--steps", "8"], "tune": ["xor"], "dashboard": []}[name]
+    needed = {"solve": ["xor"], "plan": ["--steps", "8"], "tune": ["xor"], "dashboard": [], "new": ["x.py"]}[name]
     run = CliRunner().invoke(main, [name, *needed])
     assert (run.exit_code, run.stderr) == (130, "interrupted\n")
 
