@@ -13,7 +13,7 @@ from daskmgrit.cli.interrupt import quiet_end, spared
 from daskmgrit.errors import ClusterError
 from daskmgrit.tls import read_keys
 
-__all__ = ["command_client", "connect"]
+__all__ = ["command_client", "connect", "page_beside"]
 
 
 # Seconds to wait for a scheduler's answer if nothing is said.
@@ -46,6 +46,17 @@ def connect(scheduler: str, keys: str | None = None, timeout: float | None = Non
         ) from error
 
 
+def page_beside(link: str) -> str:
+    """Return the address of the page of a solve, given that of Dask's dashboard.
+
+    Examples
+    --------
+    >>> page_beside("http://127.0.0.1:8787/status")
+    'http://127.0.0.1:8787/mgrit'
+    """
+    return f"{link.rpartition('/')[0]}/mgrit"
+
+
 @contextmanager
 def command_client(
     scheduler: str | None, workers: int | None, keys: str | None, timeout: float | None = None
@@ -53,7 +64,8 @@ def command_client(
     """Connect to a cluster, or start one on loopback; None where neither is asked for."""
     if scheduler:
         with connect(scheduler, keys, timeout) as client, client.as_current(), quiet_end():
-            note(f"cluster {scheduler}, dashboard {client.dashboard_link}")
+            link = client.dashboard_link
+            note(f"cluster {scheduler}, {f'dashboard {page_beside(link)}' if link else 'no dashboard'}")
             yield client
     elif workers:
         from distributed import Client, LocalCluster
@@ -63,7 +75,7 @@ def command_client(
                 n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
             )
         with cluster, Client(cluster) as client, quiet_end(client):
-            note(f"{workers} worker processes, dashboard {client.dashboard_link.replace('/status', '/mgrit')}")
+            note(f"{workers} worker processes, dashboard {page_beside(client.dashboard_link)}")
             yield client
     else:
         yield None

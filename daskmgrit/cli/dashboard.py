@@ -6,22 +6,25 @@ import itertools
 import time
 import webbrowser
 from contextlib import ExitStack, suppress
-from typing import Any
 
 import click
 
-from daskmgrit.cli.ends import note, say
+from daskmgrit.cli.connection import page_beside
+from daskmgrit.cli.ends import note, say, usage_errors
 from daskmgrit.cli.interrupt import quiet_end, spared
-from daskmgrit.cli.values import CYCLE, SECONDS
+from daskmgrit.cli.problem import asked_problem, try_own
+from daskmgrit.cli.values import CYCLE, SECONDS, STEPS
 from daskmgrit.mgrit import MGRIT
-from daskmgrit.problems import PROBLEMS
+from daskmgrit.problems import OwnProblem
+from daskmgrit.problems.training import training
 
 __all__ = ["dashboard"]
 
 
 @click.command()
-@click.argument("problem", type=click.Choice(list(PROBLEMS)), default="digits")
-@click.option("--steps", type=int, help="N, the number of training steps; by default what suits the problem.")
+@click.argument("problem", default="digits")
+@click.option("--w0", metavar="STATE", help="Initial state of a Phi of your own, as for `solve`.")
+@click.option("--steps", type=STEPS, help="N, the number of training steps; by default what suits the problem.")
 @click.option("--cycle", type=CYCLE, default="V", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.option("--chunks", type=click.IntRange(min=1), help="Chunks of level 0 [default: two for each worker].")
@@ -31,6 +34,7 @@ __all__ = ["dashboard"]
 @click.option("--show/--no-show", default=True, help="Open a browser, or only print the page's address.")
 def dashboard(
     problem: str,
+    w0: str | None,
     steps: int | None,
     cycle: str,
     workers: int,
@@ -42,22 +46,22 @@ def dashboard(
 ) -> None:
     """Watch PROBLEM being solved, over and over, on the page /mgrit of Dask's dashboard.
 
+    PROBLEM is xor, adder, digits, or one of your own as for `daskmgrit solve`.
+
     Starts a cluster on this machine that only this machine can reach, and stops it at Ctrl-C.
     """
-    task = PROBLEMS[problem]()
-    try:
-        solver = MGRIT(task.propagator(), task.steps if steps is None else steps, cycle=cycle)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    try:
+    with usage_errors():
+        found = asked_problem(problem, w0, steps)
+        task = training(found, steps=steps)
+        if isinstance(found, OwnProblem):
+            try_own(task, problem)
+        solver = MGRIT(task.phi, task.steps, cycle=cycle, **task.hierarchy())
         _run(solver, task, workers, chunks, port, repeat, pause, show)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _run(
     solver: MGRIT,
-    task: Any,
+    task: OwnProblem,
     workers: int,
     chunks: int | None,
     port: int,
@@ -82,7 +86,7 @@ def _run(
         client = stack.enter_context(Client(stack.enter_context(cluster)))
         stack.enter_context(quiet_end(client))
         client.run_on_scheduler(lambda dask_scheduler: dask_setup(dask_scheduler))
-        page = client.dashboard_link.rpartition("/")[0] + "/mgrit"
+        page = page_beside(client.dashboard_link)
         note(solver)
         say(f"{page}  (Ctrl-C ends it)")
         if show:

@@ -197,4 +197,4 @@ def _run(todo: Sequence[tuple[str, Any, int]], store: Measurements, solve: Calla
                 measured = solve(reading, steps, on_cycle=on_cycle)
                 store.put(reading, steps, measured)
             progress.update(bar, advance=1)
-            console.print(f"{what}: {report.iterations_text(measured)} iterations, {measured['seconds']:.1f} s")
+            console.print(f"{what}: {report.iterations_text(measured)} cycles, {measured['seconds']:.1f} s")

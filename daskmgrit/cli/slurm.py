@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import dask
 
+from daskmgrit.cli.connection import page_beside
 from daskmgrit.cli.ends import note
 from daskmgrit.cli.interrupt import quiet_end
 from daskmgrit.utils.validation import integer_option
@@ -54,7 +55,7 @@ def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[
         cluster.scale(jobs=jobs)
         cluster.wait_for_workers(minimum, timeout)
         with Client(cluster) as client, quiet_end(client):
-            here, link = f"{getpass.getuser()}@{socket.gethostname()}", cluster.dashboard_link
+            here, link = f"{getpass.getuser()}@{socket.gethostname()}", page_beside(cluster.dashboard_link)
             port = urlsplit(link).port
             note(
                 f"{len(client.nthreads())} workers have come; dashboard {link}, from elsewhere after "

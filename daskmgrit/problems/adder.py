@@ -11,6 +11,11 @@ from daskmgrit.problems.problem import Problem, Tuned
 __all__ = ["adder"]
 
 BITS = 12
+# Serial training gets 50 % of the bits right after 400 steps, 51 % after 6,400 and 58 % after 25,600.
+REMARK = (
+    "the paper's problem: it shows how many cycles many steps take, not a network that can add. Serial training is no "
+    "better: it guesses bits for the first thousands of steps"
+)
 
 
 def _bits(numbers: NDArray) -> NDArray:
@@ -41,6 +46,5 @@ def adder(seed: int = 1, examples: int = 500) -> Problem:
             "bit_accuracy": float(((out > 0.5) == (y > 0.5)).mean()),
         }
 
-    return Problem(
-        "adder", model, x, y, w0, 0.025, 0.2, 1, "3", "zero", 400, metrics, Tuned("2", 28.0, relaxation=("F", "FCF"))
-    )
+    tuned = Tuned("2", 28.0, relaxation=("F", "FCF"))
+    return Problem("adder", model, x, y, w0, 0.025, 0.2, 1, "3", "zero", 400, metrics, tuned, REMARK)

@@ -161,15 +161,22 @@ class Result:
         ]
 
     def _cycles(self) -> list[tuple[str, str]]:
+        plural = "" if self.iterations == 1 else "s"
         return [
-            ("iterations", f"{self.iterations} {self.cycle}-cycles on {len(self.levels)} levels"),
+            ("cycles", f"{self.iterations} {self.cycle}-cycle{plural} on {len(self.levels)} levels"),
             (
                 "residual",
                 f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})",
             ),
             *self._loss(),
-            ("convergence factor", f"{self.convergence_factor:.3f}, from the initial guess {self.mean_factor:.3f}"),
+            *([("convergence factor", self._factors())] if self.iterations else []),
         ]
+
+    def _factors(self) -> str:
+        return (
+            f"{self.mean_factor:.3f} per cycle on average; {self.convergence_factor:.3f} as the paper counts, which "
+            "leaves out the first"
+        )
 
     def _sweeps(self) -> list[tuple[str, str]]:
         done, residual = sum(self.accepted), self.residuals[-1]

@@ -115,6 +115,9 @@ def test_on_a_cluster(client):
     out = call("xor", "--steps", "100", "--scheduler", client.scheduler.address, "--chunks", "2", "--json", "--check")
     assert out.exit_code == 0
     assert json.loads(out.stdout)["max_error"] < 1e-6
+    assert f"cluster {client.scheduler.address}, dashboard {client.dashboard_link.replace('/status', '/mgrit')}\n" in (
+        out.stderr
+    )
 
 
 def solve_and_resume(directory, *how):

@@ -25,7 +25,7 @@ def call(*arguments):
 def test_own_workers():
     out = call("xor", "--steps", "100", "--workers", "2", "--json")
     assert out.exit_code == 0
-    assert "2 worker processes, dashboard http://127.0.0.1" in out.stderr
+    assert re.search(r"2 worker processes, dashboard http://127\.0\.0\.1:\d+/mgrit\n", out.stderr)
 
 
 @pytest.mark.parametrize("command", [["daskmgrit"], ["dask", "mgrit"]])

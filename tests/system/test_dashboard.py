@@ -134,3 +134,15 @@ def test_demonstration():
     assert re.search(r"http://127\.0\.0\.1:\d+/mgrit", out.stdout)
     assert "solve 2: " in out.stdout
     assert CliRunner().invoke(main, ["dashboard", "xor", "--steps", "1"]).exit_code == 2
+
+
+def test_command_with_a_phi_of_ones_own(tmp_path):
+    (tmp_path / "watched_steps.py").write_text(
+        "import numpy as np\nfrom daskmgrit.problems import OwnProblem\n\n\n"
+        "def phi(weights, index, level):\n    return weights - min(0.05 * 2**level, 0.5) * np.sin(weights)\n\n\n"
+        "problem = OwnProblem(phi, np.ones(3), 64)\n"
+    )
+    how = ["--repeat", "1", "--pause", "0", "--no-show", "--port", "0", "--workers", "1"]
+    out = CliRunner().invoke(main, ["dashboard", f"{tmp_path}/watched_steps.py:problem", *how])
+    assert out.exit_code == 0, out.stderr
+    assert "solve 1: " in out.stdout

@@ -241,7 +241,7 @@ def test_command(slurm, pool, caplog):
     # A wait of less than a second is not told.
     assert not caplog.text or re.search(r"of 1 workers have come; .*job \d+ is PENDING", caplog.text)
     assert "1 workers have come; dashboard" in out.stderr
-    assert re.search(r"dashboard http://127.0.0.1:(\d+)/status, from elsewhere after ssh -N -L \1:127", out.stderr)
+    assert re.search(r"dashboard http://127.0.0.1:(\d+)/mgrit, from elsewhere after ssh -N -L \1:127", out.stderr)
     assert len(slurm.queue()) == 2
     assert list(Path.cwd().glob(".daskmgrit-keys-*")) == [pool._keys.folder]
 

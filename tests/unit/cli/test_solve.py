@@ -1,5 +1,6 @@
-"""Usage errors of `daskmgrit solve`."""
+"""Help, usage errors and words of `daskmgrit solve`."""
 
+import click
 import pytest
 
 from daskmgrit.cli.main import main
@@ -52,3 +53,47 @@ def test_options_of_mgrit_are_refused_with_newton(option):
     run = CliRunner().invoke(main, ["solve", "xor", "--method", "newton", "--steps", "20", *option])
     assert run.exit_code == 2
     assert f"{option[0]} is for --method mgrit" in run.stderr
+
+
+@pytest.mark.parametrize("option", [("--slots", "4"), ("--jacobian", "full"), ("--rank", "8"), ("--interval", "2")])
+def test_options_of_newton_are_refused_with_mgrit(option):
+    run = call("xor", "--steps", "20", *option)
+    assert run.exit_code == 2
+    assert f"{option[0]} is for --method newton" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--slots", "0"), "a number of slots, at least 1"),
+        (("--tol", "nan"), "nan is no finite number"),
+        (("--optimizer", "adam", "--solver", "2"), "--solver is for gradient descent, not for --optimizer adam"),
+        (("--optimizer", "adam", "--max-learning-rate", "2"), "--max-learning-rate is for gradient descent"),
+    ],
+)
+def test_values_of_newton(option, words):
+    run = call("xor", "--method", "newton", "--steps", "20", *option)
+    assert run.exit_code == 2
+    assert words in run.stderr
+
+
+@pytest.mark.parametrize("name", ["solve", "tune"])
+def test_every_option_is_in_one_group_of_the_help(name):
+    command = main.get_command(None, name)
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    grouped = [option for group in command.groups.values() for option in group]
+    assert sorted(option.name for option in grouped) == sorted(option.name for option in options)
+    text = CliRunner().invoke(main, [name, "--help"]).stdout
+    places = [text.index(f"\n{title}:\n") for title in [*command.groups, "Other options"]]
+    assert places == sorted(places)
+    for option in options:
+        assert text.count(f"\n  {option.opts[0]} ") == 1
+
+
+def test_what_a_person_is_told():
+    words = call("adder", "--steps", "16", "--max-levels", "2").stdout
+    assert " V-cycles on 2 levels" in words
+    assert " per cycle on average; " in words
+    assert "the paper's problem" in words
+    assert "iterations" not in words
+    assert "convergence factor" not in call("xor", "--steps", "16", "--maxiter", "0").stdout
