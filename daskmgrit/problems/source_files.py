@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import site
 import sys
 import sysconfig
@@ -17,6 +18,8 @@ import cloudpickle
 __all__ = ["Sources", "failed", "place_of"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# What cloudpickle calls the file of a function that it has sent.
+SENT = "<dynamic-code>"
 
 
 class Sources:
@@ -124,9 +127,12 @@ def place_of(error: BaseException) -> str:
     """Return file and line of the user's own code that an error came from; empty if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_installed(Path(frame.filename)) and Path(frame.filename).is_file()]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == SENT:
+            return f"line {frame.lineno}, in {frame.name}"
+        if Path(frame.filename).is_file() and not _is_installed(Path(frame.filename)):
+            return f"{frame.filename}, line {frame.lineno}"
+    return ""
 
 
 def _is_local(module: Any, folder: Path) -> bool:
@@ -145,21 +151,17 @@ def _is_installed(path: Path) -> bool:
 
 
 def _nothing(place: str, part: str) -> str:
-    return f"there is no {part!r} in {place}" if part else f"a name in {place} is missing, as {place}:NAME"
+    return f"there is no {part!r} in {place}" if part else f"say what in it, as {place}:NAME"
 
 
 def _what_is_there(found: Any) -> str:
     """Say which names of a module may be meant: its own, no modules."""
     own = getattr(found, "__name__", None)
-    names = (
-        [
-            name
-            for name, value in vars(found).items()
-            if not name.startswith("_")
-            and not isinstance(value, ModuleType)
-            and getattr(value, "__module__", own) in (own, None)
-        ]
-        if hasattr(found, "__dict__")
-        else []
-    )
+
+    def is_own(value: Any) -> bool:
+        if inspect.isroutine(value) or inspect.isclass(value):
+            return getattr(value, "__module__", None) in (own, None)
+        return not isinstance(value, ModuleType)
+
+    names = [name for name, value in getattr(found, "__dict__", {}).items() if name[:1] != "_" and is_own(value)]
     return f"it has {', '.join(names)}" if names else "it has no names of its own"

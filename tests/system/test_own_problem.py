@@ -97,6 +97,22 @@ def test_own_workers(folder):
     assert solve(folder, "mine.py:problem", "--workers", "2", "--chunks", "4", "--check")["max_error"] < 1e-6
 
 
+def test_what_phi_raises_on_a_worker_is_said_with_its_line(folder, workers):
+    (folder / "late.py").write_text(
+        "import numpy as np\n\nw0 = np.ones(3)\n\n\ndef phi(weights, index, level):\n"
+        "    if (index > 90).any():\n        raise RuntimeError('too late')\n    return 0.9 * weights\n"
+    )
+    program = [sys.executable, "-m", "daskmgrit", "solve", "late.py:phi", "--w0", "late.py:w0", "--steps", "100"]
+    run = subprocess.run(
+        [*program, "--scheduler", workers.address], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 3
+    assert "the Phi of late.py:phi raised RuntimeError: too late (" in run.stderr
+    # cloudpickle keeps the line, and in some versions the file.
+    assert "line 8" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_checkpoint_and_resume_on_workers(folder, workers, tmp_path):
     how = ("mine.py:problem", "--tol", "0", "--scheduler", workers.address, "--checkpoint", str(tmp_path / "saved"))
     program = [sys.executable, "-m", "daskmgrit", "solve", *how, "--maxiter", "2"]
