@@ -12,7 +12,7 @@ import click
 from daskmgrit.cli.connection import page_beside
 from daskmgrit.cli.ends import note, say, usage_errors
 from daskmgrit.cli.interrupt import quiet_end, spared
-from daskmgrit.cli.problem import asked_problem, try_own
+from daskmgrit.cli.problem import asked_problem, completed, try_own
 from daskmgrit.cli.values import CYCLE, SECONDS, STEPS
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.problems import OwnProblem
@@ -22,7 +22,7 @@ __all__ = ["dashboard"]
 
 
 @click.command()
-@click.argument("problem", default="digits")
+@click.argument("problem", default="digits", shell_complete=completed)
 @click.option("--w0", metavar="STATE", help="Initial state of a Phi of your own, as for `solve`.")
 @click.option("--steps", type=STEPS, help="N, the number of training steps; by default what suits the problem.")
 @click.option("--cycle", type=CYCLE, default="V", show_default=True)

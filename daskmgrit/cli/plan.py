@@ -12,7 +12,7 @@ import click
 
 from daskmgrit.cli.connection import connect
 from daskmgrit.cli.ends import note, say, usage_errors
-from daskmgrit.cli.problem import asked_problem, explained, try_own
+from daskmgrit.cli.problem import asked_problem, completed, explained, try_own
 from daskmgrit.cli.values import AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.plan.cost import PhiCost
 from daskmgrit.plan.machine import Machine
@@ -33,6 +33,7 @@ __all__ = ["plan"]
 @click.option(
     "--problem",
     metavar="PROBLEM",
+    shell_complete=completed,
     help="Measure Phi, and the cycles, of xor, adder or digits, or of FILE.py:NAME or MODULE:NAME as for `solve`.",
 )
 @click.option("--w0", metavar="STATE", help="With --problem: initial state of a Phi of your own, as for `solve`.")

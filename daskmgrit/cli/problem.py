@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+from click.shell_completion import CompletionItem
 
 from daskmgrit.cli.ends import CannotRun
 from daskmgrit.cli.options import refuse
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
-from daskmgrit.problems.find import find_problem
+from daskmgrit.problems.find import find_problem, known_names
 from daskmgrit.problems.source_files import failed, place_of
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.recurrence.trial import try_phi
 
-__all__ = ["asked_problem", "explained", "method_of", "try_own"]
+__all__ = ["asked_problem", "completed", "explained", "method_of", "try_own"]
 
 
 # What decides on the Phi of a built-in problem.
@@ -34,6 +35,12 @@ OF_BUILT_IN = (
     "seed",
     "dtype",
 )
+
+
+def completed(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what a shell may complete the name of a problem with: names that are known, else files."""
+    names = [CompletionItem(name) for name in known_names() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
 
 
 def asked_problem(

@@ -17,7 +17,7 @@ from daskmgrit.cli.ends import note, usage_errors
 from daskmgrit.cli.jobs import Job, make_job
 from daskmgrit.cli.options import PROBLEM_HELP, Grouped, given
 from daskmgrit.cli.plot_file import check_plot, save_plot
-from daskmgrit.cli.problem import asked_problem, explained, method_of, try_own
+from daskmgrit.cli.problem import asked_problem, completed, explained, method_of, try_own
 from daskmgrit.cli.report import compare, tell
 from daskmgrit.cli.slurm import slurm_client
 from daskmgrit.cli.solve_options import GROUPS
@@ -35,7 +35,7 @@ HELP = f"""Train PROBLEM in parallel over the training steps, by MGRIT or by par
 
 
 @click.command(cls=Grouped, groups=GROUPS, help=HELP)
-@click.argument("problem")
+@click.argument("problem", shell_complete=completed)
 def solve(
     problem: str,
     w0: str | None,

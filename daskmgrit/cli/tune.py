@@ -14,7 +14,7 @@ import click
 
 from daskmgrit.cli.ends import note, say, usage_errors
 from daskmgrit.cli.options import PROBLEM_HELP, W0, Grouped, method, optimizer, refuse
-from daskmgrit.cli.problem import asked_problem, explained, method_of, try_own
+from daskmgrit.cli.problem import asked_problem, completed, explained, method_of, try_own
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
@@ -92,7 +92,7 @@ HELP = f"""Find settings of PROBLEM with a short critical path, by solving a sho
 
 
 @click.command(cls=Grouped, groups=GROUPS, help=HELP)
-@click.argument("problem")
+@click.argument("problem", shell_complete=completed)
 def tune(
     problem: str, w0: str | None, steps: int | None, seed: int, method: str | None, as_json: bool, **options: Any
 ) -> None:

@@ -19,12 +19,17 @@ from daskmgrit.problems.source_files import Sources, failed
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.validation import brief
 
-__all__ = ["GROUP", "find_problem"]
+__all__ = ["GROUP", "find_problem", "known_names"]
 
 # Installed packages offer problems as entry points of this group.
 GROUP = "daskmgrit.problems"
 
 CONTRACT = "phi(weights, index, level) -> new weights"
+
+
+def known_names() -> list[str]:
+    """Return the names of problems: those that are built in, and those of installed packages."""
+    return list(dict.fromkeys([*PROBLEMS, *(entry.name for entry in entry_points(group=GROUP))]))
 
 
 def find_problem(
@@ -92,9 +97,9 @@ def _found(target: str, name: str, sources: Sources) -> Any:
             return installed[target].load()
         except Exception as error:
             raise failed(f"{name}, the entry point {installed[target].value},", error) from error
-    known = ", ".join([*PROBLEMS, *installed])
     raise ValueError(
-        f"{name} is not known: give one of {known}, or a Phi of your own as FILE.py:NAME or PACKAGE.MODULE:NAME"
+        f"{name} is not known: give one of {', '.join(known_names())}, or a Phi of your own as "
+        "FILE.py:NAME or PACKAGE.MODULE:NAME"
     )
 
 

@@ -68,6 +68,7 @@ def training(
         # Moments are behind the weights.
         metrics=lambda final: task.metrics(final[: task.w0.size]),
         initial_guess=task.guess(solver),
-        remark=task.remark,
+        # It is of the problem as it is in the paper.
+        remark=task.remark if optimizer == "sgd" and learning_rate is None else "",
         **hierarchy,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from daskmgrit.cli.main import main
+from daskmgrit.cli.problem import completed
 from tests.support.cli import CliRunner
 
 SOURCE = """
@@ -243,3 +244,12 @@ def test_what_plan_refuses(folder, arguments, words):
     run = planned(*arguments)
     assert run.exit_code == 2
     assert words in run.stderr
+
+
+def test_a_shell_completes_names_and_files():
+    def items(incomplete):
+        return [(item.value, item.type) for item in completed(None, None, incomplete)]
+
+    assert items("d") == [("digits", "plain")]
+    assert {value for value, _ in items("")} >= {"xor", "adder", "digits"}
+    assert items("mine") == [("mine", "file")]
