@@ -169,14 +169,15 @@ class Result:
                 f"{self.residuals[-1]:.3e} (tolerance {self.tol:.1e}, initially {self.residuals[0]:.3e})",
             ),
             *self._loss(),
-            *([("convergence factor", self._factors())] if self.iterations else []),
+            *self._factors(),
         ]
 
-    def _factors(self) -> str:
-        return (
-            f"{self.mean_factor:.3f} per cycle on average; {self.convergence_factor:.3f} as the paper counts, which "
-            "leaves out the first"
-        )
+    def _factors(self) -> list[tuple[str, str]]:
+        """Say how fast it converged, unless a residual was 0 or infinite, which tells nothing."""
+        if not math.isfinite(self.convergence_factor):
+            return []
+        words = f"{self.mean_factor:.3f} per cycle on average; {self.convergence_factor:.3f} as the paper counts, which"
+        return [("convergence factor", f"{words} leaves out the first")]
 
     def _sweeps(self) -> list[tuple[str, str]]:
         done, residual = sum(self.accepted), self.residuals[-1]
