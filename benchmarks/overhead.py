@@ -20,7 +20,7 @@ from benchmarks.oracle import Submitted, Trace, trace
 from benchmarks.waiting import Idle, Waits
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan.cost import PhiCost
+from daskmgrit.planning.cost import PhiCost
 
 __all__ = ["cluster", "moved_bytes", "overhead", "processor_seconds", "run_empty"]
 

@@ -16,9 +16,9 @@ from benchmarks.oracle import Replay, replay, trace
 from benchmarks.overhead import cluster
 from benchmarks.waiting import Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.measure import measure_machine
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.measure import measure_machine
 from daskmgrit.problems import adder
 
 __all__ = ["QUICK", "WHOLE", "Run", "plot", "scaling"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 set_defaults()
 
 # All else is imported when it is first asked for: most of it needs packages that take a while, some are not there.
-_PUBLIC_MODULES = ("coarse", "jax", "models", "plan", "problems", "slurm", "torch", "tune")
+_PUBLIC_MODULES = ("coarse", "jax", "models", "planning", "problems", "slurm", "torch", "tune")
 _HOMES = {
     "checkpoint": ("Checkpoint",),
     "coarse": ("estimate_max_rate",),

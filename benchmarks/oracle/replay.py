@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.oracle.trace import Submitted, Task, Trace, Waited
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.machine import Machine
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.machine import Machine
 
 __all__ = ["Replay", "replay"]
 

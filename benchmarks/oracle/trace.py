@@ -25,7 +25,7 @@ from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid.block import ResidualReport
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.plan.cost import PhiCost
+from daskmgrit.planning.cost import PhiCost
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
 from daskmgrit.utils.array_api import Array

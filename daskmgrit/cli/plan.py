@@ -14,13 +14,13 @@ from daskmgrit.cli.connection import connect
 from daskmgrit.cli.ends import note, say, usage_errors
 from daskmgrit.cli.problem import asked_problem, completed, explained, try_own
 from daskmgrit.cli.values import AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.measure import measure_machine
-from daskmgrit.plan.memory import memory_limit, storage_that_fits
-from daskmgrit.plan.report import Asked, report, text
-from daskmgrit.plan.search import Planner
-from daskmgrit.plan.source import GivenSource, MeasuredSource, Source
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.measure import measure_machine
+from daskmgrit.planning.memory import memory_limit, storage_that_fits
+from daskmgrit.planning.report import Asked, report, text
+from daskmgrit.planning.search import Planner
+from daskmgrit.planning.source import GivenSource, MeasuredSource, Source
 from daskmgrit.problems import SOLVERS, OwnProblem, Problem
 from daskmgrit.problems.training import OPTIMIZERS
 

@@ -7,8 +7,8 @@ import pytest
 import daskmgrit as dm
 from benchmarks.oracle import replay, trace
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine, PhiCost
-from daskmgrit.plan.measure import measure_machine
+from daskmgrit.planning import Machine, PhiCost
+from daskmgrit.planning.measure import measure_machine
 from tests.support.recurrences import Decay
 
 

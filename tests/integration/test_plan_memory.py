@@ -13,8 +13,8 @@ import daskmgrit as dm
 from daskmgrit.cli.main import main
 from daskmgrit.graph.auto_chunks import plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine
-from daskmgrit.plan.memory import memory_limit, memory_of
+from daskmgrit.planning import Machine
+from daskmgrit.planning.memory import memory_limit, memory_of
 from tests.support.cli import CliRunner
 from tests.support.recurrences import Decay
 

@@ -17,7 +17,7 @@ from benchmarks.newton_counts import WHOLE
 from benchmarks.oracle import trace
 from benchmarks.waiting import Idle, Waits
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine, PhiCost
+from daskmgrit.planning import Machine, PhiCost
 from daskmgrit.problems import adder, xor
 from tests.support.cli import CliRunner
 from tests.support.optional import need

@@ -15,7 +15,7 @@ import daskmgrit
 PACKAGE = Path(daskmgrit.__file__).parent
 ROOT = PACKAGE.parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-MODULES = {"coarse", "jax", "models", "plan", "problems", "slurm", "torch", "tune"}
+MODULES = {"coarse", "jax", "models", "planning", "problems", "slurm", "torch", "tune"}
 
 
 def test_dir_lists_public_names_only():

@@ -13,9 +13,9 @@ import dask
 
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan.acceptance import Acceptance, assumed, given, measured, measured_edge
-from daskmgrit.plan.cost import PhiCost, measure_cost, measure_stages
-from daskmgrit.plan.setting import COARSENINGS, Coarsening
+from daskmgrit.planning.acceptance import Acceptance, assumed, given, measured, measured_edge
+from daskmgrit.planning.cost import PhiCost, measure_cost, measure_stages
+from daskmgrit.planning.setting import COARSENINGS, Coarsening
 from daskmgrit.problems import OwnProblem, Problem
 from daskmgrit.problems.training import training
 from daskmgrit.recurrence.state import initial_state

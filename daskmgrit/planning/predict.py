@@ -11,10 +11,10 @@ import numpy as np
 from daskmgrit.graph.auto_chunks import ChunkPlan, first_layout
 from daskmgrit.multigrid.cycle import FirstRelaxation
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.level_work import Times, level_work
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.waves import Waves
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.level_work import Times, level_work
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.waves import Waves
 
 __all__ = ["Prediction", "predict", "prediction_of"]
 

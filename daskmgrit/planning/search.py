@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from daskmgrit.graph.auto_chunks import ChunkPlan, plan_layout
 from daskmgrit.graph.chunking import most_chunks
 from daskmgrit.multigrid.hierarchy import Hierarchy, build_hierarchy
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.level_work import LevelWork, level_work
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.predict import prediction_of
-from daskmgrit.plan.setting import (
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.level_work import LevelWork, level_work
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.predict import prediction_of
+from daskmgrit.planning.setting import (
     COARSENINGS,
     Coarsening,
     Plan,
@@ -29,7 +29,7 @@ from daskmgrit.plan.setting import (
     whole_cycles,
     worker_numbers,
 )
-from daskmgrit.plan.waves import Waves, visits_of
+from daskmgrit.planning.waves import Waves, visits_of
 
 __all__ = ["Planner"]
 

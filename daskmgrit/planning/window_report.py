@@ -6,9 +6,9 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.source import Source
-from daskmgrit.plan.window_plan import best_window
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.source import Source
+from daskmgrit.planning.window_plan import best_window
 from daskmgrit.utils.units import time_in_words
 
 __all__ = ["commands", "verdict", "window_report", "window_rows"]

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from daskmgrit.graph.chunking import most_chunks
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.memory import STORAGES, memory_of, share
-from daskmgrit.plan.search import Planner
-from daskmgrit.plan.setting import Plan, worker_numbers
-from daskmgrit.plan.source import Source
-from daskmgrit.plan.window_report import commands, verdict, window_report, window_rows
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.memory import STORAGES, memory_of, share
+from daskmgrit.planning.search import Planner
+from daskmgrit.planning.setting import Plan, worker_numbers
+from daskmgrit.planning.source import Source
+from daskmgrit.planning.window_report import commands, verdict, window_report, window_rows
 from daskmgrit.utils.units import size_in_words, time_in_words
 
 __all__ = ["Asked", "report", "text"]

@@ -8,8 +8,8 @@ import pytest
 from daskmgrit.cli.main import main
 from daskmgrit.graph.auto_chunks import ChunkPlan, plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine
-from daskmgrit.plan.memory import memory_of, share, storage_that_fits
+from daskmgrit.planning import Machine
+from daskmgrit.planning.memory import memory_of, share, storage_that_fits
 from tests.support.cli import CliRunner
 
 

@@ -13,10 +13,10 @@ from benchmarks.oracle import replay, trace
 from daskmgrit.cli.main import main
 from daskmgrit.graph.auto_chunks import plan_layout
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.plan import Machine, PhiCost, Planner, predict
-from daskmgrit.plan.cost import _fit, measure_cost, measure_stages
-from daskmgrit.plan.level_work import inline_seconds
-from daskmgrit.plan.setting import Setting
+from daskmgrit.planning import Machine, PhiCost, Planner, predict
+from daskmgrit.planning.cost import _fit, measure_cost, measure_stages
+from daskmgrit.planning.level_work import inline_seconds
+from daskmgrit.planning.setting import Setting
 from tests.support.cli import CliRunner
 from tests.support.recurrences import Decay
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.plan.machine import Machine
+from daskmgrit.planning.machine import Machine
 
 __all__ = ["STORAGES", "Memory", "memory_limit", "memory_of", "share", "storage_that_fits"]
 

@@ -11,7 +11,7 @@ from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.multigrid import chunk_kernels, whole_levels
 from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.plan.cost import PhiCost
+from daskmgrit.planning.cost import PhiCost
 
 __all__ = ["LevelWork", "Parts", "Times", "Workers", "inline_seconds", "level_work"]
 

@@ -8,8 +8,8 @@ import pytest
 import daskmgrit as dm
 from benchmarks.oracle import replay, trace
 from daskmgrit.cli.main import main
-from daskmgrit.plan import Machine, PhiCost, Planner
-from daskmgrit.plan.setting import Setting, chunk_numbers, worker_numbers
+from daskmgrit.planning import Machine, PhiCost, Planner
+from daskmgrit.planning.setting import Setting, chunk_numbers, worker_numbers
 from tests.support.cli import CliRunner
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import daskmgrit as dm
 from daskmgrit.cli.main import main
-from daskmgrit.plan import Machine, PhiCost
-from daskmgrit.plan.acceptance import Acceptance, assumed, given, measured
-from daskmgrit.plan.window_plan import best_window, plan_window
+from daskmgrit.planning import Machine, PhiCost
+from daskmgrit.planning.acceptance import Acceptance, assumed, given, measured
+from daskmgrit.planning.window_plan import best_window, plan_window
 from tests.support.cli import CliRunner
 
 FREE = {"scheduler": 0.0, "worker": 0.0, "client": 0.0, "latency": 0.0, "transfer": 0.0}

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.machine import Machine
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.machine import Machine
 
 __all__ = ["WindowPlan", "best_window", "plan_window"]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.graph.chunking import ChunkLayout
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.plan.machine import Machine
-from daskmgrit.plan.predict import Prediction
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.predict import Prediction
 
 __all__ = [
     "COARSENINGS",

@@ -15,7 +15,7 @@ from dask.system import CPU_COUNT
 from daskmgrit.errors import ClusterError
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.mgrit import MGRIT
-from daskmgrit.plan.machine import Machine
+from daskmgrit.planning.machine import Machine
 from daskmgrit.utils.array_api import Array
 
 __all__ = ["measure_machine"]

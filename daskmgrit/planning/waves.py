@@ -16,9 +16,9 @@ import numpy as np
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.multigrid.cycle import FirstRelaxation, run_top_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
-from daskmgrit.plan.cost import PhiCost
-from daskmgrit.plan.level_work import LevelWork, Times, Workers, inline_seconds
-from daskmgrit.plan.machine import Machine
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.level_work import LevelWork, Times, Workers, inline_seconds
+from daskmgrit.planning.machine import Machine
 
 __all__ = ["Waves", "visits_of"]
 
