@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
     from daskmgrit.mgrit import MGRIT
     from daskmgrit.parallel_newton import ParallelNewton
+    from daskmgrit.planning import plan
     from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
     from daskmgrit.recurrence.serial import train_serially
     from daskmgrit.solver.result import Result
@@ -29,6 +30,7 @@ _HOMES = {
     "errors": ("CheckpointError", "ClusterError", "CommandError", "Diverged", "PropagatorError"),
     "mgrit": ("MGRIT",),
     "parallel_newton": ("ParallelNewton",),
+    "planning": ("plan",),
     "propagators": ("check_propagator", "from_command", "from_estimator", "from_function", "vectorize"),
     "recurrence.serial": ("train_serially",),
     "solver.result": ("Result",),
@@ -52,6 +54,7 @@ __all__ = [
     "from_command",
     "from_estimator",
     "from_function",
+    "plan",
     "train_serially",
     "vectorize",
 ]

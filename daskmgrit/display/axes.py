@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["new_axes"]
+__all__ = ["faint", "foreground", "new_axes", "paper"]
 
 
 def new_axes(width: float, height: float, **grid: Any) -> Any:
@@ -27,3 +27,27 @@ def new_axes(width: float, height: float, **grid: Any) -> Any:
     except ImportError:
         raise ImportError("plots need matplotlib, which is not installed: pip install 'daskmgrit[plot]'") from None
     return pyplot.subplots(figsize=(width, height), layout="constrained", **grid)[1]
+
+
+def foreground() -> str:
+    """Return the colour of text, which on a dark style is a light one: pictures follow the user's ``rcParams``."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_hex
+
+    return str(to_hex(rcParams["axes.labelcolor"]))
+
+
+def paper() -> str:
+    """Return the colour of the background of axes."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_hex
+
+    return str(to_hex(rcParams["axes.facecolor"]))
+
+
+def faint(share: float = 0.15) -> str:
+    """Return a colour between background and text, for grids and what lies behind."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    pairs = zip(to_rgb(paper()), to_rgb(foreground()), strict=True)
+    return str(to_hex([(1 - share) * back + share * front for back, front in pairs]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ACCEPTED", "KINDS", "WINDOW", "Kind", "kind_of"]
+__all__ = ["ACCEPTED", "KINDS", "METHODS", "WINDOW", "Kind", "kind_of"]
 
 
 class Kind(NamedTuple):
@@ -39,6 +39,9 @@ KINDS = (
 
 # Of parallel Newton: the window of a sweep, and the steps that it accepted.
 WINDOW, ACCEPTED = "#56B4E9", "#009E73"
+
+# Of each method: its colour and its marker, in matplotlib's notation; both can be read on white and on black.
+METHODS = {"MGRIT": ("#D55E00", "o"), "parallel Newton": ("#009E73", "s")}
 
 _BY_STAGE = {stage: kind for kind in KINDS for stage in kind.stages}
 

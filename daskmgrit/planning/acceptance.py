@@ -70,7 +70,14 @@ def given(accepted: float, edge: float | None = None) -> Acceptance:
     return Acceptance({slots: accepted}, f"as given: {accepted:g}, or all slots of a shorter window", edge)
 
 
-def measured(phi: Phi, w0: Any, steps: int, step_seconds: float, note: Callable[[str], Any] = print) -> Acceptance:
+def measured(
+    phi: Phi,
+    w0: Any,
+    steps: int,
+    step_seconds: float,
+    note: Callable[[str], Any] = print,
+    seconds: float = SECONDS,
+) -> Acceptance:
     """Return what sweeps over windows of some lengths accept on the first steps of the run.
 
     Parameters
@@ -85,9 +92,11 @@ def measured(phi: Phi, w0: Any, steps: int, step_seconds: float, note: Callable[
         What Phi of one state takes: of a Phi that is costly, the prefix is short.
     note : callable, optional
         Is told what is under way.
+    seconds : float, optional
+        Of Phi that measuring may take; it takes 64 steps at least.
     """
     # Windows of 4, 16 and 64 slots evaluate a step some 2, 4 and 10 times.
-    prefix = min(steps, max(LEAST, min(MOST, int(SECONDS / (16 * step_seconds)))))
+    prefix = min(steps, max(LEAST, min(MOST, int(seconds / (16 * step_seconds)))))
     note(f"sweeping over the first {prefix} steps with parallel Newton")
     known: dict[int, float] = {}
     for slots in WINDOWS:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.utils.array_api import Array
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.utils.array_api import move_like, to_host
 from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import number_option
 
@@ -67,24 +68,25 @@ class PhiCost:
         return steps * self.of_level(0) * (self.call + self.state)
 
 
-def measure_cost(phi: Phi, w0: Array, seconds: float = 0.2) -> PhiCost:
-    """Time a propagator on level 0, on one state and on blocks of states.
+def measure_cost(phi: Phi, w0: Any, seconds: float = 0.2, sizes: Sequence[int] = (1, 8, 64)) -> PhiCost:
+    """Time a propagator on level 0, on blocks of states.
 
     Parameters
     ----------
     phi : callable
         The propagator.
-    w0 : ndarray, shape (s,)
+    w0 : array_like, shape (s,)
         A state to try it on.
     seconds : float
-        Time to spend on each size of block.
+        Time to spend on each size of block; each is timed three times at least.
+    sizes : sequence of int
+        States of the blocks. One size alone tells nothing of what a call costs besides its states.
     """
-    sizes = [1, 8, 64]
     call, state = _fit(sizes, [_least(phi, w0, rows, 0, seconds) for rows in sizes])
     return PhiCost(state, call)
 
 
-def measure_stages(phi: Phi, w0: Array, levels: int, seconds: float = 0.02) -> tuple[float, ...]:
+def measure_stages(phi: Phi, w0: Any, levels: int, seconds: float = 0.02) -> tuple[float, ...]:
     """Return how many Phi of level 0 one of each level costs: it may take stages, or see more data.
 
     Parameters are those of :func:`measure_cost`; `levels` is the number of levels.
@@ -95,13 +97,16 @@ def measure_stages(phi: Phi, w0: Array, levels: int, seconds: float = 0.02) -> t
     return (1.0, *(1.0 if abs(ratio - 1) < 0.1 else round(ratio, 2) for ratio in ratios))
 
 
-def _least(phi: Phi, w0: Array, rows: int, level: int, seconds: float) -> float:
+def _least(phi: Phi, w0: Any, rows: int, level: int, seconds: float) -> float:
     """Return the least of several times that a call took: what it takes when nobody disturbs it."""
-    block, index, best, spent, calls = np.tile(w0, (rows, 1)), np.arange(rows), math.inf, 0.0, 0
-    phi(block, index, level)
+    state = initial_state(w0)
+    block, index = move_like(np.tile(state.host, (rows, 1)), state.block(phi)), np.arange(rows)
+    best, spent, calls = math.inf, 0.0, 0
+    to_host(phi(block, index, level))
     while spent < seconds or calls < 3:
         clock = time.perf_counter()
-        phi(block, index, level)
+        # Libraries compute while Python goes on, until the values are asked for.
+        to_host(phi(block, index, level))
         took = time.perf_counter() - clock
         best, spent, calls = min(best, took), spent + took, calls + 1
     return best
@@ -109,6 +114,8 @@ def _least(phi: Phi, w0: Array, rows: int, level: int, seconds: float) -> float:
 
 def _fit(sizes: Sequence[int], times: Sequence[Any]) -> tuple[float, float]:
     """Return (a, b) >= 0 with ``a + b*size`` near `times`, in relative terms."""
+    if len(sizes) == 1:
+        return 0.0, float(times[0]) / sizes[0]
     rows = np.array(sizes, float)
     scale = np.array(times, float)
     a, b = np.linalg.lstsq(np.stack((1 / scale, rows / scale), axis=1), np.ones(len(rows)), rcond=None)[0]

@@ -15,6 +15,7 @@ from daskmgrit.mgrit import MGRIT
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.planning.acceptance import Acceptance, assumed, given, measured, measured_edge
 from daskmgrit.planning.cost import PhiCost, measure_cost, measure_stages
+from daskmgrit.planning.cycle_counts import extrapolated
 from daskmgrit.planning.setting import COARSENINGS, Coarsening
 from daskmgrit.problems import OwnProblem, Problem
 from daskmgrit.problems.training import training
@@ -156,12 +157,9 @@ class MeasuredSource:
             return self.given
         name = (coarsening, cycle)
         if name not in self._iterations:
-            counts = [self._solve(n, coarsening, cycle) for n in self.sizes if n >= coarsening[0]]
-            growth = 0.0
-            if len(counts) == 2 and counts[1] > counts[0]:
-                growth = math.log(counts[1] / counts[0]) / math.log(self.sizes[1] / self.sizes[0])
-            size = self.sizes[-1]
-            self._iterations[name] = counts[-1] * (self.steps / size) ** growth if counts else math.nan
+            sizes = [n for n in self.sizes if n >= coarsening[0]]
+            counts = [self._solve(n, coarsening, cycle) for n in sizes]
+            self._iterations[name] = extrapolated(counts, sizes, self.steps)
         return self._iterations[name]
 
     def _solve(self, steps: int, coarsening: Coarsening, cycle: str) -> float:

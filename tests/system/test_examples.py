@@ -92,13 +92,14 @@ def test_readme_python():
 
 
 def test_pictures_of_the_documents(tmp_path):
-    """The script makes every picture that docs/notebooks.md shows."""
+    """The script makes every picture that docs/notebooks.md and docs/plan.md show, and two of other pages."""
     sys.path.insert(0, str(ROOT / "docs"))
     try:
         import make_plots
     finally:
         sys.path.pop(0)
-    make_plots.main(str(tmp_path), steps=100)
-    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "docs" / "notebooks.md").read_text())
+    make_plots.main(str(tmp_path), steps=100, digits_steps=100)
+    pages = [(ROOT / "docs" / page).read_text() for page in ("notebooks.md", "plan.md")]
+    shown = [*re.findall(r"!\[[^\]]+\]\(([^)]+)\)", "".join(pages)), "digits.png", "scaling.png"]
     assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())
     assert all((ROOT / "docs" / name).is_file() for name in shown)

@@ -1,0 +1,242 @@
+"""The function ``daskmgrit.plan``: will it pay to solve in parallel, and how?"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from daskmgrit.executors.choose import DaskClient, chosen_client, is_asynchronous
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.measure import measure_machine
+from daskmgrit.planning.memory import memory_limit, storage_that_fits
+from daskmgrit.planning.outcome import AtWorkers, PlanResult
+from daskmgrit.planning.own_phi import PhiSource, fixed_coarsening
+from daskmgrit.planning.search import Planner
+from daskmgrit.planning.window_plan import TRIED, WindowPlan, best_window
+from daskmgrit.planning.window_report import FEW
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.trial import check_arguments
+from daskmgrit.utils.units import time_option
+from daskmgrit.utils.validation import brief, integer_option, number_option
+
+__all__ = ["plan"]
+
+# The curve goes on to so many times the break-even, and to so many workers where there is none.
+BEYOND, MOST = 4, 256
+
+
+def plan(
+    phi: Phi,
+    w0: Any,
+    steps: int,
+    workers: Any = None,
+    *,
+    threads: int = 1,
+    cost: float | str | PhiCost | None = None,
+    iterations: float | None = None,
+    accepted: float | None = None,
+    coarsening: int | Sequence[int] | None = None,
+    cycle: str | None = None,
+    initial_guess: str = "zero",
+    seconds: float | str = 20.0,
+    progress: bool = False,
+) -> PlanResult:
+    """Predict whether MGRIT, parallel Newton or serial training is the fastest for your own Phi on a cluster.
+
+    Measures in this process, within about `seconds`, on the first steps of the run: what Phi costs, how many cycles
+    MGRIT takes with some coarsenings and cycles, and how many steps a sweep of parallel Newton accepts. What takes
+    longer is assumed, and the plan says so.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : array_like, shape (s,)
+        The initial state.
+    steps : int
+        N, the number of training steps.
+    workers : int, sequence of int, distributed.Client or Machine
+        Worker threads in all; of several numbers the plan is for the largest, and the curve is for each. What tasks
+        and messages cost is measured on a client's cluster, as given in a :class:`daskmgrit.planning.Machine`, and else
+        what they cost on one machine. By default the current client's cluster.
+    threads : int, default 1
+        Threads of each worker process, where `workers` is a number.
+    cost : float, str or PhiCost, optional
+        Seconds of Phi for a state, or a time such as "100ms", in place of those measured: for another machine or more
+        data than here. With `iterations` and `accepted` too, phi is not called at all.
+    iterations : float, optional
+        Cycles that MGRIT takes, in place of those measured.
+    accepted : float, optional
+        Steps that a sweep of parallel Newton accepts, in place of those measured.
+    coarsening : int or sequence of int, optional
+        Only this coarsening factor, or one for each level. By default those that `phi` was made for; for any other
+        phi factors from 2 to 16 are tried.
+    cycle : {"V", "F"}, optional
+        Only this cycle.
+    initial_guess : {"zero", "constant", "nested"}, default "zero"
+        That of the solve.
+    seconds : float or str, default 20
+        About how long measuring may take, e.g. "5 min" for a Phi that takes a while; a call of Phi under way is not
+        interrupted.
+    progress : bool, default False
+        Say on standard error what is being measured.
+
+    Returns
+    -------
+    PlanResult
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    TypeError
+        If `workers` is none of these.
+    PropagatorError
+        If `phi` breaks its contract.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import daskmgrit as dm
+    >>> def phi(weights, index, level):
+    ...     return weights * 0.9 ** (2**level)
+    >>> plan = dm.plan(phi, np.ones(4), 1000, 64, cost="100ms", iterations=10, accepted=2)
+    >>> plan.method, plan.setting()
+    ('newton', {'window': 2, 'jacobian': 'identity'})
+    >>> plan.solver()
+    <ParallelNewton: 1000 steps, window 2, jacobian identity>
+    """
+    if not callable(phi):
+        raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+    check_arguments(phi)
+    steps = integer_option("steps", steps, 2, "it is the number of training steps")
+    if cost is not None and not isinstance(cost, PhiCost):
+        cost = PhiCost(time_option("cost", cost))
+    if iterations is not None:
+        number_option("iterations", iterations, "it is a number of cycles", least=1)
+    if cycle is not None and cycle not in ("V", "F"):
+        raise ValueError(f'cycle={cycle!r} is unknown: give "V" or "F", or None to try both')
+    if not isinstance(initial_guess, str) or initial_guess not in ("zero", "constant", "nested"):
+        raise ValueError(f'initial_guess={brief(initial_guess)}: give "zero", "constant" or "nested"')
+    limit = time_option("seconds", seconds)
+    machine, numbers, memory = _cluster(workers, threads)
+
+    def note(text: str) -> None:
+        if progress:
+            print(text, file=sys.stderr)
+
+    cycles = ("V", "F") if cycle is None else (cycle,)
+    only = None if coarsening is None else fixed_coarsening(coarsening)
+    source = PhiSource(phi, w0, steps, cost, iterations, accepted, only, cycles, initial_guess, limit, note)
+    planner = Planner(
+        steps,
+        source.cost,
+        source.iterations,
+        source.row_bytes,
+        coarsenings=source.coarsenings,
+        cycles=cycles,
+        storage=storage_that_fits(memory, source.row_bytes) if memory else None,
+    )
+    converges = any(math.isfinite(source.iterations(m, c)) for m in planner.coarsenings for c in cycles)
+
+    def window(part: Machine) -> WindowPlan | None:
+        return best_window(steps, part, source.window_cost, source.accepted, source.window_bytes)
+
+    break_even = {
+        "mgrit": _threads(planner.break_even(machine), machine) if converges else None,
+        "newton": next((n for n in _parts(machine) if _pays(window(_with(machine, n)))), None),
+    }
+    curve = []
+    for number in numbers or _numbers(machine, break_even):
+        part = _with(machine, number)
+        by_mgrit, by_newton = planner.best(part) if converges else None, window(part)
+        curve.append(
+            AtWorkers(number, by_mgrit.speedup if by_mgrit else None, by_newton.speedup if by_newton else None)
+        )
+    mgrit, newton = planner.best(machine) if converges else None, window(machine)
+    serial = source.window_cost.serial(steps)
+    times = {name: found.seconds for name, found in (("mgrit", mgrit), ("newton", newton)) if found is not None}
+    times["serial"] = serial
+    method = min(times, key=lambda name: times[name])
+    return PlanResult(
+        phi=phi,
+        steps=steps,
+        method=method,
+        seconds=times[method],
+        serial_seconds=serial,
+        curve=curve,
+        break_even=break_even,
+        mgrit=mgrit,
+        newton=newton,
+        cost=source.window_cost,
+        machine=machine,
+        measured=source.measured,
+        iterations_from=source.origin,
+        accepted_from=source.accepted.origin,
+        initial_guess=initial_guess,
+        edge=source.accepted.edge,
+        contracts=newton is None or newton.accepted >= min(FEW, newton.slots),
+    )
+
+
+def _cluster(workers: Any, threads: int) -> tuple[Machine, list[int], int | None]:
+    """Return the cluster, the numbers of worker threads that were asked for, and the memory of a worker if known."""
+    threads = integer_option("threads", threads, 1, "it is the number of threads of each worker process")
+    if isinstance(workers, Machine):
+        return workers, [], None
+    if workers is None:
+        workers = _current()
+    if isinstance(workers, DaskClient):
+        if is_asynchronous(workers):
+            raise TypeError("workers is an asynchronous client: give a synchronous one, or a number of workers")
+        return measure_machine(workers), [], memory_limit(workers)
+    several = isinstance(workers, Sequence) and not isinstance(workers, str)
+    if not several and (not isinstance(workers, int) or isinstance(workers, bool)):
+        raise TypeError(f"workers={brief(workers)}: give a number of worker threads, several, a Client or a Machine")
+    if several and not workers:
+        raise ValueError("workers=[] is empty: give numbers of worker threads")
+    numbers = [
+        integer_option("workers", number, 1, "it is the number of worker threads in all")
+        for number in (workers if several else [workers])
+    ]
+    for number in numbers:
+        if number % threads:
+            raise ValueError(f"workers={number} threads do not make processes of threads={threads}: give a multiple")
+    return Machine(max(numbers) // threads, threads), sorted(set(numbers)) if several else [], None
+
+
+def _current() -> Any:
+    client = chosen_client()
+    if client is None:
+        raise TypeError("workers=None, and no Client is active: give a number of worker threads, or a Client")
+    return client
+
+
+def _with(machine: Machine, threads: int) -> Machine:
+    """Return a part of a cluster, or a larger one of the same kind."""
+    return replace(machine, workers=math.ceil(threads / machine.threads))
+
+
+def _parts(machine: Machine) -> Iterator[int]:
+    """Numbers of worker threads with which parallel Newton may begin to pay."""
+    return (number for number in TRIED if number % machine.threads == 0)
+
+
+def _pays(found: WindowPlan | None) -> bool:
+    return found is not None and found.seconds < found.serial
+
+
+def _threads(workers: int | None, machine: Machine) -> int | None:
+    return workers and workers * machine.threads
+
+
+def _numbers(machine: Machine, break_even: dict[str, int | None]) -> list[int]:
+    """Return the numbers of worker threads of the curve: powers of two, what was asked for, and where methods pay."""
+    marked = [number for number in break_even.values() if number is not None]
+    most = max([machine.slots, *(BEYOND * number for number in marked)]) if marked else max(machine.slots, MOST)
+    doubled = [machine.threads * 2**power for power in range(math.floor(math.log2(most / machine.threads)) + 1)]
+    return sorted({*doubled, machine.slots, *marked})

@@ -1,0 +1,262 @@
+"""What ``daskmgrit.plan`` answers: which method pays on a cluster, how to solve by it, and the speedup by workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from daskmgrit.display.html import block, fields, side_by_side, table
+from daskmgrit.display.plot_speedup import plot_speedup
+from daskmgrit.mgrit import MGRIT
+from daskmgrit.parallel_newton import ParallelNewton
+from daskmgrit.planning.cost import PhiCost
+from daskmgrit.planning.machine import Machine
+from daskmgrit.planning.setting import Plan
+from daskmgrit.planning.window_plan import WindowPlan
+from daskmgrit.planning.window_report import verdict, window_rows
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.units import time_in_words
+
+__all__ = ["AtWorkers", "PlanResult"]
+
+NAMES = {"mgrit": "MGRIT", "newton": "parallel Newton", "serial": "serial training"}
+
+
+class AtWorkers(NamedTuple):
+    """Predicted speedups over serial training on a number of workers.
+
+    Attributes
+    ----------
+    workers : int
+        Worker threads in all.
+    mgrit, newton : float or None
+        Speedup of each method at its best setting; None where it can't be used.
+    """
+
+    workers: int
+    mgrit: float | None
+    newton: float | None
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """The outcome of :func:`daskmgrit.plan`.
+
+    ``print(plan)`` says it in words, a notebook shows it as tables, and :meth:`plot` draws it.
+
+    Attributes
+    ----------
+    method : str
+        The fastest: ``"mgrit"``, ``"newton"``, or ``"serial"`` where serial training is faster than both.
+    workers : int
+        Worker threads that the plan is for.
+    seconds : float
+        Predicted time of `method`.
+    serial_seconds : float
+        Time of serial training.
+    curve : list of AtWorkers
+        Speedups of both methods by the number of workers.
+    break_even : dict
+        For ``"mgrit"`` and ``"newton"`` the least number of worker threads with which it beats serial training; None
+        if no number does.
+    mgrit : Plan or None
+        The best setting of MGRIT; None if it converges with none that was tried.
+    newton : WindowPlan or None
+        The best window of parallel Newton; None for a single worker.
+    cost : PhiCost
+        What Phi costs.
+    machine : Machine
+        The workers and what their tasks cost.
+    measured : list of str
+        What was measured, in words; the rest is as given or assumed.
+    iterations_from, accepted_from : str
+        Where cycles of MGRIT and steps that a sweep accepts are from, in words.
+    initial_guess : str
+        Of MGRIT's solve.
+    edge : float or None
+        alpha lambda_max of the first steps, if it was estimated: at 2 training is at the edge of stability.
+    contracts : bool
+        Whether training contracts from step to step so much that a method can gain over its steps.
+    """
+
+    phi: Phi = field(repr=False)
+    steps: int
+    method: str
+    seconds: float
+    serial_seconds: float
+    curve: list[AtWorkers] = field(repr=False)
+    break_even: dict[str, int | None]
+    mgrit: Plan | None = field(repr=False)
+    newton: WindowPlan | None = field(repr=False)
+    cost: PhiCost
+    machine: Machine
+    measured: list[str]
+    iterations_from: str
+    accepted_from: str
+    initial_guess: str
+    edge: float | None
+    contracts: bool
+
+    @property
+    def workers(self) -> int:
+        """Worker threads that the plan is for."""
+        return self.machine.slots
+
+    @property
+    def speedup(self) -> float:
+        """Serial seconds over predicted ones; 1 where serial training is faster."""
+        return self.serial_seconds / self.seconds
+
+    @property
+    def faster_method(self) -> str | None:
+        """The faster of the two parallel methods, whether or not it beats serial training; None if neither works."""
+        times = {"mgrit": self.mgrit, "newton": self.newton}
+        known = {name: found.seconds for name, found in times.items() if found is not None}
+        return min(known, key=lambda name: known[name], default=None)
+
+    def setting(self, method: str | None = None) -> dict[str, Any]:
+        """Return the options of the solver, and for MGRIT the number of chunks of its solve.
+
+        For example ``{"coarsening": [16, 2], "cycle": "V", "chunks": 63}``, ``{"window": 8, "jacobian": "identity"}``.
+
+        Parameters
+        ----------
+        method : {"mgrit", "newton"}, optional
+            By default the faster of the two.
+
+        Raises
+        ------
+        ValueError
+            If there is no such method, or no setting of it.
+        """
+        name = method if method is not None else self.faster_method
+        if name == "mgrit" and self.mgrit is not None:
+            chosen = self.mgrit.setting
+            return {"coarsening": _brief(chosen.coarsening), "cycle": chosen.cycle, "chunks": chosen.chunks}
+        if name == "newton" and self.newton is not None:
+            return {"window": self.newton.slots, "jacobian": "identity"}
+        if name in ("mgrit", "newton", None):
+            why = {"mgrit": "MGRIT did not converge with any setting that was tried"}.get(
+                str(name), "parallel Newton needs two workers at least"
+            )
+            raise ValueError(f"method={name!r} has no setting: {why}; daskmgrit.train_serially(phi, w0, steps) trains")
+        raise ValueError(f'method={method!r} is unknown: give "mgrit" or "newton"')
+
+    def solver(self, method: str | None = None) -> MGRIT | ParallelNewton:
+        """Return the solver to use, with its best setting.
+
+        Parameters are those of :meth:`setting`. MGRIT's number of chunks is an argument of its solve:
+        ``plan.solver("mgrit").solve(w0, chunks=plan.setting("mgrit")["chunks"])``; by default it chooses one itself.
+        """
+        options = self.setting(method)
+        if "window" in options:
+            return ParallelNewton(self.phi, self.steps, **options)
+        options.pop("chunks")
+        return MGRIT(self.phi, self.steps, **options)
+
+    def python(self, method: str | None = None) -> str:
+        """Return the same as a line of Python; parameters are those of :meth:`setting`."""
+        options = self.setting(method)
+        if "window" in options:
+            return f'dm.ParallelNewton(phi, {self.steps}, window={options["window"]}, jacobian="identity").solve(w0)'
+        guess = "" if self.initial_guess == "zero" else f', "{self.initial_guess}"'
+        return (
+            f'dm.MGRIT(phi, {self.steps}, coarsening={options["coarsening"]}, cycle="{options["cycle"]}")'
+            f".solve(w0{guess}, chunks={options['chunks']})"
+        )
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return what is worth telling, as pairs of a name and a text; ``print(plan)`` shows them."""
+        mgrit, newton, cost, machine = self.mgrit, self.newton, self.cost, self.machine
+        called = f" and {time_in_words(cost.call)} per call" if cost.call else ""
+        processes = f"{machine.workers} worker process{'es' * (machine.workers > 1)}"
+        about = {"accepted_from": self.accepted_from, "edge": self.edge, "contracts": self.contracts}
+        found: dict[str, Any] = {
+            "faster": self.method,
+            "speedup": None if mgrit is None else mgrit.speedup,
+            "newton": {name: getattr(newton, name, None) for name in _WINDOW} | about,
+        }
+        rows = [
+            ("verdict", verdict(found)),
+            ("problem", f"{self.steps} steps; Phi takes {time_in_words(cost.state)} per state{called}"),
+            ("cluster", f"{machine.slots} thread{'s' * (machine.slots > 1)} in {processes}"),
+            ("serial training", time_in_words(self.serial_seconds)),
+        ]
+        if mgrit is None:
+            rows.append(("MGRIT", "does not converge with any setting that was tried"))
+        else:
+            how = mgrit.setting
+            chunks = f"{how.chunks} chunk{'s' * (how.chunks > 1)}"
+            words = f"{how.cycle}-cycle, coarsening {_factors(how.coarsening)}, {chunks}"
+            rows += [
+                ("MGRIT", f"{time_in_words(mgrit.seconds)} predicted: speedup {mgrit.speedup:.3g}, {words}"),
+                ("cycles", f"{mgrit.cycles}, {self.iterations_from}"),
+            ]
+        rows += window_rows(found)
+        rows.append(("break-even", "; ".join(_even(name, self.break_even[name]) for name in ("mgrit", "newton"))))
+        rows.append(("measured", "; ".join(self.measured) if self.measured else "nothing"))
+        if self.faster_method is not None and self.method != "serial":
+            rows.append(("in Python", self.python()))
+        return rows
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:16s} {words}" for name, words in self.summary())
+
+    def _repr_html_(self) -> str:
+        rows = [(str(point.workers), _number(point.mgrit), _number(point.newton)) for point in self.curve]
+        best = f"{self.speedup:.3g} times" if self.method != "serial" else "faster than both methods"
+        return block(
+            f"Plan for {self.steps} steps on {self.workers} workers: {NAMES[self.method]}, {best}",
+            side_by_side(
+                fields(self.summary()),
+                block("speedup", table(("workers", "MGRIT", "parallel Newton"), rows)),
+            ),
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Plot the speedup of both methods over serial training against the number of workers.
+
+        The line at 1 is serial training; where a method begins to beat it is marked.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        numbers = [point.workers for point in self.curve]
+        curves = {
+            "MGRIT": ([point.mgrit for point in self.curve], self.break_even["mgrit"]),
+            "parallel Newton": ([point.newton for point in self.curve], self.break_even["newton"]),
+        }
+        title = f"N = {self.steps}, Phi takes {time_in_words(self.cost.call + self.cost.state)}"
+        return plot_speedup(numbers, curves, title, self.workers, ax)
+
+
+# What the report on parallel Newton tells of a window.
+_WINDOW = ("slots", "threads", "accepted", "sweeps", "work", "sweep_seconds", "seconds", "speedup")
+
+
+def _brief(coarsening: tuple[int, ...]) -> int | list[int]:
+    return coarsening[0] if len(set(coarsening)) == 1 else list(coarsening)
+
+
+def _factors(coarsening: tuple[int, ...]) -> str:
+    return ", ".join(map(str, coarsening if len(set(coarsening)) > 1 else coarsening[:1]))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _even(name: str, workers: int | None) -> str:
+    many = "does not pay with any number of workers" if workers is None else f"{workers} worker{'s' * (workers > 1)}"
+    return f"{NAMES[name]}: {many}"

@@ -1,0 +1,187 @@
+"""dm.plan: what it answers for a Phi of one's own, and within which bounds it measures."""
+
+import time
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.planning import Machine, PhiCost, Planner
+from daskmgrit.planning.acceptance import given
+from daskmgrit.planning.window_plan import best_window
+from tests.support.optional import need
+
+KNOWN = {"cost": 0.1, "iterations": 10, "accepted": 2}
+W0 = np.ones(4)
+
+
+def decay(weights, index, level):
+    return weights * 0.9 ** (2**level)
+
+
+def never(weights, index, level):
+    raise AssertionError("phi was called")
+
+
+def test_with_all_known_phi_is_not_called_and_the_model_is_the_commands():
+    plan = dm.plan(never, W0, 1000, 64, **KNOWN)
+    machine, cost = Machine(64), PhiCost(0.1)
+    planner = Planner(1000, lambda m: cost, lambda m, cycle: 10.0, W0.nbytes)
+    best, window = planner.best(machine), best_window(1000, machine, cost, given(2.0), W0.nbytes)
+    assert plan.mgrit.seconds == best.seconds
+    assert plan.newton.seconds == window.seconds
+    assert plan.break_even == {"mgrit": planner.break_even(machine), "newton": 2}
+    assert (plan.method, plan.seconds) == ("newton", window.seconds)
+    assert plan.serial_seconds == pytest.approx(100)
+    assert plan.measured == []
+
+
+def test_break_even_is_where_the_curve_passes_one():
+    plan = dm.plan(never, W0, 1000, 8, **KNOWN)
+    even = plan.break_even["mgrit"]
+    assert even in [point.workers for point in plan.curve]
+    assert all((point.mgrit > 1) == (point.workers >= even) for point in plan.curve)
+    speedups = [point.mgrit for point in plan.curve]
+    assert speedups == sorted(speedups)
+    assert plan.curve[-1].workers > 2 * even
+
+
+def test_numbers_of_workers_that_are_given_are_the_curve():
+    plan = dm.plan(never, W0, 1000, [64, 4, 16], **KNOWN)
+    assert [point.workers for point in plan.curve] == [4, 16, 64]
+    assert plan.workers == 64
+    with pytest.raises(ValueError, match="workers=6 threads do not make processes of threads=4"):
+        dm.plan(never, W0, 1000, 6, threads=4, **KNOWN)
+
+
+def test_a_machine_says_what_tasks_cost():
+    slow = dm.plan(never, W0, 1000, Machine(64, scheduler=1.0), **KNOWN)
+    assert slow.seconds > dm.plan(never, W0, 1000, 64, **KNOWN).seconds
+    assert slow.machine.scheduler == 1.0
+
+
+def test_what_is_planned_is_what_a_solve_takes():
+    plan = dm.plan(decay, W0, 128, 64, cost=1.0)
+    assert plan.iterations_from == "measured"
+    for method in ("mgrit", "newton"):
+        solver, setting = plan.solver(method), plan.setting(method)
+        chunks = {"chunks": setting["chunks"]} if method == "mgrit" else {}
+        result = solver.solve(W0, **chunks)
+        assert result.converged
+        assert result.iterations == eval(plan.python(method), {"dm": dm, "phi": decay, "w0": W0}).iterations
+    mgrit = plan.solver("mgrit").solve(W0)
+    assert mgrit.iterations == plan.mgrit.cycles
+    assert any("cycles of MGRIT for 128 steps" in words for words in plan.measured)
+
+
+def test_a_phi_of_microseconds_is_trained_serially():
+    plan = dm.plan(decay, W0, 100, 4, coarsening=2, cycle="V")
+    assert plan.method == "serial"
+    assert plan.speedup == 1
+    assert plan.break_even == {"mgrit": None, "newton": None}
+    assert "serial is faster" in str(plan)
+    assert "in Python" not in dict(plan.summary())
+    assert plan.mgrit.setting.coarsening == (2, 2)
+
+
+class Slow:
+    """A Phi that counts the states it is given, and takes a while for each call."""
+
+    def __init__(self, seconds):
+        self.seconds, self.states = seconds, 0
+
+    def __call__(self, weights, index, level):
+        self.states += len(weights)
+        time.sleep(self.seconds)
+        return weights * 0.9
+
+
+def test_a_slow_phi_is_called_a_few_times_and_the_plan_says_what_it_assumes():
+    phi = Slow(0.01)
+    plan = dm.plan(phi, W0, 1000, 16, seconds=0.1)
+    assert phi.states < 30
+    assert plan.cost.state >= 0.01
+    assert "assumed" in plan.iterations_from
+    assert "assumed" in plan.accepted_from
+    assert len(plan.measured) == 1
+
+
+def test_measuring_ends_where_mgrit_does_not_converge():
+    plan = dm.plan(lambda w, i, level: w * (1e30 if level else 1.0), W0, 200, 16, cost=1.0, coarsening=2)
+    assert plan.mgrit is None
+    assert plan.break_even["mgrit"] is None
+    assert plan.method == "newton"
+    assert all(point.mgrit is None for point in plan.curve)
+    assert "does not converge" in str(plan)
+    with pytest.raises(ValueError, match="did not converge"):
+        plan.solver("mgrit")
+
+
+def test_a_propagator_made_for_a_coarsening_is_planned_with_that():
+    phi = dm.from_function(lambda w, i: 0.9 * w, coarsening=4)
+    plan = dm.plan(phi, W0, 100, 8, cost=1.0, accepted=2)
+    assert plan.setting("mgrit")["coarsening"] == 4
+
+
+def test_arrays_of_torch():
+    torch = need("torch", "torch")
+    plan = dm.plan(decay, torch.ones(3, dtype=torch.float64), 100, 8, accepted=2, coarsening=2, cycle="V")
+    assert plan.mgrit is not None
+    assert any("cycles of MGRIT" in words for words in plan.measured)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"workers": 0}, ValueError, "workers=0"),
+        ({"workers": []}, ValueError, "workers=\\[\\]"),
+        ({"workers": "many"}, TypeError, "'many'"),
+        ({"workers": None}, TypeError, "no Client is active"),
+        ({"steps": 1}, ValueError, "steps=1"),
+        ({"cost": "banana"}, ValueError, "cost"),
+        ({"cycle": "W"}, ValueError, "cycle='W'"),
+        ({"iterations": 0}, ValueError, "iterations=0"),
+        ({"accepted": 0.5}, ValueError, "accepted"),
+        ({"coarsening": 1}, ValueError, "coarsening=1"),
+        ({"seconds": 0}, ValueError, "seconds=0"),
+        ({"initial_guess": W0}, ValueError, "initial_guess"),
+        ({"phi": 3}, TypeError, "phi=3"),
+        ({"phi": lambda w: w}, dm.PropagatorError, "three|phi takes"),
+        (
+            {
+                "phi": lambda w, i, level: w @ np.ones((4, 4)) if w.ndim == 1 else w[:9, :9] @ np.ones((3, 3)),
+                "cost": None,
+            },
+            dm.PropagatorError,
+            "for one state",
+        ),
+    ],
+)
+def test_what_is_refused(change, error, words):
+    arguments = {"phi": never, "w0": W0, "steps": 100, "workers": 4, **KNOWN} | change
+    with pytest.raises(error, match=words):
+        dm.plan(**arguments)
+
+
+def test_notebook_view_and_picture():
+    plan = dm.plan(never, W0, 1000, 64, **KNOWN)
+    shown = "".join(ET.fromstring(plan._repr_html_()).itertext())
+    for name, words in plan.summary():
+        assert name in shown
+        assert words in shown
+    pyplot = need("matplotlib.pyplot", "plot")
+    pyplot.switch_backend("Agg")
+    ax = plan.plot()
+    lines = {line.get_label().partition(":")[0]: line for line in ax.get_lines()}
+    assert lines["MGRIT"].get_ydata().tolist() == [point.mgrit for point in plan.curve]
+    assert set(lines["serial training"].get_ydata()) == {1.0}
+    assert f"pays from {plan.break_even['mgrit']} workers on" in lines["MGRIT"].get_label()
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize(("coarsening", "cycle", "least", "most"), [(2, "V", 5, 6), (None, None, 2.3, 2.6)])
+def test_the_rule_of_thumb_of_the_readme(coarsening, cycle, least, most):
+    """More than 5 k workers with m = 2, more than 2.5 k with larger m, where the critical path is short against N."""
+    plan = dm.plan(never, W0, 100_000, 64, cost=1.0, iterations=20, accepted=2, coarsening=coarsening, cycle=cycle)
+    assert least * 20 < plan.break_even["mgrit"] <= most * 20
