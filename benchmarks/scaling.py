@@ -149,7 +149,13 @@ def plot(report: dict[str, Any], file: Path) -> None:
         bound = steps / least["critical_path"]
         axes.axhline(bound, color=color, linestyle=":", label=f"N = {steps}, N / critical path")
     axes.axhline(1, color="0.6", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="worker threads P", ylabel="speedup over serial training")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        # Powers of two as the numbers that they are.
+        axis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+    axes.set(xlabel="worker threads P", ylabel="speedup over serial training")
+    axes.grid(visible=True, color="0.9", linewidth=0.6)
     axes.legend(fontsize="small")
     figure.savefig(file, dpi=110)
     plt.close(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["faint", "foreground", "new_axes", "paper"]
+__all__ = ["faint", "foreground", "legend_below", "new_axes", "paper"]
 
 
 def new_axes(width: float, height: float, **grid: Any) -> Any:
@@ -51,3 +51,18 @@ def faint(share: float = 0.15) -> str:
 
     pairs = zip(to_rgb(paper()), to_rgb(foreground()), strict=True)
     return str(to_hex([(1 - share) * back + share * front for back, front in pairs]))
+
+
+def legend_below(ax: Any, *entries: Any) -> None:
+    """Put a legend below the axes, where it hides nothing; `entries` are handles and labels, by default the axes'."""
+    ax.legend(
+        *entries,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=4.6,
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+        handletextpad=0.4,
+        columnspacing=1.2,
+    )

@@ -33,9 +33,16 @@ def _cell(value: object, tag: str = "td", align: str = "left", wrap: bool = Fals
     return f'<{tag} style="{style}">{escaped(value)}</{tag}>'
 
 
-def block(title: str, *parts: Markup) -> Markup:
-    """Return parts under a title."""
-    return Markup(f"<div><p><strong>{escaped(title)}</strong></p>{''.join(parts)}</div>")
+# Of what has failed, on white and on black pages; the mark says it too, so that colour is not all there is.
+_FAILED = "border-left:4px solid #D55E00;padding-left:10px"
+_MARK = '<span style="background:#D55E00;color:#fff;padding:1px 6px;margin-right:6px">\u2717 {}</span>'
+
+
+def block(title: str, *parts: Markup, failed: str = "") -> Markup:
+    """Return parts under a title, marked by the word `failed` if there is one."""
+    style = f' style="{_FAILED}"' if failed else ""
+    mark = _MARK.format(escaped(failed)) if failed else ""
+    return Markup(f"<div{style}><p>{mark}<strong>{escaped(title)}</strong></p>{''.join(parts)}</div>")
 
 
 def fields(rows: Iterable[tuple[str, object]]) -> Markup:

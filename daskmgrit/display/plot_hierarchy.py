@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daskmgrit.display.axes import new_axes
+from daskmgrit.display.axes import faint, foreground, legend_below, new_axes, paper
 from daskmgrit.multigrid.cycle import run_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
 
@@ -68,7 +68,7 @@ def traversal(hierarchy: Hierarchy) -> list[tuple[int, str]]:
 def plot_solver(hierarchy: Hierarchy, axes: Any = None) -> Any:
     """Draw a hierarchy and its cycle, see :meth:`daskmgrit.MGRIT.plot`."""
     if axes is None:
-        axes = new_axes(11.0, 1.9 + 0.36 * len(hierarchy), ncols=2, sharey=True, width_ratios=(3, 2))
+        axes = new_axes(12.0, 1.9 + 0.36 * len(hierarchy), ncols=2, sharey=True, width_ratios=(3, 2))
     _draw_points(axes[0], hierarchy)
     _draw_cycle(axes[1], hierarchy)
     return axes
@@ -78,20 +78,24 @@ def _draw_points(ax: Any, hierarchy: Hierarchy) -> None:
     """Draw each level's points at the training steps that they stand for (Figure 3)."""
     whole = hierarchy[0].steps
     shown = min(whole, max(MOST_POINTS, 2 * hierarchy[0].coarsening))
-    stride = 1
+    stride, ink = 1, foreground()
+    # Neighbours are not to touch, so that no F-point is hidden by C-points.
+    apart = 72 * ax.get_window_extent().width / ax.figure.dpi / (shown + 1)
+    small, large = min(3.5, max(1.5, 0.4 * apart)), min(6.5, max(2.5, 0.75 * apart))
     for number, level in enumerate(hierarchy.levels):
         points = range(0, min(level.steps * stride, shown) + 1, stride)
         # The coarsest level's points are all alike: they are solved for one after another.
         wide = stride * level.coarsening if number < hierarchy.last else 0
         c_points = [i for i in points if wide and i % wide == 0 and i // wide <= hierarchy[number + 1].steps]
         f_points = [i for i in points if i not in set(c_points)]
-        ax.plot([0, shown], [number, number], color="0.75", linewidth=1, zorder=1)
+        ax.plot([0, shown], [number, number], color=faint(0.25), linewidth=1, zorder=1)
         ax.plot(
             f_points,
             [number] * len(f_points),
             "o",
-            color="black",
-            markersize=3,
+            color=ink,
+            markersize=small,
+            zorder=3,
             label="F-point" if not number else None,
         )
         ax.plot(
@@ -99,31 +103,19 @@ def _draw_points(ax: Any, hierarchy: Hierarchy) -> None:
             [number] * len(c_points),
             "s",
             color="#d55e00",
-            markeredgecolor="black",
-            markersize=6.5,
+            markeredgecolor=ink,
+            markeredgewidth=min(1.0, large / 6),
+            markersize=large,
             label="C-point: on the next level too" if not number else None,
         )
         for i in c_points:
-            ax.plot([i, i], [number, number + 1], ":", color="0.6", linewidth=0.8, zorder=0)
+            ax.plot([i, i], [number, number + 1], ":", color=faint(0.4), linewidth=0.8, zorder=0)
         stride = wide
     ax.set_ylim(len(hierarchy) - 0.5, -0.6)
     ax.set_yticks(range(len(hierarchy)), [_name(hierarchy, number) for number in range(len(hierarchy))])
     ax.set_xlabel("training step" if shown == whole else f"training step (the first {shown} of {whole})")
     ax.set_title("levels", fontsize="medium")
-    _legend_below(ax)
-
-
-def _legend_below(ax: Any) -> None:
-    ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0),
-        borderaxespad=4.6,
-        ncols=3,
-        frameon=False,
-        fontsize="small",
-        handletextpad=0.2,
-        columnspacing=1.2,
-    )
+    legend_below(ax)
 
 
 def _name(hierarchy: Hierarchy, number: int) -> str:
@@ -136,10 +128,10 @@ def _draw_cycle(ax: Any, hierarchy: Hierarchy) -> None:
     """Draw the order in which a cycle goes through the levels (Figure 5)."""
     stops = traversal(hierarchy)
     size = min(7.0, max(2.5, 200 / len(stops)))
-    ax.plot(range(len(stops)), [level for level, _ in stops], color="0.4", linewidth=1.2, zorder=1)
+    ax.plot(range(len(stops)), [level for level, _ in stops], color=faint(0.6), linewidth=1.2, zorder=1)
     for kind, marker, face, name in (
-        ("CF", "o", "black", "relaxation with C-points"),
-        ("F", "o", "white", "F-relaxation"),
+        ("CF", "o", foreground(), "relaxation with C-points"),
+        ("F", "o", paper(), "F-relaxation"),
         ("solve", "s", "#d55e00", "serial solve"),
     ):
         chosen = [place for place, (_, done) in enumerate(stops) if done == kind]
@@ -148,7 +140,7 @@ def _draw_cycle(ax: Any, hierarchy: Hierarchy) -> None:
                 chosen,
                 [stops[place][0] for place in chosen],
                 marker,
-                color="black",
+                color=foreground(),
                 markerfacecolor=face,
                 markersize=size,
                 label=name,
@@ -156,4 +148,4 @@ def _draw_cycle(ax: Any, hierarchy: Hierarchy) -> None:
     ax.set_xticks([])
     ax.set_xlabel("order of work")
     ax.set_title(f"{hierarchy.cycle}-cycle", fontsize="medium")
-    _legend_below(ax)
+    legend_below(ax)

@@ -1,4 +1,4 @@
-"""The residual, cycle by cycle, with the tolerance and the factor of each cycle."""
+"""The residual, cycle by cycle, with the tolerance, and each over the one before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import itertools
 import math
 from typing import Any
 
-from daskmgrit.display.axes import new_axes
+from daskmgrit.display.axes import foreground, legend_below, new_axes
+from daskmgrit.display.bars import bars_below
 from daskmgrit.display.shown import Shown
 
 __all__ = ["plot_residuals"]
@@ -15,14 +16,14 @@ __all__ = ["plot_residuals"]
 def plot_residuals(result: Shown, ax: Any = None) -> Any:
     """Draw the residuals of a result, see :meth:`daskmgrit.Result.plot`."""
     if ax is None:
-        ax = new_axes(6.4, 4.0)
-    residuals = result.residuals
+        ax = new_axes(6.4, 4.2)
+    residuals, ink = result.residuals, foreground()
     shown = [(k, value) for k, value in enumerate(residuals) if math.isfinite(value) and value > 0]
     ax.semilogy(
         [k for k, _ in shown],
         [value for _, value in shown],
         "o-",
-        color="black",
+        color=ink,
         markersize=5,
         label="residual",
         zorder=3,
@@ -35,25 +36,25 @@ def plot_residuals(result: Shown, ax: Any = None) -> Any:
             zeros,
             [0.03] * len(zeros),
             "v",
-            color="black",
+            color=ink,
             transform=ax.get_xaxis_transform(),
             label="exactly 0",
             zorder=3,
         )
-    factors = _draw_factors(ax, residuals)
+    factors = _draw_factors(ax, residuals, [value for _, value in shown] + [result.tol] * (result.tol > 0))
     ax.set_xlim(-0.5, max(len(residuals) - 0.5, 1.5))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("cycle")
     ax.set_ylabel("residual, 2-norm")
     title = f"N = {result.levels[0]}, {result.cycle}-cycle: {_outcome(result)}"
     if math.isfinite(result.convergence_factor):
-        title += f", convergence factor {result.convergence_factor:.2f}"
+        title += f", factor {result.convergence_factor:.2f} per cycle"
     ax.set_title(title, fontsize="medium")
     handles, labels = ax.get_legend_handles_labels()
     if factors is not None:
         handles.append(factors)
-        labels.append("factor of the cycle")
-    ax.legend(handles, labels, framealpha=1)
+        labels.append("residual after a cycle / before it")
+    legend_below(ax, handles, labels)
     return ax
 
 
@@ -69,8 +70,8 @@ def _outcome(result: Shown) -> str:
     }[result.reason]
 
 
-def _draw_factors(ax: Any, residuals: list[float]) -> Any:
-    """Draw the factor of each cycle as a bar, on an axis of its own behind the residuals."""
+def _draw_factors(ax: Any, residuals: list[float], values: list[float]) -> Any:
+    """Draw the factor of each cycle as a bar, below the residuals."""
     bars = [
         (k, now / before)
         for k, (before, now) in enumerate(itertools.pairwise(residuals), 1)
@@ -78,22 +79,11 @@ def _draw_factors(ax: Any, residuals: list[float]) -> Any:
     ]
     if not bars:
         return None
-    right = ax.twinx()
-    drawn = right.bar(
-        [k for k, _ in bars],
-        [min(factor, 1.0) for _, factor in bars],
-        width=0.5,
-        color="0.88",
-        edgecolor="0.6",
-        linewidth=0.6,
-    )
+    places, factors = zip(*bars, strict=True)
+    right, drawn = bars_below(ax, values, places, [min(factor, 1.0) for factor in factors], 1.0)
     for k, factor in bars:
         if factor > 1:
-            right.text(k, 0.4, f"{factor:.3g}", ha="center", va="center", color="0.2", fontsize="small", rotation=90)
-    right.set_ylim(0, 1)
-    right.set_ylabel("factor of the cycle", color="0.35")
-    right.tick_params(axis="y", colors="0.35")
-    # The lines are to be in front of the bars.
-    ax.set_zorder(right.get_zorder() + 1)
-    ax.patch.set_visible(False)
+            right.text(k, 0.5, f"{factor:.3g}", ha="center", va="center", fontsize="small", rotation=90)
+    right.set_yticks([0, 0.5, 1])
+    right.set_ylabel("after / before", loc="bottom", fontsize="small")
     return drawn

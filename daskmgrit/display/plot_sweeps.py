@@ -6,7 +6,8 @@ import itertools
 import math
 from typing import Any
 
-from daskmgrit.display.axes import new_axes
+from daskmgrit.display.axes import foreground, legend_below, new_axes
+from daskmgrit.display.bars import bars_below
 from daskmgrit.display.colours import ACCEPTED, WINDOW
 from daskmgrit.display.shown import Shown
 from daskmgrit.display.spans import by_round, span
@@ -17,14 +18,14 @@ __all__ = ["plot_sweeps", "plot_window"]
 def plot_sweeps(result: Shown, ax: Any = None) -> Any:
     """Draw residuals and accepted steps of a result, see :meth:`daskmgrit.Result.plot`."""
     if ax is None:
-        ax = new_axes(6.4, 4.0)
+        ax = new_axes(6.4, 4.2)
     shown = [(k, value) for k, value in enumerate(result.residuals[:-1], 1) if math.isfinite(value) and value > 0]
     if shown:
         ax.semilogy(
             [k for k, _ in shown],
             [value for _, value in shown],
             "o-",
-            color="black",
+            color=foreground(),
             markersize=5 if len(shown) <= 60 else 2,
             linewidth=1.5 if len(shown) <= 60 else 0.8,
             label="residual of the window",
@@ -36,28 +37,17 @@ def plot_sweeps(result: Shown, ax: Any = None) -> Any:
     else:
         ax.set_yticks([])
         ax.set_ylabel("no residual: with tol=0 it is not measured" if result.tol == 0 else "no residual")
-    right = ax.twinx()
-    bars = right.bar(
-        range(1, len(result.accepted) + 1),
-        result.accepted,
-        width=0.8 if len(result.accepted) <= 60 else 1.0,
-        color="0.88",
-        edgecolor="0.6",
-        linewidth=0.6 if len(result.accepted) <= 60 else 0,
-    )
-    right.set_ylim(0, 1.05 * max(result.accepted, default=1))
-    right.yaxis.get_major_locator().set_params(integer=True)
-    right.set_ylabel("steps accepted", color="0.35")
-    right.tick_params(axis="y", colors="0.35")
-    # The line is to be in front of the bars.
-    ax.set_zorder(right.get_zorder() + 1)
-    ax.patch.set_visible(False)
+    values = [value for _, value in shown] + [result.tol] * (bool(shown) and result.tol > 0)
+    sweeps, most = range(1, len(result.accepted) + 1), max(result.accepted, default=1)
+    right, bars = bars_below(ax, values, sweeps, result.accepted, most, 0.8 if len(sweeps) <= 60 else 1.0)
+    right.set_yticks(sorted({0, math.ceil(most / 2), most}) if values else [*range(0, most + 1, max(1, most // 5))])
+    right.set_ylabel("steps accepted", loc="bottom", fontsize="small")
     ax.set_xlim(0.5, max(result.iterations, 1) + 0.5)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("sweep")
     ax.set_title(_title(result), fontsize="medium")
     handles, labels = ax.get_legend_handles_labels()
-    ax.legend([*handles, bars], [*labels, "steps accepted by the sweep"], framealpha=1, fontsize="small")
+    legend_below(ax, [*handles, bars], [*labels, "steps accepted by the sweep"])
     return ax
 
 

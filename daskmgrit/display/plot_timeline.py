@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from daskmgrit.display.axes import new_axes
+from daskmgrit.display.axes import faint, new_axes
 from daskmgrit.display.colours import KINDS, Kind, kind_of
 from daskmgrit.display.shown import Shown
 from daskmgrit.recurrence.meter import Record
@@ -15,11 +16,27 @@ __all__ = ["chosen_cycles", "lanes", "plot_traversal"]
 
 # Of a level's band, how much its tasks fill.
 BAND = 0.8
-# Of the time shown, what is too short for an edge and a hatch to be seen; a third of it is the least that is drawn.
-NARROW = 1 / 150
+# Pixels that a box is wide at least, and from which on it has an edge and a hatch, which need some room to be seen.
+THIN, WIDE = 3, 9
 
-# Left, width, top, height.
-Box = tuple[float, float, float, float]
+
+class Box(NamedTuple):
+    """Tasks of a level that are drawn as one.
+
+    Attributes
+    ----------
+    start, seconds : float
+        When it begins, and how wide it is.
+    kind : Kind
+        What took most of its time.
+    lane : int
+        Its lane.
+    """
+
+    start: float
+    seconds: float
+    kind: Kind
+    lane: int
 
 
 def chosen_cycles(cycles: Any, done: int) -> tuple[int, int]:
@@ -80,6 +97,57 @@ def lanes(records: Sequence[Record], slack: float = 0.0) -> list[int]:
     return given
 
 
+def joined(records: Sequence[Record], given: Sequence[int], thin: float) -> list[Box]:
+    """Return what to draw of a level's records: none is thinner than `thin`, and what would be is joined.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of one level.
+    given : sequence of int
+        The lane of each.
+    thin : float
+        Seconds that can just be seen.
+
+    Examples
+    --------
+    >>> def record(kind, start, seconds):
+    ...     return Record(kind, 0, 1, 0, start, seconds, seconds, 1, 1, 7)
+    >>> records = [record("F-relaxation", 0.0, 0.1), record("correction", 0.1, 0.4), record("C-relaxation", 2.0, 3.0)]
+    >>> [(box.start, box.seconds, box.kind.name) for box in joined(records, [0, 0, 0], thin=1.0)]
+    [(0.0, 1.0, 'correction'), (2.0, 3.0, 'C-relaxation')]
+    """
+    boxes = []
+    for lane in sorted(set(given)):
+        mine = sorted(
+            (record for record, other in zip(records, given, strict=True) if other == lane),
+            key=lambda record: record.start,
+        )
+        group: list[Record] = []
+        for record in mine:
+            # What has begun before a thin box ends would lie on it.
+            if group and (_end(group) - group[0].start >= thin or record.start >= group[0].start + thin):
+                boxes.append(_box(group, lane, thin))
+                group = []
+            group.append(record)
+        if group:
+            boxes.append(_box(group, lane, thin))
+    return boxes
+
+
+def _end(group: Sequence[Record]) -> float:
+    return max(record.start + record.seconds for record in group)
+
+
+def _box(group: Sequence[Record], lane: int, thin: float) -> Box:
+    spent: dict[Kind, float] = {}
+    for record in group:
+        kind = kind_of(record.kind)
+        spent[kind] = spent.get(kind, 0.0) + record.seconds
+    start = group[0].start
+    return Box(start, max(_end(group) - start, thin), max(spent, key=lambda kind: spent[kind]), lane)
+
+
 def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
     """Draw tasks by time and level, see :meth:`daskmgrit.Result.plot_levels`."""
     if result.method != "MGRIT":
@@ -96,30 +164,25 @@ def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
     origin = min(record.start for record in records)
     span = max(record.start + record.seconds for record in records) - origin
     unit, scale = ("ms", 1e3) if span < 2 else ("s", 1.0)
-    for level in range(depth):
+    # Before the layout is known; the legend takes about a third of the width.
+    pixel = span / (0.75 * ax.get_window_extent().width)
+    levels = [[record for record in records if record.level == level] for level in range(depth)]
+    lane_of = [lanes(here, slack=1e-3 * span) for here in levels]
+    most = max(max(given, default=0) for given in lane_of) + 1
+    height = BAND / most
+    corners: dict[tuple[Kind, bool], list[Any]] = {}
+    for level, (here, given) in enumerate(zip(levels, lane_of, strict=True)):
         if level % 2:
-            ax.axhspan(level - 0.5, level + 0.5, color="0.96", zorder=0)
-        here = [record for record in records if record.level == level]
-        given = lanes(here, slack=1e-3 * span)
-        height = BAND / (max(given, default=0) + 1)
-        boxes: dict[str, list[Box]] = {}
-        for record, lane in zip(here, given, strict=True):
-            box = (record.start - origin) * scale, record.seconds * scale
-            boxes.setdefault(kind_of(record.kind).name, []).append((*box, level - BAND / 2 + lane * height, height))
-        _draw_boxes(ax, boxes, NARROW * span * scale)
-    for cycle in range(first, last + 1):
-        begin = min((record.start for record in records if record.cycle == cycle), default=origin)
-        ax.axvline((begin - origin) * scale, color="0.3", linestyle=":", linewidth=1, zorder=1)
-        name = f"cycle {cycle}" if cycle else "initial guess"
-        ax.annotate(
-            name,
-            ((begin - origin) * scale, 1),
-            (3, -2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            va="top",
-            fontsize="small",
-        )
+            ax.axhspan(level - 0.5, level + 0.5, color=faint(0.05), zorder=0)
+        # All bars are of one height, whatever ran side by side on a level.
+        top = level - height * (max(given, default=0) + 1) / 2
+        for box in joined(here, given, THIN * pixel):
+            left, right = ((moment - origin) * scale for moment in (box.start, box.start + box.seconds))
+            low, high = top + box.lane * height, top + (box.lane + 1) * height
+            wide = box.seconds >= WIDE * pixel
+            corners.setdefault((box.kind, wide), []).append([(left, low), (right, low), (right, high), (left, high)])
+    _draw_boxes(ax, corners)
+    _name_cycles(ax, records, origin, span, scale)
     ax.set_ylim(depth - 0.5, -0.9)
     ax.set_yticks(range(depth), [f"level {level}:  N = {steps}" for level, steps in enumerate(result.levels)])
     ax.set_xlim(-0.005 * span * scale, 1.005 * span * scale)
@@ -136,6 +199,25 @@ def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
     return ax
 
 
+def _name_cycles(ax: Any, records: Sequence[Record], origin: float, span: float, scale: float) -> None:
+    """Mark where each cycle begins, with its name or number where there is room for it."""
+    begins: dict[int, float] = {}
+    for record in records:
+        begins[record.cycle] = min(begins.get(record.cycle, math.inf), record.start - origin)
+    cycles = sorted(begins)
+    for cycle, after in zip(cycles, [*(begins[cycle] for cycle in cycles[1:]), span], strict=True):
+        begin = begins[cycle]
+        ax.axvline(begin * scale, color=faint(0.7), linestyle=":", linewidth=1, zorder=1)
+        name = f"cycle {cycle}" if cycle else "initial guess"
+        if after - begin < 0.12 * span:
+            name = str(cycle)
+        if after - begin > 0.03 * span:
+            place, offset = (begin * scale, 1), (3, -2)
+            ax.annotate(
+                name, place, offset, ("data", "axes fraction"), textcoords="offset points", va="top", fontsize="small"
+            )
+
+
 def _which(first: int, last: int, result: Shown) -> str:
     if last == 0:
         return "initial guess"
@@ -147,21 +229,13 @@ def _style(kind: Kind) -> dict[str, Any]:
     return {"facecolor": kind.colour, "edgecolor": "black", "hatch": kind.hatch, "linewidth": 0.3}
 
 
-def _draw_boxes(ax: Any, boxes: dict[str, list[Box]], narrow: float) -> None:
-    """Draw all boxes of a kind as one collection, for there may be thousands; the narrow ones without an edge."""
+def _draw_boxes(ax: Any, corners: dict[tuple[Kind, bool], list[Any]]) -> None:
+    """Draw all boxes of a kind as one collection, for there may be thousands; an edge would hide a narrow one."""
     from matplotlib.collections import PolyCollection
 
-    for kind in KINDS:
-        drawn = boxes.get(kind.name, ())
-        for chosen, style in (
-            ([box for box in drawn if box[1] >= narrow], _style(kind)),
-            # An edge would hide the colour of these.
-            ([box for box in drawn if box[1] < narrow], {"facecolor": kind.colour, "linewidth": 0}),
-        ):
-            if chosen:
-                wide = [(x, max(w, narrow / 3), y, h) for x, w, y, h in chosen]
-                corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, w, y, h in wide]
-                ax.add_collection(PolyCollection(corners, zorder=2, **style))
+    for (kind, wide), drawn in corners.items():
+        style = _style(kind) if wide else {"facecolor": kind.colour, "linewidth": 0}
+        ax.add_collection(PolyCollection(drawn, zorder=2, **style))
 
 
 def _keys(records: Sequence[Record]) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.display.html import block, fields
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
 from daskmgrit.recurrence.state import InitialState, initial_state
@@ -16,6 +17,9 @@ from daskmgrit.utils.array_api import Array, call_purely, may_change, move_like,
 from daskmgrit.utils.pickling import check_picklable
 
 __all__ = ["CheckReport", "check_propagator"]
+
+
+KEPT = "the propagator keeps its contract"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,13 @@ class CheckReport:
 
     def __str__(self) -> str:
         lines = [f"problem: {text}" for text in self.problems] + [f"remark: {text}" for text in self.remarks]
-        return "\n".join(lines) if lines else "the propagator keeps its contract"
+        return "\n".join(lines) if lines else KEPT
+
+    def _repr_html_(self) -> str:
+        rows = [("problem", text) for text in self.problems] + [("remark", text) for text in self.remarks]
+        if self.ok:
+            return block(f"\u2713 {KEPT}", fields(rows))
+        return block("the propagator breaks its contract", fields(rows), failed="problem")
 
 
 def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises: bool = True) -> CheckReport:

@@ -218,7 +218,7 @@ class Result:
         return _view(self)
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the residual after each cycle, with the tolerance and the factor of each cycle.
+        """Plot the residual after each cycle, with the tolerance; as bars, each residual over the one before.
 
         For parallel Newton: the residual of each sweep's window before it was corrected, and the steps it accepted.
 
@@ -242,7 +242,8 @@ class Result:
         """Plot how the run went through the levels: its tasks against time, by level and kind, from `records`.
 
         Where tasks of a level ran side by side they lie one above the other, each process in a lane of its own as far
-        as can be. White is time in which no Phi nor array was at work on that level.
+        as can be. What is between them is time in which no Phi nor array was at work on that level. Tasks that are
+        thinner than a few pixels are drawn as one, in the colour of what took most of their time.
 
         Parameters
         ----------
@@ -322,7 +323,15 @@ def _view(result: Result) -> Markup:
                 table(("level", "steps", "Phi evaluations", "s of Phi, all workers", ""), levels, left=(4,)),
             ),
         ),
+        failed=_failure(result),
     )
+
+
+def _failure(result: Result) -> str:
+    """Return how a solve failed, in a word or two; nothing if it did what was asked."""
+    if result.reason == "maxiter" and not result.tol > 0:
+        return ""
+    return {"maxiter": "not converged", "stagnated": "not converged", "diverged": "diverged"}.get(result.reason, "")
 
 
 def _picture(result: Result) -> Markup:

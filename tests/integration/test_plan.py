@@ -58,3 +58,12 @@ def test_measure_on_a_cluster(client, cluster):
     for name in ("scheduler", "worker", "client", "latency"):
         assert 1e-6 < getattr(machine, name) < 1
     assert machine.bandwidth > 1e5
+
+
+def test_plan_for_the_cluster_of_a_client(client):
+    known = {"cost": 0.5, "iterations": 5, "accepted": 2}
+    plan = dm.plan(Decay(), np.ones(4), 100, client, **known)
+    assert plan.workers == sum(client.nthreads().values())
+    assert 0 < plan.machine.scheduler < 0.1
+    with client.as_current():
+        assert dm.plan(Decay(), np.ones(4), 100, **known).workers == plan.workers

@@ -81,6 +81,39 @@ def test_result(cycles, decay, w0):
     assert all(f"cycle {k}: {r:.3e}" in result._repr_html_() for k, r in enumerate(result.residuals) if k)
 
 
+def test_failed_results_look_failed():
+    def grows(weights, index, level):
+        return weights * (3.0 if level else 1.5)
+
+    failed = dm.MGRIT(grows, 64).solve(np.ones(2), maxiter=9)
+    diverged = dm.MGRIT(lambda w, i, level: w * np.nan, 64).solve(np.ones(2))
+    assert "\u2717 not converged" in texts(failed)
+    assert "\u2717 diverged" in texts(diverged)
+    assert ["advice", failed.advice] in rows(failed)
+    # A number of cycles that was asked for is no failure.
+    for done in (dm.MGRIT(grows, 64).solve(np.ones(2), tol=0, maxiter=3), dm.MGRIT(Decay(), 64).solve(np.ones(2))):
+        assert "\u2717" not in done._repr_html_()
+
+
+def test_no_factor_where_there_is_none():
+    result = dm.MGRIT(Decay(), 3).solve(np.ones(2))
+    assert result.residuals[-1] == 0
+    assert "nan" not in str(result)
+    assert "convergence factor" not in dict(result.summary())
+
+
+def test_check_report():
+    def wrong(weights, index, level):
+        weights *= 0.9
+        return weights
+
+    bad = dm.check_propagator(wrong, np.ones(2), raises=False)
+    assert ["problem", bad.problems[0]] in rows(bad)
+    assert "\u2717 problem" in texts(bad)
+    good = dm.check_propagator(Decay(), np.ones(2))
+    assert "\u2713 the propagator keeps its contract" in texts(good)
+
+
 @pytest.mark.parametrize(
     ("residuals", "drawn"), [([math.nan], []), ([0.0, 0.0], []), ([1.0, math.inf], [1.0]), ([1e-300, 1e300], None)]
 )

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.display.colours import KINDS
+from daskmgrit.display.colours import KINDS, kind_of
 from daskmgrit.display.plot_hierarchy import traversal
+from daskmgrit.display.plot_timeline import joined, lanes
 from daskmgrit.multigrid.hierarchy import build_hierarchy
+from daskmgrit.recurrence.meter import Record
 from tests.support.optional import need
 from tests.support.recurrences import Decay
 
-pyplot = need("matplotlib.pyplot", "plot")
+pyplot, to_rgb = need("matplotlib.pyplot", "plot"), need("matplotlib.colors", "plot").to_rgb
 pyplot.switch_backend("Agg")
 
 
@@ -143,3 +145,53 @@ def test_without_matplotlib(result, monkeypatch):
     for draw in (result.plot, result.plot_levels, dm.MGRIT(Decay(), 100).plot):
         with pytest.raises(ImportError, match=r"daskmgrit\[plot\]"):
             draw()
+
+
+def test_thin_tasks_are_joined_and_hide_none():
+    rng = np.random.default_rng(1)
+    starts = np.sort(rng.uniform(0, 100, 300))
+    kinds = ["F-relaxation", "C-relaxation", "correction"]
+    gaps = np.diff(starts, append=101.0)
+    records = [
+        Record(kinds[k % 3], 0, 1, 0, start, gap * rng.uniform(0.01, 1), 1.0, 1, 1, 7)
+        for k, (start, gap) in enumerate(zip(starts, gaps, strict=True))
+    ]
+    given = lanes(records)
+    boxes = joined(records, given, thin=1.0)
+    assert min(box.seconds for box in boxes) >= 1.0
+    assert 20 < len(boxes) <= 101
+    for lane in set(given):
+        mine = [box for box in boxes if box.lane == lane]
+        # But for the last, which a box may outlast.
+        assert all(one.start + one.seconds <= other.start + 1e-9 for one, other in itertools.pairwise(mine))
+    assert joined(records, given, thin=0.0) == [
+        (record.start, pytest.approx(record.seconds), kind_of(record.kind), 0) for record in records
+    ]
+
+
+def test_bars_lie_below_residuals_and_tolerance(result):
+    axes = result.plot()
+    axes.figure.canvas.draw()
+    top = max(bar.get_window_extent().y1 for bar in bars(axes))
+    lowest = min(min(line.get_ydata()) for line in axes.get_lines())
+    assert axes.transData.transform((0, lowest))[1] > top
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_pictures_can_be_read_on_a_users_style(result, style):
+    with pyplot.style.context(style):
+        newton = dm.ParallelNewton(Decay(), 60, window=8, jacobian="identity").solve(np.ones(2), 1e-6)
+        for draw in (result.plot, newton.plot, dm.MGRIT(Decay(), 100).plot):
+            axes = np.ravel(draw())[0]
+            back = np.array(to_rgb(axes.figure.get_facecolor()))
+            for line in axes.get_lines():
+                if line.get_linestyle() != ":" and line.get_label()[0] != "_":
+                    assert np.abs(np.array(to_rgb(line.get_color())) - back).max() > 0.5
+
+
+def test_points_do_not_touch():
+    left, _ = dm.MGRIT(Decay(), 6400).plot()
+    left.figure.canvas.draw()
+    sizes = [line.get_markersize() for line in left.get_lines() if line.get_linestyle() == "None"][:2]
+    a, b = (left.transData.transform((i, 0))[0] * 72 / left.figure.dpi for i in (0, 1))
+    assert sum(sizes) / 2 < b - a
