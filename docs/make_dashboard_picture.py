@@ -1,6 +1,6 @@
 """Make docs/dashboard.png, or with --newton docs/newton-dashboard.png: the page /mgrit after a solve, in a browser.
 
-Needs Debian's chromium and chromium-driver, and selenium (``pip install 'daskmgrit[ci]'``); Bokeh brings Pillow.
+Needs Debian's chromium and chromium-driver, and selenium (``pip install '.[ci]'``); Bokeh brings Pillow.
 """
 
 from __future__ import annotations

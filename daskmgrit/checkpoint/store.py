@@ -32,6 +32,7 @@ import numpy as np
 
 from daskmgrit.errors import CheckpointError, CheckpointUnusable
 from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.install_hint import install_hint
 
 __all__ = [
     "LOCK",
@@ -64,9 +65,7 @@ def zarr() -> Any:
     try:
         import zarr
     except ImportError:
-        raise ImportError(
-            "checkpoints need zarr, which is not installed: pip install 'daskmgrit[checkpoint]'"
-        ) from None
+        raise ImportError(f"checkpoints need zarr, which is not installed: {install_hint('checkpoint')}") from None
     return zarr
 
 

@@ -16,6 +16,7 @@ from daskmgrit.paper import figures as drawing
 from daskmgrit.paper import report, solver4, study
 from daskmgrit.paper.run import Measurements, measure, write_whole
 from daskmgrit.paper.tables import Reading, Table, figures, tables
+from daskmgrit.utils.install_hint import install_hint
 
 __all__ = ["paper"]
 
@@ -133,7 +134,7 @@ def paper(
             drawing.draw(figure, every, store, out / f"figure{figure.number}.png")
             drawn.append(f"figure{figure.number}.png")
     except ImportError:
-        note("figures need matplotlib: pip install 'daskmgrit[plot]'")
+        note(f"figures need matplotlib: {install_hint('plot')}")
         shown = []
     processors = report.processors_section(every[16], store)
     if remarks and not processors:

@@ -10,6 +10,7 @@ import click
 
 from daskmgrit.cli.ends import CannotRun, note
 from daskmgrit.solver.result import Result
+from daskmgrit.utils.install_hint import install_hint
 
 __all__ = ["check_plot", "save_plot"]
 
@@ -19,7 +20,7 @@ def check_plot(path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
-        raise CannotRun("--plot needs matplotlib: pip install 'daskmgrit[plot]'") from None
+        raise CannotRun(f"--plot needs matplotlib: {install_hint('plot')}") from None
     known = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise click.BadParameter(f"{path}: the name must end in one of {', '.join('.' + kind for kind in known)}")

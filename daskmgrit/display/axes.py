@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from daskmgrit.utils.install_hint import install_hint
+
 __all__ = ["faint", "foreground", "legend_below", "new_axes", "paper"]
 
 
@@ -25,7 +27,7 @@ def new_axes(width: float, height: float, **grid: Any) -> Any:
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise ImportError("plots need matplotlib, which is not installed: pip install 'daskmgrit[plot]'") from None
+        raise ImportError(f"plots need matplotlib, which is not installed: {install_hint('plot')}") from None
     return pyplot.subplots(figsize=(width, height), layout="constrained", **grid)[1]
 
 

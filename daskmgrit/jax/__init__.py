@@ -4,8 +4,10 @@ try:
     import jax as _jax  # noqa: F401
     import optax as _optax  # noqa: F401
 except ImportError as error:
+    from daskmgrit.utils.install_hint import install_hint
+
     raise ImportError(
-        f"daskmgrit.jax needs JAX and optax, of which {error.name} is not installed: pip install 'daskmgrit[jax]'"
+        f"daskmgrit.jax needs JAX and optax, of which {error.name} is not installed: {install_hint('jax')}"
     ) from None
 
 from daskmgrit.jax.propagator import JaxPropagator, propagator

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.models.mlp import MLP
 from daskmgrit.problems.problem import Problem, Tuned
+from daskmgrit.utils.install_hint import install_hint
 
 __all__ = ["digits"]
 
@@ -36,7 +37,7 @@ def digits(seed: int = 1, hidden: int = 32, test_share: float = 0.2) -> Problem:
         from sklearn.datasets import load_digits
     except ImportError:
         raise ImportError(
-            "the digits problem needs scikit-learn, which brings the images: pip install 'daskmgrit[digits]'"
+            f"the digits problem needs scikit-learn, which brings the images: {install_hint('digits')}"
         ) from None
     images = load_digits()
     random = np.random.default_rng(seed)

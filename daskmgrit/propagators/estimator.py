@@ -17,6 +17,7 @@ from daskmgrit.recurrence.propagator import at_row
 from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.install_hint import install_hint
 from daskmgrit.utils.private_api import forget_losses, trainer_of
 from daskmgrit.utils.validation import integer_option
 
@@ -89,7 +90,7 @@ def from_estimator(
         from sklearn.neural_network import MLPClassifier, MLPRegressor
     except ImportError:
         raise ImportError(
-            "from_estimator needs scikit-learn, which is not installed: pip install 'daskmgrit[digits]'"
+            f"from_estimator needs scikit-learn, which is not installed: {install_hint('digits')}"
         ) from None
     linear = isinstance(estimator, SGDClassifier | SGDRegressor | Perceptron)
     if not linear and not isinstance(estimator, MLPClassifier | MLPRegressor):

@@ -11,6 +11,8 @@ import signal
 import threading
 from typing import Any
 
+from daskmgrit.utils.install_hint import install_hint
+
 __all__ = ["JobQueueCluster", "JobQueueJob"]
 
 _set, _here = signal.signal, threading.get_ident()
@@ -28,6 +30,6 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "dask_jobqueue":
         raise
-    raise ImportError("SLURM needs dask-jobqueue, which is not installed: pip install 'daskmgrit[slurm]'") from None
+    raise ImportError(f"SLURM needs dask-jobqueue, which is not installed: {install_hint('slurm')}") from None
 finally:
     signal.signal = _set

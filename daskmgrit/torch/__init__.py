@@ -3,7 +3,9 @@
 try:
     import torch as _torch  # noqa: F401
 except ImportError:
-    raise ImportError("daskmgrit.torch needs PyTorch, which is not installed: pip install 'daskmgrit[torch]'") from None
+    from daskmgrit.utils.install_hint import install_hint
+
+    raise ImportError(f"daskmgrit.torch needs PyTorch, which is not installed: {install_hint('torch')}") from None
 
 from daskmgrit.torch.propagator import TorchPropagator, propagator
 

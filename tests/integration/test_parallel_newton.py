@@ -103,7 +103,7 @@ def test_divergence(client, w0):
 
 def test_a_network_of_pytorch(client):
     """Adam with a schedule on worker processes: the result of torch.optim's own loop."""
-    pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
+    pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
     from tests.support.torch_training import BATCH, OPTIMIZERS, X, Y, assert_same, cross_entropy, loop, network
 
     factors = [0.98**i for i in range(N)]

@@ -5,4 +5,4 @@ import pytest
 
 def need(name, extra):
     """Return a module, or skip the test or the file that needs it."""
-    return pytest.importorskip(name, reason=f"{name} is not installed: pip install 'daskmgrit[{extra}]'")
+    return pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[{extra}]'")

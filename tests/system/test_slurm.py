@@ -30,7 +30,7 @@ from tests.support.waiting import wait_for
 
 # Not imported as it is: that sets a handler of signals, which a worker that unpickles from here must not do.
 if find_spec("dask_jobqueue") is None:
-    pytest.skip("dask_jobqueue is not installed: pip install 'daskmgrit[slurm]'", allow_module_level=True)
+    pytest.skip("dask_jobqueue is not installed: pip install '.[slurm]'", allow_module_level=True)
 need("cryptography", "slurm")
 
 pytestmark = [

@@ -56,6 +56,14 @@ def test_named_files_are_there(page):
     assert missing == []
 
 
+def test_nothing_tells_people_to_install_a_name_that_is_in_no_index():
+    """Whoever registers the name would get run on their machines: a clone, or what the package was installed from."""
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *PACKAGE.rglob("*.py")]
+    files += [file for folder in ("deploy", "examples") for file in (ROOT / folder).rglob("*") if file.suffix != ".pyc"]
+    named = re.compile(r"pip3? install (-\S+ )*[\"']?daskmgrit")
+    assert [str(file) for file in files if file.is_file() and named.search(file.read_text())] == []
+
+
 def test_every_page_can_be_reached_from_the_first():
     reached, queue = set(), [ROOT / "README.md"]
     while queue:

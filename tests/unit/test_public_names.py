@@ -11,6 +11,7 @@ import dask
 import pytest
 
 import daskmgrit
+from daskmgrit.utils.install_hint import install_hint
 
 PACKAGE = Path(daskmgrit.__file__).parent
 ROOT = PACKAGE.parent
@@ -37,7 +38,7 @@ def test_modules_whose_package_is_missing(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"daskmgrit.{name}", raising=False)
     monkeypatch.delitem(vars(daskmgrit), name, raising=False)
-    with pytest.raises(ImportError, match=rf"pip install 'daskmgrit\[{name}\]'"):
+    with pytest.raises(ImportError, match=re.escape(install_hint(name))):
         getattr(daskmgrit, name)
 
 

@@ -40,7 +40,7 @@ def step(rule, data=None, dtype=np.float64, **options):
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_weights_are_those_of_torch(name):
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'daskmgrit[torch]'")
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
     rule, (kind, options) = RULES[name]
     phi = step(rule)
     parameter = torch.tensor(phi.w0[: phi.size], requires_grad=True)

@@ -26,7 +26,7 @@ def test_all_jacobians_of_xor(seed):
 
 @pytest.mark.parametrize(("optimizer", "least"), [("adam", 2.5), ("momentum", 2.5), ("nesterov", 2.5), (None, 1.6)])
 def test_a_window_of_eight_on_digits(optimizer, least):
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'daskmgrit[digits]'")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[digits]'")
     problem = digits()
     phi = problem.propagator("2") if optimizer is None else problem.optimizer(optimizer)
     w0 = problem.w0 if optimizer is None else phi.w0
@@ -41,7 +41,7 @@ def test_a_window_of_eight_on_digits(optimizer, least):
 
 
 def test_low_rank_on_digits():
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'daskmgrit[digits]'")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[digits]'")
     problem = digits()
     phi, steps = problem.propagator("2"), 150
     sweeps = {}
