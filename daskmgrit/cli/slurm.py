@@ -51,7 +51,7 @@ def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[
             minimum = integer_option(
                 "daskmgrit.slurm.minimum", options["minimum"], 1, "no more workers than the jobs have", most=minimum
             )
-        note(f"SLURM jobs: {jobs}, workers: {jobs * cluster.processes}")
+        note(cluster.what_is_started(jobs, workers))
         cluster.scale(jobs=jobs)
         cluster.wait_for_workers(minimum, timeout)
         with Client(cluster) as client, quiet_end(client):

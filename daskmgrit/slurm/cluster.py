@@ -137,8 +137,9 @@ class SLURMCluster(JobQueueCluster):
             if value is None:
                 variable = f"DASK_JOBQUEUE__{config_name.upper()}"
                 raise ValueError(
-                    f"jobqueue.{config_name}.{name} is not set in dask.config: say what a job gets, e.g. by "
-                    f"{variable}__CORES=8 and {variable}__MEMORY=16GB in the environment"
+                    f"jobqueue.{config_name}.{name} is not set in dask.config: say what a job gets in "
+                    f"{os.path.join(dask.config.PATH, 'jobqueue.yaml')}, such as deploy/slurm/jobqueue.yaml of this "
+                    f"project, or by {variable}__CORES=8 and {variable}__MEMORY=16GB in the environment"
                 )
         if isinstance(cores, str) and cores.isdigit():
             cores = int(cores)
@@ -198,6 +199,17 @@ class SLURMCluster(JobQueueCluster):
     def processes(self) -> int:
         """Worker processes per job."""
         return int(self._job_kwargs["processes"])
+
+    def what_is_started(self, jobs: int, wanted: int | None = None) -> str:
+        """Say how many jobs and workers that is, and why there are more workers than were wanted."""
+        workers = jobs * self.processes
+        text = f"SLURM jobs: {jobs}, workers: {workers}"
+        if wanted is None or workers <= wanted:
+            return text
+        return (
+            f"{text} for the {wanted} wanted, since a job has {self.processes} worker processes, one for each of its "
+            "cores (jobqueue.slurm.cores, or jobqueue.slurm.processes): set these lower for fewer"
+        )
 
     @property
     def dashboard_link(self) -> str:

@@ -10,7 +10,21 @@
 #SBATCH --time=02:00:00
 #SBATCH --signal=B:USR1@120
 #SBATCH --no-requeue
+
+# ---- of your site: take away one # each, and put in your names ----
+##SBATCH --partition=PARTITION
+##SBATCH --account=ACCOUNT
+##SBATCH --nodes=1 --gres=gpu:4
+# The last is for GPUs of each node: its tasks take them in turn. Of 6 tasks on one node 4 are workers, a GPU each.
+# module load python cuda
+# . "$HOME/daskmgrit/.venv/bin/activate"
+# The environment that has daskmgrit. It must be named here where jobs do not get yours (--export=NONE).
+# ---- end -----------------------------------------------------------
+
+# Where jobs do not get your environment, the tasks of this one get this script's nevertheless.
+unset SLURM_EXPORT_ENV
 set -u
+command -v python >/dev/null || { echo "no python: name your environment in batch.sh, see 'of your site'" >&2; exit 1; }
 checkpoint=${1:?usage: sbatch batch.sh CHECKPOINT}
 cd "$SLURM_SUBMIT_DIR" || exit
 umask 077

@@ -1,5 +1,6 @@
 """What every task of batch.sh runs: python runner.py KEYS CHECKPOINT. Task 0 is the scheduler, 1 the client."""
 
+import os
 import socket
 import sys
 
@@ -7,6 +8,7 @@ from dask_jobqueue.slurm import SLURMRunner
 from distributed import Client, rpc
 
 import daskmgrit as dm
+from daskmgrit.gpus import take_device
 from daskmgrit.problems import xor
 from daskmgrit.tls import read_keys
 
@@ -24,6 +26,7 @@ class Runner(SLURMRunner):
 
 
 def main(keys, checkpoint):
+    take_device(int(os.environ["SLURM_LOCALID"]))  # if the job has GPUs
     with Runner(read_keys(keys)) as runner, Client(runner) as client:
         node, port = client.run_on_scheduler(socket.gethostname), client.scheduler_info()["services"]["dashboard"]
         print(f"dashboard: ssh -N -J LOGIN -L 8787:127.0.0.1:{port} {node}, then http://127.0.0.1:8787", flush=True)

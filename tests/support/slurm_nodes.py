@@ -44,13 +44,16 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 ReturnToService=2
 KillWait=2
+GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 NODE = (
     "NodeName=node{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
-    "CPUs=4 Sockets=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=8000"
+    "CPUs=4 Sockets=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=8000 Gres=gpu:2"
 )
+# What stands for GPUs: SLURM wants files that are there, and numbers them.
+GPUS = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
 
 
 def missing():
@@ -74,7 +77,10 @@ def free_ports(count):
 
 
 class Slurm:
-    """Nodes of four CPUs; a job goes to the least loaded. Up on entry, all its processes gone on exit."""
+    """Nodes of four CPUs and two pretended GPUs; a job goes to the least loaded.
+
+    Up on entry, all its processes gone on exit.
+    """
 
     def __init__(self, nodes=3):
         # Not pytest's, which has mode 0700: munged wants its socket to be within everyone's reach.
@@ -94,6 +100,7 @@ class Slurm:
         key.touch(0o600)
         key.write_bytes(os.urandom(1024))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        (self.folder / "gres.conf").write_text(GPUS)
         host = socket.gethostname().split(".")[0]
         port, *ports = free_ports(self.nodes + 1)
         names = [f"node{number}" for number in range(1, self.nodes + 1)]

