@@ -42,7 +42,7 @@ def plan(
     coarsening: int | Sequence[int] | None = None,
     cycle: str | None = None,
     initial_guess: str = "zero",
-    seconds: float | str = 20.0,
+    seconds: float | str = 30.0,
     progress: bool = False,
 ) -> PlanResult:
     """Predict whether MGRIT, parallel Newton or serial training is the fastest for your own Phi on a cluster.
@@ -79,7 +79,7 @@ def plan(
         Only this cycle.
     initial_guess : {"zero", "constant", "nested"}, default "zero"
         That of the solve.
-    seconds : float or str, default 20
+    seconds : float or str, default 30
         About how long measuring may take, e.g. "5 min" for a Phi that takes a while; a call of Phi under way is not
         interrupted.
     progress : bool, default False

@@ -34,9 +34,9 @@ COST, STAGES, SWEEPS = 0.15, 0.1, 0.2
 # About how often a small solve evaluates each of its steps, and what sweeps over the least prefix evaluate.
 PER_STEP, PER_SWEEPS = 40, 500
 # Steps of small solves, and the F-intervals that they need at least: with few, any Phi converges after some cycles.
-SIZES, INTERVALS = (100, 200, 400, 800), 8
+SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
 # A setting gets this part of the time left at most.
-PATIENCE = 4
+PATIENCE = 2
 
 
 class PhiSource:
@@ -176,31 +176,39 @@ class PhiSource:
 
     def _count_cycles(self, real: PhiCost) -> None:
         """Solve for the first steps with one setting after another, while there is time."""
-        each = real.state + real.call / 8
         settings = list(itertools.product(self.coarsenings, self._cycles))
-        left = self._ends - time.perf_counter()
-        tried = sorted({n for n in SIZES if n < self.steps} | ({self.steps} if self.steps <= SIZES[-1] else set()))
-        # A single setting has to fit in, and with more time all of them do.
-        if PER_STEP * tried[0] * each > left / PATIENCE:
-            return
-        most = left / (PER_STEP * each * 1.5 * len(settings))
-        self.sizes = [n for n in tried if n <= max(most, tried[0])][-2:]
-        if self.sizes[-1] == self.steps:
-            self.sizes = [self.steps]
+        self.sizes = self._choose_sizes(real.state + real.call / 8, len(settings))
         for coarsening, cycle in settings:
             sizes = [n for n in self.sizes if n == self.steps or n >= INTERVALS * coarsening[0]]
-            if not sizes or coarsening[0] > sizes[-1]:
+            # A single size tells of more steps nothing.
+            if not sizes or (sizes[-1] < self.steps and len(sizes) < 2):
                 continue
             counts = [self._solve(n, coarsening, cycle) for n in sizes]
-            if None in counts:
-                break
-            self._counts[coarsening, cycle] = extrapolated([float(count or 0) for count in counts], sizes, self.steps)
+            known = [count for count in counts if count is not None]
+            if len(known) == len(sizes):
+                self._counts[coarsening, cycle] = extrapolated(known, sizes, self.steps)
         if self._counts:
             some = f"{len(self._counts)} of {len(settings)} settings" if len(settings) > 1 else "the setting"
             self.measured.append(f"cycles of MGRIT for {' and '.join(map(str, self.sizes))} steps, with {some}")
 
+    def _choose_sizes(self, each: float, settings: int) -> list[int]:
+        """Return the numbers of steps of small solves: N itself, or two; the largest for which there is time.
+
+        `each` is the time of a state in a block. There has to be time for one setting, or else for all.
+        """
+        tried = [n for n in SIZES if n < self.steps]
+        choices = [list(pair) for pair in itertools.pairwise(tried)]
+        if self.steps <= SIZES[-1]:
+            choices.append([self.steps])
+        left = self._ends - time.perf_counter()
+        seconds = [PER_STEP * each * sum(sizes) for sizes in choices]
+        fit = [sizes for sizes, spent in zip(choices, seconds, strict=True) if spent * settings <= left]
+        if fit:
+            return fit[-1]
+        return choices[0] if choices and seconds[0] <= left / PATIENCE else []
+
     def _solve(self, steps: int, coarsening: Coarsening, cycle: str) -> float | None:
-        """Return the cycles of a solve, nan if it does not converge, None if there is no time left for it."""
+        """Return the cycles of a solve, nan if it does not converge, None if there was no time for it."""
         now = time.perf_counter()
         if now >= self._ends:
             return None
@@ -213,6 +221,8 @@ class PhiSource:
         with dask.config.set(scheduler="sync"), np.errstate(all="ignore"):
             solver = MGRIT(self.phi, steps, list(coarsening), cycle=cycle)
             result = solver.solve(self._w0, self._guess, chunks=1, callback=late)
+        if result.reason == "callback":
+            return None
         return float(result.iterations) if result.converged else math.nan
 
     def iterations(self, coarsening: Coarsening, cycle: str) -> float:

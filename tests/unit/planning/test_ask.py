@@ -2,12 +2,13 @@
 
 import time
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.planning import Machine, PhiCost, Planner
+from daskmgrit.planning import Machine, PhiCost, Planner, own_phi
 from daskmgrit.planning.acceptance import given
 from daskmgrit.planning.window_plan import best_window
 from tests.support.optional import need
@@ -105,6 +106,22 @@ def test_a_slow_phi_is_called_a_few_times_and_the_plan_says_what_it_assumes():
     assert "assumed" in plan.iterations_from
     assert "assumed" in plan.accepted_from
     assert len(plan.measured) == 1
+
+
+def test_solves_that_run_out_of_time_tell_nothing(monkeypatch):
+    """It is not said that MGRIT does not converge, and measuring ends."""
+    coarse = []
+
+    def phi(weights, index, level):
+        coarse.extend([level] * len(weights) * (level > 0))
+        return weights * 0.9
+
+    # The clock goes on by a second for each coarse state.
+    monkeypatch.setattr(own_phi, "time", SimpleNamespace(perf_counter=lambda: float(len(coarse))))
+    plan = dm.plan(phi, W0, 128, 16, cost=1.0, accepted=2, seconds=500, coarsening=2)
+    assert 100 < len(coarse) < 1500
+    assert "assumed" in plan.iterations_from
+    assert plan.mgrit is not None
 
 
 def test_measuring_ends_where_mgrit_does_not_converge():
