@@ -175,6 +175,7 @@ def plan(
         cost=source.window_cost,
         machine=machine,
         measured=source.measured,
+        remark=source.remark,
         iterations_from=source.origin,
         accepted_from=source.accepted.origin,
         initial_guess=initial_guess,

@@ -69,6 +69,8 @@ class PlanResult:
         The workers and what their tasks cost.
     measured : list of str
         What was measured, in words; the rest is as given or assumed.
+    remark : str
+        What was found wrong with phi, as in :class:`daskmgrit.Result`; empty if nothing was.
     iterations_from, accepted_from : str
         Where cycles of MGRIT and steps that a sweep accepts are from, in words.
     initial_guess : str
@@ -91,6 +93,7 @@ class PlanResult:
     cost: PhiCost
     machine: Machine
     measured: list[str]
+    remark: str
     iterations_from: str
     accepted_from: str
     initial_guess: str
@@ -178,6 +181,7 @@ class PlanResult:
         }
         rows = [
             ("verdict", verdict(found)),
+            *([("phi", self.remark)] if self.remark else []),
             ("problem", f"{self.steps} steps; Phi takes {time_in_words(cost.state)} per state{called}"),
             ("cluster", f"{machine.slots} thread{'s' * (machine.slots > 1)} in {processes}"),
             ("serial training", time_in_words(self.serial_seconds)),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +99,7 @@ class PhiSource:
         self._state = initial_state(w0)
         self.row_bytes = self.window_bytes = self._state.nbytes
         self.measured: list[str] = []
+        self.remark = ""
         self.coarsenings = self._coarsenings(coarsening)
         # What a Phi costs here and now, which says how much can be tried.
         real = cost
@@ -123,6 +127,7 @@ class PhiSource:
             finding = try_phi(self.phi, self._state.origin, self.steps)
             if finding.error:
                 raise PropagatorError(finding.error)
+            self.remark = finding.remark
         clock = time.perf_counter()
         alone = measure_cost(self.phi, self._w0, 0.0, sizes=(1,)).state
         spent = time.perf_counter() - clock
@@ -218,7 +223,7 @@ class PhiSource:
             return time.perf_counter() > ends
 
         self._note(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles")
-        with dask.config.set(scheduler="sync"), np.errstate(all="ignore"):
+        with dask.config.set(scheduler="sync"), np.errstate(all="ignore"), _silence():
             solver = MGRIT(self.phi, steps, list(coarsening), cycle=cycle)
             result = solver.solve(self._w0, self._guess, chunks=1, callback=late)
         if result.reason == "callback":
@@ -241,6 +246,22 @@ class PhiSource:
         if self.sizes == [self.steps]:
             return "measured"
         return f"measured at N = {' and '.join(map(str, self.sizes))}, with the growth between those beyond"
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep this thread's solves from saying of phi, each of them, what the plan says once."""
+    thread = threading.get_ident()
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger = logging.getLogger("daskmgrit")
+    logger.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(elsewhere)
 
 
 def fixed_coarsening(coarsening: int | Sequence[int]) -> Coarsening:

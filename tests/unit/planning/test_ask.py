@@ -135,6 +135,16 @@ def test_measuring_ends_where_mgrit_does_not_converge():
         plan.solver("mgrit")
 
 
+def test_what_is_wrong_with_phi_is_said_once(caplog):
+    def couples(weights, index, level):
+        return weights / np.linalg.norm(weights)
+
+    plan = dm.plan(couples, W0, 60, 8, cost=1.0, accepted=2, coarsening=2)
+    assert "in a block" in plan.remark
+    assert ("phi", plan.remark) in plan.summary()
+    assert not caplog.records
+
+
 def test_a_propagator_made_for_a_coarsening_is_planned_with_that():
     phi = dm.from_function(lambda w, i: 0.9 * w, coarsening=4)
     plan = dm.plan(phi, W0, 100, 8, cost=1.0, accepted=2)
