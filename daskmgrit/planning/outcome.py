@@ -177,6 +177,7 @@ class PlanResult:
         found: dict[str, Any] = {
             "faster": self.method,
             "speedup": None if mgrit is None else mgrit.speedup,
+            "optimizer": None,
             "newton": {name: getattr(newton, name, None) for name in _WINDOW} | about,
         }
         rows = [

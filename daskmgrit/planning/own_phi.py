@@ -76,6 +76,8 @@ class PhiSource:
         If `phi` breaks its contract.
     """
 
+    # Whatever phi trains with, it does so by either method.
+    optimizer: str | None = None
     # What the command adds to the options that it recommends.
     window_options: Sequence[str] = ()
 
