@@ -13,8 +13,8 @@ from daskmgrit.problems.training import OPTIMIZERS
 
 __all__ = ["PROBLEM_HELP", "W0", "Grouped", "given", "method", "optimizer", "refuse"]
 
-PROBLEM_HELP = """PROBLEM is xor, adder or digits, or one of your own: FILE.py:NAME or PACKAGE.MODULE:NAME of a Phi, an
-    OwnProblem, or a function that returns one (`daskmgrit new` writes a file to begin with)."""
+PROBLEM_HELP = """PROBLEM is xor, adder, digits, pinn or cnn, or one of your own: FILE.py:NAME or PACKAGE.MODULE:NAME of
+    a Phi, an OwnProblem, or a function that returns one (`daskmgrit new` writes a file to begin with)."""
 
 W0 = click.Option(
     ["--w0"],

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from daskmgrit.cli.ends import CannotRun
 from daskmgrit.cli.options import refuse
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
-from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
+from daskmgrit.problems import LOOPS, PROBLEMS, OwnProblem, Problem
 from daskmgrit.problems.find import find_problem, known_names
 from daskmgrit.problems.source_files import failed, place_of
 from daskmgrit.recurrence.state import initial_state
@@ -32,7 +32,6 @@ OF_BUILT_IN = (
     "max_stages",
     "window",
     "batch",
-    "seed",
     "dtype",
 )
 
@@ -48,9 +47,11 @@ def asked_problem(
 ) -> Problem | OwnProblem:
     """Return the problem that a command was asked for; see :func:`daskmgrit.problems.find.find_problem`."""
     found = find_problem(target, w0=w0, steps=steps, seed=seed, argument=argument)
-    if target not in PROBLEMS:
+    if target not in (*PROBLEMS, *LOOPS):
         refuse(["seed"], f"is for built-in problems: {target} has an initial state of its own")
-    if isinstance(found, OwnProblem):
+    if target in LOOPS:
+        refuse(OF_BUILT_IN, f"means nothing to {target}, a training loop with settings of its own")
+    elif isinstance(found, OwnProblem):
         refuse(OF_BUILT_IN, f"is for built-in problems: the Phi of {target} decides that itself")
     return found
 

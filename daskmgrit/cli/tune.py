@@ -18,7 +18,7 @@ from daskmgrit.cli.problem import asked_problem, completed, explained, method_of
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
-from daskmgrit.problems import PROBLEMS, OwnProblem, Problem
+from daskmgrit.problems import LOOPS, PROBLEMS, OwnProblem, Problem
 from daskmgrit.problems.training import training
 from daskmgrit.recurrence.step_length import takes_coarsening
 from daskmgrit.tune.search import Trial, TuneReport
@@ -106,7 +106,7 @@ def tune(
             try_own(found, problem)
         steps = found.steps if steps is None else steps
         words = ["daskmgrit", "solve", problem, *([] if w0 is None else ["--w0", w0]), "--steps", str(steps)]
-        ends = ["--seed", str(seed)] if problem in PROBLEMS else []
+        ends = ["--seed", str(seed)] if problem in (*PROBLEMS, *LOOPS) else []
         with explained(found, problem):
             if method == "newton":
                 told, text, best = _windows(found, steps, options)

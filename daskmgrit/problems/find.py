@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.errors import PropagatorError
-from daskmgrit.problems import PROBLEMS
+from daskmgrit.problems import LOOPS, PROBLEMS
 from daskmgrit.problems.own import OwnProblem
 from daskmgrit.problems.problem import Problem
 from daskmgrit.problems.source_files import Sources, failed
@@ -29,7 +29,7 @@ CONTRACT = "phi(weights, index, level) -> new weights"
 
 def known_names() -> list[str]:
     """Return the names of problems: those that are built in, and those of installed packages."""
-    return list(dict.fromkeys([*PROBLEMS, *(entry.name for entry in entry_points(group=GROUP))]))
+    return list(dict.fromkeys([*PROBLEMS, *LOOPS, *(entry.name for entry in entry_points(group=GROUP))]))
 
 
 def find_problem(
@@ -40,7 +40,7 @@ def find_problem(
     Parameters
     ----------
     target : str
-        "xor", "adder" or "digits"; the name of an entry point of the group ``daskmgrit.problems``;
+        "xor", "adder", "digits", "pinn" or "cnn"; the name of an entry point of the group ``daskmgrit.problems``;
         ``package.module:attribute``, found from the current directory; ``file.py:attribute``. The attribute is a Phi,
         an :class:`OwnProblem`, a pair (phi, w0), or a function without arguments that returns one of these.
     w0 : str, optional
@@ -59,10 +59,13 @@ def find_problem(
     ImportError
         If it needs a package that is not installed.
     """
-    if target in PROBLEMS:
+    if target in PROBLEMS or target in LOOPS:
         if w0 is not None:
             raise ValueError(f"--w0 {w0} is for a Phi of your own: {target} has its initial weights, by --seed")
-        return PROBLEMS[target](seed=seed)
+        if target in PROBLEMS:
+            return PROBLEMS[target](seed=seed)
+        # The rate of each step depends on how many there are.
+        return LOOPS[target](seed=seed) if steps is None else LOOPS[target](seed=seed, steps=steps)
     sources, name = Sources(), f"{argument} {target}"
     found = _made(_found(target, name, sources), name)
     if isinstance(found, Problem):

@@ -179,5 +179,5 @@ def test_installed_problems(source, monkeypatch):
     assert find_problem("mine").name == "mine"
     with pytest.raises(ImportError, match="the entry point no_such:x"):
         find_problem("gone")
-    with pytest.raises(ValueError, match="digits, mine, gone, or a Phi"):
+    with pytest.raises(ValueError, match="cnn, mine, gone, or a Phi"):
         find_problem("other")
