@@ -1,14 +1,16 @@
-"""A plot of the residuals as a file, for the command line."""
+"""A plot of the residuals, and of losses, as a file, for the command line."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
 from daskmgrit.cli.ends import CannotRun, note
+from daskmgrit.display.plot_losses import Losses, plot_losses
 from daskmgrit.solver.result import Result
 from daskmgrit.utils.install_hint import install_hint
 
@@ -28,12 +30,18 @@ def check_plot(path: Path) -> None:
         raise click.BadParameter(f"{path}: the folder {path.parent} does not exist")
 
 
-def save_plot(result: Result, path: Path) -> None:
-    """Write the plot whole or not at all."""
+def save_plot(result: Result, path: Path, losses: Losses | None = None) -> None:
+    """Write the plot of the residuals, and of losses if there are any, whole or not at all."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    result.plot(figure.subplots())
+    if losses is None:
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        result.plot(figure.subplots())
+    else:
+        figure = Figure(figsize=(9.0, 7.0), layout="constrained")
+        places: dict[str, Any] = figure.subplot_mosaic([["by step", "in a row"], ["residuals", "residuals"]])
+        plot_losses(losses, result.accepted, (places["by step"], places["in a row"]))
+        result.plot(places["residuals"])
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, suffix=path.suffix)
     os.close(handle)
     try:

@@ -11,27 +11,61 @@ import numpy as np
 
 from daskmgrit.cli.ends import note, say
 from daskmgrit.cli.jobs import Job
+from daskmgrit.display.plot_losses import Losses
 from daskmgrit.problems.source_files import failed
 from daskmgrit.recurrence.serial import train_serially
 from daskmgrit.solver.result import Result
 
 __all__ = ["compare", "tell"]
 
+# Steps that a curve of losses has.
+POINTS = 200
 
-def compare(job: Job, result: Result) -> dict[str, float]:
-    """Train serially and compare all states, chunk by chunk."""
+
+def compare(job: Job, result: Result, *, curves: bool = False) -> tuple[dict[str, float], Losses | None]:
+    """Train serially and compare all states, chunk by chunk.
+
+    Parameters
+    ----------
+    job : Job
+        What was solved.
+    result : Result
+        What came of it.
+    curves : bool, default False
+        Whether to compute losses along both trainings, if the problem has a loss and all steps of parallel Newton were
+        kept.
+
+    Returns
+    -------
+    dict, Losses or None
+        The largest error and the serial loop's seconds; the losses.
+    """
     clock = time.perf_counter()
     serial = train_serially(job.problem.phi, job.problem.w0, job.solver.steps)
     seconds = time.perf_counter() - clock
     if result.weights is None:
         worst = float(np.abs(result.final - serial[-1]).max())
-        return {"max_error": worst, "serial_seconds": seconds}
+        return {"max_error": worst, "serial_seconds": seconds}, None
     worst, start = 0.0, 0
     for number in range(result.weights.numblocks[0]):
         rows = result.weights.blocks[number].compute()
         worst = float(np.maximum(worst, np.abs(rows - serial[start : start + len(rows)]).max()))
         start += len(rows)
-    return {"max_error": worst, "serial_seconds": seconds}
+    losses = _losses(job, result, serial) if curves and job.problem.loss and result.accepted else None
+    return {"max_error": worst, "serial_seconds": seconds}, losses
+
+
+def _losses(job: Job, result: Result, serial: np.ndarray) -> Losses | None:
+    """Return the losses of both trainings at up to `POINTS` steps; if they fail, only say so."""
+    loss, steps = job.problem.loss, np.unique(np.linspace(0, job.solver.steps, POINTS).astype(int)).tolist()
+    assert loss is not None
+    assert result.weights is not None
+    try:
+        parallel = result.weights[steps].compute()
+        return Losses(steps, [float(loss(serial[step])) for step in steps], [float(loss(state)) for state in parallel])
+    except Exception as error:
+        note(failed(f"loss of {job.problem.name}", error))
+        return None
 
 
 def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) -> None:

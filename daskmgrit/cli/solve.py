@@ -79,9 +79,9 @@ def solve(
             note(job.solver)
             how = {"tol": options["tol"], "client": client, "progress": True, "timeout": timeout}
             result = _solve(job, policy, resume, how)
-            checked = compare(job, result) if check else {}
+            checked, losses = compare(job, result, curves=bool(plot)) if check else ({}, None)
     if plot:
-        save_plot(result, plot)
+        save_plot(result, plot, losses)
     tell(job, result, checked, as_json=as_json)
     sys.exit(0 if result.converged else 1)
 

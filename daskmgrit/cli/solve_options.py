@@ -173,7 +173,10 @@ _OUTPUT = [
         ["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output, all else on stderr."
     ),
     click.Option(
-        ["--plot"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Plot the residuals."
+        ["--plot"],
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Plot the residuals; with --check and a problem that has a loss, both trainings' losses.",
     ),
 ]
 
