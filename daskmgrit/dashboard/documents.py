@@ -42,12 +42,16 @@ _TEMPLATE = """{% extends "simple.html" %}
 """
 
 
+# The large plot takes the height that the rest of the page leaves, so that bars are no thinner than they need be.
+_AS_TALL_AS_FITS = {"min-height": "calc(100vh - 460px)"}
+
+
 class _Section:
     """One run on the page: a large plot, and three small ones below."""
 
     def __init__(self, large: type[Any], small: Sequence[type[Any]]) -> None:
         self.head = Div(name="mgrit-headline", sizing_mode="stretch_width", styles={"margin-top": "6px"})
-        self.large = large(height=390, sizing_mode="stretch_width")
+        self.large = large(height=390, sizing_mode="stretch_width", styles=_AS_TALL_AS_FITS)
         self.below: list[Any] = [plot(height=270, sizing_mode="stretch_width") for plot in small]
         self.root = column(
             row(self.head, self.large.window, sizing_mode="stretch_width"),

@@ -14,7 +14,7 @@ from bokeh.models import (
 )
 
 from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, new_figure
-from daskmgrit.dashboard.history import BARS, Run
+from daskmgrit.dashboard.history import BARS, MANY, Run
 from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
 
 __all__ = ["CyclePlot", "LevelPlot"]
@@ -206,8 +206,13 @@ class CyclePlot:
             "what": [f"{does(stage.name, True)} ({direction(stage.name)}, level {stage.level})" for stage in path],
             "done": [f"{stage.done} of {stage.tasks}" for stage in path],
         }
-        self.y_range.start, self.y_range.end = levels - 0.5, -0.5
-        self.plot.yaxis.ticker = FixedTicker(ticks=list(range(levels)))
+        # Levels that one task takes have one row.
+        last = max((stage.level for stage in path), default=levels - 1)
+        joined = last < levels - 1 and any(stage.name in MANY for stage in path)
+        last = last if joined else levels - 1
+        self.y_range.start, self.y_range.end = last + 0.5, -0.5
+        self.plot.yaxis.ticker = FixedTicker(ticks=list(range(last + 1)))
+        self.plot.yaxis.major_label_overrides = {last: f"{last} to {levels - 1}"} if joined else {}
         if cycle is None:
             self.plot.title.text = "Current cycle"
         elif run.ended is not None:

@@ -133,6 +133,29 @@ def test_page_during_a_solve(cluster, client, driver, tmp_path):
     assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+HEIGHTS = """
+return Bokeh.documents.flatMap((doc) => Array.from(doc._all_models.values()))
+    .map((model) => model.outer_height).filter((height) => height);
+"""
+
+
+def test_bars_are_as_tall_as_the_window_allows(client, driver):
+    def tallest():
+        return max(driver.execute_script(HEIGHTS), default=0)
+
+    dm.MGRIT(Slow(), 32).solve(np.ones(3), client=client, maxiter=1)
+    driver.set_window_size(1400, 700)
+    driver.get(client.dashboard_link.replace("/status", "/mgrit"))
+    try:
+        wait_for(lambda: tallest() > 0, "the plots are there")
+        low = tallest()
+        assert low >= 390
+        driver.set_window_size(1400, 1400)
+        wait_for(lambda: tallest() > low + 200, "the plot has grown with the window")
+    finally:
+        driver.set_window_size(1500, 1000)
+
+
 def test_page_during_a_newton_solve(cluster, client, driver, tmp_path):
     def newton():
         return [text for text in headlines(driver) if "parallel Newton" in text]

@@ -69,3 +69,27 @@ def test_state_of_the_current_cycle():
     assert seen == ["level 0, down"] * 5 + ["level 1, at the bottom"] * 2 + ["level 0, up"] * 2
     assert "100% of its tasks done" in headline(run)
     assert [stage.name for stage in run.path(1)] == [name for name, _ in stages]
+
+
+class TestCyclePlot:
+    """The panel has a row for every level that the cycle's tasks are on, and no other."""
+
+    @staticmethod
+    def shown(*stages):
+        from daskmgrit.dashboard.plots import CyclePlot
+
+        run, plot = Run(ABOUT | {"steps": [32, 16, 8, 4]}, 0.0), CyclePlot()
+        run.submitted([TaskName(name, level, 1, number, 0) for number, (name, level) in enumerate(stages)])
+        plot.show(run)
+        axis = plot.plot.yaxis[0]
+        return axis.ticker.ticks, dict(axis.major_label_overrides), (plot.y_range.start, plot.y_range.end)
+
+    def test_levels_that_one_task_takes_share_a_row(self):
+        found = self.shown(("relax", 0), ("restrict", 0), ("V_cycle", 1), ("correct", 0))
+        assert found == ([0, 1], {1: "1 to 3"}, (1.5, -0.5))
+
+    def test_other_levels_have_one_each(self):
+        assert self.shown(("relax", 0), ("relax", 1)) == ([0, 1, 2, 3], {}, (3.5, -0.5))
+
+    def test_so_it_is_before_the_first_task(self):
+        assert self.shown() == ([0, 1, 2, 3], {}, (3.5, -0.5))
