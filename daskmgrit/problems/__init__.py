@@ -10,7 +10,7 @@ from daskmgrit.problems.problem import COARSE_DATA, SOLVERS, Problem, Tuned
 from daskmgrit.problems.xor import xor
 
 PROBLEMS = {"xor": xor, "adder": adder, "digits": digits}
-# Training loops of PyTorch's: their Phi is whole, so a solver or an optimizer of this package means nothing to them.
+# PyTorch training loops: their Phi is whole, so a solver or an optimizer of this package means nothing to them.
 LOOPS = {"pinn": pinn, "cnn": cnn}
 
 __all__ = [

@@ -27,8 +27,8 @@ def cnn(
     """Return the training of a convolutional network on scikit-learn's digits, 1,797 images of 8x8 pixels.
 
     The first half of the images, 898, is for training and the second, 899, for the test, without shuffling, as in
-    scikit-learn's own example [1]_: they are of other writers. Each training image is there five times: as it is, and
-    shifted by a pixel up, down, left and right.
+    scikit-learn's own example [1]_. Each training image is there five times: as it is, and shifted by a pixel up, down,
+    left and right.
 
     Parameters
     ----------
