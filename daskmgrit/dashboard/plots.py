@@ -20,6 +20,11 @@ from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, ki
 __all__ = ["CyclePlot", "LevelPlot"]
 
 _ROW = 0.42  # half the height of a level's row
+# In two lines: over a stage there is one for its task, too.
+_TOOLTIP = (
+    "<div style='font-size:12px'><b>@what</b>, @duration, Phi: @phi<br>"
+    "level @level, cycle @cycle, steps @steps, @worker</div>"
+)
 _WINDOWS = ["last 3 cycles", "whole run", "hold still"]
 
 
@@ -61,15 +66,7 @@ class LevelPlot:
         plot.add_tools(
             HoverTool(
                 renderers=[bars],
-                tooltips=[
-                    ("", "@what"),
-                    ("level", "@level"),
-                    ("cycle", "@cycle"),
-                    ("steps", "@steps"),
-                    ("worker", "@worker"),
-                    ("duration", "@duration"),
-                    ("of that Phi", "@phi"),
-                ],
+                tooltips=_TOOLTIP,
             )
         )
         plot.ray(

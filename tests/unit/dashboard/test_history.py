@@ -93,3 +93,27 @@ class TestCyclePlot:
 
     def test_so_it_is_before_the_first_task(self):
         assert self.shown() == ([0, 1, 2, 3], {}, (3.5, -0.5))
+
+
+def test_the_tooltip_of_a_bar_tells_what_is_known_of_it():
+    import re
+
+    from bokeh.models import HoverTool
+
+    from daskmgrit.dashboard.plots import LevelPlot
+
+    run, plot = Run(ABOUT, 0.0), LevelPlot()
+    name = TaskName("relax", 0, 1, 1, 0)
+    run.submitted([name])
+    run.task(name, "tcp://a:1", 2.0, 2.5, 0.0)
+    plot.show(run)
+    told = re.findall(r"@(\w+)", plot.plot.select_one(HoverTool).tooltips)
+    assert {word: plot.source.data[word] for word in told} == {
+        "what": ["task relax: C- and F-relaxation"],
+        "duration": ["500 ms"],
+        "phi": ["see its stages"],
+        "level": ["0"],
+        "cycle": ["1"],
+        "steps": ["0 to 3"],
+        "worker": ["a:1"],
+    }
