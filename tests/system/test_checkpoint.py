@@ -40,8 +40,10 @@ def test_killed_at_any_moment(tmp_path, w0, method):
             assert np.array_equal(end["final"], expected.final)
             assert end["residuals"].tolist() == expected.residuals
         left = sorted(path.name for path in directory.iterdir())
-        assert len(left) == 2
-        assert left[1] == "lock"
+        assert left[-1] == "lock"
+        # If it was killed between its last save and the removal of the one before, both are left.
+        assert 2 <= len(left) <= 3
+        assert not [name for name in left if name.endswith("partial")]
 
 
 def kill_until_it_ends(chance, method, directory, out):
