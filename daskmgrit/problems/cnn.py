@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.problems.own import OwnProblem
 from daskmgrit.problems.schedule import half_cosine
+from daskmgrit.utils.install_hint import install_hint
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["cnn"]
@@ -68,7 +69,7 @@ def cnn(
     except ImportError as error:
         raise ImportError(
             f"the cnn problem needs PyTorch and scikit-learn, of which {error.name} is not installed: "
-            "pip install 'daskmgrit[torch,digits]'"
+            + install_hint("torch" if error.name == "torch" else "digits")
         ) from None
     from daskmgrit.torch import propagator
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from daskmgrit.problems.own import OwnProblem
 from daskmgrit.problems.schedule import half_cosine
+from daskmgrit.utils.install_hint import install_hint
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["burgers", "pinn"]
@@ -116,7 +117,7 @@ def pinn(
     try:
         import torch
     except ImportError:
-        raise ImportError("the pinn problem needs PyTorch: pip install 'daskmgrit[torch]'") from None
+        raise ImportError(f"the pinn problem needs PyTorch: {install_hint('torch')}") from None
     from daskmgrit.torch import propagator
 
     random = np.random.default_rng(seed)

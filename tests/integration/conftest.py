@@ -1,5 +1,5 @@
 """One cluster for all tests of this tier."""
 
-from tests.support.cluster import client, cluster
+from tests.support.cluster import client, cluster, measured
 
-__all__ = ["client", "cluster"]
+__all__ = ["client", "cluster", "measured"]

@@ -79,7 +79,7 @@ def test_diverged_is_status_1_and_valid_json():
 
 
 def test_no_scheduler_there():
-    out = call("xor", "--scheduler", "tcp://127.0.0.1:1")
+    out = call("xor", "--scheduler", "tcp://127.0.0.1:1", "--timeout", "1s")
     assert out.exit_code == 3
     assert out.stdout == ""
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in out.stderr

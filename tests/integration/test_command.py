@@ -86,7 +86,7 @@ def test_a_program_that_hangs_dies_with_what_it_started(tmp_path, how):
         f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-S', '-c', {child!r}], {how})\n"
         "time.sleep(300)"
     )
-    message = failing(code, timeout=20 if os.environ.get("CI") else 5)
+    message = failing(code, timeout=8 if os.environ.get("CI") else 5)
     assert "took longer than timeout" in message
     # On a busy machine it may not have got that far.
     if note.exists():

@@ -96,7 +96,8 @@ def test_limit_of_a_cluster(client):
     assert memory_limit(client) == min(limits)
 
 
-def test_command_takes_the_limit_of_a_measured_cluster(client):
+def test_command_takes_the_limit_of_a_measured_cluster(client, measured, monkeypatch):
+    monkeypatch.setattr("daskmgrit.cli.plan.measure_machine", lambda client: measured)
     how = ("--measure", "--scheduler", client.scheduler.address, "--bytes", "1kB")
     report = json.loads(planned(*how, "--json"))
     assert (report["workers"], report["memory"]["limit"]) == (2, memory_limit(client))

@@ -35,11 +35,16 @@ def test_same_bits(training, client, cycle, guess, agglomerate):
     expected, weights = reference(phi, w0, guess, FEW, cycle=cycle)
     with dask.config.set({"daskmgrit.agglomerate": agglomerate}):
         solver = dm.MGRIT(phi, STEPS, cycle=cycle)
-        for chunks in (1, 2, 7, STEPS // 2 + 1):
-            for scheduler in ("sync", "threads"):
-                with dask.config.set(scheduler=scheduler):
-                    result = solver.solve(w0, initial_guess=guess, chunks=chunks, **FEW)
-                    assert_same(result, expected, weights, scheduler=scheduler)
+        for chunks, scheduler in (
+            (1, "threads"),
+            (2, "threads"),
+            (7, "sync"),
+            (7, "threads"),
+            (STEPS // 2 + 1, "sync"),
+        ):
+            with dask.config.set(scheduler=scheduler):
+                result = solver.solve(w0, initial_guess=guess, chunks=chunks, **FEW)
+                assert_same(result, expected, weights, scheduler=scheduler)
         for chunks in (1, 2, 7) if agglomerate == 99 else (2, STEPS // 2 + 1):
             result = solver.solve(w0, initial_guess=guess, chunks=chunks, client=client, **FEW)
             assert_same(result, expected, weights)
@@ -68,11 +73,12 @@ COSTLY = {
 @pytest.mark.parametrize("relaxation", ["FCF", ["F", "FCF"]])
 def test_same_bits_where_phi_is_costly(client, w0, cycle, storage, relaxation):
     """Then the last C-point is a chunk of its own, and the residual has tasks of its own."""
-    expected, weights = reference(Decay(), w0, "constant", {"storage": storage}, cycle=cycle, relaxation=relaxation)
+    few = {"storage": storage, **FEW}
+    expected, weights = reference(Decay(), w0, "constant", few, cycle=cycle, relaxation=relaxation)
     solver = dm.MGRIT(Decay(), STEPS, cycle=cycle, relaxation=relaxation)
     with dask.config.set(COSTLY), dask.config.set(num_workers=3):
         for how in ({"client": client}, {}):
-            result = solver.solve(w0, initial_guess="constant", storage=storage, **how)
+            result = solver.solve(w0, initial_guess="constant", **few, **how)
             assert_same(result, expected, weights)
             chunks = result.weights.chunks[0]
             assert len(chunks) > 2

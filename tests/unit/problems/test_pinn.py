@@ -1,6 +1,7 @@
 """The physics-informed network: the equation's solution, the network's derivatives, and the training of it."""
 
 import math
+import re
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.problems.pinn import VISCOSITY, burgers, pinn
 from daskmgrit.recurrence.serial import train_serially
+from daskmgrit.utils.install_hint import install_hint
 
 SMALL = {"points": 12, "hidden": 2, "width": 4}
 
@@ -38,7 +40,7 @@ class TestSolution:
 
 def test_without_pytorch_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"pinn problem needs PyTorch.*daskmgrit\[torch\]"):
+    with pytest.raises(ImportError, match="pinn problem needs PyTorch.*" + re.escape(install_hint("torch"))):
         pinn()
 
 
