@@ -82,11 +82,15 @@ def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) 
     if checked:
         compared = "final weights" if result.weights is None else "all steps and weights"
         say(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, {compared}")
-        ratio = checked["serial_seconds"] / result.timings["total"]
-        say(
-            f"{'serial training':19s} {checked['serial_seconds']:.3g} s: this solve was "
-            + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
-        )
+        say(f"{'serial training':19s} {checked['serial_seconds']:.3g} s{_in_comparison(result, checked)}")
+
+
+def _in_comparison(result: Result, checked: dict[str, float]) -> str:
+    """Say how much faster the solve was, unless it went on from a checkpoint: its first part is not timed."""
+    if len(result.timings["cycles"]) < result.iterations:
+        return "; this part of the solve does not compare"
+    ratio = checked["serial_seconds"] / result.timings["total"]
+    return ": this solve was " + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
 
 
 def _metrics(job: Job, final: np.ndarray) -> dict[str, float]:
