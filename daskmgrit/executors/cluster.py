@@ -30,6 +30,7 @@ from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
 from daskmgrit.graph.submission import HeldLayer, TaskBook, stand_in
 from daskmgrit.propagators.program import allow_programs
+from daskmgrit.utils.collector import collector_paused
 from daskmgrit.utils.pickling import check_picklable
 from daskmgrit.utils.units import time_setting
 
@@ -179,7 +180,7 @@ class ClusterExecutor(Executor):
 
     def _send(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         keys = [task.key for task in wanted]
-        with dask.annotate(span=self._span):
+        with collector_paused(), dask.annotate(span=self._span):
             futures = self.client.get(seal(book.graph()), keys, sync=False)
         self._sent.update(futures)
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]

@@ -23,6 +23,7 @@ from daskmgrit.multigrid import c_point_kernels, chunk_kernels, whole_levels
 from daskmgrit.multigrid.cycle import FirstRelaxation, nested_iteration, run_top_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.intervals import Span
+from daskmgrit.utils.collector import collector_paused
 
 __all__ = ["CycleTasks", "GatheredLevel", "GraphBuilder", "GraphContext"]
 
@@ -248,6 +249,7 @@ class GraphBuilder:
 
     # -- what the iteration asks for --------------------------------------------------------------------------------
 
+    @collector_paused()
     def cycle_tasks(
         self,
         state: list[Delayed],

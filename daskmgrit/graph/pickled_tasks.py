@@ -18,6 +18,7 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import GraphNode, Task, TaskRef
 
+from daskmgrit.utils.collector import collector_paused
 from daskmgrit.utils.pickling import Pickled
 
 __all__ = ["large_value", "load", "seal", "sealed_value"]
@@ -65,6 +66,7 @@ def _sealed(node: Any) -> Any:
     return Task(node.key, operator.call, Task(None, *load(node.func)), *arguments)
 
 
+@collector_paused()
 def seal(graph: HighLevelGraph) -> HighLevelGraph:
     """Return the graph with this package's functions, and what they are given, as bytes.
 
