@@ -83,13 +83,15 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> None:
     state = initial_state(problem.w0)
     try:
         found = try_phi(problem.phi, state.origin, problem.steps)
-    except Exception as error:
-        if elsewhere and not isinstance(error, ValueError | TypeError | IndexError):
+    except (Exception, SystemExit) as error:
+        about_states = isinstance(error, ValueError | TypeError | IndexError)
+        if elsewhere and not about_states:
             return
-        raise click.UsageError(
-            f"{failed(f'the Phi of {name}', error)}, called on states of {state.size} weights ({state.dtype}): give it "
-            "the initial state (--w0) that it is for"
-        ) from error
+        remedy = ": give it the initial state (--w0) that it is for" if about_states else ""
+        words = (
+            f"{failed(f'the Phi of {name}', error)}, called on states of {state.size} weights ({state.dtype}){remedy}"
+        )
+        raise click.UsageError(words) from error
     if found.error:
         raise PropagatorError(found.error)
 

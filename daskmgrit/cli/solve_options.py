@@ -176,7 +176,7 @@ _OUTPUT = [
         ["--plot"],
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Plot the residuals; with --check and a problem that has a loss, both trainings' losses.",
+        help="Plot the residuals; with --method newton, --check and a problem that has a loss, both trainings' losses.",
     ),
 ]
 

@@ -12,7 +12,7 @@ from daskmgrit.display.html import block, fields
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
 from daskmgrit.recurrence.state import InitialState, initial_state
-from daskmgrit.recurrence.trial import parts_fault
+from daskmgrit.recurrence.trial import check_arguments, one_state_fault, parts_fault, states_near
 from daskmgrit.utils.array_api import Array, call_purely, may_change, move_like, to_host
 from daskmgrit.utils.pickling import check_picklable
 
@@ -94,6 +94,8 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     remarks: list[str] = []
     if not callable(phi):
         problems.append(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+    elif wrong := _wrong_arguments(phi):
+        problems.append(wrong)
     else:
         for level in range(levels):
             _check_level(phi, state, steps, level, problems, remarks)
@@ -109,10 +111,16 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     return report
 
 
+def _wrong_arguments(phi: Phi) -> str:
+    try:
+        check_arguments(phi)
+    except PropagatorError as error:
+        return str(error)
+    return ""
+
+
 def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
     """Try one level; stop at the first problem, for what follows would repeat it."""
-    # States that differ, near the user's own, so that a phi that mixes rows is found out.
-    spread = 1 + 0.01 * np.arange(steps)[:, None] / max(steps, 1)
     try:
         stages_of(phi, level)
     except PropagatorError as error:
@@ -121,8 +129,8 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
     index = np.arange(steps)
     try:
         block = w0.block(phi)
-        host = to_host(block)
-        kept = (host * spread).astype(host.dtype)
+        # Near the user's own.
+        kept = states_near(to_host(block), steps)
         states = move_like(kept.copy(), block)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -141,7 +149,8 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
     except Exception as error:
         row = failed_row(error, steps)
         where = f"for {steps} states" if row is None else f"at step {index[row]}"
-        problems.append(f"phi raised {type(error).__name__} on level {level} {where}: {error}")
+        found = one_state_fault(phi, states, index, error) if level == 0 else ""
+        problems.append(found or f"phi raised {type(error).__name__} on level {level} {where}: {error}")
         return
     if not np.array_equal(kept, to_host(states)):
         problems.append(f"phi changed the weights it was given (level {level}): it must return new ones")

@@ -67,7 +67,15 @@ def initial_state(w0: Any) -> InitialState:
     ValueError
         If it is not a finite vector of floating-point numbers with at least one entry, or if entries are masked.
     """
-    host = plain(np.array(to_host(w0) if is_array(w0) else w0, subok=True), "w0")
+    try:
+        host = plain(np.array(to_host(w0) if is_array(w0) else w0, subok=True), "w0")
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(
+            "w0 is a sequence of arrays of several shapes: give all weights as one flat vector, e.g. "
+            "np.concatenate([part.ravel() for part in w0])"
+        ) from None
     if host.dtype.kind in "iub":
         host = host.astype(np.float64)
     if host.dtype.kind not in "fc":

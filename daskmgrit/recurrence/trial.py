@@ -16,7 +16,15 @@ from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import apply_advance, apply_gradient, is_split
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
-__all__ = ["Finding", "check_arguments", "needs_trial", "parts_fault", "try_phi"]
+__all__ = [
+    "Finding",
+    "check_arguments",
+    "needs_trial",
+    "one_state_fault",
+    "parts_fault",
+    "states_near",
+    "try_phi",
+]
 
 # A Phi that takes longer, for one state, is called no further: its time is the solve's.
 SECONDS = 0.2
@@ -69,6 +77,16 @@ def needs_trial(phi: Any) -> bool:
     return not getattr(phi, "pure", False)
 
 
+def states_near(state: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` states near one, shape (count, s), itself the first: all different, so that mixed rows are seen.
+
+    Where the state is zero, its entries become small positive numbers, which moments of an optimizer may be, too.
+    """
+    part = 0.01 * np.arange(count)[:, None] / max(count, 1)
+    offset = 0.0 if state.any() else part * (1 + 0.5 * np.cos(np.arange(state.size)))
+    return np.asarray(state * (1 + part) + offset, state.dtype)
+
+
 def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Finding:
     """Call phi twice on a few states near the initial value; more often only to tell what is wrong.
 
@@ -93,9 +111,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
         start = as_block(phi, w0)[None, ...]
     except Exception:  # the solve itself will say
         return Finding()
-    host = to_host(start)
-    spread = 1 + 0.01 * np.arange(count)[:, None] / count
-    states, index = move_like((host * spread).astype(host.dtype), start), np.arange(count)
+    states, index = move_like(states_near(to_host(start)[0], count), start), np.arange(count)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         known = False
@@ -116,7 +132,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
         except PropagatorError as error:
             return Finding(error=str(error))
         except Exception as error:
-            found = _for_one_state(phi, states, index, error)
+            found = one_state_fault(phi, states, index, error)
             # What it says of the initial state alone is what the solve would say. It may be a task to be tried again.
             if not (found or known):
                 raise
@@ -151,7 +167,7 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     return not (np.isfinite(difference) & (difference > bound)).any()
 
 
-def _for_one_state(phi: Any, states: Array, index: Array, error: Exception) -> str:
+def one_state_fault(phi: Any, states: Array, index: Array, error: Exception) -> str:
     """Return in words that phi takes one state only, if it does take each alone; else nothing."""
     shape = tuple(states.shape[1:])
     try:

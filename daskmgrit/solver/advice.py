@@ -14,6 +14,8 @@ WELL, GROWS = 0.9, 1.05
 RECENT = 5
 # A sweep that accepts fewer steps has hardly gained on serial training.
 FEW = 1.5
+# A residual that has risen by more than this before it fell: coarse steps amplified errors.
+ROSE = 100
 
 CLOSER = (
     "take F-cycles, more relaxation (FCFCF), fewer levels (max_levels=2 shows whether coarse steps are at fault), or "
@@ -70,6 +72,9 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
             "serial training ends there, too: lower the learning rate, or look at what phi makes of the weights of "
             "that step"
         )
+    if remark and (len(accepted) < 2 or sum(accepted) >= FEW * len(accepted)):
+        # Whatever it converged to is not what serial training gives.
+        return remark
     if len(accepted) < 2 or max(windows, default=1) < 2 or sum(accepted) >= FEW * len(accepted):
         return ""
     found = f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
@@ -104,6 +109,12 @@ def _on_stagnation(message: str, residuals: Sequence[float], tol: float) -> str:
         return (
             f"the weights are as near as this precision can tell: give tol={_round_up(3 * best):.0e}, or states of "
             "double precision"
+        )
+    if max(residuals) > ROSE * residuals[0]:
+        return (
+            f"the residual rose from {residuals[0]:.0e} to {max(residuals):.0e} first: steps of coarse levels are too "
+            "long for the problem; limit them (cap= of from_function and of the torch and JAX propagators, a whole "
+            f"number of fine steps; --max-learning-rate), or {CLOSER}"
         )
     if min(residuals) < 1e-3 * max(residuals):
         return (

@@ -20,6 +20,10 @@ def explodes(weights, index, level):
     return weights / 0 if level else 0.9 * weights
 
 
+def for_one_state(weights, index, level):
+    return np.eye(2) @ weights
+
+
 def raises(weights, index, level):
     raise KeyError("no such layer")
 
@@ -31,6 +35,8 @@ def raises(weights, index, level):
         (mixes, ["one state at a time", "own weights"]),
         (explodes, ["nan or inf on level 1", "learning rate"]),
         (raises, ["raised KeyError on level 0", "no such layer"]),
+        (for_one_state, ["phi is for one state", "daskmgrit.vectorize(phi)", "from_function"]),
+        (lambda w, i: w, ["called as phi(weights, index, level)", "from_function"]),
         ("phi", ["not callable"]),
     ],
 )

@@ -78,3 +78,8 @@ def test_the_serial_loop_takes_one_step_after_another(decay):
     assert weights.shape == (6, 2)
     for i in range(5):
         assert np.array_equal(weights[i + 1], decay(weights[i : i + 1], np.array([i]), 0)[0])
+
+
+def test_layers_of_several_shapes_are_to_be_joined():
+    with pytest.raises(ValueError, match=r"w0 is a sequence of arrays of several shapes.*np\.concatenate"):
+        initial_state([np.zeros((2, 2)), np.zeros(6)])

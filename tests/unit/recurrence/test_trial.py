@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.recurrence.trial import try_phi
+from daskmgrit.recurrence.trial import states_near, try_phi
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 TARGETS = X @ np.ones(3)
@@ -53,6 +53,31 @@ def test_nothing_is_said_of_a_phi_that_keeps_its_contract(method, caplog):
     assert result.converged
     assert not result.remark
     assert not caplog.records
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_that_are_not_independent_are_found_where_the_initial_state_is_zero(method):
+    """Parallel Newton converges nevertheless, to something else than serial training gives."""
+
+    def phi(weights, index, level):
+        gradient = (weights @ X.T - TARGETS) @ X / 40
+        return weights - 0.05 * gradient - 0.01 * weights.mean(axis=0)
+
+    result = method(phi, 64).solve(np.zeros(3))
+    assert "in a block of" in result.remark
+    assert "in a block of" in result.advice
+    assert not dm.check_propagator(phi, np.zeros(3), raises=False).ok
+
+
+@pytest.mark.parametrize("state", [np.ones(3), np.zeros(3), np.array([0.0, -2.0, 1.0]), np.zeros(3, np.float32)])
+def test_states_near_one_are_all_different_and_of_its_kind(state):
+    found = states_near(state, 5)
+    assert found.dtype == state.dtype
+    assert np.array_equal(found[0], state)
+    assert len(np.unique(found, axis=0)) == 5
+    # Second moments of an optimizer are not negative.
+    assert (found[:, state == 0] >= 0).all()
+    assert np.abs(found - state).max() <= 0.02 * max(1, np.abs(state).max())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -22,6 +22,10 @@ from daskmgrit.solver.advice import advise, advise_on_sweeps
         (("stagnated", "the residual has stayed", [1.0, 0.9, 0.9], 1e-9), ["check_propagator", "independent"]),
         (("stagnated", "the residual has stayed", [1.0, 1e-7, 1e-7], 1e-9), ["tol=3e-07", "check_propagator"]),
         (
+            ("stagnated", "the residual has stayed", [1.0, 3e5, 7e-4, 7e-4], 1e-9),
+            ["rose from 1e+00 to 3e+05", "cap="],
+        ),
+        (
             ("diverged", "phi returned nan or inf on level 3, step 4, during cycle 2", [1.0, np.nan], 1e-9),
             ["learning rate on level 3 is beyond the stable bound", "cap=", "max_levels=3"],
         ),
