@@ -46,7 +46,7 @@ class ParallelNewton:
     jacobian : {"auto", "identity", "lowrank", "full"}, default "auto"
         What stands for the Jacobian of a step. "identity" costs nothing and is for any Phi; "lowrank" takes the `rank`
         directions of largest curvature into account; "full" computes Jacobians by finite differences, s + 1 Phi for
-        each step at once, for s up to some tens. "auto" is "full" for at most 32 weights, else "identity".
+        each step at once, for s up to some tens and many times s workers. "auto" is "identity".
     rank : int, default 32
         Directions of "lowrank".
     interval : int, default 1
@@ -109,9 +109,9 @@ class ParallelNewton:
         if window != "auto":
             choose_size(window, "identity")
 
-    def settings(self, weights: int, tol: float, size: Size, dtype: Any = float) -> Settings:
-        """Return the numerical method for states of `weights` entries of a dtype."""
-        jacobian = choose_jacobian(self.phi, weights, dtype, self.jacobian)
+    def settings(self, tol: float, size: Size, dtype: Any = float) -> Settings:
+        """Return the numerical method for states of a dtype."""
+        jacobian = choose_jacobian(self.jacobian, dtype)
         if jacobian == "lowrank" and (size.first - 1) * self.interval >= self.steps - self.interval:
             return whole_run(self.steps, tol, self.interval, self.rank)
         return Settings(self.steps, tol, jacobian, size, self.interval, self.rank)

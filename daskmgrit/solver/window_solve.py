@@ -40,8 +40,8 @@ class WindowMethod(Protocol):
     window: int | str
     work: float
 
-    def settings(self, weights: int, tol: float, size: Size, dtype: Any = float) -> Settings:
-        """Return the settings for states of so many weights of a dtype."""
+    def settings(self, tol: float, size: Size, dtype: Any = float) -> Settings:
+        """Return the settings for states of a dtype."""
 
 
 def run_window_solve(
@@ -71,12 +71,12 @@ def run_window_solve(
     """
     phi = method.phi
     # What a dtype does not allow is to be said before workers are waited for.
-    jacobian = method.settings(w0.size, ask.tol, Fixed(1), w0.dtype).jacobian
+    jacobian = method.settings(ask.tol, Fixed(1), w0.dtype).jacobian
     executor = choose_executor(ask.client, ask.patience)
     executor.check(phi)
     run = f"0{uuid.uuid4().hex[:11]}"
     size = window_size(method, jacobian, executor) if saved is None else saved.size
-    settings = method.settings(w0.size, ask.tol, size, w0.dtype)
+    settings = method.settings(ask.tol, size, w0.dtype)
     with (
         executor.session(),
         open_window_saver(policy, w0, settings, saved) as saver,

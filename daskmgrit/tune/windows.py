@@ -10,7 +10,7 @@ from typing import Any
 from daskmgrit.display.text_table import text_table
 from daskmgrit.errors import Diverged
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import SMALL, Settings, choose_size
+from daskmgrit.newton.settings import Settings, choose_size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.validation import integer_option, number_option
@@ -20,6 +20,8 @@ __all__ = ["WindowReport", "WindowTrial", "tune_window"]
 # Ranks that are tried for a Jacobian of low rank, and steps of a slot.
 RANKS = (8, 32)
 INTERVALS = (1, 2)
+# Weights up to which all Jacobians are tried.
+SMALL = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def test_a_jacobian_that_the_dtype_has_no_linear_algebra_for(jacobian, decay):
         dm.ParallelNewton(decay, 16, window=4, jacobian=jacobian).solve(np.ones(3, np.float16))
 
 
-def test_auto_is_the_jacobian_that_goes_with_the_dtype():
+def test_a_narrow_dtype_goes_with_the_usual_jacobian():
     def phi(weights, index, level):
         return weights / 2
 

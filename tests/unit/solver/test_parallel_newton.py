@@ -213,8 +213,8 @@ def test_a_window_of_all_steps_has_a_jacobian_for_each_part_of_the_run():
         return weights - 0.02 * np.linspace(0.1, 30, weights.shape[1]) * np.sin(weights)
 
     solver = dm.ParallelNewton(descend, 128, window=64, jacobian="lowrank", rank=4, interval=2)
-    assert solver.settings(40, 1e-9, Fixed(64)).groups == 16
-    assert solver.settings(40, 1e-9, Fixed(63)).groups == 1
+    assert solver.settings(1e-9, Fixed(64)).groups == 16
+    assert solver.settings(1e-9, Fixed(63)).groups == 1
     result = solver.solve(np.ones(40))
     serial = dm.train_serially(descend, np.ones(40), 128)[-1]
     assert result.reason == "tol"
