@@ -1,5 +1,7 @@
 """Stopping by the callback, and training on from what a cluster holds."""
 
+from functools import partial
+
 import dask
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def test_callback_may_stop(decay, w0, where, request):
     assert np.array_equal(result.weights.compute(), states[2])
 
 
-@pytest.mark.parametrize("solver", [dm.MGRIT, dm.ParallelNewton])
+@pytest.mark.parametrize("solver", [dm.MGRIT, partial(dm.ParallelNewton, window=4)], ids=["MGRIT", "ParallelNewton"])
 def test_training_on_from_a_row_that_the_cluster_holds(decay, w0, client, tmp_path, solver):
     first = dm.MGRIT(decay, 60).solve(w0, client=client, chunks=2)
     again = solver(decay, 60).solve(first.weights[-1], client=client, checkpoint=tmp_path)
