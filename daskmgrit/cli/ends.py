@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import Any
 
 import click
@@ -75,10 +75,17 @@ def documented_ends() -> Iterator[None]:
 
 
 @contextmanager
-def usage_errors() -> Iterator[None]:
-    """Have values that are refused end the command as bad usage."""
+def usage_errors(as_json: bool = False) -> Iterator[None]:
+    """Have values that are refused end the command as bad usage.
+
+    Parameters
+    ----------
+    as_json : bool, default False
+        Whether the answer is one object on standard output: what the user's own code prints there goes to stderr.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            yield
     except (ValueError, TypeError) as error:
         if isinstance(error, PropagatorError):
             raise

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from daskmgrit.problems.own import METHODS
 from daskmgrit.problems.training import OPTIMIZERS
 
-__all__ = ["PROBLEM_HELP", "W0", "Grouped", "given", "method", "optimizer", "refuse"]
+__all__ = ["AS_JSON", "PROBLEM_HELP", "W0", "Grouped", "given", "method", "optimizer", "refuse"]
 
 PROBLEM_HELP = """PROBLEM is xor, adder, digits, pinn or cnn, or one of your own: FILE.py:NAME or PACKAGE.MODULE:NAME of
     a Phi, an OwnProblem, or a function that returns one (`daskmgrit new` writes a file to begin with)."""
@@ -20,6 +20,10 @@ W0 = click.Option(
     ["--w0"],
     metavar="FILE.npy|FILE.py:NAME|MODULE:NAME",
     help="Initial state of a Phi of your own that comes without one.",
+)
+
+AS_JSON = click.Option(
+    ["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output, all else on stderr."
 )
 
 
@@ -75,7 +79,7 @@ def refuse(names: Collection[str], why: str) -> None:
     Raises
     ------
     click.UsageError
-        If one of them was given; `why` goes on after the option.
+        If one of them was given; `why` follows its name in the message.
     """
     found = given()
     for param in click.get_current_context().command.params:

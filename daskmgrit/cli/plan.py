@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
@@ -113,7 +111,7 @@ def plan(
         raise click.UsageError("--memory 0: give the memory of a worker process, e.g. 8GB")
     if memory is not None and row_bytes is None and not problem:
         raise click.UsageError("--memory needs --bytes, the bytes of a state (8 per weight)")
-    with redirect_stdout(sys.stderr) if as_json else nullcontext(), usage_errors():
+    with usage_errors(as_json):
         task = _task(problem, w0, steps)
         machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
         # One more may be for the last C-point.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +63,7 @@ def solve(
         raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
     if plot:
         check_plot(plot)
-    # What the user's own code prints is not the command's answer.
-    with redirect_stdout(sys.stderr) if as_json else nullcontext(), usage_errors():
+    with usage_errors(as_json):
         found = asked_problem(problem, w0, options["steps"], options["seed"])
         method = method_of(found, method)
         job = make_job(found, method, check, options)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from daskmgrit.cli.options import W0, method, optimizer
+from daskmgrit.cli.options import AS_JSON, W0, method, optimizer
 from daskmgrit.cli.values import CHUNKS, CYCLE, RATE, RELAXATION, SEED, SLOTS, STEPS, TOLERANCE, WAIT, PerLevel
 from daskmgrit.newton.settings import JACOBIANS
 from daskmgrit.problems import COARSE_DATA, SOLVERS
@@ -169,9 +169,7 @@ _CHECKPOINTS = [
 
 _OUTPUT = [
     click.Option(["--check"], is_flag=True, help="Compare with serial training."),
-    click.Option(
-        ["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output, all else on stderr."
-    ),
+    AS_JSON,
     click.Option(
         ["--plot"],
         type=click.Path(dir_okay=False, path_type=Path),

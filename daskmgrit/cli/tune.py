@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping
-from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from daskmgrit.cli.ends import note, say, usage_errors
-from daskmgrit.cli.options import PROBLEM_HELP, W0, Grouped, method, optimizer, refuse
+from daskmgrit.cli.options import AS_JSON, PROBLEM_HELP, W0, Grouped, method, optimizer, refuse
 from daskmgrit.cli.problem import asked_problem, completed, explained, method_of, try_own
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
@@ -71,16 +69,11 @@ _NEWTON = [
         help="Threads that evaluate Phi at once.",
     ),
 ]
-_OUTPUT = [
-    click.Option(
-        ["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output, all else on stderr."
-    )
-]
 GROUPS = {
     "Problem": _PROBLEM,
     "MGRIT (--method mgrit)": _MGRIT,
     "Parallel Newton (--method newton)": _NEWTON,
-    "Output": _OUTPUT,
+    "Output": [AS_JSON],
 }
 HELP = f"""Find settings of PROBLEM with a short critical path, by solving a short prefix of its training run.
 
@@ -97,7 +90,7 @@ def tune(
     problem: str, w0: str | None, steps: int | None, seed: int, method: str | None, as_json: bool, **options: Any
 ) -> None:
     """Tune a problem; the help is above."""
-    with redirect_stdout(sys.stderr) if as_json else nullcontext(), usage_errors():
+    with usage_errors(as_json):
         found = asked_problem(problem, w0, steps, seed)
         method = method_of(found, method)
         other = _MGRIT if method == "newton" else _NEWTON

@@ -57,7 +57,7 @@ def plot_losses(losses: Losses, accepted: Sequence[int], axes: Any = None) -> An
         axes = new_axes(9.0, 3.6, ncols=2, sharey=True)
     by_step, in_a_row = axes
     done = np.cumsum(accepted)
-    # A step is known after the first sweep up to which so many were accepted.
+    # A step is known after the first sweep by which it was accepted.
     sweeps = [int(np.searchsorted(done, step)) + 1 if step else 0 for step in losses.steps]
     for ax, moments, label in ((by_step, losses.steps, "training step"), (in_a_row, sweeps, "Phi in a row")):
         ax.semilogy(losses.steps, losses.serial, color="0.65", linewidth=4, label="serial")

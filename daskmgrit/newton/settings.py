@@ -110,8 +110,8 @@ def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups:
 def choose_jacobian(asked: str, dtype: Any = np.float64) -> str:
     """Return the Jacobian that is `asked` for; "auto" is "identity".
 
-    Of small states all Jacobians could be computed, which takes s + 1 Phi for each slot: that is faster only with many
-    times s workers. With 4 and 16 it took 2 to 60 times as long for states of 3 to 18 weights.
+    For small states all Jacobians could be computed. That takes s + 1 Phi for each slot, which is faster only with many
+    times s workers.
 
     Raises
     ------

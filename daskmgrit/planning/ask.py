@@ -25,7 +25,7 @@ from daskmgrit.utils.validation import brief, integer_option, number_option
 
 __all__ = ["plan"]
 
-# The curve goes on to so many times the break-even, and to so many workers where there is none.
+# The curve ends at this many times the break-even, or at this many workers where there is none.
 BEYOND, MOST = 4, 256
 
 

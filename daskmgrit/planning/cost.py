@@ -105,7 +105,7 @@ def _least(phi: Phi, w0: Any, rows: int, level: int, seconds: float) -> float:
     to_host(phi(block, index, level))
     while spent < seconds or calls < 3:
         clock = time.perf_counter()
-        # Libraries compute while Python goes on, until the values are asked for.
+        # Libraries compute in the background until the values are asked for.
         to_host(phi(block, index, level))
         took = time.perf_counter() - clock
         best, spent, calls = min(best, took), spent + took, calls + 1

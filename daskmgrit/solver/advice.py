@@ -72,11 +72,9 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
             "serial training ends there, too: lower the learning rate, or look at what phi makes of the weights of "
             "that step"
         )
-    if remark and (len(accepted) < 2 or sum(accepted) >= FEW * len(accepted)):
-        # Whatever it converged to is not what serial training gives.
-        return remark
     if len(accepted) < 2 or max(windows, default=1) < 2 or sum(accepted) >= FEW * len(accepted):
-        return ""
+        # Where a trial of phi found something, the solve has converged to what serial training does not give.
+        return remark
     found = f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
     if remark:
         return found + remark

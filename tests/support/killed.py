@@ -1,4 +1,4 @@
-"""A solve that begins, or goes on from its checkpoint, in a process of its own that a test kills."""
+"""A solve that begins, or resumes from its checkpoint, in a process of its own that a test kills."""
 
 import multiprocessing
 

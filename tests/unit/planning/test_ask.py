@@ -116,7 +116,7 @@ def test_solves_that_run_out_of_time_tell_nothing(monkeypatch):
         coarse.extend([level] * len(weights) * (level > 0))
         return weights * 0.9
 
-    # The clock goes on by a second for each coarse state.
+    # The clock advances by a second for each coarse state.
     monkeypatch.setattr(own_phi, "time", SimpleNamespace(perf_counter=lambda: float(len(coarse))))
     plan = dm.plan(phi, W0, 128, 16, cost=1.0, accepted=2, seconds=500, coarsening=2)
     assert 100 < len(coarse) < 1500

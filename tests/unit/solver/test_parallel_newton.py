@@ -280,3 +280,14 @@ def test_a_result_without_a_sweep_tells_of_sweeps():
     names = [name for name, _ in result.summary()]
     assert "sweeps" in names
     assert "convergence factor" not in names
+
+
+def test_what_auto_stands_for_is_faster_than_all_jacobians_on_few_workers(w0):
+    workers = 16
+
+    def rounds(**how):
+        """Phi in a row on that many workers, at least."""
+        result = dm.ParallelNewton(Decay(), 400, **how).solve(w0, 2e-5)
+        return max(result.iterations, result.phi_evaluations[0] / workers)
+
+    assert rounds(window=workers) < 0.5 * rounds(jacobian="full")
