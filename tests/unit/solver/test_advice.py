@@ -79,3 +79,9 @@ def test_how_many_more_cycles(decay, w0):
     result = dm.MGRIT(decay, 400).solve(w0, maxiter=3)
     more = int(result.advice.split("about ")[1].split(" ")[0])
     assert dm.MGRIT(decay, 400).solve(w0, maxiter=3 + more + 1).converged
+
+
+@pytest.mark.parametrize(("accepted", "windows"), [([1, 1, 1], [1, 1, 1]), ([4, 4], [8, 8]), ([3], [8])])
+def test_what_a_trial_found_is_told_however_many_steps_were_accepted(accepted, windows):
+    assert advise_on_sweeps("tol", accepted, windows, 1e-9, "phi draws") == "phi draws"
+    assert advise_on_sweeps("tol", accepted, windows, 1e-9) == ""
