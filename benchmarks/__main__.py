@@ -23,6 +23,7 @@ from benchmarks import overhead as overhead_module
 from benchmarks import peers as peers_module
 from benchmarks import scaling as scaling_module
 from benchmarks import tables
+from benchmarks import timed_nets as timed_nets_module
 from benchmarks.environment import environment
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -120,9 +121,18 @@ def newton_counts(full: bool, groups: tuple[str, ...], as_json: bool) -> None:
     "--net", "nets", multiple=True, type=click.Choice(newton_nets_module.NETS), help="Only these; may repeat."
 )
 @click.option("--steps", type=click.IntRange(1), help="N.  [default: 300, without --full 60]")
+@click.option("--timed", is_flag=True, help="On 4 and 8 threads, beside PyTorch's own loop; examples are repeated.")
+@click.option("--step-seconds", default=0.1, show_default=True, help="With --timed: what a step takes at least.")
 @AS_JSON
-def newton_nets(full: bool, nets: tuple[str, ...], steps: int | None, as_json: bool) -> None:
+def newton_nets(
+    full: bool, nets: tuple[str, ...], steps: int | None, timed: bool, step_seconds: float, as_json: bool
+) -> None:
     """Steps that a sweep of parallel Newton accepts on convolutional, physics-informed and transformer nets."""
+    if timed:
+        chosen_nets = nets or newton_nets_module.NETS
+        rows = timed_nets_module.timed_nets(chosen_nets, steps or 60, step_seconds, note=note)
+        show({"timed_nets": rows}, as_json)
+        return
     cases = newton_nets_module.WHOLE if full or nets else newton_nets_module.QUICK
     chosen = [case for case in cases if not nets or case.net in nets]
     chosen = [replace(case, steps=steps) for case in chosen] if steps else chosen

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -19,6 +20,8 @@ from sklearn.datasets import load_digits
 
 import daskmgrit as dm
 import daskmgrit.torch
+from benchmarks import newton_nets
+from benchmarks.training import flat, training_of
 
 loss = torch.nn.functional.cross_entropy
 
@@ -100,24 +103,6 @@ def measure(
     }
 
 
-def compiled(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int) -> Callable[[], Any] | None:
-    """Return the serial loop with its loss through torch.compile, compiled already, or None where that does not go."""
-    try:
-        run = torch.compile(module)
-        loss(run(x), y).backward()
-    except Exception:  # without a compiler, or a Python that it knows
-        return None
-
-    def train() -> None:
-        optimizer = optimizer_of(module.parameters())
-        for _ in range(steps):
-            optimizer.zero_grad()
-            loss(run(x), y).backward()
-            optimizer.step()
-
-    return train
-
-
 def scanned(width: int, images: np.ndarray, labels: np.ndarray, steps: int, device: str) -> Callable[[], Any] | None:
     """Return the same training as one compiled loop of JAX, ``lax.scan``; None without JAX there."""
     try:
@@ -145,50 +130,86 @@ def scanned(width: int, images: np.ndarray, labels: np.ndarray, steps: int, devi
     return lambda: jax.block_until_ready(train(start))
 
 
-def measure_newton(device: str, steps: int, width: int, examples: int, window: int, tol: float) -> dict[str, Any]:
-    """Return the seconds to the serial result: of loops, and of parallel Newton with a window in one batched call.
+def propagator_of(net: str, width: int, examples: int, rate: float, device: str) -> tuple[Any, Any, Any]:
+    """Return a net, its loss and the propagator of Adam on it, in double precision."""
+    torch.manual_seed(0)
+    if net == "digits":
+        images, labels = load_digits(return_X_y=True)
+        module, value, data, batch = (
+            network(width, torch.float64),
+            loss,
+            (images[:examples] / 16, labels[:examples]),
+            None,
+        )
+    else:
+        module, value, data, batch = newton_nets.MAKE[net]()
+        module = module.double()
+    make = partial(torch.optim.Adam, lr=rate)
+    return module, value, daskmgrit.torch.propagator(module, value, make, data, batch=batch, device=device)
+
+
+def measure_newton(
+    device: str,
+    steps: int,
+    width: int,
+    examples: int,
+    windows: Sequence[int],
+    tol: float,
+    net: str = "digits",
+    rate: float = 1e-3,
+) -> dict[str, Any]:
+    """Return the seconds to the serial result: of loops, and of parallel Newton with each window in one batched call.
 
     Parameters
     ----------
     device : str
         "cuda" or "cpu".
     steps, width, examples : int
-        N, hidden nodes, examples of a step.
-    window : int
+        N; hidden nodes and examples of a step of the digits' net.
+    windows : sequence of int
         Slots.
     tol : float
         What a step may have as residual, on average.
+    net : str
+        "digits", or one of ``newton_nets.NETS``.
+    rate : float
+        Adam's.
     """
-    dtype = torch.float64
-    images, labels = load_digits(return_X_y=True)
-    images, labels = images[:examples] / 16, labels[:examples]
-    x, y = torch.tensor(images, dtype=dtype, device=device), torch.tensor(labels, device=device)
-    phi = daskmgrit.torch.propagator(network(width, dtype), loss, optimizer_of, (images, labels), device=device)
-    solver = dm.ParallelNewton(phi, steps, window=window)
+    module, value, phi = propagator_of(net, width, examples, rate, device)
+    training = training_of(phi, module, value, rate, steps, device)
 
-    def solve(tolerance: float) -> dm.Result:
+    def solve(window: int) -> dm.Result:
         with dask.config.set(scheduler="synchronous"):
-            return solver.solve(phi.w0, tol=tolerance)
+            return dm.ParallelNewton(phi, steps, window=window).solve(phi.w0, tol=tol * steps**0.5)
 
-    serial(network(width, dtype).to(device), x, y, 5)
-    dm.ParallelNewton(phi, min(steps, 2 * window), window=window).solve(phi.w0, tol=0)
-    module, eager = seconds_of(lambda: serial(network(width, dtype).to(device), x, y, steps), device)
-    result, seconds = seconds_of(lambda: solve(tol * steps**0.5), device)
-    others = {
-        "compiled_seconds": compiled(network(width, dtype).to(device), x, y, steps),
-        "jax_seconds": scanned(width, images, labels, steps, device),
-    }
-    expected = np.concatenate([p.detach().cpu().numpy().ravel() for p in module.parameters()])
-    return {
-        "window": window,
-        "sweeps": result.iterations,
-        "accepted": steps / result.iterations,
-        "eager_seconds": eager,
-        **{name: None if work is None else seconds_of(work, device)[1] for name, work in others.items()},
-        "newton_seconds": seconds,
-        "speedup": eager / seconds,
-        "max_error": float(np.abs(result.final[: phi.layout.size] - expected).max()),
-    }
+    training.loop(training.make())  # kernels are loaded
+    trained, eager = seconds_of(lambda: training.loop(training.make()), device)
+    expected = flat(trained)
+    loops: dict[str, Callable[[], Any] | None] = {"compiled": training.compiled(), "captured": training.captured()}
+    if net == "digits":
+        images, labels = (part.numpy() for part in phi.data.parts)
+        loops["scan"] = scanned(width, images, labels, steps, device)
+    others: dict[str, float | None] = {}
+    for name, loop in loops.items():
+        found, others[f"{name}_seconds"] = (None, None) if loop is None else seconds_of(loop, device)
+        if isinstance(found, torch.nn.Module):
+            others[f"{name}_error"] = float(np.abs(flat(found) - expected).max())
+    rows = []
+    for window in windows:
+        # The first solve records the kernels of a sweep.
+        (_, first), (result, seconds) = (seconds_of(partial(solve, window), device) for _ in range(2))
+        rows.append(
+            {
+                "window": window,
+                "sweeps": result.iterations,
+                "accepted": steps / result.iterations,
+                "first_seconds": first,
+                "seconds": seconds,
+                "speedup": eager / seconds,
+                "max_error": float(np.abs(flat(phi.module(result.final)) - expected).max()),
+            }
+        )
+    return {"net": net, "weights": phi.layout.size, "steps": steps, "eager_seconds": eager, **others, "newton": rows}
 
 
 @click.command()
@@ -199,14 +220,23 @@ def measure_newton(device: str, steps: int, width: int, examples: int, window: i
 @click.option("--cycle", type=click.Choice(["V", "F"]), default="F", show_default=True)
 @click.option("--coarsening", type=click.IntRange(2), default=4, show_default=True)
 @click.option("--rtol", default=1e-3, show_default=True, help="Relative change of the loss that counts as none.")
-@click.option("--window", type=click.IntRange(1), default=16, show_default=True, help="Slots of parallel Newton.")
+@click.option(
+    "--net", "nets", multiple=True, type=click.Choice(["digits", *newton_nets.NETS]), help="For parallel Newton."
+)
+@click.option(
+    "--window", "windows", multiple=True, type=click.IntRange(1), default=(16,), help="Slots of parallel Newton."
+)
 @click.option("--tol", default=1e-6, show_default=True, help="Parallel Newton's residual per step.")
-def main(window: int, tol: float, **given: Any) -> None:
-    """Train on digits by full-batch Adam: serially, by MGRIT and by parallel Newton; print a JSON object."""
+@click.option("--mgrit/--no-mgrit", default=True, show_default=True, help="Whether MGRIT is measured, too.")
+def main(nets: tuple[str, ...], windows: tuple[int, ...], tol: float, mgrit: bool, **given: Any) -> None:
+    """Train nets by full-batch Adam: serially, by MGRIT and by parallel Newton; print a JSON object for each."""
     if given["device"] == "cpu":
         click.echo("no GPU is used: these are times of the CPU", err=True)
     sizes = {name: given[name] for name in ("device", "steps", "width", "examples")}
-    click.echo(json.dumps(measure(**given) | {"newton": measure_newton(**sizes, window=window, tol=tol)}))
+    if mgrit:
+        click.echo(json.dumps(measure(**given)))
+    for net in nets or ("digits",):
+        click.echo(json.dumps(measure_newton(**sizes, windows=windows, tol=tol, net=net)))
 
 
 if __name__ == "__main__":

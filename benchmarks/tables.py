@@ -230,6 +230,36 @@ def _newton_counts(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _timed_nets(rows: list[dict[str, Any]]) -> str:
+    head = (
+        "net", "N", "step, ms", "P", "loop, s", "loop on P threads, s", "sweeps", "N / sweeps", "Newton, s", "speedup",
+        "error",
+    )  # fmt: skip
+    table = _table(
+        head,
+        [
+            (
+                row["net"],
+                row["steps"],
+                f"{1e3 * row['step_seconds']:.0f}",
+                row["threads"],
+                f"{row['serial_seconds']:.2f}",
+                f"{row['inside_seconds']:.2f}",
+                row["sweeps"],
+                f"{row['allowed']:.2f}",
+                f"{row['newton_seconds']:.2f}",
+                f"{row['speedup']:.2f}",
+                f"{row['error']:.0e}",
+            )
+            for row in rows
+        ],
+    )
+    return (
+        f"{table}\n\nAdam, double precision, tolerance 1e-6 per step. The loop is PyTorch's own, on one thread and "
+        "with P threads for each operation; parallel Newton has P slots on P threads. Speedup is against one thread."
+    )
+
+
 def _newton_nets(rows: list[dict[str, Any]]) -> str:
     head = (
         "net", "weights", "optimizer", "rate", "seed", "N", "window", "sweeps", "N / sweeps", "aim", "Phi / N",
@@ -283,4 +313,5 @@ WRITERS = {
     "listening": _listening,
     "newton_counts": _newton_counts,
     "newton_nets": _newton_nets,
+    "timed_nets": _timed_nets,
 }

@@ -92,13 +92,29 @@ class Rule(ABC):
         """Return a parameter's moments from what an optimizer of PyTorch keeps of it, zero if nothing."""
 
     @abstractmethod
+    def factors(self, rates: Array, before: Array) -> list[Array]:
+        """Return what the updates multiply by, which depends on their numbers only.
+
+        Parameters
+        ----------
+        rates : ndarray, shape (k, M) or (1, M)
+            Learning rate of each update.
+        before : ndarray, shape (k,)
+            Updates that were made before these.
+
+        Returns
+        -------
+        list of ndarray, shapes (k, 1) and (M, k, 1), or with 1 in place of k
+        """
+
+    @abstractmethod
     def update(
         self,
         weights: torch.Tensor,
         moments: Sequence[torch.Tensor],
         gradient: torch.Tensor,
-        rates: Array,
-        before: Array,
+        factors: Sequence[torch.Tensor],
+        times: int,
     ) -> tuple[torch.Tensor, ...]:
         """Return weights and moments after M updates with one gradient.
 
@@ -106,25 +122,15 @@ class Rule(ABC):
         ----------
         weights, gradient : Tensor, shape (k, p)
         moments : sequence of Tensor, shape (k, p)
-        rates : ndarray, shape (k, M) or (1, M)
-            Learning rate of each update.
-        before : ndarray, shape (k,)
-            Updates that were made before these.
+        factors : sequence of Tensor
+            Those of :meth:`factors`.
+        times : int
+            M.
         """
 
 
 # Updates of Adam that are computed at once: few calls for a device, at so many times the memory of a state.
 _TOGETHER = 16
-
-
-def _planes(values: Array, like: torch.Tensor) -> torch.Tensor:
-    """Return a factor for each update and row, (M, k, 1), or (M, 1, 1)."""
-    return torch.as_tensor(values[:, :, None], dtype=like.dtype, device=like.device)
-
-
-def _column(values: Array, like: torch.Tensor) -> torch.Tensor:
-    """Return a factor for each row, (k, 1) or (1, 1)."""
-    return torch.as_tensor(values[:, None], dtype=like.dtype, device=like.device)
 
 
 @dataclass(frozen=True)
@@ -148,31 +154,40 @@ class Sgd(Rule):
         buffer = state.get("momentum_buffer")
         return [torch.zeros_like(like) if buffer is None else buffer]
 
+    def factors(self, rates: Array, before: Array) -> list[Array]:
+        """Return the sums of rates by which gradient and velocity move the weights."""
+        if not self.momentum:
+            return [rates.sum(axis=1)[:, None]]
+        decays, sums = self._after(rates.shape[1])
+        carried, added = decays[1:], sums[1:]
+        if self.nesterov:
+            carried, added = self.momentum * carried, 1 + self.momentum * added
+        return [(rates * carried).sum(axis=1)[:, None], (rates * added).sum(axis=1)[:, None]]
+
+    def _after(self, times: int) -> tuple[Array, Array]:
+        """Return what v after j updates is, ``decays[j]*v + sums[j]*g``."""
+        decays = powers(self.momentum, np.arange(times + 1))
+        return decays, np.concatenate(([0.0], np.cumsum(decays[:-1])))
+
     def update(
         self,
         weights: torch.Tensor,
         moments: Sequence[torch.Tensor],
         gradient: torch.Tensor,
-        rates: Array,
-        before: Array,
+        factors: Sequence[torch.Tensor],
+        times: int,
     ) -> tuple[torch.Tensor, ...]:
         """Sum ``v = beta*v + g`` over the updates."""
         if self.decay:
             gradient = gradient + self.decay * weights
         if not self.momentum:
-            return (weights - _column(rates.sum(axis=1), weights) * gradient,)
-        (velocity,) = moments
-        # v after j updates is decays[j]*v + sums[j]*g.
-        decays = powers(self.momentum, np.arange(rates.shape[1] + 1))
-        sums = np.concatenate(([0.0], np.cumsum(decays[:-1])))
-        carried, added = decays[1:], sums[1:]
-        if self.nesterov:
-            carried, added = self.momentum * carried, 1 + self.momentum * added
-        moved = (
-            _column((rates * carried).sum(axis=1), weights) * velocity
-            + _column((rates * added).sum(axis=1), weights) * gradient
+            return (weights - factors[0] * gradient,)
+        (velocity,), (carried, added) = moments, factors
+        decays, sums = self._after(times)
+        return (
+            weights - (carried * velocity + added * gradient),
+            float(decays[-1]) * velocity + float(sums[-1]) * gradient,
         )
-        return weights - moved, float(decays[-1]) * velocity + float(sums[-1]) * gradient
 
 
 @dataclass(frozen=True)
@@ -195,37 +210,42 @@ class Adam(Rule):
             return [torch.zeros_like(like), torch.zeros_like(like)]
         return [state["exp_avg"], state["exp_avg_sq"].sqrt()]
 
-    def update(
-        self,
-        weights: torch.Tensor,
-        moments: Sequence[torch.Tensor],
-        gradient: torch.Tensor,
-        rates: Array,
-        before: Array,
-    ) -> tuple[torch.Tensor, ...]:
-        """Sum the steps of the updates, each with its own moments."""
-        first, root = moments
+    def factors(self, rates: Array, before: Array) -> list[Array]:
+        """Return what shrinks the weights, and for each update: its scale, and what corrects and decays moments."""
         (beta1, beta2), times = self.betas, rates.shape[1]
         shrink = 1 - self.decay * rates if self.decoupled else np.ones_like(rates)
-        if self.decay and not self.decoupled:
-            gradient = gradient + self.decay * weights
         numbers = np.arange(1, times + 1)
         counts = before[:, None] + numbers
         # What an update adds is shrunk by those after it.
         later = np.cumprod(shrink[:, :0:-1], axis=1)[:, ::-1]
         after = np.concatenate((later, np.ones((len(shrink), 1))), axis=1)
         scale, unbias = rates * after / (1 - powers(beta1, counts)), 1 / np.sqrt(1 - powers(beta2, counts))
+        planes = (scale.T, unbias.T, *(powers(beta, numbers[:, None]) for beta in self.betas))
+        return [shrink.prod(axis=1)[:, None], *(plane[:, :, None] for plane in planes)]
+
+    def update(
+        self,
+        weights: torch.Tensor,
+        moments: Sequence[torch.Tensor],
+        gradient: torch.Tensor,
+        factors: Sequence[torch.Tensor],
+        times: int,
+    ) -> tuple[torch.Tensor, ...]:
+        """Sum the steps of the updates, each with its own moments."""
+        first, root = moments
+        shrink, *planes = factors
+        if self.decay and not self.decoupled:
+            gradient = gradient + self.decay * weights
         square = gradient * gradient
-        second = torch.maximum(root * root, least_second_moment(first, beta1, beta2))
-        new = weights * _column(shrink.prod(axis=1), weights)
+        second = torch.maximum(root * root, least_second_moment(first, *self.betas))
+        new = weights * shrink
         for lo in range(0, times, _TOGETHER):
-            some = slice(lo, lo + _TOGETHER)
-            power1, power2 = (_planes(powers(beta, numbers[some, None]), weights) for beta in self.betas)
+            scale, unbias, power1, power2 = (plane[lo : lo + _TOGETHER] for plane in planes)
             # m and v after so many updates.
             firsts = power1 * first + (1 - power1) * gradient
             roots = (power2 * second + (1 - power2) * square).sqrt()
-            moves = firsts / (roots * _planes(unbias[:, some].T, weights) + self.eps)
-            new = new - (moves * _planes(scale[:, some].T, weights)).sum(dim=0)
+            moves = firsts / (roots * unbias + self.eps)
+            new = new - (moves * scale).sum(dim=0)
         return new, firsts[-1], roots[-1]
 
 

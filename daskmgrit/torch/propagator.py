@@ -19,6 +19,7 @@ from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.torch.arguments import ORDER, device_name, made_optimizer, trained_parameters
 from daskmgrit.torch.data import Data, read_data
+from daskmgrit.torch.kernel_graphs import KernelGraphs
 from daskmgrit.torch.modules import (
     ParameterMap,
     batch_counts,
@@ -30,6 +31,7 @@ from daskmgrit.torch.modules import (
     to_state,
 )
 from daskmgrit.torch.optimizers import Schedule, read_optimizer
+from daskmgrit.torch.updates import Updates
 from daskmgrit.utils.validation import brief, integer_option
 
 __all__ = ["TorchPropagator", "propagator"]
@@ -157,7 +159,7 @@ class TorchPropagator:
         if chunk_size is not None:
             chunk_size = integer_option("chunk_size", chunk_size, 1, "it is the most states at once; None is all")
         self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
-        self.length, self.chunk_size, self.schedule = length, chunk_size, Schedule(schedule)
+        self.length, self.chunk_size = length, chunk_size
         given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else made_optimizer(optimizer, module)
         self.rule = read_optimizer(given, schedule is not None)
         trained = trained_parameters(given, module)
@@ -182,12 +184,15 @@ class TorchPropagator:
         self.layout, self._kept = ParameterMap(trained), ParameterMap({name: tensors[name] for name in self.statistics})
         self.names = list(trained)
         moments = [self.rule.initial(given.state.get(p, {}), p) for p in trained.values()]
-        self.clock = int(max((float(state["step"]) for state in given.state.values() if "step" in state), default=0))
+        clock = int(max((float(state["step"]) for state in given.state.values() if "step" in state), default=0))
         parts = [*trained.values(), *(m for each in zip(*moments, strict=True) for m in each)]
         self.w0 = to_state([part.detach().to(self.dtype) for part in (*parts, *(tensors[n] for n in self.statistics))])
-        self._local, self._rows = threading.local(), RowBits()
+        self._local, self._rows, self._graphs = threading.local(), RowBits(), KernelGraphs()
         self._apart = False
         self._apart = not self.statistics or self._adds_statistics()
+        self._updates = Updates(
+            self.rule, Schedule(schedule), length, clock, self.layout, self._kept, self.statistics, self._apart
+        )
         self._try()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -330,7 +335,7 @@ class TorchPropagator:
         """Return the states after one step of the level."""
         if isinstance(weights, np.ndarray):
             return self(self.to_block(weights), index, level).cpu().numpy()
-        return self._update(weights, self._found(weights, index, level), index, level)
+        return self._updates(weights, self._found(weights, index, level), index, level)
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
@@ -346,6 +351,11 @@ class TorchPropagator:
         """The optimizer's own update, as ``advance(state, gradient, index)``; None if it cannot be had apart."""
         return self._advance if self._apart else None
 
+    @property
+    def advance_along(self) -> Callable[[Any, Any, np.ndarray], Any] | None:
+        """The update over the gradients of successive steps, as ``advance_along(state, gradients, index)``."""
+        return self._updates.along if self._apart else None
+
     def _gradient(self, weights: Any, index: np.ndarray) -> Any:
         if isinstance(weights, np.ndarray):
             return self._gradient(self.to_block(weights), index).cpu().numpy()
@@ -355,35 +365,24 @@ class TorchPropagator:
         return self._rows(lambda rows, steps: self._found(rows, steps, 0), weights, index)
 
     def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
-        if isinstance(state, np.ndarray):
-            return self._advance(self.to_block(state), torch.from_numpy(np.array(gradient)), index).cpu().numpy()
-        return self._update(state, gradient, index, 0)
+        return self._updates(state, gradient, index, 0)
 
     def _found(self, weights: torch.Tensor, index: np.ndarray, level: int) -> torch.Tensor:
         """Return loss gradients and what is found of running statistics, one after another, shape (k, g)."""
         here = self._here(weights.device)
         numbers = self.examples(index, level)
         parts = self.data.take(here.parts, numbers)
-        kept = weights[:, weights.shape[1] - self._kept.size :]
-        statistics = self._kept.split(torch.zeros_like(kept) if self._apart else kept)
-        dims = (0, 0, *(None if numbers is None else 0 for _ in parts))
-        batched = torch.func.vmap(here.gradient, in_dims=dims, chunk_size=self.chunk_size)
-        gradients, after = batched(self.layout.split(weights[:, : self.layout.size]), statistics, *parts)
-        gradient = self.layout.join(gradients)
-        return torch.cat([gradient, self._kept.join(after)], dim=1) if self.statistics else gradient
+        rows = [weights[:, : self.layout.size], weights[:, weights.shape[1] - self._kept.size :]]
 
-    def _update(self, weights: torch.Tensor, found: torch.Tensor, index: np.ndarray, level: int) -> torch.Tensor:
-        """Return the states that optimizer and batch normalisation make of states and what was found there."""
-        size, fine, times = self.layout.size, index * self.length(level), self.length.taken(level)
-        moments = torch.split(weights[:, size : size * (1 + self.rule.moments)], size, dim=1)[: self.rule.moments]
-        rates = self.rule.rate * self.schedule(fine, times)
-        new = [*self.rule.update(weights[:, :size], moments, found[:, :size], rates, self.clock + fine)]
-        if self.statistics:
-            kept = self._kept.split(weights[:, weights.shape[1] - self._kept.size :])
-            after = self._kept.split(found[:, size:])
-            for name, momentum in self.statistics.items():
-                then = after[name] + (1 - momentum) * kept[name] if self._apart else after[name]
-                # Towards the batch's own, as far as so many updates would go.
-                share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
-                new.append((kept[name] + share * (then - kept[name])).reshape(len(weights), -1))
-        return torch.cat(new, dim=1)
+        def found(own: torch.Tensor, kept: torch.Tensor, *parts: torch.Tensor) -> torch.Tensor:
+            dims = (0, 0, *(None if numbers is None else 0 for _ in parts))
+            batched = torch.func.vmap(here.gradient, in_dims=dims, chunk_size=self.chunk_size)
+            statistics = self._kept.split(torch.zeros_like(kept) if self._apart else kept)
+            gradients, after = batched(self.layout.split(own), statistics, *parts)
+            gradient = self.layout.join(gradients)
+            return torch.cat([gradient, self._kept.join(after)], dim=1) if self.statistics else gradient
+
+        moving, fixed = (rows, parts) if numbers is None else ([*rows, *parts], [])
+        if self.chunk_size is not None and len(weights) > self.chunk_size:
+            return found(*moving, *fixed)
+        return self._graphs(found, moving, fixed, "gradient")

@@ -135,18 +135,21 @@ def test_command_says_what_is_missing():
 
 def test_the_benchmark_of_a_device(monkeypatch):
     need("torch", "torch")
-    from benchmarks import gpu
+    from benchmarks import gpu, training
 
     found = gpu.measure("cpu", 40, 2, 20, "V", 2, 1e-3)
     assert found["reason"] == "tol"
     assert found["max_error"] < 1e-6
     assert found["settled_iterations"] <= found["iterations"]
     # To compile takes a minute.
-    monkeypatch.setattr(gpu, "compiled", lambda *args: None)
-    newton = gpu.measure_newton("cpu", 24, 2, 20, 4, 1e-8)
-    assert newton["max_error"] < 1e-6
-    assert newton["sweeps"] < 24
-    assert newton["eager_seconds"] > 0
+    monkeypatch.setattr(training.Training, "compiled", lambda self: None)
+    for net in ("digits", "convolutional"):
+        report = gpu.measure_newton("cpu", 24, 2, 20, (4, 8), 1e-8, net)
+        assert report["eager_seconds"] > 0
+        assert [row["window"] for row in report["newton"]] == [4, 8]
+        for row in report["newton"]:
+            assert row["max_error"] < 1e-6
+            assert row["sweeps"] < 24
 
 
 def test_nets_of_parallel_newton():
@@ -163,6 +166,17 @@ def test_nets_of_parallel_newton():
     table = tables.text({"newton_nets": rows, "environment": environment()})
     assert "| transformer | 11314 | adamw, schedule | 0.0001 | 0 | 10 | 4 |" in table
     assert all(case.aim for case in newton_nets.WHOLE if case.optimizer == "adam")
+
+
+def test_nets_in_real_time():
+    """Small steps: the command times all three beside PyTorch's loop, whose weights it finds."""
+    need("torch", "torch")
+    arguments = ["newton-nets", "--timed", "--steps", "6", "--step-seconds", "0.001", "--json"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    rows = json.loads(result.stdout)["timed_nets"]
+    assert [(row["net"], row["threads"]) for row in rows] == [(net, p) for net in newton_nets.NETS for p in (4, 8)]
+    assert all(row["error"] < 1e-4 and 2 <= row["sweeps"] <= 6 for row in rows)
+    assert "| transformer | 6 |" in tables.text({"timed_nets": rows, "environment": environment()})
 
 
 def test_counts_of_parallel_newton():

@@ -1,0 +1,125 @@
+"""What an optimizer and batch normalisation make of states and of what was found there, step after step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.torch.kernel_graphs import KernelGraphs
+from daskmgrit.torch.modules import ParameterMap
+from daskmgrit.torch.optimizers import Rule, Schedule
+
+__all__ = ["Updates"]
+
+# Successive updates on a GPU are launched in multiples of as many.
+_STEPS = 8
+
+
+@dataclass
+class Updates:
+    """The cheap part of a step.
+
+    Attributes
+    ----------
+    rule : Rule
+        The optimizer.
+    schedule : Schedule
+        Factors of its rate.
+    length : StepLength
+        Fine steps of a step on each level.
+    clock : int
+        Updates that the optimizer had made at step 0.
+    layout, kept : ParameterMap
+        Weights and running statistics.
+    statistics : dict
+        The momentum of each running statistic.
+    apart : bool
+        Whether what is found of running statistics is what a step adds, not what they become.
+    """
+
+    rule: Rule
+    schedule: Schedule
+    length: StepLength
+    clock: int
+    layout: ParameterMap
+    kept: ParameterMap
+    statistics: dict[str, float]
+    apart: bool
+    _graphs: KernelGraphs = field(default_factory=KernelGraphs, repr=False)
+
+    def __call__(self, states: Any, found: Any, index: np.ndarray, level: int) -> Any:
+        """Return the states (k, s) after one step of the level, of what was found (k, g); arrays give an array."""
+        if isinstance(states, np.ndarray):
+            return self(*_tensors(states, found), index, level).numpy()
+        factors, shapes = self._factors(index, level, states)
+        times = self.length.taken(level)
+
+        def update(states: torch.Tensor, found: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+            return self._moved(states, found, _cut(factors, shapes), times)
+
+        if states.device.type == "cpu":
+            return update(states, found, factors)
+        # On a device the launches of kernels are what takes time.
+        return self._graphs(update, [states, found, factors], [], times)
+
+    def along(self, state: Any, found: Any, index: np.ndarray) -> Any:
+        """Return a state (1, s) and those after each of k successive fine steps, of what was found for each (k, g)."""
+        if isinstance(state, np.ndarray):
+            return self.along(*_tensors(state, found), index).numpy()
+        count, host = len(index), state.device.type == "cpu"
+        if not host:
+            # With steps that nobody asked for there are few shapes to record.
+            more = -count % _STEPS
+            found = torch.cat([found, found[-1:].expand(more, -1)])
+            index = np.concatenate([index, index[-1] + np.arange(1, more + 1)])
+        factors, shapes = self._factors(index, 0, state)
+
+        def run(state: torch.Tensor, found: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+            parts, states = _cut(factors, shapes), [state]
+            for j in range(len(found)):
+                own = [part[..., j : j + 1, :] if part.shape[-2] > 1 else part for part in parts]
+                states.append(self._moved(states[-1], found[j : j + 1], own, 1))
+            return torch.cat(states)
+
+        if host:
+            return run(state, found, factors)
+        return self._graphs(run, [state, found, factors], [], "along")[: count + 1]
+
+    def _factors(self, index: np.ndarray, level: int, like: torch.Tensor) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
+        """Return the optimizer's factors one after another, which is one copy to a device, and the shape of each."""
+        first, times = index * self.length(level), self.length.taken(level)
+        factors = self.rule.factors(self.rule.rate * self.schedule(first, times), self.clock + first)
+        together = np.concatenate([factor.ravel() for factor in factors])
+        return torch.as_tensor(together, dtype=like.dtype, device=like.device), [factor.shape for factor in factors]
+
+    def _moved(
+        self, states: torch.Tensor, found: torch.Tensor, factors: Sequence[torch.Tensor], times: int
+    ) -> torch.Tensor:
+        size = self.layout.size
+        moments = torch.split(states[:, size : size * (1 + self.rule.moments)], size, dim=1)[: self.rule.moments]
+        new = [*self.rule.update(states[:, :size], moments, found[:, :size], factors, times)]
+        if self.statistics:
+            kept = self.kept.split(states[:, states.shape[1] - self.kept.size :])
+            after = self.kept.split(found[:, size:])
+            for name, momentum in self.statistics.items():
+                then = after[name] + (1 - momentum) * kept[name] if self.apart else after[name]
+                # Towards the batch's own, as far as so many updates would go.
+                share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
+                new.append((kept[name] + share * (then - kept[name])).reshape(len(states), -1))
+        return torch.cat(new, dim=1)
+
+
+def _tensors(states: np.ndarray, found: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(np.array(states)), torch.from_numpy(np.array(found))
+
+
+def _cut(flat: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
+    """Return tensors of these shapes that lie one after another in a vector."""
+    parts = torch.split(flat, [math.prod(shape) for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
