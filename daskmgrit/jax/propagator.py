@@ -14,6 +14,7 @@ import optax
 
 from daskmgrit.errors import PropagatorError
 from daskmgrit.jax.coupling import is_elementwise
+from daskmgrit.jax.grouping import group_size, over_block
 from daskmgrit.jax.state import PytreeMap, adam_betas, check_counts, host
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
@@ -300,17 +301,15 @@ class JaxPropagator:
         if self._here is None:
             # Compiled once for a size of block, whatever the level: so the number of updates is an argument.
             update = jax.vmap(self._updated, in_axes=(0, 0, 0, None))
-            gradients, whole = (partial(self._over_block, one) for one in (self._loss_gradient, self._whole_step))
-            data = jax.device_put(self._data, self._place())
+            (state, *parts), group = jax.device_put((self.w0, *self._data), self._place()), None
+            data = tuple(parts)
+            if next(iter(state.devices())).platform == "cpu":
+                numbers = self.examples(np.zeros(1, int), 0)
+                first = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers[0]], data)
+                group = group_size(self._loss_gradient, state, *first)
+            gradients, whole = (partial(over_block, one, group) for one in (self._loss_gradient, self._whole_step))
             self._here = _Compiled(jax.jit(gradients), jax.jit(update), jax.jit(whole), data)
         return self._here
-
-    @staticmethod
-    def _over_block(one: Callable[..., Any], weights: Any, numbers: Any, data: Any, *steps: Any) -> Any:
-        """Call a function of a state and its data for a block; `steps` are their numbers and length, or nothing."""
-        chosen = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers], data)
-        axes = (0, *(0, None)[: len(steps)], *(None if numbers is None else 0 for _ in data))
-        return jax.vmap(one, in_axes=axes)(weights, *steps, *chosen)
 
     def __call__(self, weights: Any, index: np.ndarray, level: int) -> Any:
         """Return the states after one step of the level."""

@@ -1,0 +1,74 @@
+"""A function of one state for a block of them: at once, or in groups whose intermediate results stay in a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+__all__ = ["group_size", "over_block"]
+
+# What all states of a group may take of a processor's cache with their largest intermediate result. XLA computes a
+# layer for all of a block, then the next: beyond that each waits for memory.
+CACHE = 2**21
+
+
+def group_size(function: Callable[..., Any], *arguments: Any) -> int:
+    """Return how many states to compute at a time with a function of one, a power of two.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> group_size(lambda w, x: (x @ w).sum(), jnp.ones(10, "float32"), jnp.ones((2**12, 10), "float32"))
+    128
+    """
+    largest = max(_sizes(jax.make_jaxpr(function)(*arguments).jaxpr), default=1)
+    # Some at least, so that small results are computed for several.
+    return max(4, 1 << int(CACHE // largest).bit_length() >> 1)
+
+
+def _sizes(jaxpr: Any) -> Iterator[int]:
+    """Yield the bytes of each intermediate result."""
+    for equation in jaxpr.eqns:
+        for variable in equation.outvars:
+            yield variable.aval.size * variable.aval.dtype.itemsize
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _sizes(inner)
+
+
+def over_block(
+    one: Callable[..., Any], group: int | None, weights: Any, numbers: Any, data: tuple[Any, ...], *steps: Any
+) -> Any:
+    """Call a function of a state and its data for a block.
+
+    Parameters
+    ----------
+    one : callable
+        ``one(state, *steps, *data)``.
+    group : int or None
+        States at a time; None for all.
+    weights : Array, shape (k, s)
+        The states.
+    numbers : Array, shape (k, b), or None
+        The examples of each; None for all.
+    data : tuple
+        All data.
+    steps : Array, shape (k,), and int
+        Their numbers and length, or nothing.
+    """
+    own, common = steps[:1], steps[1:]
+
+    def row(arguments: tuple[Any, ...]) -> Any:
+        state, chosen, *number = arguments
+        parts = data if chosen is None else jax.tree.map(lambda leaf: leaf[chosen], data)
+        return one(state, *number, *common, *parts)
+
+    arguments = (weights, numbers, *own)
+    if group is None or weights.shape[0] <= group:
+        return jax.vmap(lambda *given: row(given), in_axes=(0, None if numbers is None else 0, *(0 for _ in own)))(
+            *arguments
+        )
+    return jax.lax.map(row, arguments, batch_size=group)
