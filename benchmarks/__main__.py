@@ -14,6 +14,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import click
 
+from benchmarks import frameworks as frameworks_module
 from benchmarks import listening as listening_module
 from benchmarks import memory as memory_module
 from benchmarks import newton as newton_module
@@ -99,6 +100,14 @@ def listening(full: bool, as_json: bool) -> None:
 def newton(full: bool, plot: Path | None, as_json: bool) -> None:
     """Parallel Newton on steps that wait, against serial training and what its sweeps allow."""
     show(_newton(full, plot), as_json)
+
+
+@main.command()
+@FULL
+@AS_JSON
+def frameworks(full: bool, as_json: bool) -> None:
+    """What a call of the PyTorch and JAX propagators takes, beside the framework's own step."""
+    show({"frameworks": frameworks_module.frameworks(15 if full else 5, note=note)}, as_json)
 
 
 @main.command("newton-counts")

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.frameworks import BLOCKS
+
 __all__ = ["text"]
 
 
@@ -230,6 +232,29 @@ def _newton_counts(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _frameworks(rows: list[dict[str, Any]]) -> str:
+    table = _table(
+        ("net", "framework", "own step, us", "states", "call over own step", "per state over own step", "by hand"),
+        [
+            (
+                row["net"],
+                row["framework"],
+                f"{row['step']:.0f}",
+                count,
+                f"{row[f'call_{count}'] / row['step']:.2f}",
+                f"{row[f'call_{count}'] / row['step'] / count:.3f}",
+                f"{row[f'call_{count}'] / row[f'hand_{count}']:.2f}" if f"hand_{count}" in row else "-",
+            )
+            for row in rows
+            for count in BLOCKS
+        ],
+    )
+    return (
+        f"{table}\n\nGradient descent, double precision, one thread, processor time. By hand: a call over the same "
+        "steps with all products batched by hand, in PyTorch."
+    )
+
+
 def _timed_nets(rows: list[dict[str, Any]]) -> str:
     head = (
         "net", "N", "step, ms", "P", "loop, s", "loop on P threads, s", "sweeps", "N / sweeps", "Newton, s", "speedup",
@@ -314,4 +339,5 @@ WRITERS = {
     "newton_counts": _newton_counts,
     "newton_nets": _newton_nets,
     "timed_nets": _timed_nets,
+    "frameworks": _frameworks,
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from benchmarks import newton_nets, overhead, peers, scaling, tables
+from benchmarks import frameworks, newton_nets, overhead, peers, scaling, tables
 from benchmarks.__main__ import main
 from benchmarks.environment import environment
 from benchmarks.listening import listening
@@ -129,7 +129,7 @@ def test_command_says_what_is_missing():
     run = CliRunner().invoke(main, ["peers", "--pymgrit", sys.executable])
     assert run.exit_code == 1
     assert "cannot import PyMGRIT" in run.output
-    for name in ("peers", "overhead", "scaling", "memory", "listening", "all"):
+    for name in ("peers", "overhead", "scaling", "memory", "listening", "frameworks", "all"):
         assert "--json" in CliRunner().invoke(main, [name, "--help"]).output
 
 
@@ -166,6 +166,18 @@ def test_nets_of_parallel_newton():
     table = tables.text({"newton_nets": rows, "environment": environment()})
     assert "| transformer | 11314 | adamw, schedule | 0.0001 | 0 | 10 | 4 |" in table
     assert all(case.aim for case in newton_nets.WHOLE if case.optimizer == "adam")
+
+
+def test_calls_of_frameworks():
+    """Net by net and framework by framework; what is batched by hand is compared in there."""
+    for package in ("torch", "jax"):
+        need(package, package)
+    rows = frameworks.frameworks(1, 0.001, lambda text: None)
+    assert [(row["net"], row["framework"]) for row in rows] == [
+        (net, name) for net in ("xor", "digits") for name in ("torch", "jax")
+    ]
+    assert all(row[f"call_{count}"] > 0 for row in rows for count in frameworks.BLOCKS)
+    assert "| digits | jax |" in tables.text({"frameworks": rows, "environment": environment()})
 
 
 def test_nets_in_real_time():
