@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from daskmgrit.cli.ends import note
-from daskmgrit.cli.interrupt import quiet_end, spared
+from daskmgrit.cli.interrupt import quiet_end
+from daskmgrit.cli.local_cluster import local_cluster
 from daskmgrit.errors import ClusterError
 from daskmgrit.tls import read_keys
 
@@ -68,13 +69,9 @@ def command_client(
             note(f"cluster {scheduler}, {f'dashboard {page_beside(link)}' if link else 'no dashboard'}")
             yield client
     elif workers:
-        from distributed import Client, LocalCluster
+        from distributed import Client
 
-        with spared():
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            )
-        with cluster, Client(cluster) as client, quiet_end(client):
+        with local_cluster(workers, timeout) as cluster, Client(cluster) as client, quiet_end(client):
             note(f"{workers} worker processes, dashboard {page_beside(client.dashboard_link)}")
             yield client
     else:

@@ -11,7 +11,8 @@ import click
 
 from daskmgrit.cli.connection import page_beside
 from daskmgrit.cli.ends import note, say, usage_errors
-from daskmgrit.cli.interrupt import quiet_end, spared
+from daskmgrit.cli.interrupt import quiet_end
+from daskmgrit.cli.local_cluster import check_workers, local_cluster
 from daskmgrit.cli.problem import asked_problem, completed, try_own
 from daskmgrit.cli.values import CYCLE, SECONDS, STEPS
 from daskmgrit.mgrit import MGRIT
@@ -51,6 +52,7 @@ def dashboard(
     Starts a cluster on this machine that only this machine can reach, and stops it at Ctrl-C.
     """
     with usage_errors():
+        check_workers(workers)
         found = asked_problem(problem, w0, steps)
         task = training(found, steps=steps)
         if isinstance(found, OwnProblem):
@@ -70,7 +72,7 @@ def _run(
     show: bool,
 ) -> None:
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     from daskmgrit.dashboard import dask_setup
 
@@ -79,11 +81,8 @@ def _run(
         stack.enter_context(
             dask.config.set({"daskmgrit.dashboard": True, "daskmgrit.agglomerate": len(solver.hierarchy)})
         )
-        with spared():
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=f"127.0.0.1:{port}"
-            )
-        client = stack.enter_context(Client(stack.enter_context(cluster)))
+        cluster = stack.enter_context(local_cluster(workers, port=port))
+        client = stack.enter_context(Client(cluster))
         stack.enter_context(quiet_end(client))
         client.run_on_scheduler(lambda dask_scheduler: dask_setup(dask_scheduler))
         page = page_beside(client.dashboard_link)

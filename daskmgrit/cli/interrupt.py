@@ -11,7 +11,7 @@ from typing import Any
 
 from daskmgrit.executors.watchdog import bounded
 
-__all__ = ["quiet_end", "spared"]
+__all__ = ["hush", "quiet_end", "spared"]
 
 
 @contextmanager
@@ -45,14 +45,17 @@ def quiet_end(client: Any = None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _hush()
+        hush()
         if client is not None:
             with suppress(Exception):
-                bounded(client, 2, client.run, _hush)
+                bounded(client, 2, client.run, hush)
         raise
 
 
-def _hush() -> None:
-    for name in ("distributed", *logging.root.manager.loggerDict):
-        if name.split(".")[0] == "distributed":
+def hush() -> None:
+    """Have Dask log nothing more of what ends."""
+    # Its event loop tells by the other two what it could not finish.
+    dask = ("distributed", "tornado", "asyncio")
+    for name in (*dask, *logging.root.manager.loggerDict):
+        if name.split(".")[0] in dask:
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -14,6 +14,7 @@ from daskmgrit.checkpoint.window_saver import USUAL_SECONDS
 from daskmgrit.cli.connection import command_client
 from daskmgrit.cli.ends import note, usage_errors
 from daskmgrit.cli.jobs import Job, make_job
+from daskmgrit.cli.local_cluster import check_workers
 from daskmgrit.cli.options import PROBLEM_HELP, Grouped, given
 from daskmgrit.cli.plot_file import check_plot, save_plot
 from daskmgrit.cli.problem import asked_problem, completed, explained, method_of, try_own
@@ -61,6 +62,8 @@ def solve(
         raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
         raise click.UsageError("--resume, --checkpoint-every and --checkpoint-minutes need --checkpoint DIR")
+    if workers and not slurm:
+        check_workers(workers)
     if plot:
         check_plot(plot)
     with usage_errors(as_json):

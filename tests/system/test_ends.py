@@ -25,6 +25,8 @@ COMMANDS = {
     "solve on threads": (10, 3.0, ["solve", "digits", "--steps", "200", "--tol", "0", "--maxiter", "60"]),
     "solve and plot": (6, 3.0, ["solve", "xor", "--steps", "60", "--plot", "{}/plot.png"]),
     "solve on workers": (8, 5.0, ["solve", "xor", "--steps", "200", "--workers", "2"]),
+    # Most are still starting, a few at a time.
+    "solve on many workers": (4, 8.0, ["solve", "xor", "--steps", "200", "--workers", "8"]),
     "newton": (6, 3.0, ["solve", "digits", "--method", "newton", "--steps", "400", "--slots", "4"]),
     "plan": (6, 3.0, ["plan", "--steps", "400", "--problem", "digits", "--workers", "8"]),
     "tune": (6, 3.0, ["tune", "xor", "--steps", "100"]),
@@ -84,6 +86,14 @@ def test_interrupted_at_any_moment(name, arguments, seconds, tmp_path):
         assert err.splitlines()[-1].startswith("interrupted")
     # Written whole or not at all.
     assert not [path for path in tmp_path.iterdir() if path.name not in ("plot.png", "report")]
+
+
+def test_workers_that_do_not_come(tmp_path):
+    child = start(["solve", "xor", "--workers", "2", "--timeout", "0.001"], tmp_path, stderr=subprocess.PIPE)
+    err = child.communicate(timeout=120)[1]
+    assert child.returncode == 3
+    assert err.splitlines()[-1].startswith("Error: 0 of 2 worker processes have started, the next did not come within")
+    assert "Traceback" not in err
 
 
 @posix

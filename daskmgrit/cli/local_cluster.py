@@ -1,0 +1,120 @@
+"""Worker processes on this machine for one command: how many it can hold, and their start, which ends at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import click
+import psutil
+from dask.system import CPU_COUNT
+
+from daskmgrit.cli.ends import note
+from daskmgrit.cli.interrupt import hush, quiet_end, spared
+from daskmgrit.errors import ClusterError
+from daskmgrit.utils.units import size_in_words, time_setting
+
+__all__ = ["check_workers", "local_cluster"]
+
+# A worker process takes about 100 MB before it holds any state.
+WORKER_BYTES = 128 << 20
+# More processes than cores gain nothing; some more are good for trying things out.
+PER_CORE = 8
+# That many start at once, or one for each core: more would only wait for each other.
+AT_ONCE = 4
+
+
+def check_workers(workers: int) -> None:
+    """Refuse more worker processes than this machine can hold, before anything is started.
+
+    Raises
+    ------
+    click.UsageError
+        If there are more than eight for a core, or less than 128 MiB of memory for each.
+    """
+    from distributed.system import MEMORY_LIMIT
+
+    most = max(1, min(PER_CORE * CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES))
+    if workers > most:
+        raise click.UsageError(
+            f"--workers {workers}: this machine has {CPU_COUNT} cores and {size_in_words(MEMORY_LIMIT)} of memory, "
+            f"for {most} worker processes at most, and more than {CPU_COUNT} are not faster; "
+            "for more, give --slurm or --scheduler"
+        )
+
+
+@contextmanager
+def local_cluster(workers: int, timeout: float | None = None, port: int = 0) -> Iterator[Any]:
+    """Start a cluster on loopback with one thread for each worker process; it ends with the context.
+
+    Ctrl-C and an error end it at any moment, also while its workers start.
+
+    Parameters
+    ----------
+    workers : int
+        How many, as :func:`check_workers` allows.
+    timeout : float, optional
+        Seconds to wait for the next ones to come, by default ``daskmgrit.worker-timeout``.
+    port : int, default 0
+        Of the dashboard; 0 is any.
+
+    Raises
+    ------
+    ClusterError
+        If they do not come.
+    """
+    from distributed import LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    seconds = time_setting("daskmgrit.worker-timeout") if timeout is None else timeout
+    # Its thread starts all workers, and keeps Ctrl-C from them for good.
+    with spared():
+        cluster = LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            memory_limit=MEMORY_LIMIT // workers,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{port}",
+        )
+    with cluster:
+        _start(cluster, workers, seconds)
+        yield cluster
+
+
+def _start(cluster: Any, workers: int, seconds: float) -> None:
+    """Start workers, some at a time, so that little is to be ended if that is not to go on."""
+    at_once = max(AT_ONCE, CPU_COUNT)
+    for before in range(0, workers, at_once):
+        if before:
+            note(f"{before} of {workers} worker processes have started")
+        others = set(psutil.Process().children())
+        cluster.scale(min(before + at_once, workers))
+        coming = asyncio.run_coroutine_threadsafe(_all(cluster), cluster.loop.asyncio_loop)
+        try:
+            # A second Ctrl-C is to leave what the first one ends alone.
+            with quiet_end():
+                coming.result(seconds)
+        except BaseException as error:
+            _end(coming, others)
+            if not isinstance(error, Exception):
+                raise
+            late = f"did not come within {seconds:g} s; increase --timeout, or daskmgrit.worker-timeout in dask.config"
+            why = late if isinstance(error, TimeoutError) else f"failed: {error!r}"
+            raise ClusterError(f"{before} of {workers} worker processes have started, the next {why}") from error
+
+
+async def _all(cluster: Any) -> None:
+    await cluster
+
+
+def _end(coming: Future[None], others: Collection[psutil.Process]) -> None:
+    """Kill the processes that are being started: Dask would wait until each has got to its first words."""
+    hush()
+    while not coming.done():
+        for process in set(psutil.Process().children()) - set(others):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait([coming], 0.1)
