@@ -29,7 +29,10 @@ def find(directory: Path) -> Path:
     """
     path = store.latest(directory)
     if path is None:
-        what = "holds no whole checkpoint" if directory.is_dir() else "is not there"
+        what = "is not there"
+        if directory.is_dir():
+            strays = [f"; {name} is {kind}, which no solve makes" for name, kind in store.strays(directory).items()]
+            what = f"holds no whole checkpoint{''.join(strays[:3])}"
         if directory.is_file():
             what = "is a file, not a directory"
         raise CheckpointError(f"there is nothing to go on from: {directory} {what}")
@@ -78,8 +81,8 @@ def claim(directory: Path, going_on: bool, executor: Executor | None) -> Iterato
         if not going_on:
             # Another solve may have saved one, and ended, before this one had the lock.
             _expect_none(directory)
-        for name in store.links(directory):
-            logger.warning("%s is a symbolic link, which no solve makes: it is left as it is", directory / name)
+        for name, kind in store.strays(directory).items():
+            logger.warning("%s is %s, which no solve makes: it is left as it is", directory / name, kind)
         store.clear(directory, None)
         _check_shared(directory, executor)
         yield

@@ -44,10 +44,11 @@ __all__ = [
     "discard",
     "foreign",
     "latest",
-    "links",
     "manifest",
     "named",
     "read",
+    "regular",
+    "strays",
     "write",
 ]
 
@@ -81,20 +82,27 @@ def foreign(directory: Path) -> list[str]:
     )
 
 
-def links(directory: Path) -> list[str]:
-    """Return the names of checkpoints in a directory that are symbolic links, so not made by a solve."""
-    named = (entry for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name) or _OTHERS.fullmatch(entry.name))
-    return sorted(entry.name for entry in named if entry.is_symlink())
+def strays(directory: Path) -> dict[str, str]:
+    """Return the names of checkpoints in a directory that no solve made, with what they are: none is a directory."""
+    named = (_WHOLE, _OTHERS)
+    entries = (entry for entry in os.scandir(directory) if any(form.fullmatch(entry.name) for form in named))
+    found = {
+        entry.name: "a symbolic link" if entry.is_symlink() else "no directory"
+        for entry in entries
+        if entry.is_symlink() or not (entry.is_dir() or entry.name == LOCK)
+    }
+    return dict(sorted(found.items()))
 
 
 def _whole(directory: Path) -> list[Path]:
     """Return the whole checkpoints, oldest first."""
     try:
-        names = [entry.name for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name)]
+        entries = [entry for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise CheckpointError(f"checkpoint={str(directory)!r} cannot be read: {error}") from error
+    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     return [directory / name for name in sorted(names, key=cycle_of)]
 
 
@@ -119,7 +127,7 @@ def manifest(path: Path, form: str = FORMAT) -> dict[str, Any]:
     """
     file = path / "manifest.json"
     try:
-        outer = json.loads(file.read_text(encoding="utf-8"))
+        outer = json.loads(regular(file).read_text(encoding="utf-8"))
         content = outer["content"]
         if outer["format"] != form:
             raise CheckpointUnusable(
@@ -232,6 +240,9 @@ def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtyp
 def commit(path: Path, content: Mapping[str, Any], form: str = FORMAT) -> Path:
     """Make a checkpoint whole, once all workers have written: flush it to disk, and rename it."""
     whole = path.with_name(path.name.split(".")[0])
+    # What has the name and is no checkpoint stays; one more zero is the same cycle.
+    while whole.name in strays(path.parent):
+        whole = whole.with_name(whole.name.replace("-", "-0"))
     with named(f"the checkpoint {whole} cannot be written"):
         text = json.dumps({"format": form, "checksum": _checksum_of_json(content), "content": content}, indent=1)
         with (path / "manifest.json").open("x", encoding="utf-8") as file:
@@ -258,18 +269,25 @@ def discard(path: Path) -> None:
 def clear(directory: Path, keep: Path | None) -> None:
     """Remove what a newer checkpoint replaces, and what solves that were killed have left behind.
 
-    A symbolic link of such a name is none of these: it stays, see :func:`links`.
+    What has such a name and is no directory is none of these: it stays, see :func:`strays`.
     """
     for entry in list(os.scandir(directory)):
-        if entry.is_symlink():
+        if not entry.is_dir(follow_symlinks=False):
             continue
         path = directory / entry.name
         old = _WHOLE.fullmatch(entry.name) and keep is not None and cycle_of(entry.name) < cycle_of(keep.name)
-        if old or (_OTHERS.fullmatch(entry.name) and entry.is_dir()):
+        if old or _OTHERS.fullmatch(entry.name):
             discard(path)
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------
+
+
+def regular(path: Path) -> Path:
+    """Return a file's path; of anything else, e.g. a pipe, the reading might never end."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    return path
 
 
 def _damaged(path: Path | str, what: str) -> CheckpointUnusable:
@@ -303,7 +321,7 @@ def _flush(path: Path) -> None:
 
 def checksum_of_metadata(path: Path) -> dict[str, str]:
     """Return the checksum of the array's metadata."""
-    data = (path / "c_points" / "zarr.json").read_bytes()
+    data = regular(path / "c_points" / "zarr.json").read_bytes()
     return {"zarr.json": hashlib.blake2b(data, digest_size=16).hexdigest()}
 
 

@@ -66,7 +66,7 @@ def read_arrays(path: Path, checksums: Mapping[str, str]) -> dict[str, np.ndarra
         try:
             if not name.isidentifier():
                 raise ValueError("it has no name of an array")
-            arrays[name] = np.load(path / f"{name}.npy", allow_pickle=False)
+            arrays[name] = np.load(store.regular(path / f"{name}.npy"), allow_pickle=False)
             if _checksum(arrays[name]) != checksum:
                 raise ValueError("its checksum is wrong")
         except (OSError, ValueError, EOFError) as error:
