@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import click
 
 from daskmgrit.cli.connection import page_beside
-from daskmgrit.cli.ends import note, say, usage_errors
+from daskmgrit.cli.ends import Command, note, say, usage_errors
 from daskmgrit.cli.interrupt import quiet_end
 from daskmgrit.cli.local_cluster import check_workers, local_cluster
 from daskmgrit.cli.problem import asked_problem, completed, try_own
@@ -22,7 +22,7 @@ from daskmgrit.problems.training import training
 __all__ = ["dashboard"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("problem", default="digits", shell_complete=completed)
 @click.option("--w0", metavar="STATE", help="Initial state of a Phi of your own, as for `solve`.")
 @click.option("--steps", type=STEPS, help="N, the number of training steps; by default what suits the problem.")

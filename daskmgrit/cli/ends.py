@@ -15,7 +15,7 @@ import click
 
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 
-__all__ = ["STATUSES", "CannotRun", "documented_ends", "note", "say", "usage_errors"]
+__all__ = ["STATUSES", "CannotRun", "Command", "documented_ends", "note", "run", "say", "usage_errors"]
 
 STATUSES = "Exit status: 0 done, 1 not converged or diverged, 2 bad usage, 3 could not run, 130 interrupted."
 
@@ -36,8 +36,21 @@ def say(text: Any) -> None:
     CannotRun
         If it can't be written.
     """
-    try:
+    with _said():
         click.echo(text)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Write to standard output as :func:`say` does.
+
+    Raises
+    ------
+    CannotRun
+        If it can't be written.
+    """
+    try:
+        yield
     except BrokenPipeError:
         _give_up(sys.stdout)
     except OSError as error:
@@ -57,6 +70,33 @@ def _give_up(stream: Any) -> None:
     """Have nothing more written to a stream: what it holds would fail again at the end of the process."""
     with suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), stream.fileno())
+
+
+class Command(click.Command):
+    """A command whose help ends as documented, too: it is written while the options are read."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the options."""
+        with _said():
+            return super().make_context(*args, **extra)
+        # The reader of the help has gone.
+        raise click.exceptions.Exit(0)
+
+
+def run(command: click.Command) -> int:
+    """Run a command as the program; return its status, which holds also where its error can't be written."""
+    try:
+        return command.main(prog_name="daskmgrit", standalone_mode=False) or 0
+    except click.ClickException as error:
+        try:
+            error.show()
+        except OSError:
+            _give_up(sys.stderr)
+        return int(error.exit_code)
+    except click.Abort:
+        # While the options were read.
+        note("interrupted")
+        return 130
 
 
 @contextmanager

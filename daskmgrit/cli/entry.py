@@ -1,9 +1,13 @@
-"""Where the command starts: from its first moment to its last, Ctrl-C ends it in one line, with status 130."""
+"""Where the command starts: from its first moment to its last, Ctrl-C ends it in one line, with status 130.
+
+The console script comes here by way of ``_daskmgrit_command.py``, which is there before this package is imported.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 __all__ = ["main"]
@@ -16,12 +20,13 @@ def main() -> None:
     if heeds:
         # An exception would come out of the midst of imports, where some make another of it.
         signal.signal(signal.SIGINT, _end)
+    from daskmgrit.cli.ends import run
     from daskmgrit.cli.main import main as command
 
     if heeds:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        command(prog_name="daskmgrit")
+        sys.exit(run(command))
     finally:
         # All is said; what is left are threads and files that end with the process.
         if heeds:

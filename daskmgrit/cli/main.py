@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from daskmgrit._version import __version__
-from daskmgrit.cli.ends import STATUSES, documented_ends
+from daskmgrit.cli.ends import STATUSES, Command, documented_ends
 from daskmgrit.utils.malloc import keep_freed_memory
 
 __all__ = ["main"]
@@ -24,7 +24,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Command, click.Group):
     """Imports a command when it runs, so that no command waits for the imports of the others."""
 
     def list_commands(self, context: click.Context) -> list[str]:

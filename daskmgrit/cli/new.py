@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from daskmgrit.cli.ends import CannotRun, note, say
+from daskmgrit.cli.ends import CannotRun, Command, note, say
 
 __all__ = ["FRAMEWORKS", "new"]
 
 FRAMEWORKS = ("numpy", "torch", "jax")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--framework",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from daskmgrit.cli.ends import Command
 from daskmgrit.problems.own import METHODS
 from daskmgrit.problems.training import OPTIMIZERS
 
@@ -41,7 +42,7 @@ def optimizer(of: str = "Of --method newton") -> click.Option:
     )
 
 
-class Grouped(click.Command):
+class Grouped(Command):
     """A command whose help lists its options in groups.
 
     Parameters

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from daskmgrit.cli.ends import note, say
+from daskmgrit.cli.ends import Command, note, say
 from daskmgrit.paper import figures as drawing
 from daskmgrit.paper import report, solver4, study
 from daskmgrit.paper.run import Measurements, measure, write_whole
@@ -40,7 +40,7 @@ def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
     return steps <= limit(DEFAULT_STEPS) // (2 if halved else 1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--out", "folder", type=click.Path(file_okay=False), required=True, help="Folder for the report.")
 @click.option("--table", "wanted", type=click.IntRange(1, 20), multiple=True, help="Only this table; may be repeated.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from daskmgrit.cli.connection import connect
-from daskmgrit.cli.ends import note, say, usage_errors
+from daskmgrit.cli.ends import Command, note, say, usage_errors
 from daskmgrit.cli.problem import asked_problem, completed, explained, try_own
 from daskmgrit.cli.values import AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.planning.cost import PhiCost
@@ -25,7 +25,7 @@ from daskmgrit.problems.training import OPTIMIZERS
 __all__ = ["plan"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
 @click.option("--phi-cost", type=SECONDS, help="Seconds that Phi takes for a state, or a time as 5ms.")
 @click.option(

@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev/full of POSIX")
-# It says when Python is up, and what little comes before the command: until then it ends as any Python does.
+# It says when Python is up: until then it ends as any Python does.
 PROGRAM = """
 import sys
-from daskmgrit.cli.entry import main
 print("up", file=sys.stderr, flush=True)
+from _daskmgrit_command import main
 sys.argv[0] = "daskmgrit"
 main()
 """
@@ -97,16 +97,52 @@ def test_workers_that_do_not_come(tmp_path):
 
 
 @posix
-def test_output_that_cannot_be_written(tmp_path):
+@pytest.mark.parametrize(
+    "arguments", [["solve", "xor", "--steps", "60", "--json"], ["--help"], ["solve", "-h"], ["--version"]]
+)
+def test_output_that_cannot_be_written(arguments, tmp_path):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full")
     with full.open("w") as out:
-        child = start(["solve", "xor", "--steps", "60", "--json"], tmp_path, stdout=out, stderr=subprocess.PIPE)
+        child = start(arguments, tmp_path, stdout=out, stderr=subprocess.PIPE)
         err = child.communicate(timeout=120)[1]
     assert child.returncode == 3
     assert err.splitlines()[-1].startswith("Error: standard output can't be written: ")
     assert "Traceback" not in err
+
+
+@posix
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["solve", "nothing"], 2),
+        (["--scheduler"], 2),
+        (["solve", "xor", "--scheduler", "tcp://127.0.0.1:1", "--timeout", "1"], 3),
+    ],
+)
+def test_errors_that_cannot_be_written_have_their_status(arguments, status, tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full")
+    with full.open("w") as err:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "daskmgrit", *arguments], text=True, stdout=subprocess.PIPE, stderr=err
+        )
+        assert child.communicate(timeout=120)[0] == ""
+    assert child.returncode == status
+
+
+@posix
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["plan", "--help"]])
+def test_help_for_a_reader_that_has_gone(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    program = [sys.executable, "-m", "daskmgrit", *arguments]
+    child = subprocess.Popen(program, text=True, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert child.communicate(timeout=120)[1] == ""
+    assert child.returncode == 0
 
 
 @posix
