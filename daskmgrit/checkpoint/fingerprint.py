@@ -162,6 +162,8 @@ def _another(path: Any, what: str) -> CheckpointUnusable:
 def _alike(old: Sequence[str], new: Sequence[str], eps: float, size: float) -> bool:
     """Whether two measures of a vector differ by no more than rounding, on weights of this norm."""
     slack = 4 * math.sqrt(eps) * float.fromhex(old[0]) + 100 * eps * size
+    # To what is not finite nothing else is close.
+    slack = slack if math.isfinite(slack) else 0.0
     pairs = zip(map(float.fromhex, old), map(float.fromhex, new), strict=True)
     return all(abs(a - b) <= slack or a == b or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,7 +17,9 @@ __all__ = ["check_arrays", "check_manifest", "check_window_manifest"]
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
-Number = Annotated[float, Meta(ge=0)]
+# JSON has neither nan nor infinity, but Python reads both.
+FINITE = sys.float_info.max
+Number = Annotated[float, Meta(ge=0, le=FINITE)]
 Text = Annotated[str, Meta(min_length=1)]
 # Norm and component of a vector, as hexadecimal numbers.
 Measure = tuple[str, str]
@@ -41,7 +44,7 @@ class _Options(_State, forbid_unknown_fields=True):
     cycle: str
     coarsening: list[Positive]
     relaxation: list[Any]
-    weight: list[float]
+    weight: list[Annotated[float, Meta(ge=-FINITE, le=FINITE)]]
 
 
 class _WindowOptions(_State, forbid_unknown_fields=True):
@@ -91,7 +94,7 @@ class _FixedValues(Struct, forbid_unknown_fields=True):
 
 class _AcceptanceValues(Struct, forbid_unknown_fields=True):
     most: Positive | None
-    work: Annotated[float, Meta(ge=1)]
+    work: Annotated[float, Meta(ge=1, le=FINITE)]
     first: Positive
 
 
@@ -115,7 +118,8 @@ class _WindowManifest(Struct):
     first: Count
     spent: Number
     pace: Number
-    growth: Number
+    # An estimate, which may overflow.
+    growth: Annotated[float, Meta(ge=0)]
     age: Count
     tol: Number
     size: _Fixed | _ByAcceptance | _ByCorrections
@@ -127,6 +131,9 @@ class _WindowManifest(Struct):
     arrays: dict[str, str]
 
 
+Kind = TypeVar("Kind", _Manifest, _WindowManifest)
+
+
 def check_manifest(path: Path, content: Any) -> None:
     """See that a manifest of MGRIT is one.
 
@@ -135,16 +142,15 @@ def check_manifest(path: Path, content: Any) -> None:
     CheckpointUnusable
         If it is not; the message names the entry.
     """
-    try:
-        known = msgspec.convert(content, _Manifest)
-        if len(known.residuals) != known.cycle + 1 or not all(map(math.isfinite, known.residuals)):
-            raise ValueError("its residuals are not one finite number for each cycle and the initial guess")
+
+    def fit(known: _Manifest) -> None:
+        if len(known.residuals) != known.cycle + 1:
+            raise ValueError("its residuals are not one number for each cycle and the initial guess")
         levels = len(known.problem.options.steps)
         if len(known.phi_evaluations) != levels:
             raise ValueError(f"its phi_evaluations are not one number for each of {levels} levels")
-        _check_fingerprint(known.problem.phi)
-    except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        raise _unusable(path, error) from error
+
+    _check(path, content, _Manifest, fit)
 
 
 def check_window_manifest(path: Path, content: Any) -> None:
@@ -155,14 +161,26 @@ def check_window_manifest(path: Path, content: Any) -> None:
     CheckpointUnusable
         If it is not; the message names the entry.
     """
-    try:
-        known = msgspec.convert(content, _WindowManifest)
+
+    def fit(known: _WindowManifest) -> None:
         accepted = [report[2] for report in known.reports]
         if len(accepted) != known.cycle or sum(accepted) != known.first:
             raise ValueError("its sweeps do not add up")
         if known.first > known.problem.options.steps:
             raise ValueError(f"it is of step {known.first} of {known.problem.options.steps}")
-        _check_fingerprint(known.problem.phi)
+
+    _check(path, content, _WindowManifest, fit)
+
+
+def _check(path: Path, content: Any, kind: type[Kind], fit: Callable[[Kind], None]) -> None:
+    """See that a manifest has entries of the right kinds, which fit together."""
+    try:
+        known = msgspec.convert(content, kind)
+        fit(known)
+        fingerprint: _Fingerprint = known.problem.phi
+        for measure in [*(tried[2:] for tried in fingerprint.tried), *fingerprint.transfers]:
+            for number in measure:
+                float.fromhex(number)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise _unusable(path, error) from error
 
@@ -219,12 +237,6 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
             raise ValueError("its values are not as many as its states")
     except (TypeError, ValueError) as error:
         raise _unusable(path, error) from error
-
-
-def _check_fingerprint(known: _Fingerprint) -> None:
-    for measure in [*(tried[2:] for tried in known.tried), *known.transfers]:
-        for number in measure:
-            float.fromhex(number)
 
 
 def _unusable(path: Path, error: Exception) -> CheckpointUnusable:

@@ -78,6 +78,13 @@ FORGED = [
     ("solve.every", 0),
     ("solve.seconds", "soon"),
     ("solve.storage", "lean"),
+    *[
+        (name, value)
+        for name in ("solve.tol", "solve.seconds", "problem.phi.size", "problem.options.weight")
+        for value in (float("inf"), float("nan"), 10**400)
+    ],
+    ("problem.phi.tried", [[0, 0, "inf", "inf"]]),
+    ("problem.options.weight", [float("inf")]),
 ]
 
 
@@ -122,6 +129,11 @@ WINDOW = [
     ("arrays", None),
     ("arrays", {}),
     ("arrays", {"w0": "0"}),
+    *[
+        (name, value)
+        for name in ("spent", "pace", "tol", "seconds", "problem.phi.size")
+        for value in (float("inf"), float("nan"), 10**400)
+    ],
 ]
 
 
@@ -181,3 +193,14 @@ def test_arrays_of_a_window(window, tmp_path, name):
     assert solver.resume(tmp_path / "False").converged
     with pytest.raises(dm.CheckpointError, match="is damaged"):
         solver.resume(tmp_path / "True")
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_measure_that_is_not_finite_is_like_no_other(tmp_path, w0, value):
+    directory = save(tmp_path / "saved", w0)
+    path = dm.Checkpoint(directory).latest()
+    tried = json.loads((path / "manifest.json").read_text())["content"]["problem"]["phi"]["tried"]
+    forge(path, ["problem", "phi", "tried"], [[*each[:2], value, each[3]] for each in tried], store.FORMAT)
+    with pytest.raises(dm.CheckpointError, match="phi gives other weights"):
+        dm.MGRIT(Decay(), STEPS).resume(directory, maxiter=7)
