@@ -28,7 +28,7 @@ from daskmgrit.executors.task_slot import slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
 from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
-from daskmgrit.graph.submission import HeldLayer, TaskBook, stand_in
+from daskmgrit.graph.submission import HeldLayer, TaskBook, held, stand_in
 from daskmgrit.propagators.program import allow_programs
 from daskmgrit.utils.collector import collector_paused
 from daskmgrit.utils.pickling import check_picklable
@@ -123,7 +123,7 @@ class ClusterExecutor(Executor):
                 raise
             finally:
                 # What waits leave behind may hold it until garbage is collected.
-                self._root.dask.layers[self._root.key][self._root.key].release()
+                held(self._root).release()
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
         """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
@@ -149,7 +149,7 @@ class ClusterExecutor(Executor):
         if future is None:
             logger.info("phi has %s, sent once to the cluster", format_bytes(pickled.nbytes))
             handle = self._put(large_value(key, pickled, TaskRef(self._root.key), self._copies()))
-            future = handle.dask.layers[key][key]
+            future = held(handle)
             error = self._outcome(future, Watchdog(self.client, self.patience, "phi", self._alone, key))
             if error is not None:
                 future.release()
@@ -190,7 +190,7 @@ class ClusterExecutor(Executor):
 
         The cluster may forget it then, unless it is fetched `again`.
         """
-        future = handle.dask.layers[handle.key][handle.key]
+        future = held(handle)
         with self._stop.waking(future.release):
             value = self._wait(future, what)
         if not again:

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.block_store import BlockStore, load
-from daskmgrit.graph.submission import TaskBook, stand_in
+from daskmgrit.graph.submission import TaskBook, held, stand_in
 from daskmgrit.propagators.program import allow_programs, end_programs
 from daskmgrit.utils.units import bytes_option
 
@@ -103,7 +103,7 @@ class LocalExecutor(Executor):
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
         """Return a result's value."""
-        return load(handle.dask.layers[handle.key][handle.key].value)
+        return load(held(handle).value)
 
     def store(self, held: int) -> BlockStore | None:
         """Return where the blocks of a solve go that holds `held` bytes of them, None for plain memory."""

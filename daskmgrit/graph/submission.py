@@ -15,7 +15,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.graph.block_store import BlockStore, through
 from daskmgrit.graph.pickled_tasks import load
 
-__all__ = ["HeldLayer", "TaskBook", "stand_in"]
+__all__ = ["HeldLayer", "TaskBook", "held", "stand_in"]
 
 
 class TaskBook:
@@ -87,32 +87,48 @@ class TaskBook:
 
 
 class HeldLayer(MaterializedLayer):
-    """Results that a cluster holds, by key. Once their client is closed Dask would miss them without a word why."""
+    """Results that a cluster holds, by key. Once they are lost Dask would miss them without a word why."""
 
     def __getitem__(self, key: Any) -> Any:
         node = self.mapping[key]
-        if _is_lost(node):
-            _refuse()
+        if loss := _loss(node):
+            _refuse(loss)
         return node
 
     def __reduce__(self) -> Any:
         # A scheduler may lack this package.
         sent = {
-            key: Task(key, operator.call, Task(None, *load(_refuse))) if _is_lost(node) else node
+            key: Task(key, operator.call, Task(None, *load(_refuse)), loss) if (loss := _loss(node)) else node
             for key, node in self.mapping.items()
         }
         return MaterializedLayer, (sent, self.annotations)
 
 
-def _is_lost(node: Any) -> bool:
-    """Whether this is a future of a client that is closed."""
-    return getattr(getattr(node, "client", None), "status", "running") in ("closing", "closed")
+def _loss(node: Any) -> str:
+    """Return how a future's result was lost, with the remedy; empty for one that is there, and for a value."""
+    client = getattr(node, "client", None)
+    if client is None:
+        return ""
+    if client.status in ("closing", "closed"):
+        return "these weights are on a cluster whose client is closed: compute() them before closing"
+    # What is "lost" with a worker is made again.
+    if node.status == "cancelled":
+        return (
+            "these weights are not on the cluster any more, which was restarted, or told to cancel them: compute() "
+            "them before, or solve again"
+        )
+    return ""
 
 
-def _refuse() -> None:
-    raise ClusterError("these weights are on a cluster whose client is closed: compute() them before closing")
+def _refuse(loss: str) -> None:
+    raise ClusterError(loss)
 
 
 def stand_in(key: str, node: Any) -> Delayed:
     """Return what stands for a future, or for a value, in later graphs."""
     return Delayed(key, HighLevelGraph({key: HeldLayer({key: node})}, {key: set()}))
+
+
+def held(handle: Delayed) -> Any:
+    """Return the future, or the value, that a stand-in stands for, whether it is lost or not."""
+    return handle.dask.layers[handle.key].mapping[handle.key]

@@ -1,11 +1,11 @@
-"""Weights that are on a cluster whose client is closed: an error says so."""
+"""Weights that are not there any more, since the client is closed or the cluster was restarted: an error says so."""
 
 import pickle
 
 import dask
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 import daskmgrit as dm
 from tests.support.recurrences import Decay
@@ -31,12 +31,9 @@ def callback(client, w0):
     return seen[-1]
 
 
-@pytest.mark.parametrize("make", [full, c_points, newton, callback])
-def test_every_use_of_the_weights_is_refused(cluster, w0, make):
-    with Client(cluster, set_as_default=False) as client:
-        weights = make(client, w0)
-        assert client.compute(weights[-1]).result().shape == w0.shape
-    for use in (
+def uses(weights, w0):
+    """Return whatever may be done with weights."""
+    return (
         lambda: weights.compute(),
         lambda: weights[-1].compute(scheduler="sync"),
         lambda: (weights + 1).sum().compute(optimize_graph=False),
@@ -46,7 +43,15 @@ def test_every_use_of_the_weights_is_refused(cluster, w0, make):
         lambda: pickle.loads(pickle.dumps(weights)).compute(),
         lambda: dm.MGRIT(Decay(), STEPS).solve(w0, weights),
         lambda: dm.MGRIT(Decay(), STEPS).solve(w0, weights * 1.0),
-    ):
+    )
+
+
+@pytest.mark.parametrize("make", [full, c_points, newton, callback])
+def test_every_use_of_the_weights_is_refused(cluster, w0, make):
+    with Client(cluster, set_as_default=False) as client:
+        weights = make(client, w0)
+        assert client.compute(weights[-1]).result().shape == w0.shape
+    for use in uses(weights, w0):
         with pytest.raises(dm.ClusterError, match="client is closed: compute"):
             use()
     assert weights.shape == (STEPS + 1, w0.size)
@@ -54,3 +59,24 @@ def test_every_use_of_the_weights_is_refused(cluster, w0, make):
         for use in (lambda: weights[-1].compute(), lambda: other.compute(weights).result()):
             with pytest.raises(dm.ClusterError, match="client is closed: compute"):
                 use()
+
+
+@pytest.mark.parametrize("make", [full, c_points, newton])
+def test_every_use_after_a_restart_is_refused(w0, make):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        weights = make(client, w0)
+        client.restart()
+        compute, row, total, _persist, array, several, _pickle, guess, other_guess = uses(weights, w0)
+        for use in (
+            *(compute, row, total, array, several, guess, other_guess),
+            lambda: weights.persist().compute(),
+            lambda: client.compute(weights).result(),
+            lambda: dm.MGRIT(Decay(), STEPS).solve(weights[-1]),
+            lambda: dm.ParallelNewton(Decay(), STEPS).solve(weights[-1]),
+        ):
+            with pytest.raises(dm.ClusterError, match="not on the cluster any more"):
+                use()
+        assert dm.MGRIT(Decay(), STEPS).solve(w0).converged
