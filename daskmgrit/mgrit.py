@@ -18,6 +18,7 @@ from daskmgrit.solver.hierarchy_view import hierarchy_view
 from daskmgrit.solver.options import Arguments, Callback
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.stopping import Settled
+from daskmgrit.utils.validation import brief
 
 __all__ = ["MGRIT"]
 
@@ -99,7 +100,9 @@ class MGRIT:
         transfer: StateTransfer | Sequence[StateTransfer | None] | None = None,
     ) -> None:
         if not callable(phi):
-            raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+            raise TypeError(
+                f"phi={brief(phi)} is not callable: give a function phi(weights, index, level) -> new weights"
+            )
         check_arguments(phi)
         self.phi = phi
         self.hierarchy: Hierarchy = build_hierarchy(

@@ -17,7 +17,7 @@ from daskmgrit.solver.entry import resume_window, run_or_await, solve_by_window
 from daskmgrit.solver.options import Callback, WindowArguments
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.stopping import Settled
-from daskmgrit.utils.validation import integer_option, number_option
+from daskmgrit.utils.validation import brief, integer_option, number_option
 
 __all__ = ["ParallelNewton"]
 
@@ -96,7 +96,9 @@ class ParallelNewton:
         work: float = 3.0,
     ) -> None:
         if not callable(phi):
-            raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
+            raise TypeError(
+                f"phi={brief(phi)} is not callable: give a function phi(weights, index, level) -> new weights"
+            )
         check_arguments(phi)
         if jacobian not in ("auto", *JACOBIANS):
             raise ValueError(f'jacobian={jacobian!r} is not known: give "auto", {", ".join(map(repr, JACOBIANS))}')

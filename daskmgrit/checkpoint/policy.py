@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from daskmgrit.checkpoint.store import latest
-from daskmgrit.utils.validation import integer_option, number_option
+from daskmgrit.utils.validation import brief, integer_option, number_option
 
 __all__ = ["Checkpoint", "as_checkpoint"]
 
@@ -45,7 +45,7 @@ class Checkpoint:
         except TypeError:
             name = ""
         if not name:
-            raise ValueError(f"checkpoint={self.path!r} is not a path: give the name of a directory")
+            raise ValueError(f"checkpoint={brief(self.path)} is not a path: give the name of a directory")
         path = Path(name).expanduser().absolute()
         object.__setattr__(self, "path", path)
         if self.every is not None:

@@ -14,6 +14,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.local import LocalExecutor
 from daskmgrit.executors.task_slot import in_task, made_for_tasks
 from daskmgrit.utils.private_api import failed_to_connect
+from daskmgrit.utils.validation import brief
 
 __all__ = ["DaskClient", "choose_executor", "chosen_client", "is_asynchronous"]
 
@@ -83,7 +84,7 @@ def choose_executor(client: Any = None, timeout: float | None = None) -> Executo
         return LocalExecutor(name or "threads", get)
     if not isinstance(client, DaskClient):
         raise TypeError(
-            f"client={client!r} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
+            f"client={brief(client)} is not a dask.distributed Client: pass Client(ADDRESS), or None for the current "
             "one or the threaded scheduler"
         )
     if getattr(client, "status", "running") == "closed":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import dask
+
+from daskmgrit.utils.validation import brief
 
 __all__ = ["Wishes", "find_allowed"]
 
@@ -36,7 +40,7 @@ class Wishes:
         Raises
         ------
         ValueError
-            If they are a function of the task.
+            If they are a function of the task, or amounts that are not positive.
         """
         asked = dask.get_annotations()
         workers, resources = asked.get("workers") or (), asked.get("resources") or {}
@@ -45,6 +49,12 @@ class Wishes:
                 raise ValueError(
                     f"dask.annotate({name}={value!r}) is a function of the task, but a solve plans all of its tasks "
                     f"alike: give the {name} themselves"
+                )
+        for name, need in resources.items():
+            if not (isinstance(need, numbers.Real) and 0 < need < math.inf):
+                raise ValueError(
+                    f"dask.annotate(resources={brief(resources)}): the amount of {name!r} is not a number above 0; leave "
+                    "it out if a task needs none of it"
                 )
         workers = (workers,) if isinstance(workers, str) else tuple(map(str, workers))
         return cls(workers, bool(asked.get("allow_other_workers")), dict(resources))

@@ -10,7 +10,7 @@ import numpy as np
 from daskmgrit.utils.array_api import Array, Origin, as_block, is_array, library_of, origin, plain, to_host
 from daskmgrit.utils.validation import brief
 
-__all__ = ["InitialState", "initial_state", "one_state"]
+__all__ = ["InitialState", "initial_state", "no_array", "one_state"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +69,8 @@ def initial_state(w0: Any) -> InitialState:
     """
     try:
         host = plain(np.array(to_host(w0) if is_array(w0) else w0, subok=True), "w0")
+    except TypeError as error:
+        raise no_array(w0, "w0", "all weights as one flat vector", error) from error
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
@@ -87,6 +89,12 @@ def initial_state(w0: Any) -> InitialState:
     if not np.isfinite(host).all():
         raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(host)))}: give finite weights")
     return InitialState(host, origin(w0, host))
+
+
+def no_array(value: Any, name: str, wanted: str, error: Exception) -> ValueError:
+    """Return the error for a container of arrays that refuses to be one, such as xarray's Dataset."""
+    said = str(error).partition(". ")[0]
+    return ValueError(f"{name} is a {type(value).__name__}, not an array of numbers ({said}): give {wanted}")
 
 
 def one_state(state: Any, like: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.builder import GraphBuilder
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels
 from daskmgrit.multigrid.intervals import Span
-from daskmgrit.recurrence.state import InitialState
+from daskmgrit.recurrence.state import InitialState, no_array
 from daskmgrit.utils.array_api import plain
 
 __all__ = ["Guess", "check_guess"]
@@ -90,7 +90,10 @@ def check_guess(guess: Any, steps: int, w0: InitialState) -> Guess:
         return Guess(guess)
     values = guess if hasattr(guess, "__array__") else getattr(guess, "weights", guess)
     if not isinstance(values, da.Array):
-        values = plain(np.asanyarray(values), "initial_guess")
+        try:
+            values = plain(np.asanyarray(values), "initial_guess")
+        except TypeError as error:
+            raise no_array(values, "initial_guess", f"one of shape ({steps + 1}, {w0.size})", error) from error
     if values.shape != (steps + 1, w0.size):
         raise ValueError(
             f"initial_guess has shape {values.shape}, but steps={steps} and w0 of length {w0.size} need "

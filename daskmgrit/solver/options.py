@@ -144,7 +144,7 @@ class Request(CommonRequest):
         super().__post_init__()
         integer_option("maxiter", self.maxiter, 0, "it is the largest number of cycles")
         if self.storage not in ("full", "c-points"):
-            raise ValueError(f'storage={self.storage!r} is not known: give "full", or "c-points" for less memory')
+            raise ValueError(f'storage={brief(self.storage)} is not known: give "full", or "c-points" for less memory')
 
     @property
     def _zero(self) -> str:
@@ -161,7 +161,8 @@ class WindowRequest(CommonRequest):
         super().__post_init__()
         if self.keep not in ("final", "all"):
             raise ValueError(
-                f'keep={self.keep!r} is not known: give "final" for the trained weights, "all" for those of all steps'
+                f'keep={brief(self.keep)} is not known: give "final" for the trained weights, "all" for those of all '
+                "steps"
             )
 
 
@@ -175,7 +176,9 @@ def default_tolerance(steps: int, w0: InitialState) -> float:
     if np.finfo(w0.dtype).eps > DOUBLE:
         return max(1e-5, 10 * rounding) * math.sqrt(steps)
     tol = 1e-9 * math.sqrt(steps)
-    if tol < rounding * math.sqrt(steps):
+    if not math.isfinite(10 * rounding):
+        logger.warning("the 2-norm of w0 is beyond the range of %s: scale the states", w0.dtype)
+    elif tol < rounding * math.sqrt(steps):
         logger.warning(
             "states of %s have a rounding error of about %.1e*sqrt(N), which the default tolerance 1e-9*sqrt(N) is "
             "below: give tol, such as %.0e*sqrt(N)",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.utils.validation import integer_option, number_option
+from daskmgrit.utils.validation import brief, integer_option, number_option
 
 __all__ = ["STOPPED", "Settled", "check_settled"]
 
@@ -62,7 +62,7 @@ class Settled:
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
-            raise TypeError(f"loss={self.loss!r} is not callable: give a function of the final weights")
+            raise TypeError(f"loss={brief(self.loss)} is not callable: give a function of the final weights")
         remedy = "it is the relative change below which the loss counts as unchanged, at least 0"
         number_option("rtol", self.rtol, remedy, least=0)
         integer_option("cycles", self.cycles, 1, "it is the number of cycles in a row that must not change the loss")
@@ -108,4 +108,4 @@ def check_settled(settled: Any) -> Settled | None:
     """
     if settled is None or isinstance(settled, Settled):
         return settled
-    raise TypeError(f"settled={settled!r} is no daskmgrit.Settled: give Settled(loss, rtol=1e-3), or None")
+    raise TypeError(f"settled={brief(settled)} is no daskmgrit.Settled: give Settled(loss, rtol=1e-3), or None")

@@ -41,7 +41,7 @@ def integer_option(name: str, value: Any, least: int, remedy: str, most: int | N
         if number >= least and (most is None or number <= most):
             return number
     span = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ValueError(f"{name}={value!r} is not an integer {span}: {remedy}")
+    raise ValueError(f"{name}={brief(value)} is not an integer {span}: {remedy}")
 
 
 def number_option(
@@ -58,4 +58,4 @@ def number_option(
         number = float(value)
         if above < number < below and number >= least:
             return number
-    raise ValueError(f"{name}={value!r} is out of range: {remedy}")
+    raise ValueError(f"{name}={brief(value)} is out of range: {remedy}")

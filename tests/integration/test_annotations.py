@@ -109,6 +109,14 @@ def test_functions_of_the_task_are_refused(client, w0, method, name):
 
 
 @METHODS
+@pytest.mark.parametrize("resources", [{"GPU": 0}, {"GPU": -1}, {"GPU": float("nan")}, {"GPU": "1"}])
+def test_resources_that_are_no_amounts(client, w0, method, resources):
+    with pytest.raises(ValueError, match=r"dask.annotate\(resources=.*'GPU' is not a number above 0"):
+        solve(client, method, w0, resources=resources)
+    assert not Noted.seen
+
+
+@METHODS
 def test_retries(client, w0, method):
     phi = Noted(failures=2)
     with dask.annotate(retries=2):

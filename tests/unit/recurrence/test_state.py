@@ -51,6 +51,8 @@ def test_pandas_and_xarray():
         state = initial_state(given)
         assert type(state.host) is np.ndarray
         assert state.host.tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match=r"w0 is a Dataset, not an array of numbers .*: give all weights as one"):
+        initial_state(xr.Dataset({"a": ("x", [1.0, 2.0])}))
     for given, words in ((pd.DataFrame({"a": [1.0, 2.0]}), "has shape"), (pd.Series(["a"]), "(Series)")):
         with pytest.raises(ValueError, match=re.escape(words)):
             initial_state(given)

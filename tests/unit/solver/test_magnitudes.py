@@ -75,6 +75,15 @@ def test_sweeps_of_an_exact_solve_tell_their_residual(w0):
 
 @pytest.mark.usefixtures("synchronous")
 @pytest.mark.parametrize("solver", [dm.MGRIT, dm.ParallelNewton])
+def test_a_norm_beyond_the_largest_number(solver, caplog):
+    with caplog.at_level(logging.WARNING, "daskmgrit"):
+        solver(linear, 8).solve(np.full(5, 1e308))
+    assert caplog.messages[0] == "the 2-norm of w0 is beyond the range of float64: scale the states"
+    assert "inf*" not in "".join(caplog.messages)
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("solver", [dm.MGRIT, dm.ParallelNewton])
 def test_the_tolerance_that_is_advised_is_a_number(solver, w0, caplog):
     with caplog.at_level(logging.WARNING, "daskmgrit"):
         result = solver(linear, 8).solve(w0 * 1e160)

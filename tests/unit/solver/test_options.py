@@ -162,3 +162,25 @@ def test_training_on_from_a_row_of_the_weights(solver, tmp_path):
     again = solver.solve(first.weights[-1], checkpoint=tmp_path)
     assert np.array_equal(again.final, solver.solve(first.final).final)
     assert np.array_equal(solver.resume(tmp_path, first.weights[-1]).final, again.final)
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("method", [dm.MGRIT, dm.ParallelNewton])
+def test_a_wrong_object_is_shown_in_a_line(method, decay):
+    solver = method(decay, 8)
+    result = solver.solve(np.ones(2))
+    for option in ("checkpoint", "tol", "timeout", "client", "callback"):
+        with pytest.raises((TypeError, ValueError), match=f"{option}=Result") as caught:
+            solver.solve(np.ones(2), **{option: result})
+        assert len(str(caught.value)) < 250
+        assert "\n" not in str(caught.value)
+    for wrong in (lambda: method(result, 8), lambda: method(decay, result)):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            wrong()
+        assert len(str(caught.value)) < 250
+
+
+def test_a_guess_in_a_dataset(decay):
+    xr = pytest.importorskip("xarray")
+    with pytest.raises(ValueError, match=r"initial_guess is a Dataset.*give one of shape \(9, 2\)"):
+        dm.MGRIT(decay, 8).solve(np.ones(2), xr.Dataset({"a": ("x", [1.0, 2.0])}))
