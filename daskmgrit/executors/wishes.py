@@ -53,8 +53,8 @@ class Wishes:
         for name, need in resources.items():
             if not (isinstance(need, numbers.Real) and 0 < need < math.inf):
                 raise ValueError(
-                    f"dask.annotate(resources={brief(resources)}): the amount of {name!r} is not a number above 0; leave "
-                    "it out if a task needs none of it"
+                    f"dask.annotate(resources={brief(resources)}): the amount of {name!r} is not a number above 0; "
+                    "leave it out if a task needs none of it"
                 )
         workers = (workers,) if isinstance(workers, str) else tuple(map(str, workers))
         return cls(workers, bool(asked.get("allow_other_workers")), dict(resources))

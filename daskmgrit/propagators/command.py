@@ -75,8 +75,10 @@ def from_command(
     standard error. Starting a program takes milliseconds, so this pays where a step takes longer.
 
     A program that is not wanted any more is killed with all that it started, also in sessions of their own: after
-    `timeout`, at Ctrl-C, and when the process that runs it ends or is killed. It may write no more than a state to
-    standard output, unless the state goes to ``{output}``.
+    `timeout`, at Ctrl-C, and when the process that runs it ends or is killed. What it leaves running is killed after
+    the step; after one of the next steps, if they are so short that looking for it would take a notable part of their
+    time. It may write no more than a state to standard output, unless the state goes to ``{output}``, and 64 MiB of
+    messages. A nan or inf in the state that it returns ends the solve as ``"diverged"``.
 
     Examples
     --------
@@ -183,10 +185,13 @@ class Command:
                 f"{self._name()} took longer than timeout={self.timeout:g} s ({where}) and was killed: raise timeout, "
                 "or look why it hangs"
             ) from None
-        except TooMuch:
+        except TooMuch as much:
+            if much.limit == limit:
+                why = "far more than a state takes, and was killed: write one state there, all else to standard error"
+            else:
+                why = "and was killed: have it say less, or write that to a file of its own"
             raise CommandError(
-                f"{self._name()} wrote more than {limit} bytes to standard output ({where}), far more than a state "
-                "takes, and was killed: write one state there, and all else to standard error"
+                f"{self._name()} wrote more than {much.limit} bytes to standard {much.stream} ({where}), {why}"
             ) from None
         except Interrupted:
             raise CommandError(f"{self._name()} was killed ({where}): the solve was interrupted") from None

@@ -27,6 +27,10 @@ __all__ = ["Ended", "Interrupted", "TooLong", "TooMuch", "allow_programs", "end_
 
 # Bytes that are kept of the end of what is not the state.
 TAIL = 8000
+# Bytes of messages after which a program is taken to be out of hand.
+MESSAGES = 1 << 26
+# What a program has left is looked for where that takes no more than this share of its time.
+SHARE = 0.05
 # Seconds after which a program is looked after, if it says nothing.
 PULSE = 0.5
 # Seconds for the threads of an interrupted solve to end.
@@ -38,7 +42,11 @@ class TooLong(Exception):
 
 
 class TooMuch(Exception):
-    """The program wrote more than a state takes, and was killed."""
+    """The program wrote more than a state takes, or endless messages, and was killed; `limit` is in bytes."""
+
+    def __init__(self, stream: str, limit: int) -> None:
+        super().__init__(stream, limit)
+        self.stream, self.limit = stream, limit
 
 
 class Interrupted(Exception):
@@ -55,9 +63,11 @@ class Ended(NamedTuple):
 
 _numbers = itertools.count()
 _lock = threading.Lock()
-_running: dict[str, subprocess.Popen[bytes]] = {}
+_running: dict[str, subprocess.Popen[bytes] | None] = {}
 # Until then the threads of a solve that was interrupted may still ask for the next step.
 _refused_until = 0.0
+# Seconds that it took, when it was last done, to look for what programs have left.
+_search = 0.0
 # What watches this process, and the mark of all programs that it starts.
 _watcher: tuple[str, subprocess.Popen[bytes]] | None = None
 
@@ -69,7 +79,8 @@ def end_programs() -> None:
         _refused_until = time.monotonic() + GRACE
         running = dict(_running)
     for mark, process in running.items():
-        _kill(process, mark)
+        if process is not None:
+            _kill(process, mark)
 
 
 def allow_programs() -> None:
@@ -81,7 +92,7 @@ def allow_programs() -> None:
 def run_program(
     words: Sequence[str], state: bytes, environment: Mapping[str, str] | None, timeout: float, limit: int | None
 ) -> Ended:
-    """Run a program, and wait for it and for the end of what it writes.
+    """Run a program, and wait for it and for the end of what it writes; what it leaves running is killed.
 
     Parameters
     ----------
@@ -103,8 +114,40 @@ def run_program(
     TooLong, TooMuch, Interrupted
         If it was ended.
     """
-    end = time.monotonic() + timeout
-    mark = f"{_watched()}-{next(_numbers)}"
+    start = time.monotonic()
+    end = start + timeout
+    ours = _watched()
+    mark = f"{ours}-{next(_numbers)}"
+    with _lock:
+        # From before it is started until it has ended: all else with a mark of this process is left over.
+        _running[mark] = None
+    try:
+        ended = _run(mark, words, state, environment, end, limit)
+    finally:
+        with _lock:
+            del _running[mark]
+    _end_left_over(ours, time.monotonic() - start)
+    return ended
+
+
+def _end_left_over(ours: str, seconds: float) -> None:
+    """Kill what programs of this process have left running; not after each of many that took a few seconds."""
+    global _search
+    if _search > SHARE * seconds:
+        return
+    start = time.monotonic()
+    watch.end_marked(lambda mark: mark.startswith(ours) and mark not in _running)
+    _search = time.monotonic() - start
+
+
+def _run(
+    mark: str,
+    words: Sequence[str],
+    state: bytes,
+    environment: Mapping[str, str] | None,
+    end: float,
+    limit: int | None,
+) -> Ended:
     process = subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
@@ -125,9 +168,6 @@ def run_program(
         if isinstance(error, subprocess.TimeoutExpired):
             raise TooLong from None
         raise
-    finally:
-        with _lock:
-            del _running[mark]
 
 
 def _check_wanted() -> None:
@@ -142,6 +182,7 @@ def _exchange(process: subprocess.Popen[bytes], state: bytes, end: float, limit:
     assert process.stdout is not None
     assert process.stderr is not None
     left, out, err = memoryview(state), bytearray(), bytearray()
+    said = 0
     with selectors.DefaultSelector() as selector:
         for stream, event in (
             (process.stdin, selectors.EVENT_WRITE),
@@ -170,9 +211,13 @@ def _exchange(process: subprocess.Popen[bytes], state: bytes, end: float, limit:
                     kept += data
                     if kept is out and limit is not None:
                         if len(out) > limit:
-                            raise TooMuch
-                    elif len(kept) > 2 * TAIL:
-                        del kept[:-TAIL]
+                            raise TooMuch("output", limit)
+                    else:
+                        said += len(data)
+                        if said > MESSAGES:
+                            raise TooMuch("output" if kept is out else "error", MESSAGES)
+                        if len(kept) > 2 * TAIL:
+                            del kept[:-TAIL]
                     done = not data
                 if done:
                     selector.unregister(file)
@@ -207,7 +252,7 @@ def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
     except (ProcessLookupError, PermissionError):
         process.kill()
     if mark:
-        watch.end_marked(mark)
+        watch.end_marked(mark.__eq__)
     # What could not be killed may still hold the pipes: they are closed, not read to their end.
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:

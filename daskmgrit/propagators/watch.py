@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -16,16 +17,17 @@ __all__ = ["MARK", "end_marked"]
 MARK = "DASKMGRIT_PROGRAM"
 
 
-def end_marked(mark: str, seconds: float = 5.0) -> None:
-    """Kill all processes whose mark begins with this one, until there are none; what they start meanwhile, too."""
+def end_marked(wanted: Callable[[str], bool], seconds: float = 5.0) -> None:
+    """Kill all processes whose mark is `wanted`, until there are none; what they start meanwhile, too."""
     end = time.monotonic() + seconds
-    while sum(_kill_if_marked(process, mark) for process in psutil.process_iter()) and time.monotonic() < end:
+    while sum(_kill_if_marked(process, wanted) for process in psutil.process_iter()) and time.monotonic() < end:
         time.sleep(0.02)
 
 
-def _kill_if_marked(process: psutil.Process, mark: str) -> bool:
+def _kill_if_marked(process: psutil.Process, wanted: Callable[[str], bool]) -> bool:
     try:
-        if not process.environ().get(MARK, "").startswith(mark) or process.status() == psutil.STATUS_ZOMBIE:
+        mark = process.environ().get(MARK)
+        if mark is None or not wanted(mark) or process.status() == psutil.STATUS_ZOMBIE:
             return False
         process.kill()
     except (psutil.Error, OSError):
@@ -38,5 +40,5 @@ if __name__ == "__main__":
     sys.stdin.buffer.read()
     # One that was being started had no mark yet.
     for _ in range(3):
-        end_marked(sys.argv[1])
+        end_marked(lambda mark: mark.startswith(sys.argv[1]))
         time.sleep(0.1)

@@ -4,11 +4,13 @@ import os
 import sys
 import tempfile
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import daskmgrit as dm
+from daskmgrit.propagators import program
 from tests.support.processes import ended
 from tests.support.waiting import wait_for
 
@@ -93,6 +95,62 @@ def test_a_program_that_hangs_dies_with_what_it_started(tmp_path, how):
         wait_for(lambda: ended(int(note.read_text())))
 
 
+LEAVES = """
+import subprocess, sys
+nothing = subprocess.DEVNULL
+child = subprocess.Popen(
+    [sys.executable, "-S", "-c", "import time; time.sleep(300)"],
+    stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True,
+)
+open(sys.argv[1], "w").write(str(child.pid))
+print(0.5 * float(sys.stdin.read()))
+"""
+
+
+def test_what_a_program_leaves_running_ends_with_the_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "_search", 0.0)
+    note = tmp_path / "pid"
+    phi = dm.from_command([sys.executable, "-S", "-c", LEAVES, str(note)], "text")
+    assert phi(np.ones((1, 1)), np.array([0]), 0) == 0.5
+    wait_for(lambda: ended(int(note.read_text())))
+
+
+def test_what_short_programs_leave_running_ends_with_a_later_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "_search", 1e9)
+    note = tmp_path / "pid"
+    phi = dm.from_command([sys.executable, "-S", "-c", LEAVES, str(note)], "text")
+    phi(np.ones((1, 1)), np.array([0]), 0)
+    left = int(note.read_text())
+    assert not ended(left)
+    monkeypatch.setattr(program, "_search", 0.0)
+    phi(np.ones((1, 1)), np.array([1]), 0)
+    wait_for(lambda: ended(left))
+
+
+def test_a_program_that_is_killed_takes_no_other_along(tmp_path, monkeypatch):
+    """Marks are numbered, and one number may begin as another does."""
+    monkeypatch.setattr(program, "_numbers", iter([10, 1]))
+    note = tmp_path / "up"
+    code = f"import sys, time; w = sys.stdin.read(); open({str(note)!r}, 'w').close(); sys.stdin.close(); "
+    first = dm.from_command([sys.executable, "-S", "-c", "while True: print('1' * 1000)"], "text")
+    second = dm.from_command(
+        [sys.executable, "-S", "-c", f"{code}\nwhile open({str(note)!r}).read() != 'go': time.sleep(0.01)\nprint(w)"],
+        "text",
+    )
+
+    def run_first():
+        wait_for(note.exists)
+        with pytest.raises(dm.CommandError, match="wrote more than"):
+            first(np.ones((1, 1)), np.array([0]), 0)
+        note.write_text("go")
+
+    # The second is started first, with number 10; the one that is killed has number 1.
+    with ThreadPoolExecutor(2) as pool:
+        later = pool.submit(second, np.ones((1, 1)), np.array([0]), 0)
+        pool.submit(run_first).result(60)
+        assert later.result(60) == 1.0
+
+
 @pytest.mark.parametrize("format", ["npy", "text"])
 def test_a_program_that_writes_without_end(format):
     phi = dm.from_command([sys.executable, "-S", "-c", "while True: print('1' * 1000)"], format, timeout=600)
@@ -116,6 +174,27 @@ def test_a_program_that_says_much():
         phi = dm.from_command([sys.executable, "-S", "-c", code, *words], "text")
         assert phi(np.ones((1, 1)), np.array([0]), 0) == 0.5
     assert len(failing("import sys; print('x' * 1_000_000, file=sys.stderr); sys.exit(1)")) < 5000
+
+
+@pytest.mark.parametrize(("stream", "words"), [("stderr", []), ("stdout", ["{output}"])])
+def test_a_program_that_says_things_without_end(stream, words, monkeypatch):
+    monkeypatch.setattr(program, "MESSAGES", 1 << 20)
+    phi = dm.from_command(
+        [sys.executable, "-S", "-c", f"import sys\nwhile True: print('1' * 1000, file=sys.{stream})", *words],
+        timeout=600,
+    )
+    name = {"stderr": "error", "stdout": "output"}[stream]
+    with pytest.raises(dm.CommandError, match=rf"wrote more than \d+ bytes to standard {name}.*say less"):
+        phi(np.ones((1, 2)), np.array([5]), 0)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_nan_in_what_a_program_returns_is_divergence():
+    code = "import sys; a = sys.argv[1]; print('nan' if a == '3' else sys.stdin.read())"
+    phi = dm.from_command([sys.executable, "-S", "-c", code, "{step}"], "text")
+    result = dm.MGRIT(phi, 6).solve(np.ones(1))
+    assert result.reason == "diverged"
+    assert "step 3" in result.message or "nan" in result.message
 
 
 def test_a_large_state_through_pipes():
