@@ -51,7 +51,7 @@ class Wishes:
                     f"alike: give the {name} themselves"
                 )
         for name, need in resources.items():
-            if not (isinstance(need, numbers.Real) and 0 < need < math.inf):
+            if not (isinstance(need, numbers.Real) and 0 < float(need) < math.inf):
                 raise ValueError(
                     f"dask.annotate(resources={brief(resources)}): the amount of {name!r} is not a number above 0; "
                     "leave it out if a task needs none of it"

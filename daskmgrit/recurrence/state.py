@@ -106,9 +106,12 @@ def one_state(state: Any, like: np.ndarray) -> np.ndarray:
         If it has another shape, or is no array of numbers.
     """
     try:
-        rows = np.array(to_host(state) if is_array(state) else state, like.dtype)
+        given = np.asarray(to_host(state) if is_array(state) else state)
+        if given.dtype.kind == "c" and like.dtype.kind != "c":
+            raise TypeError(f"{given.dtype} has imaginary parts, which {like.dtype} cannot hold")
+        rows = np.array(given, like.dtype)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"state={brief(state)} is no array of numbers ({error}): give result.final") from None
+        raise ValueError(f"state={brief(state)} is no array of {like.dtype} ({error}): give result.final") from None
     if rows.shape != like.shape:
         raise ValueError(f"state has shape {rows.shape}, not {like.shape}: give one state, such as result.final")
     return rows

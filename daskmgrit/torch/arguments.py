@@ -8,13 +8,44 @@ import torch
 
 from daskmgrit.utils.validation import brief
 
-__all__ = ["ORDER", "device_name", "made_optimizer", "trained_parameters"]
+__all__ = ["ORDER", "check_loss", "computed_in", "device_name", "made_optimizer", "trained_parameters"]
 
 ORDER = "the order is propagator(module, loss, optimizer, data)"
 
 
+def check_loss(loss: Any) -> None:
+    """See that a loss is a function, or an object that is called as one."""
+    if isinstance(loss, type):
+        raise TypeError(f"loss={loss.__name__} is a class: give an object of it, such as {loss.__name__}(); {ORDER}")
+    if not callable(loss):
+        raise TypeError(
+            f"loss={brief(loss)} is not callable: give a function such as torch.nn.functional.mse_loss; {ORDER}"
+        )
+
+
+def computed_in(dtype: Any, trained: dict[str, torch.nn.Parameter]) -> torch.dtype:
+    """Return the dtype to compute in: the one that was asked for, or that of the weights."""
+    dtypes = {p.dtype for p in trained.values()}
+    if odd := [each for each in dtypes if each.is_complex]:
+        raise ValueError(
+            f"module has weights of {odd[0]}, which a step cannot take: have it hold real and imaginary parts, of "
+            "torch.float32 or torch.float64"
+        )
+    if dtype is None and len(dtypes) > 1:
+        raise ValueError(f"module has weights of {', '.join(map(str, dtypes))}: give dtype, which all then have")
+    wanted: torch.dtype = dtypes.pop() if dtype is None else dtype
+    if wanted not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype={brief(wanted)} is not supported: give torch.float32 or torch.float64")
+    return wanted
+
+
 def made_optimizer(optimizer: Any, module: torch.nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer that a function of the parameters makes."""
+    if isinstance(optimizer, type):
+        raise TypeError(
+            f"optimizer={optimizer.__name__} is a class: give an object of it, such as "
+            f"{optimizer.__name__}(module.parameters(), lr=0.01); {ORDER}"
+        )
     reason: TypeError | None = None
     try:
         made = optimizer(module.parameters()) if callable(optimizer) else optimizer

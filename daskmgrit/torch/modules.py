@@ -112,7 +112,8 @@ def check_transformable(module: torch.nn.Module) -> None:
         if computed:
             raise ValueError(
                 f"module computes {name + '.' if name else ''}{computed[0]} from other weights in a hook, as "
-                "torch.nn.utils.weight_norm and prune do: make that permanent by remove_weight_norm or prune.remove; "
+                "torch.nn.utils.weight_norm, spectral_norm and prune do: make that permanent by remove_weight_norm, "
+                "remove_spectral_norm or prune.remove; "
                 "on the threads of one process torch.nn.utils.parametrizations does, which PyTorch cannot pickle"
             )
 
@@ -173,6 +174,12 @@ def reached(
         for name, buffer in module.named_buffers()
         if name not in known and not name.endswith("num_batches_tracked") and not torch.equal(before[name], buffer)
     ]
+    if spectral := [name for name in changed if name.endswith(("_u", "_v"))]:
+        raise ValueError(
+            f"module changes its buffers {', '.join(spectral)} in a forward pass, as spectral_norm does: "
+            "that is state that a step does not return; make it permanent by torch.nn.utils.remove_spectral_norm or "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )
     if changed:
         raise ValueError(
             f"module changes its buffers {', '.join(changed)} in a forward pass: that is state that a step does not "

@@ -17,7 +17,7 @@ from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.row_bits import RowBits
 from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import StepLength
-from daskmgrit.torch.arguments import ORDER, device_name, made_optimizer, trained_parameters
+from daskmgrit.torch.arguments import ORDER, check_loss, computed_in, device_name, made_optimizer, trained_parameters
 from daskmgrit.torch.data import Data, read_data
 from daskmgrit.torch.kernel_graphs import KernelGraphs
 from daskmgrit.torch.modules import (
@@ -152,10 +152,7 @@ class TorchPropagator:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"module={brief(module)} is not a torch.nn.Module; {ORDER}")
         check_transformable(module)
-        if not callable(loss):
-            raise TypeError(
-                f"loss={brief(loss)} is not callable: give a function such as torch.nn.functional.mse_loss; {ORDER}"
-            )
+        check_loss(loss)
         if chunk_size is not None:
             chunk_size = integer_option("chunk_size", chunk_size, 1, "it is the most states at once; None is all")
         self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
@@ -168,12 +165,7 @@ class TorchPropagator:
                 "loss is a module that holds weights of the module, of which it would keep a copy: write "
                 "loss(model, data), which takes them from model"
             )
-        dtypes = {p.dtype for p in trained.values()}
-        if dtype is None and len(dtypes) > 1:
-            raise ValueError(f"module has weights of {', '.join(map(str, dtypes))}: give dtype, which all then have")
-        self.dtype = dtypes.pop() if dtype is None else dtype
-        if self.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype={self.dtype} is not supported: give torch.float32 or torch.float64")
+        self.dtype = computed_in(dtype, trained)
         self.device = device_name(next(iter(trained.values())).device if device is None else device)
         self.data: Data = read_data(data, self.dtype)
         self.examples = data_rule(self.data.batch if batch is None else batch, self.data.examples)

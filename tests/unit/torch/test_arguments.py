@@ -242,8 +242,34 @@ def test_the_default_tolerance_is_above_rounding(dtype, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"optimizer": optim.SGD}, r"optimizer=SGD is a class: give .* SGD\(module.parameters\(\), lr=0.01\)"),
+        ({"loss": nn.CrossEntropyLoss}, r"loss=CrossEntropyLoss is a class: give .* CrossEntropyLoss\(\)"),
+        ({"loss": int}, "loss=int is a class"),
+        ({"dtype": "float32"}, r"dtype='float32' is not supported: give torch\.float32"),
+        ({"dtype": torch.complex64}, r"dtype=torch\.complex64 is not supported"),
+        ({"module": nn.Linear(3, 1, dtype=torch.complex64)}, r"module has weights of torch\.complex64.*real and imag"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named_with_the_remedy(wrong, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        build(**wrong)
+
+
+@pytest.mark.parametrize("kind", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_spectral_norm(kind):
+    module = nn.Sequential(kind(nn.Linear(6, 6)), network()).double()
+    with pytest.raises(ValueError, match=r"spectral_norm.*remove_spectral_norm"):
+        build(module)
+
+
 def test_states_of_another_kind():
     phi = build()
+    for use in (phi.module, phi.loss):
+        with pytest.raises(ValueError, match="complex128 has imaginary parts, which float64 cannot hold"):
+            use(phi.w0.astype(complex))
     with pytest.raises(dm.PropagatorError, match=r"start from phi\.w0"):
         dm.MGRIT(phi, 40).solve(phi.w0.astype(np.float32))
     with pytest.raises(dm.PropagatorError, match="w0 has 3 entries"):
