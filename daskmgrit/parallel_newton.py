@@ -269,7 +269,8 @@ class ParallelNewton:
         """Resume a solve from its last checkpoint; the result is bitwise identical to that of an uninterrupted solve.
 
         The process and the cluster may differ; the propagator and the options of the solver must be the same. The rule
-        for the window is that of the solve that saved the checkpoint, with its number of threads.
+        for the window is that of the solve that saved the checkpoint, with its number of threads: a solver with
+        ``window="auto"`` takes it from there, whatever it is.
 
         Parameters
         ----------
@@ -290,7 +291,7 @@ class ParallelNewton:
         Raises
         ------
         CheckpointError
-            If there is no checkpoint, it is damaged, or it is of another problem or method.
+            If there is no checkpoint, it is damaged, or it is of another problem, method or window.
         """
         arguments = WindowArguments(tol, client, callback, checkpoint, progress, timeout, settled, "final")
         return run_or_await(partial(resume_window, self, w0), arguments)

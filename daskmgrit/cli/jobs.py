@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from daskmgrit.checkpoint.place import find
 from daskmgrit.checkpoint.policy import as_checkpoint
+from daskmgrit.checkpoint.saver import Saved
 from daskmgrit.checkpoint.window_saver import load_window
+from daskmgrit.cli.ends import note
 from daskmgrit.cli.options import refuse
 from daskmgrit.cli.solve_options import OF_MGRIT, OF_NEWTON
 from daskmgrit.graph.auto_chunks import check_chunks
@@ -85,6 +88,11 @@ def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
 
     def resume(policy: Any, given: Collection[str], how: How) -> Result:
         more = {option: options[option] for option in ("maxiter", "storage") if option in given}
+        if "maxiter" not in more:
+            place = as_checkpoint(policy)
+            assert place is not None
+            saved = Saved.load(find(place.directory))
+            note(f"resuming from {saved.path}, with --maxiter {saved.solve['maxiter']} as before: it counts all cycles")
         return solver.resume(policy, problem.w0, chunks=options["chunks"], **more, **how)
 
     about = {
@@ -110,7 +118,9 @@ def _newton_job(found: Found, check: bool, options: Mapping[str, Any]) -> Job:
     def resume(policy: Any, given: Collection[str], how: How) -> Result:
         if "slots" in given:
             _check_window(policy, options["slots"])
-        return solver.resume(policy, problem.w0, **how)
+        # A window of the problem's own is not asked for: the solve keeps the one that it began with.
+        kept = ParallelNewton(problem.phi, problem.steps, interval=solver.interval, **how_swept | {"window": "auto"})
+        return kept.resume(policy, problem.w0, **how)
 
     about = {"jacobian": solver.jacobian, "window": solver.window}
     return Job(problem, _name_of(found, optimizer, options), solver, solve, resume, about)

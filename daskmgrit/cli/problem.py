@@ -107,6 +107,15 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except (CheckpointError, ClusterError, PropagatorError, ImportError, MemoryError, click.ClickException):
         raise
+    except SystemExit as error:
+        # A subclass is a signal's.
+        if type(error) is not SystemExit:
+            raise
+        place = place_of(error)
+        raise CannotRun(
+            f"the Phi of {name} called sys.exit({error.code!r}){f' ({place})' if place else ''}: return the new "
+            "weights, or raise an error"
+        ) from error
     except Exception as error:
         if isinstance(error, ValueError | TypeError) and not place_of(error):
             raise

@@ -6,7 +6,6 @@ import getpass
 import math
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,10 @@ from daskmgrit.cli.interrupt import quiet_end
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["slurm_client"]
+
+
+class Terminated(SystemExit):
+    """The end of the process that a signal asks for."""
 
 
 @contextmanager
@@ -69,7 +72,7 @@ def _terminable() -> Iterator[None]:
     """Have SIGTERM and a lost terminal unwind the stack: so that this process's jobs end with it."""
 
     def end(number: int, frame: Any) -> None:
-        sys.exit(128 + number)
+        raise Terminated(128 + number)
 
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in numbers}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daskmgrit.errors import Diverged
+from daskmgrit.errors import Diverged, PropagatorError
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, stages_of
 from daskmgrit.recurrence.split_propagator import apply_gradient
 from daskmgrit.utils.array_api import Array, namespace, to_host
@@ -155,6 +156,13 @@ class Meter:
         clock = time.perf_counter()
         try:
             new = function(weights, index, level)
+        except SystemExit as error:
+            # In the main thread it may be of a signal's handler. In others it would end a worker without a word.
+            if threading.current_thread() is threading.main_thread():
+                raise
+            ended = PropagatorError(f"phi called sys.exit({error.code!r}): return the new weights, or raise an error")
+            _annotate(ended, weights, index, level, self.cycle)
+            raise ended from None
         except Exception as error:
             _annotate(error, weights, index, level, self.cycle)
             raise

@@ -14,6 +14,7 @@ import numpy as np
 from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.checkpoint.window_saver import SavedWindow, open_window_saver
 from daskmgrit.dashboard.window_reporter import WindowReporter
+from daskmgrit.errors import CheckpointUnusable
 from daskmgrit.executors.choose import choose_executor
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.weights_array import stacked
@@ -77,6 +78,9 @@ def run_window_solve(
     run = f"0{uuid.uuid4().hex[:11]}"
     size = window_size(method, jacobian, executor) if saved is None else saved.size
     settings = method.settings(ask.tol, size, w0.dtype)
+    if saved is not None:
+        asked = window_size(method, jacobian, executor)
+        _check_window(method.window, method.settings(ask.tol, asked, w0.dtype).size, saved)
     with (
         executor.session(),
         open_window_saver(policy, w0, settings, saved) as saver,
@@ -129,6 +133,16 @@ def window_size(method: WindowMethod, jacobian: str, executor: Executor) -> Size
     return choose_size(
         method.window, jacobian, threads if threads > 1 and jacobian == "identity" else None, method.work
     )
+
+
+def _check_window(window: int | str, size: Size, saved: SavedWindow) -> None:
+    """See that a window that the solver asks for is the one that the solve began with; "auto" asks for none."""
+    if window != "auto" and size != saved.size:
+        before = saved.size.first if isinstance(saved.size, Fixed) else "auto"
+        raise CheckpointUnusable(
+            f"window={window}, but the checkpoint {saved.path} was saved with window={before!r}, which a resumed solve "
+            'keeps: give that, or "auto" to take it from there; or solve anew in another directory'
+        )
 
 
 def _weights(iteration: WindowIteration, executor: Executor, w0: InitialState, run: str) -> da.Array:

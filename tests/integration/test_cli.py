@@ -148,9 +148,12 @@ def test_checkpoint_and_resume(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path.parent))
     assert "beginning" not in solve_and_resume(f"~/{tmp_path.name}", "--resume").stderr
     # Without --maxiter that of the first run holds.
-    assert json.loads(solve_and_resume(tmp_path, "--resume").stdout)["iterations"] == 3
+    out = solve_and_resume(tmp_path, "--resume")
+    assert json.loads(out.stdout)["iterations"] == 3
+    assert "cycle-000003, with --maxiter 3 as before" in out.stderr
     out = solve_and_resume(tmp_path, "--resume", "--maxiter", "50", "--checkpoint-minutes", "60", "--chunks", "3")
     assert out.exit_code == 0
+    assert "as before" not in out.stderr
     answer = json.loads(out.stdout)
     assert answer["residuals"] == straight["residuals"]
     manifest = json.loads(next(tmp_path.glob("cycle-*/manifest.json")).read_text())["content"]

@@ -1,5 +1,6 @@
 """Propagators that misbehave on any scheduler: the error says what, where and what to do."""
 
+import os
 import threading
 
 import dask
@@ -130,6 +131,19 @@ def test_divergence_on_a_coarse_level(where, chunks, request):
     assert weights.shape == (65, 2)
     assert np.isfinite(weights).all()
     assert np.isfinite(result.final).all()
+
+
+def test_a_phi_that_leaves_the_program_leaves_the_worker_there(client):
+    def phi(weights, index, level):
+        if (index > 30).any():
+            raise SystemExit(0)
+        return 0.9 * weights
+
+    before = client.run(os.getpid)
+    for solver in (dm.MGRIT(phi, 40), dm.ParallelNewton(phi, 40)):
+        with pytest.raises(dm.PropagatorError, match=r"phi called sys\.exit\(0\): return the new weights"):
+            solver.solve(np.ones(3), client=client)
+    assert client.run(os.getpid) == before
 
 
 def test_divergence_is_no_error_to_a_worker(client):

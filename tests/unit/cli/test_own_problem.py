@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 
+import dask
 import numpy as np
 import pytest
 
@@ -26,6 +27,12 @@ def phi(weights, index, level):
 def fails(weights, index, level):
     if (index > 90).any():
         raise KeyError("day 91")
+    return phi(weights, index, level)
+
+
+def leaves(weights, index, level):
+    if (index > 90).any():
+        raise SystemExit(CODE)
     return phi(weights, index, level)
 
 
@@ -131,6 +138,24 @@ def test_what_is_wrong_ends_before_anything_is_started(folder, arguments, status
     assert run.exit_code == status, run.stderr
     assert words in run.stderr
     assert "worker processes" not in run.stderr
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+@pytest.mark.parametrize("code", [0, 3, None, "'bye'"])
+def test_a_phi_that_leaves_the_program(folder, scheduler, code):
+    path = folder / "mine.py"
+    path.write_text(path.read_text().replace("SystemExit(CODE)", f"SystemExit({code})"))
+    with dask.config.set(scheduler=scheduler):
+        run = solve("mine.py:leaves", "--w0", "w0.npy", "--steps", "100", "--initial-guess", "constant")
+    assert run.exit_code == 3
+    assert "called sys.exit" in run.stderr
+    assert "return the new weights" in run.stderr
+
+
+def test_a_window_that_was_asked_for_once_is_kept(folder):
+    how = ("mine.py:swept", "--checkpoint", "saved")
+    assert solve(*how, "--slots", "7").exit_code == 0
+    assert solve(*how, "--resume").exit_code == 0
 
 
 def test_a_problem_of_an_installed_kind_has_its_options(folder):

@@ -226,6 +226,26 @@ def sine(weights, index, level):
     return weights - 0.05 * np.sin(weights)
 
 
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize(("saved", "asked"), [(4, 8), ("auto", 4)])
+def test_another_window_at_resume_is_refused(tmp_path, saved, asked):
+    def solver(window):
+        return dm.ParallelNewton(sine, 40, window=window)
+
+    whole = solver(saved).solve(np.ones(3), checkpoint=tmp_path)
+    with pytest.raises(dm.CheckpointError, match=f"window={asked}, but .* was saved with window={saved!r}"):
+        solver(asked).resume(tmp_path)
+    for window in (saved, "auto"):
+        assert np.array_equal(solver(window).resume(tmp_path).final, whole.final)
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_a_window_of_the_whole_run_at_resume(tmp_path):
+    solver = dm.ParallelNewton(sine, 40, window=40, jacobian="lowrank", rank=2)
+    whole = solver.solve(np.ones(3), checkpoint=tmp_path)
+    assert np.array_equal(solver.resume(tmp_path).final, whole.final)
+
+
 def test_a_smaller_tolerance_at_resume_is_refused(tmp_path):
     solver = dm.ParallelNewton(sine, 100, window=8)
     solver.solve(np.ones(3), tol=1e-2, checkpoint=tmp_path)

@@ -260,7 +260,7 @@ def test_values_of_the_wrong_kind_are_named_with_the_remedy(wrong, words):
 
 @pytest.mark.parametrize("kind", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
 def test_spectral_norm(kind):
-    module = nn.Sequential(kind(nn.Linear(6, 6)), network()).double()
+    module = nn.Sequential(kind(nn.Linear(X.shape[1], X.shape[1])), network()).double()
     with pytest.raises(ValueError, match=r"spectral_norm.*remove_spectral_norm"):
         build(module)
 
