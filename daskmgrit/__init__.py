@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from daskmgrit._version import __version__
-from daskmgrit.utils.config import set_defaults
-
 if TYPE_CHECKING:
+    from daskmgrit._version import __version__
     from daskmgrit.checkpoint import Checkpoint
     from daskmgrit.coarse import estimate_max_rate
     from daskmgrit.errors import CheckpointError, ClusterError, CommandError, Diverged, PropagatorError
@@ -20,11 +18,10 @@ if TYPE_CHECKING:
     from daskmgrit.solver.result import Result
     from daskmgrit.solver.stopping import Settled
 
-set_defaults()
-
-# All else is imported when it is first asked for: most of it needs packages that take a while, some are not there.
+# All is imported when it is first asked for: most of it needs packages that take a while, some are not there.
 _PUBLIC_MODULES = ("coarse", "jax", "models", "planning", "problems", "slurm", "torch", "tune")
 _HOMES = {
+    "_version": ("__version__",),
     "checkpoint": ("Checkpoint",),
     "coarse": ("estimate_max_rate",),
     "errors": ("CheckpointError", "ClusterError", "CommandError", "Diverged", "PropagatorError"),

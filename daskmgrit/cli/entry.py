@@ -1,6 +1,6 @@
 """Where the command starts: from its first moment to its last, Ctrl-C ends it in one line, with status 130.
 
-The console script comes here by way of ``_daskmgrit_command.py``, which is there before this package is imported.
+The package itself comes before this module, so it imports next to nothing.
 """
 
 from __future__ import annotations

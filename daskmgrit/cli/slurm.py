@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import dask
-
 from daskmgrit.cli.connection import page_beside
 from daskmgrit.cli.ends import note
 from daskmgrit.cli.interrupt import quiet_end
+from daskmgrit.utils.config import setting
 from daskmgrit.utils.validation import integer_option
 
 __all__ = ["slurm_client"]
@@ -45,7 +44,7 @@ def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[
 
     from daskmgrit.slurm.cluster import SLURMCluster
 
-    options = dask.config.get("daskmgrit.slurm")
+    options = setting("daskmgrit.slurm")
     jobs = integer_option("daskmgrit.slurm.jobs", options["jobs"], 1, "it is the number of SLURM jobs to submit")
     with _terminable(), SLURMCluster() as cluster:
         jobs = math.ceil(workers / cluster.processes) if workers else jobs

@@ -12,11 +12,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import dask
-
 from daskmgrit._version import __version__
 from daskmgrit.dashboard.events import CHANNEL
 from daskmgrit.executors.executor import Executor
+from daskmgrit.utils.config import setting
 
 __all__ = ["Reporter"]
 
@@ -77,7 +76,7 @@ class Reporter:
         self._sent = 0.0
         self._turn: asyncio.Lock | None = None
         self._client: Any = None
-        self._on = executor.client is not None and bool(dask.config.get("daskmgrit.dashboard"))
+        self._on = executor.client is not None and bool(setting("daskmgrit.dashboard"))
         if self._on:
             self._begin(executor, describe)
 

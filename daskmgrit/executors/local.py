@@ -17,6 +17,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.block_store import BlockStore, load
 from daskmgrit.graph.submission import TaskBook, held, stand_in
 from daskmgrit.propagators.program import allow_programs, end_programs
+from daskmgrit.utils.config import setting
 from daskmgrit.utils.units import bytes_option
 
 __all__ = ["LocalExecutor"]
@@ -32,7 +33,7 @@ class _BlasLimit:
     def enter(self) -> None:
         with self._lock:
             if not self._users:
-                self._limit = threadpool_limits(dask.config.get("daskmgrit.blas-threads"), user_api="blas")
+                self._limit = threadpool_limits(setting("daskmgrit.blas-threads"), user_api="blas")
             self._users += 1
 
     def leave(self) -> None:
@@ -107,7 +108,7 @@ class LocalExecutor(Executor):
 
     def store(self, held: int) -> BlockStore | None:
         """Return where the blocks of a solve go that holds `held` bytes of them, None for plain memory."""
-        limit = dask.config.get("daskmgrit.memory")
+        limit = setting("daskmgrit.memory")
         if self.name == "processes" or limit is None:
             return None
         if limit == "auto":

@@ -14,6 +14,7 @@ import numpy as np
 from daskmgrit.graph.chunking import ChunkLayout, chunk_lengths, cut, even_bounds, most_chunks
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.recurrence.meter import Record
+from daskmgrit.utils.config import setting
 from daskmgrit.utils.units import bytes_option, time_setting
 from daskmgrit.utils.validation import integer_option
 
@@ -102,7 +103,7 @@ def first_layout(
         chunks = min(max(sum(threads), least), most_chunks(hierarchy))
     if not nested:
         return cut(hierarchy, chunks, threads, 1)
-    wanted = dask.config.get("daskmgrit.agglomerate")
+    wanted = setting("daskmgrit.agglomerate")
     return cut(hierarchy, chunks, threads, None if wanted == "auto" else max(int(wanted), 1))
 
 
@@ -172,7 +173,7 @@ def plan_layout(
         chunks += alone
     else:
         alone = _alone(hierarchy, chunks, sum(threads), overhead, cost)
-    wanted = dask.config.get("daskmgrit.agglomerate")
+    wanted = setting("daskmgrit.agglomerate")
     if wanted == "auto" and chunks > 1:
         # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
@@ -182,7 +183,7 @@ def plan_layout(
     else:
         gathered = 0 if wanted == "auto" else int(wanted)
         layout = cut(hierarchy, chunks, threads, max(gathered, 1 if chunks > 1 or c_points else 0), alone)
-    beside = dask.config.get("daskmgrit.beside")
+    beside = setting("daskmgrit.beside")
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
         beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead

@@ -150,7 +150,7 @@ class SLURMCluster(JobQueueCluster):
             raise ValueError(f"jobqueue.{config_name}.memory={error}") from None
         shared = shared_temp_directory or setting("shared-temp-directory") or os.getcwd()
         if security is None:
-            security = bool(dask.config.get("daskmgrit.slurm.tls"))
+            security = bool(setting("daskmgrit.slurm.tls"))
         self._keys = TemporaryKeys(os.path.expandvars(shared)) if security is True else None
         arguments = list(setting("worker-extra-args") or [] if worker_extra_args is None else worker_extra_args)
         if not any(argument.startswith("--dashboard-address") for argument in arguments):

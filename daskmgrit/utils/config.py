@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import dask
 import yaml
 
-__all__ = ["set_defaults"]
+__all__ = ["setting"]
 
 
-def set_defaults() -> None:
-    """Add the defaults of daskmgrit.yaml below whatever the user has set."""
-    path = Path(__file__).parents[1] / "daskmgrit.yaml"
-    with path.open(encoding="utf-8") as file:
-        defaults = yaml.safe_load(file)
-    dask.config.update_defaults(defaults)
+def setting(name: str) -> Any:
+    """Return an option of ``dask.config``: what the user has set, else the default of ``daskmgrit.yaml``.
+
+    Examples
+    --------
+    >>> setting("daskmgrit.worker-timeout")
+    '60s'
+    """
+    # A block of `dask.config.set` that was the first to name the section takes it away at its end, defaults and all.
+    dask.config.update(dask.config.config, _defaults(), priority="old")
+    return dask.config.get(name)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    with (Path(__file__).parents[1] / "daskmgrit.yaml").open(encoding="utf-8") as file:
+        found: dict[str, Any] = yaml.safe_load(file)
+    return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import dask
 from dask.utils import parse_bytes, parse_timedelta
 
+from daskmgrit.utils.config import setting
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["TIMES", "bytes_option", "nbytes", "seconds", "time_option", "time_setting"]
@@ -92,7 +92,7 @@ def time_setting(name: str) -> float:
     ValueError
         If it is anything else.
     """
-    return time_option(f"{name} in dask.config", dask.config.get(name))
+    return time_option(f"{name} in dask.config", setting(name))
 
 
 def bytes_option(name: str, least: int = 0) -> int:
@@ -111,7 +111,7 @@ def bytes_option(name: str, least: int = 0) -> int:
     ...
     ValueError: daskmgrit.memory in dask.config='banana' is not an amount of memory of at least 0 bytes: give e.g. 2GB
     """
-    value = dask.config.get(name)
+    value = setting(name)
     try:
         size = nbytes(value)
     except ValueError:

@@ -16,7 +16,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev/full of 
 PROGRAM = """
 import sys
 print("up", file=sys.stderr, flush=True)
-from _daskmgrit_command import main
+from daskmgrit.cli.entry import main
 sys.argv[0] = "daskmgrit"
 main()
 """

@@ -56,9 +56,9 @@ def unpacked(wheel, tmp_path_factory):
 
 
 def package_files():
-    """The files of the package in the checkout: its modules and its data, and the module of the command beside it."""
+    """The files of the package in the checkout: its modules and its data."""
     package = ROOT / "daskmgrit"
-    return {"_daskmgrit_command.py"} | {
+    return {
         path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
     }
 
@@ -78,7 +78,7 @@ def test_the_wheel_says_what_pyproject_says(wheel, project):
     assert set(metadata.get_all("Provides-Extra")) == set(project["optional-dependencies"])
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
     commands = wheel.read(f"{info}/entry_points.txt").decode()
-    assert "daskmgrit = _daskmgrit_command:main" in commands
+    assert "daskmgrit = daskmgrit.cli.entry:main" in commands
     assert "[dask_cli]" in commands
 
 

@@ -7,10 +7,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import dask
 import pytest
 
 import daskmgrit
+from daskmgrit.utils.config import setting
 from daskmgrit.utils.install_hint import install_hint
 
 PACKAGE = Path(daskmgrit.__file__).parent
@@ -99,6 +99,14 @@ def names_of(tree):
     return found
 
 
+def _is_setting(dotted):
+    try:
+        setting(dotted)
+    except (KeyError, TypeError):
+        return False
+    return True
+
+
 @cache
 def exists(dotted):
     """Whether a dotted name is a module of the package, something in one, or an entry of its configuration."""
@@ -108,7 +116,7 @@ def exists(dotted):
     source = place / "__init__.py"
     if parts and (place / f"{parts[0]}.py").exists():
         source = place / f"{parts.pop(0)}.py"
-    if not parts or dask.config.get(dotted, default=...) is not ...:
+    if not parts or _is_setting(dotted):
         return True
     names, sources = parsed(source)
     if parts[0] in sources:
