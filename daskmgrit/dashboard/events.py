@@ -85,19 +85,22 @@ def short_name(phi: Any) -> str:
 def layout_event(layout: ChunkLayout, hierarchy: Hierarchy) -> dict[str, Any]:
     """Return the fine steps at which the chunks of each level begin, the last end added.
 
+    With them goes, for each level, the coarsest that is corrected in one task with it.
+
     Examples
     --------
     >>> from daskmgrit.multigrid.hierarchy import build_hierarchy
     >>> from daskmgrit.graph.chunking import cut
     >>> hierarchy = build_hierarchy(100)
-    >>> layout_event(cut(hierarchy, 3, [1, 1]), hierarchy)
-    {'gathered': 4, 'bounds': [[0, 32, 64, 101], [0, 32, 64, 101], [0, 32, 64, 101], [0, 32, 64, 101]]}
+    >>> layout_event(cut(hierarchy, 2, [1, 1], 3), hierarchy)
+    {'gathered': 3, 'bounds': [[0, 48, 101], [0, 48, 101], [0, 101]], 'corrected_from': [1, 1, 2]}
     """
     bounds, scale = [], 1
     for number, level in enumerate(layout.levels):
         scale *= hierarchy[number].coarsening
         bounds.append([*(bound * scale for bound in level.bounds[:-1]), hierarchy[0].steps + 1])
-    return {"gathered": layout.gathered, "bounds": bounds}
+    corrected_from = [layout.corrected_from(level) for level in range(layout.gathered)]
+    return {"gathered": layout.gathered, "bounds": bounds, "corrected_from": corrected_from}
 
 
 def stage_rows(records: Iterable[Record], layout: ChunkLayout) -> list[StageRow]:

@@ -59,6 +59,7 @@ class Stage:
 
     name: str
     level: int
+    last: int  # the coarsest of its levels
     waiting: set[tuple[str, int]] = field(default_factory=set)
     ended: set[tuple[str, int]] = field(default_factory=set)
 
@@ -82,7 +83,7 @@ class _Task:
     bar: Bar
     transfer: float
     zero: float | None = None  # when its first stage began, by its worker's clock
-    phi: float = 0.0
+    phi: dict[int, float] = field(default_factory=dict)  # seconds by the level that they count for
 
 
 @dataclass(slots=True)
@@ -123,9 +124,9 @@ class Run(AnyRun):
             stages = self.cycles.setdefault(name.cycle, {})
             stage = stages.get(name.stage)
             if stage is None:
-                stage = stages[name.stage] = Stage(name.name, name.level)
+                stage = stages[name.stage] = Stage(name.name, name.level, self._last(name))
             elif stage.name in SERVICE and name.name not in SERVICE:
-                stage.name, stage.level = name.name, name.level
+                stage.name, stage.level, stage.last = name.name, name.level, self._last(name)
             # A graph may name again what an earlier one has made.
             if (name.name, name.chunk) not in stage.ended:
                 stage.waiting.add((name.name, name.chunk))
@@ -143,7 +144,10 @@ class Run(AnyRun):
         last = len(self.about["steps"]) - 1 if name.name in MANY else name.level
         lo, hi = self._steps(name, stage)
         bar = Bar(name.name, True, name.level, last, name.cycle, lo, hi, worker, start, stop, float("nan"))
+        levels = range(name.level, self._last(name) + 1)
         self._draw(bar)
+        for level in levels[1:]:
+            self._draw(bar._replace(level=level, last=level))
         self.tasks += 1
         self.busy += stop - start
         if name.cycle not in self.begun:
@@ -154,7 +158,8 @@ class Run(AnyRun):
         if len(self._open) < 4 * BARS:
             chunk = 0 if name.name in MANY or name.name == "coarse_solve" else name.chunk
             task = _Task(name.name, name.level, bar, transfer)
-            self._open.setdefault((name.cycle, name.level, chunk), []).append(task)
+            for level in levels:
+                self._open.setdefault((name.cycle, level, chunk), []).append(task)
 
     def hear(self, event: dict[str, Any]) -> list[dict[str, Any]]:
         """Take in what the client tells of a cycle."""
@@ -180,9 +185,12 @@ class Run(AnyRun):
             if key[0] == 0:  # the initial guess is no cycle, and may be cut otherwise
                 continue
             for task in tasks:
+                if task.level != key[1]:
+                    continue
+                for level, phi in task.phi.items():
+                    self.totals[level][0] += phi
                 total = self.totals[task.level]
-                total[0] += task.phi
-                total[1] += max(task.bar.stop - task.bar.start - task.phi, 0.0)
+                total[1] += max(task.bar.stop - task.bar.start - sum(task.phi.values()), 0.0)
                 total[2] += task.transfer
         self.residuals.append((cycle, residual))
         self.changes += 1
@@ -233,6 +241,16 @@ class Run(AnyRun):
         self.count += 1
         self.changes += 1
 
+    def _layout_of(self, cycle: int) -> dict[str, Any]:
+        """Return how the levels are cut in a cycle."""
+        layout: dict[str, Any] = self._layout if cycle and self._layout else self.about["layout"]
+        return layout
+
+    def _last(self, name: TaskName) -> int:
+        """Return the coarsest of the levels that a task corrects; that of the task where it does not."""
+        levels = self._layout_of(name.cycle)["corrected_from"] if name.name == "correct" else []
+        return int(levels[name.level]) if name.level < len(levels) else name.level
+
     def _steps(self, name: TaskName, stage: Stage | None) -> tuple[int, int]:
         """Return the steps that a task covers."""
         points = self.about["steps"][0] + 1
@@ -240,7 +258,7 @@ class Run(AnyRun):
             return 0, points
         # What goes from level to level is numbered by the chunks of the finer one.
         level = name.level - (name.name in ("coarse_step", "part"))
-        layout = self._layout if name.cycle and self._layout else self.about["layout"]
+        layout = self._layout_of(name.cycle)
         bounds = layout["bounds"][level] if level < len(layout["bounds"]) else [0, points]
         if name.chunk < len(bounds) - 1:
             return bounds[name.chunk], bounds[name.chunk + 1]
@@ -272,8 +290,9 @@ class Run(AnyRun):
         bar = task.bar
         start = min(max(bar.start + row.start - task.zero, bar.start), bar.stop)
         stop = min(start + row.seconds, bar.stop)
-        level = row.level if task.name in MANY else task.level
-        task.phi += row.phi_seconds
+        level = row.level if task.name in MANY or task.name == "correct" else task.level
+        counted = task.level if task.name in MANY else level
+        task.phi[counted] = task.phi.get(counted, 0.0) + row.phi_seconds
         self._draw(
             bar._replace(
                 name=row.kind, task=False, level=level, last=level, start=start, stop=stop, phi=row.phi_seconds

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from time import time
 
-from daskmgrit.dashboard.history import MANY, Run
+from daskmgrit.dashboard.history import MANY, Run, Stage
 from daskmgrit.dashboard.run import AnyRun
 from daskmgrit.dashboard.window_run import WindowRun
 from daskmgrit.display.colours import KINDS, kind_of
@@ -22,6 +22,7 @@ __all__ = [
     "how_to_read",
     "kind",
     "label",
+    "levels_of",
     "number_of",
     "seconds",
     "where",
@@ -180,7 +181,12 @@ def where(run: Run) -> tuple[int | None, str, float]:
         return cycle, "", share
     path = run.path(cycle)
     stage = next((stage for stage in path if stage.waiting), path[-1] if path else None)
-    return cycle, f"level {stage.level}, {direction(stage.name)}" if stage else "", share
+    return cycle, f"{levels_of(stage)}, {direction(stage.name)}" if stage else "", share
+
+
+def levels_of(stage: Stage) -> str:
+    """Return the level that a stage is on, or those that it goes up."""
+    return f"levels {stage.last} to {stage.level}" if stage.last > stage.level else f"level {stage.level}"
 
 
 def headline(run: AnyRun) -> str:

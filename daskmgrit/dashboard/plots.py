@@ -15,7 +15,7 @@ from bokeh.models import (
 
 from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, new_figure
 from daskmgrit.dashboard.history import BARS, MANY, Run
-from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, seconds, where
+from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, levels_of, seconds, where
 
 __all__ = ["CyclePlot", "LevelPlot"]
 
@@ -186,30 +186,33 @@ class CyclePlot:
         if self.shown == (id(run), run.changes):
             return
         self.shown = id(run), run.changes
-        levels = len(run.about["steps"])
+        count = len(run.about["steps"])
         cycle, place, share = where(run)
         path = run.path(cycle)
+        # A dot for each of the levels that one task goes up.
+        dots = [(stage, level) for stage in path for level in range(stage.last, stage.level - 1, -1)]
+        path, levels = [stage for stage, _ in dots], [level for _, level in dots]
         at = next((i for i, stage in enumerate(path) if stage.waiting), None) if run.ended is None else None
         whole = min(max(380 / max(len(path), 1), 8), 20)  # F-cycles are long
         shares = [stage.done / stage.tasks if stage.tasks else 0.0 for stage in path]
         colours = [COLOURS[kind(stage.name, True)] for stage in path]
         self.path.data = {
             "x": list(range(len(path))),
-            "y": [stage.level for stage in path],
+            "y": levels,
             "color": ["#888888" if colour == COLOURS[MANY_LEVELS] else colour for colour in colours],
             "whole": [whole] * len(path),
             "size": [0.8 * whole * math.sqrt(share) for share in shares],
             "ring": ["black" if i == at else "#999999" for i in range(len(path))],
-            "what": [f"{does(stage.name, True)} ({direction(stage.name)}, level {stage.level})" for stage in path],
+            "what": [f"{does(stage.name, True)} ({direction(stage.name)}, {levels_of(stage)})" for stage in path],
             "done": [f"{stage.done} of {stage.tasks}" for stage in path],
         }
         # Levels that one task takes have one row.
-        last = max((stage.level for stage in path), default=levels - 1)
-        joined = last < levels - 1 and any(stage.name in MANY for stage in path)
-        last = last if joined else levels - 1
+        last = max(levels, default=count - 1)
+        joined = last < count - 1 and any(stage.name in MANY for stage in path)
+        last = last if joined else count - 1
         self.y_range.start, self.y_range.end = last + 0.5, -0.5
         self.plot.yaxis.ticker = FixedTicker(ticks=list(range(last + 1)))
-        self.plot.yaxis.major_label_overrides = {last: f"{last} to {levels - 1}"} if joined else {}
+        self.plot.yaxis.major_label_overrides = {last: f"{last} to {count - 1}"} if joined else {}
         if cycle is None:
             self.plot.title.text = "Current cycle"
         elif run.ended is not None:

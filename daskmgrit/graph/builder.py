@@ -20,6 +20,7 @@ from daskmgrit.graph import tasks
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels, whole_levels
+from daskmgrit.multigrid.block import Keep
 from daskmgrit.multigrid.cycle import FirstRelaxation, nested_iteration, run_top_cycle
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.intervals import Span
@@ -45,6 +46,8 @@ class GraphContext:
         Token that sets this solve's keys apart.
     c_points : bool
         Whether level 0 holds its C-points only.
+    in_memory : bool, default True
+        Whether what a task makes is handed to the next of its chunk in memory, and not from process to process.
     numbers : iterator of int
         Numbers the stages of the solve: with them its keys are unique.
     """
@@ -54,6 +57,7 @@ class GraphContext:
     w0_task: Delayed
     run: str
     c_points: bool = False
+    in_memory: bool = True
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -64,6 +68,25 @@ class GatheredLevel:
     whole: Delayed
     owner: int
     parts: dict[tuple[int, int], Delayed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCorrection:
+    """Corrections that are no tasks yet, of successive levels with the same chunks: one task each is to do them all.
+
+    Attributes
+    ----------
+    blocks : list of Delayed
+        Relaxed blocks of the coarsest of the levels. With them come those of the finer ones.
+    level : int
+        That level.
+    coarse : list of Delayed or GatheredLevel
+        The state that it is corrected by.
+    """
+
+    blocks: list[Delayed]
+    level: int
+    coarse: Any
 
 
 class CycleTasks(NamedTuple):
@@ -94,6 +117,10 @@ class GraphBuilder:
         self.hierarchy, self.run, self.c_points = context.hierarchy, context.run, context.c_points
         self.phi_task, self.w0_task = context.phi_task, context.w0_task
         self.layout, self.beside, self.book, self.cycle = plan.layout, plan.beside, book, cycle
+        # Levels that this cycle has been restricted from.
+        self._restricted: set[int] = set()
+        # From files or another process all that a coarse block holds of finer ones would come along to each stage.
+        self._joins = context.in_memory and book.store is None
         self._numbers, self._stage = context.numbers, next(context.numbers)
         # By the key of a block that was probed: the block before that.
         self._unprobed: dict[str, Delayed] = {}
@@ -118,6 +145,7 @@ class GraphBuilder:
 
     def relax(self, level: int, state: list[Delayed]) -> list[Delayed]:
         """(CF)^nu."""
+        state = self._corrected(level, state)
         for _ in range(self.hierarchy[level].nu):
             state = self.sweep(level, state, FirstRelaxation.PLAIN)
         return state
@@ -139,11 +167,11 @@ class GraphBuilder:
         chunks = self.layout.levels[level]
         coarse_level = level + 1
         gathered = coarse_level == self.layout.gathered
-        m = self.hierarchy.places(coarse_level)
+        m, keep = self.hierarchy.places(coarse_level), self._kept(level)
         if not gathered and not self.beside and len(self.layout.levels[coarse_level]) == len(chunks):
             entered = []
             for j, owner in enumerate(chunks.owners):
-                args = (self.phi_task, state[j], self._left(level, state, j), coarse_level, m, self.cycle)
+                args = (self.phi_task, state[j], self._left(level, state, j), coarse_level, m, self.cycle, keep)
                 entered.append(self._add("restrict", level, j, owner, tasks.restrict_and_enter, *args))
             return entered
         # Phi_c(v) does not wait for what arrives at the C-points.
@@ -153,7 +181,7 @@ class GraphBuilder:
             left = self._left(level, bare, j)
             given = (self.phi_task, state[j], left)
             if self.beside:
-                piece = self._add("restrict", level, j, owner, chunk_kernels.restrict, *given, m, self.cycle)
+                piece = self._add("restrict", level, j, owner, chunk_kernels.restrict, *given, m, self.cycle, keep)
                 points = (self.phi_task, bare[j], left, self.cycle)
                 step = self._add("coarse_step", coarse_level, j, owner, chunk_kernels.coarse_step, *points)
                 pairs.append([piece, step])
@@ -211,14 +239,34 @@ class GraphBuilder:
         args = (coarse[parent], chunks.bounds[chunk], chunks.bounds[chunk + 1], first)
         return self._add("part", level + 1, chunk, above.owners[parent], chunk_kernels.take, *args), first
 
-    def correct(self, level: int, state: list[Delayed], coarse: Any) -> list[Delayed]:
-        """Coarse correction and F-relaxation."""
+    def _joined(self, level: int) -> bool:
+        """Whether a level is corrected in one task with the next finer one."""
+        return self._joins and self.layout.joined(level)
+
+    def _kept(self, level: int) -> Keep | None:
+        """What the blocks that a level is restricted to are to hold of it."""
+        if not self._joined(level + 1):
+            return None
+        # An F-cycle relaxes a level again when it has come back to it for the first time.
+        again = self.hierarchy.cycle == "F" and level not in self._restricted
+        self._restricted.add(level)
+        return Keep.TO_RELAX if again else Keep.TO_CORRECT
+
+    def correct(self, level: int, state: list[Delayed], coarse: Any) -> Any:
+        """Coarse correction and F-relaxation; put off where that is to be one task with what follows."""
+        pending = coarse if isinstance(coarse, PendingCorrection) else PendingCorrection(state, level, coarse)
+        return pending if self._joined(level) else self._corrected(level, pending)
+
+    def _corrected(self, level: int, state: Any) -> Any:
+        """Return the state of a level, adding the tasks that make it if they were put off."""
+        if not isinstance(state, PendingCorrection):
+            return state
         self._stage = next(self._numbers)
         corrected = []
         for j, owner in enumerate(self.layout.levels[level].owners):
-            rows, carry = self._coarse(level, coarse, j)
-            args = (self.phi_task, state[j], rows, self.cycle, carry)
-            corrected.append(self._add("correct", level, j, owner, chunk_kernels.correct, *args))
+            rows, carry = self._coarse(state.level, state.coarse, j)
+            args = (self.phi_task, state.blocks[j], rows, self.cycle, carry, level)
+            corrected.append(self._add("correct", level, j, owner, tasks.correct, *args))
         return corrected
 
     def solve_coarsest(self) -> tuple[int, GatheredLevel]:
@@ -233,6 +281,7 @@ class GraphBuilder:
 
     def interpolate(self, level: int, coarse: Any) -> list[Delayed]:
         """Inject a coarse guess and F-relax."""
+        coarse = self._corrected(level + 1, coarse)
         self._stage = next(self._numbers)
         chunks = self.layout.levels[level]
         made = []

@@ -53,6 +53,16 @@ class ChunkLayout:
         """First level that is not chunked."""
         return len(self.levels)
 
+    def joined(self, level: int) -> bool:
+        """Whether a level has the chunks of the next finer one, so that one task may correct a chunk of both."""
+        return 0 < level < self.gathered and len(self.levels[level]) == len(self.levels[level - 1])
+
+    def corrected_from(self, level: int) -> int:
+        """Return the coarsest level that is corrected in one task with this one."""
+        while self.joined(level + 1):
+            level += 1
+        return level
+
     def bounds(self, hierarchy: Hierarchy) -> tuple[int, ...]:
         """Chunk bounds of level 0, in F-intervals."""
         return self.levels[0].bounds if self.levels else (0, hierarchy[0].intervals)

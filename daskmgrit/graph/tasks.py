@@ -9,7 +9,7 @@ from typing import Any
 from daskmgrit.errors import Diverged
 from daskmgrit.graph.block_store import by_handle, load
 from daskmgrit.multigrid import chunk_kernels, whole_levels
-from daskmgrit.multigrid.block import Block, ResidualReport
+from daskmgrit.multigrid.block import Block, Keep, ResidualReport
 from daskmgrit.multigrid.c_point_kernels import all_rows
 from daskmgrit.multigrid.c_points import CPoints
 from daskmgrit.recurrence.meter import Meter, Record
@@ -19,6 +19,7 @@ from daskmgrit.utils.malloc import reuse_blocks
 
 __all__ = [
     "attempt",
+    "correct",
     "edge",
     "enter_pairs",
     "final",
@@ -79,10 +80,22 @@ def enter_pairs(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
     return chunk_kernels.enter(phi, *_flatten(pairs), level, m, cycle)
 
 
-def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int) -> Any:
+def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int, keep: Keep | None) -> Any:
     """Make a coarse chunk of one finer chunk."""
-    piece, step = restrict_and_step(phi, block, left, m, cycle)
+    piece = chunk_kernels.restrict(phi, block, left, m, cycle, keep)
+    step = chunk_kernels.coarse_step(phi, block, left, cycle)
     return chunk_kernels.enter(phi, [piece], [step], level, m, cycle)
+
+
+def correct(phi: Any, block: Any, coarse: Any, cycle: int, records: bool, level: int) -> Any:
+    """Correct a chunk, and those of finer levels that its block holds, up to `level`."""
+    # Of a level between nothing is held while the F-points of the next are made.
+    corrected = [chunk_kernels.correct(phi, block, coarse, cycle, records)]
+    while corrected[0].level > level:
+        finer = corrected[0].finer
+        assert finer is not None
+        corrected.append(chunk_kernels.correct(phi, finer, corrected.pop(), cycle))
+    return corrected.pop()
 
 
 def solve_pairs(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cycle: int) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.norms import Squares
 from daskmgrit.utils.array_api import Array, copy_of, namespace, nbytes
 
-__all__ = ["Block", "Edge", "Part", "ResidualReport", "interleave"]
+__all__ = ["Block", "Edge", "Keep", "Part", "ResidualReport", "Uncorrected", "interleave"]
 
 
 class ResidualReport(NamedTuple):
@@ -56,6 +57,15 @@ class Part(NamedTuple):
         return (self.rows(lo, hi),)
 
 
+class Keep(Enum):
+    """What the coarse block that a block is restricted to holds of it, for its correction."""
+
+    TO_CORRECT = auto()
+    """C-points, and right-hand sides of F-points."""
+    TO_RELAX = auto()
+    """Those of C-points, too: once it is corrected it will be relaxed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """The F-intervals ``first …`` of a level.
@@ -79,6 +89,8 @@ class Block:
         The depth behind each row of `arrived`.
     settled : ResidualReport or None
         The report on the cycle before, once its residual is known.
+    finer : Uncorrected or None
+        On a coarse level: what the same chunk of the next finer one waits with for its correction.
     """
 
     level: int
@@ -90,6 +102,7 @@ class Block:
     arrived: Array | None = None
     arrival_depth: Array | None = None
     settled: ResidualReport | None = None
+    finer: Uncorrected | None = None
 
     @property
     def deferred(self) -> tuple[int, ...]:
@@ -110,6 +123,14 @@ class Block:
     def edge(self) -> Edge:
         """Return what the block to the right needs of this one."""
         return Edge(copy_of(self.points[-1][-1:, ...]), copy_of(self.points[0][-1:, ...]), int(self.depth[-1]))
+
+    def uncorrected(self, keep: Keep) -> Uncorrected:
+        """Return what the correction needs of this block: F-points are made anew by it."""
+        rhs = self.rhs
+        if rhs is not None and keep is Keep.TO_CORRECT:
+            rhs = (copy_of(rhs[0][:0, ...]), *rhs[1:])
+        bare = replace(self, points=self.points[:1], rhs=rhs, arrived=None, arrival_depth=None, settled=None)
+        return Uncorrected(bare, self.counts)
 
     def depths(self, lo: int, hi: int) -> Array:
         """Return the depth behind each of the points ``lo … hi-1``."""
@@ -136,7 +157,14 @@ class Block:
         """Bytes held, so that Dask weighs transfers and spilling rightly."""
         arrays = [*self.points, *(self.rhs or ())]
         arrays += [array for array in (self.arrived, self.settled and self.settled.norms.values) if array is not None]
-        return 200 + sum(map(nbytes, arrays))
+        return 200 + sum(map(nbytes, arrays)) + (self.finer.block.__sizeof__() if self.finer else 0)
+
+
+class Uncorrected(NamedTuple):
+    """A block without its F-points, and the rows that it had at each place of the F-interval."""
+
+    block: Block
+    counts: tuple[int, ...]
 
 
 def interleave(places: Sequence[Array]) -> Array:

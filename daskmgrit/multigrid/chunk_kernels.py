@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.multigrid import fas
-from daskmgrit.multigrid.block import Block, Edge, Part, ResidualReport
+from daskmgrit.multigrid.block import Block, Edge, Keep, Part, ResidualReport, Uncorrected
 from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
 from daskmgrit.multigrid.depth import after_deferred, after_first, after_last, behind
 from daskmgrit.multigrid.guess import guess_residual, guess_rows
@@ -51,7 +51,8 @@ class RestrictedChunk:
     """Injected values v and u = v + r of a chunk, on their way to the coarse level.
 
     `v` holds only the points that are C-points there: elsewhere u replaces it (see
-    :mod:`daskmgrit.multigrid.fas`).
+    :mod:`daskmgrit.multigrid.fas`). `finer` is what the chunk waits with for its correction, where the coarse chunk is
+    to hold it.
     """
 
     first: int
@@ -59,10 +60,12 @@ class RestrictedChunk:
     v: Array
     depth: Array
     records: tuple[Record, ...]
+    finer: Uncorrected | None = None
 
     def __sizeof__(self) -> int:
         """Bytes held."""
-        return 200 + nbytes(self.u) + nbytes(self.v)
+        held = self.finer.block.__sizeof__() if self.finer else 0
+        return 200 + nbytes(self.u) + nbytes(self.v) + held
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +159,13 @@ def settle_and_relax(phi: Phi, block: Block, left: Left, weight: float, cycle: i
     return replace(relax(phi, probed, None, weight, cycle), settled=probed.settled)
 
 
-def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> RestrictedChunk:
-    """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor."""
+def restrict(
+    phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int, keep: Keep | None = None
+) -> RestrictedChunk:
+    """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor.
+
+    `keep` says what the coarse chunk is to hold of this one.
+    """
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "residual")
     v, transfer = block.points[0], transfer_of(phi, block.level)
@@ -173,6 +181,7 @@ def restrict(phi: Phi, block: Block, left: Left, m_coarse: int, cycle: int) -> R
         v[min(-block.first % m_coarse, v.shape[0]) :: m_coarse, ...],
         depth,
         tuple(meter.records),
+        block.uncorrected(keep) if keep else None,
     )
 
 
@@ -225,22 +234,25 @@ def enter(
             points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
         depth = after_first(depth, meter.batches)
     points = tuple(compact(rows) for rows in points)
-    return Block(level, first, points, rhs, depth, records + tuple(meter.records))
+    finer = pieces[0].finer if len(pieces) == 1 else None
+    return Block(level, first, points, rhs, depth, records + tuple(meter.records), finer=finer)
 
 
-def correct(phi: Phi, block: Block, coarse: Block | Part, cycle: int, records: bool = True) -> Block:
+def correct(phi: Phi, block: Block | Uncorrected, coarse: Block | Part, cycle: int, records: bool = True) -> Block:
     """Correct the C-points, then F-relaxation; `records` says whether to carry the coarse levels' records on."""
-    meter = Meter(phi, cycle)
+    meter, counts = Meter(phi, cycle), block.counts
+    if isinstance(block, Uncorrected):
+        block = block.block
     span = block.first, block.first + block.points[0].shape[0]
     with meter.stage("correction", block.level, block.first):
         places = coarse.by_place(*span)
         c_points = fas.correction(block.points[0], places, transfer_of(phi, block.level), block.level)
+    depth, carried = np.maximum(block.depth, coarse.depths(*span)), coarse.records if records else ()
+    del places, coarse
     with meter.stage("F-relaxation", block.level, block.first):
-        points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
-    carried = coarse.records if records else ()
-    depth = after_first(np.maximum(block.depth, coarse.depths(*span)), meter.batches)
+        points = f_relaxation(meter, c_points, counts, block.rhs, block.first, block.level)
     records_now = block.records + carried + tuple(meter.records)
-    return _moved(block, phi, points, depth, records_now)
+    return _moved(block, phi, points, after_first(depth, meter.batches), records_now)
 
 
 def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: int) -> Array:

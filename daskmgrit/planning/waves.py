@@ -8,7 +8,7 @@ overtake, which a replay of every single task shows (``benchmarks/oracle``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,19 @@ class _GatheredLevel:
 
     known: float
     owner: int
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingCorrection:
+    """Corrections of successive levels that one task per chunk does: of the coarsest its level, state and coarse state.
+
+    `seconds` is what they take together.
+    """
+
+    level: int
+    state: Times
+    coarse: Times | _GatheredLevel
+    seconds: Times
 
 
 class Waves:
@@ -156,8 +169,9 @@ class Waves:
 
     # -- operations of a cycle -----------------------------------------------------------------------------------
 
-    def relax(self, level: int, state: Times) -> Times:
+    def relax(self, level: int, state: Times | _PendingCorrection) -> Times:
         """(CF)^nu."""
+        state = self._corrected(state)
         for _ in range(self.hierarchy[level].nu):
             state = self.sweep(level, state, FirstRelaxation.PLAIN)
         return state
@@ -211,9 +225,23 @@ class Waves:
         seconds = inline_seconds(self.hierarchy, level, kind, self.cost, self.known)
         return _GatheredLevel(self.one(ready, seconds, arrive), finer.middle)
 
-    def correct(self, level: int, state: Times, coarse: Times | _GatheredLevel) -> Times:
-        """Coarse correction and F-relaxation."""
-        here, parts, arrive = self.levels[level], self.levels[level].parts, None
+    def correct(
+        self, level: int, state: Times, coarse: Times | _GatheredLevel | _PendingCorrection
+    ) -> Times | _PendingCorrection:
+        """Coarse correction and F-relaxation; put off where the next finer level's is of the same task."""
+        seconds = self.levels[level].f_relaxation
+        if isinstance(coarse, _PendingCorrection):
+            pending = replace(coarse, seconds=coarse.seconds + seconds)
+        else:
+            pending = _PendingCorrection(level, state, coarse, seconds)
+        return pending if self.plan.layout.joined(level) else self._corrected(pending)
+
+    def _corrected(self, pending: Times | _PendingCorrection) -> Times:
+        """Run a correction that was put off."""
+        if not isinstance(pending, _PendingCorrection):
+            return pending
+        here, state, coarse = self.levels[pending.level], pending.state, pending.coarse
+        parts, arrive = here.parts, None
         if isinstance(coarse, _GatheredLevel):
             ready, source = np.full(len(state), coarse.known), np.full(len(parts.source), coarse.known)
         else:
@@ -223,7 +251,7 @@ class Waves:
             there = self.fetch(cut, parts.rows)
             arrive = np.zeros(len(state))
             ready[parts.chunks], arrive[parts.chunks] = cut[parts.part], there[parts.part]
-        return self.wave(np.maximum(ready, state), here.f_relaxation, here.owners, arrive)
+        return self.wave(np.maximum(ready, state), pending.seconds, here.owners, arrive)
 
     def least(self) -> float:
         """Return a time that no cycle beats: of the chain through the chunk with most work, or of all tasks."""
@@ -240,13 +268,15 @@ class Waves:
             if number:
                 place = self.levels[number - 1].parents[place]
             nu, visits, parts = hierarchy[number].nu, visits_of(kind, number), level.parts
+            # Corrections that end at this level: of a level that is joined only where it is relaxed again.
+            ups = int(kind == "F") if self.plan.layout.joined(number) else visits
             restrict = level.c_relaxation if self.plan.beside else level.c_relaxation + level.coarse_step
-            seconds = visits * (nu * level.sweep + restrict + level.f_relaxation + (nu + 2) * message)
+            seconds = visits * (nu * level.sweep + restrict + level.f_relaxation + (nu + 1) * message) + ups * message
             seconds += before * level.entered
             seconds[parts.chunks] += visits * (message + machine.latency + machine.worker / 2 + machine.transfer)
             chain += seconds[place]
-            each = (nu + 2 + self.plan.beside) * len(level.owners) + (nu + 1) * len(level.far) + len(parts.source)
-            before, tasks = visits, tasks + visits * each
+            each = (nu + 1 + self.plan.beside) * len(level.owners) + (nu + 1) * len(level.far) + len(parts.source)
+            before, tasks = visits, tasks + visits * each + ups * len(level.owners)
         return max(spent + float(chain.max()), tasks * max(self.service, machine.client))
 
     # -- the iteration -------------------------------------------------------------------------------------------

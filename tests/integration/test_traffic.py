@@ -9,7 +9,7 @@ from benchmarks import overhead
 from benchmarks.waiting import Idle
 
 # Tasks of a cycle on two workers, all levels in tasks of their own; and states between workers.
-CYCLES = {(2, "full"): (53, 38.5), (4, "full"): (29, 26.0), (4, "c-points"): (29, 24.0)}
+CYCLES = {(2, "full"): (43, 38.5), (4, "full"): (25, 26.0), (4, "c-points"): (25, 24.0)}
 
 
 @pytest.mark.parametrize(("m", "storage"), CYCLES)

@@ -3,7 +3,7 @@
 import pytest
 
 from daskmgrit.dashboard import history
-from daskmgrit.dashboard.events import TaskName
+from daskmgrit.dashboard.events import StageRow, TaskName
 from daskmgrit.dashboard.history import History, Run
 
 ABOUT = {
@@ -14,7 +14,7 @@ ABOUT = {
     "steps": [8, 4],
     "tol": 1e-6,
     "maxiter": 9,
-    "layout": {"gathered": 1, "bounds": [[0, 4, 9]]},
+    "layout": {"gathered": 1, "bounds": [[0, 4, 9]], "corrected_from": [0]},
 }
 
 
@@ -117,3 +117,58 @@ def test_the_tooltip_of_a_bar_tells_what_is_known_of_it():
         "steps": ["0 to 3"],
         "worker": ["a:1"],
     }
+
+
+class TestOneTaskForTheWayUp:
+    """It is drawn, and counted, on each level that it corrects."""
+
+    ABOUT = ABOUT | {
+        "steps": [16, 8, 4],
+        "layout": {"gathered": 2, "bounds": [[0, 8, 17], [0, 8, 17]], "corrected_from": [1, 1]},
+    }
+
+    def run(self):
+        run = Run(self.ABOUT, 0.0)
+        stages = [("relax", 0), ("restrict", 0), ("relax", 1), ("restrict", 1), ("coarse_solve", 2), ("correct", 0)]
+        names = [TaskName(name, level, 1, number, j) for number, (name, level) in enumerate(stages) for j in (0, 1)]
+        run.submitted(names)
+        return run, names
+
+    def test_bars_and_seconds(self):
+        run, names = self.run()
+        for number, name in enumerate(names):
+            run.task(name, "tcp://a", 10.0 * number, 10.0 * number + 8, 0.5)
+        tasks = [bar for bar in run.bars if bar.name == "correct"]
+        assert [(bar.level, bar.last, bar.lo, bar.hi) for bar in tasks] == [
+            *((0, 0, 0, 8), (1, 1, 0, 8)),
+            *((0, 0, 8, 17), (1, 1, 8, 17)),
+        ]
+        assert run.tasks == len(names)
+        assert run.busy == 8 * len(names)
+        # Stages of the second chunk's: level, beginning, seconds of Phi.
+        told = [("correction", 1, 110.0, 0.0), ("F-relaxation", 1, 111.0, 1.0), ("F-relaxation", 0, 114.0, 3.0)]
+        rows = [StageRow(kind, level, level, 1, 1, start, phi, phi) for kind, level, start, phi in told]
+        run.settled(1, 0.5, rows)
+        stages = [bar for bar in run.bars if not bar.task]
+        assert [(bar.name, bar.level, bar.lo, bar.hi, bar.phi) for bar in stages] == [
+            (kind, level, 8, 17, phi) for kind, level, _, phi in told
+        ]
+        assert [total[0] for total in run.totals] == [3.0, 1.0, 0.0]
+        assert sum(map(sum, run.totals)) == pytest.approx(8.5 * len(names))
+        assert not run._open
+
+    def test_where_the_solve_is(self):
+        from daskmgrit.dashboard.labels import where
+        from daskmgrit.dashboard.plots import CyclePlot
+
+        run, names = self.run()
+        plot = CyclePlot()
+        for name in names[:-1]:
+            run.task(name, "tcp://a", 0.0, 1.0, 0.0)
+        assert where(run)[1] == "levels 1 to 0, up"
+        plot.show(run)
+        dots = plot.path.data
+        assert dots["y"] == [0, 0, 1, 1, 2, 1, 0]
+        assert dots["done"][-2:] == ["1 of 2"] * 2
+        assert dots["ring"].count("black") == 1
+        assert len({len(column) for column in dots.values()}) == 1
