@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from daskmgrit.planning import plan
     from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
     from daskmgrit.recurrence.serial import train_serially
+    from daskmgrit.recurrence.step_length import StepLength
     from daskmgrit.solver.result import Result
     from daskmgrit.solver.stopping import Settled
 
@@ -30,6 +31,7 @@ _HOMES = {
     "planning": ("plan",),
     "propagators": ("check_propagator", "from_command", "from_estimator", "from_function", "vectorize"),
     "recurrence.serial": ("train_serially",),
+    "recurrence.step_length": ("StepLength",),
     "solver.result": ("Result",),
     "solver.stopping": ("Settled",),
 }
@@ -45,6 +47,7 @@ __all__ = [
     "PropagatorError",
     "Result",
     "Settled",
+    "StepLength",
     "__version__",
     "check_propagator",
     "estimate_max_rate",

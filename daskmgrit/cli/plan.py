@@ -15,19 +15,24 @@ from daskmgrit.cli.values import AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.measure import measure_machine
-from daskmgrit.planning.memory import memory_limit, storage_that_fits
+from daskmgrit.planning.memory import memory_limit
+from daskmgrit.planning.phi_source import PhiSource, fixed_coarsening, tried_coarsenings
 from daskmgrit.planning.report import Asked, report, text
-from daskmgrit.planning.search import Planner
-from daskmgrit.planning.source import GivenSource, MeasuredSource, Source
+from daskmgrit.planning.setting import SPREAD, Coarsening
+from daskmgrit.planning.source import GivenSource, Source, make_planner
 from daskmgrit.problems import SOLVERS, OwnProblem, Problem
-from daskmgrit.problems.training import OPTIMIZERS
+from daskmgrit.problems.training import OPTIMIZERS, training
 
 __all__ = ["plan"]
 
 
 @click.command(cls=Command)
 @click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
-@click.option("--phi-cost", type=SECONDS, help="Seconds that Phi takes for a state, or a time as 5ms.")
+@click.option(
+    "--phi-cost",
+    type=SECONDS,
+    help="Seconds that Phi takes for a state, or a time as 5ms; with --problem in place of those measured.",
+)
 @click.option(
     "--problem",
     metavar="PROBLEM",
@@ -62,6 +67,9 @@ __all__ = ["plan"]
 @click.option("--latency", type=SECONDS, help="Of a message.  [default: 1.2ms]")
 @click.option("--bandwidth", type=BYTES, help="Bytes per second between workers.  [default: 1GB]")
 @click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with this number of cores.")
+@click.option(
+    "--seconds", type=SECONDS, default=30.0, help="With --problem: about how long measuring may take.  [default: 30 s]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def plan(
     steps: int,
@@ -84,6 +92,7 @@ def plan(
     scheduler: str | None,
     keys: str | None,
     measure: bool,
+    seconds: float,
     as_json: bool,
     **overheads: Any,
 ) -> None:
@@ -92,12 +101,10 @@ def plan(
     Searches coarsening factors, cycles and numbers of chunks of MGRIT, and slots of parallel Newton's window, for N
     steps on P worker threads.
     """
-    if (phi_cost is None) == (problem is None):
-        raise click.UsageError(
-            "give either --phi-cost, the seconds of Phi for a state, or --problem to have it measured"
-        )
-    if problem and (call_cost is not None or stages is not None):
-        raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem they are measured")
+    if phi_cost is None and problem is None:
+        raise click.UsageError("give --phi-cost, the seconds of Phi for a state, or --problem to have it measured")
+    if phi_cost is None and (call_cost is not None or stages is not None):
+        raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem alone they are measured")
     for option, value in (("solver", solver), ("optimizer", optimizer), ("w0", w0)):
         if value and not problem:
             raise click.UsageError(f"--{option} goes with --problem")
@@ -111,44 +118,66 @@ def plan(
         raise click.UsageError("--memory 0: give the memory of a worker process, e.g. 8GB")
     if memory is not None and row_bytes is None and not problem:
         raise click.UsageError("--memory needs --bytes, the bytes of a state (8 per weight)")
+    cycles = [cycle.upper()] if cycle else ["V", "F"]
     with usage_errors(as_json):
-        task = _task(problem, w0, steps)
+        cost = None if phi_cost is None else PhiCost(phi_cost, call_cost or 0.0, stages or (1.0,))
+        task = None if problem is None else asked_problem(problem, w0, steps, argument="--problem")
+        tried = try_own(task, problem or "") if isinstance(task, OwnProblem) else None
         machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
         # One more may be for the last C-point.
         if chunks is not None and chunks > machine.slots + 1:
             raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
         with explained(task, problem or ""):
-            of = [] if w0 is None else ["--w0", w0]
-            source: Source = (
-                MeasuredSource(task, solver, steps, iterations, optimizer, accepted, of)
-                if task
-                else GivenSource(PhiCost(phi_cost or 0.0, call_cost or 0.0, stages or (1.0,)), iterations, accepted)
-            )
+            about: dict[str, Any] = {}
+            if task is None:
+                assert cost is not None
+                source: Source = GivenSource(cost, iterations, accepted)
+                source.coarsenings = [coarsening] if coarsening else source.coarsenings
+            else:
+                known = {"cost": cost, "iterations": iterations, "accepted": accepted}
+                how = {"cycles": cycles, "seconds": seconds, "note": note, "tried": tried}
+                source, about = _measured(task, solver, optimizer, w0, steps, coarsening, known | how)
             size = row_bytes if row_bytes is not None else source.row_bytes
-            asked = Asked(machine, memory if memory is not None else limit, source, problem, scheduler, keys)
-            planner = Planner(
-                steps,
-                source.cost,
-                source.iterations,
-                size,
-                coarsenings=[coarsening] if coarsening else source.coarsenings,
-                cycles=[cycle.upper()] if cycle else ["V", "F"],
-                chunks=chunks,
-                storage=storage_that_fits(asked.memory, size) if asked.memory and size else None,
-                **source.levels,
-            )
-            found = report(planner, asked)
+            memory = memory if memory is not None else limit
+            planner = make_planner(source, steps, cycles, memory, size, chunks)
+            found = report(planner, Asked(machine, memory, source, problem, scheduler, keys, **about))
     say(json.dumps(found) if as_json else text(found))
 
 
-def _task(problem: str | None, w0: str | None, steps: int) -> Problem | OwnProblem | None:
-    """Return the problem to measure, None if none was asked for."""
-    if problem is None:
-        return None
-    task = asked_problem(problem, w0, steps, argument="--problem")
+def _measured(
+    task: Problem | OwnProblem,
+    solver: str | None,
+    optimizer: str | None,
+    w0: str | None,
+    steps: int,
+    coarsening: tuple[int, ...] | None,
+    how: dict[str, Any],
+) -> tuple[PhiSource, dict[str, Any]]:
+    """Return what is measured on a problem, and which options say which problem it is."""
+    factors = None if coarsening is None else fixed_coarsening(coarsening)
     if isinstance(task, OwnProblem):
-        try_own(task, problem)
-    return task
+        of = [] if w0 is None else ["--w0", w0]
+        own = training(task, steps=steps)
+        about: dict[str, Any] = {"options": of, "window_options": of, "initial_guess": own.initial_guess}
+        tried = [factors] if factors else tried_coarsenings(own.phi, own.coarsening)
+        return PhiSource(own, coarsenings=tried, **how), about
+    solver, other = solver or task.solver, optimizer if optimizer != "sgd" else None
+    usual = task.hierarchy(solver).get("coarsening")
+    tried = (
+        list(dict.fromkeys([*([fixed_coarsening(usual)] if usual else []), *SPREAD])) if factors is None else [factors]
+    )
+
+    def made(m: Coarsening) -> OwnProblem:
+        return training(task, solver=solver, steps=steps, levels={"coarsening": m})
+
+    window = training(task, other, steps=steps) if other else None
+    about = {
+        "options": ["--solver", solver],
+        "window_options": ["--optimizer", other] if other else ["--solver", solver],
+        "optimizer": other,
+        "initial_guess": task.guess(solver),
+    }
+    return PhiSource(made(tried[0]), coarsenings=tried, phi_for=lambda m: made(m).phi, window=window, **how), about
 
 
 def _cluster(

@@ -16,7 +16,7 @@ from daskmgrit.problems import LOOPS, PROBLEMS, OwnProblem, Problem
 from daskmgrit.problems.find import find_problem, known_names
 from daskmgrit.problems.source_files import failed, place_of
 from daskmgrit.recurrence.state import initial_state
-from daskmgrit.recurrence.trial import try_phi
+from daskmgrit.recurrence.trial import Finding, try_phi
 
 __all__ = ["asked_problem", "completed", "explained", "method_of", "try_own"]
 
@@ -61,8 +61,8 @@ def method_of(found: Problem | OwnProblem, given: str | None) -> str:
     return given or (found.method if isinstance(found, OwnProblem) else "mgrit")
 
 
-def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> None:
-    """Call a Phi a few times, before any worker is started.
+def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> Finding | None:
+    """Call a Phi a few times, before any worker is started; return what was found, None if it could not be tried.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> None:
     except (Exception, SystemExit) as error:
         about_states = isinstance(error, ValueError | TypeError | IndexError)
         if elsewhere and not about_states:
-            return
+            return None
         remedy = ": give it the initial state (--w0) that it is for" if about_states else ""
         words = (
             f"{failed(f'the Phi of {name}', error)}, called on states of {state.size} weights ({state.dtype}){remedy}"
@@ -94,6 +94,7 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> None:
         raise click.UsageError(words) from error
     if found.error:
         raise PropagatorError(found.error)
+    return found
 
 
 def explained(found: Problem | OwnProblem | None, name: str) -> contextlib.AbstractContextManager[None]:

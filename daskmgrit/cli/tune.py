@@ -18,7 +18,8 @@ from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.problems import LOOPS, PROBLEMS, OwnProblem, Problem
 from daskmgrit.problems.training import training
-from daskmgrit.recurrence.step_length import takes_coarsening
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.step_length import made_for, takes_any_coarsening
 from daskmgrit.tune.search import Trial, TuneReport
 from daskmgrit.tune.search import tune as search
 from daskmgrit.tune.settings import Settings, default_grid
@@ -166,9 +167,14 @@ def _levels(problem: OwnProblem, steps: int, options: Mapping[str, Any]) -> Tune
     relaxation = tuple("F" + "CF" * nu if isinstance(nu, int) else nu for nu in several(problem.relaxation))
     start = Settings(None, several(problem.coarsening), relaxation, problem.min_coarse)
     grid = default_grid(start)
-    # A Phi may have been made for some factors.
-    grid["coarsening"] = [m for m in grid["coarsening"] if takes_coarsening(problem.phi, m)]
-    report = _search(lambda _: problem.phi, problem.w0, steps, start, grid, problem.initial_guess, options)
+    if not takes_any_coarsening(problem.phi):
+        # Its coarse steps are as long as these factors say.
+        grid["coarsening"] = [start.coarsening]
+
+    def make(settings: Settings) -> Phi:
+        return made_for(problem.phi, settings.coarsening)
+
+    report = _search(make, problem.w0, steps, start, grid, problem.initial_guess, options)
     told = _told(report)
     for trial in told["trials"]:
         for name in ("max_rate", "coarse", "max_stages", "window"):

@@ -12,6 +12,7 @@ from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.window import coarsening_option
 from daskmgrit.recurrence.propagator import read_only
+from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import number_option
 
@@ -97,6 +98,11 @@ class stabilise:
             raise ValueError(
                 f"max_rate={max_rate} is below rate={rate}: plain steps of level 0 would not be stable; lower the rate"
             )
+
+    @property
+    def step_length(self) -> StepLength:
+        """How many fine steps a step of each level stands for."""
+        return StepLength(self.coarsening)
 
     def length(self, level: int) -> float:
         """Return the learning rate of the fine steps that a step of `level` stands for, together."""

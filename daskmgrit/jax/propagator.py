@@ -20,7 +20,7 @@ from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.row_bits import RowBits
 from daskmgrit.recurrence.state import one_state
-from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.recurrence.step_length import AnyCoarsening, StepLength
 from daskmgrit.utils.validation import brief
 
 __all__ = ["JaxPropagator", "propagator"]
@@ -116,7 +116,7 @@ class _Compiled(NamedTuple):
     data: Any
 
 
-class JaxPropagator:
+class JaxPropagator(AnyCoarsening):
     """A step of an optax transformation on a loss; see :func:`propagator`.
 
     Attributes

@@ -18,7 +18,7 @@ from daskmgrit.models.data import DataRule
 from daskmgrit.models.descent import Model
 from daskmgrit.models.examples import Examples
 from daskmgrit.recurrence.moments import least_second_moment, powers
-from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.recurrence.step_length import AnyCoarsening, StepLength
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["OPTIMIZERS", "Adam", "Momentum", "OptimizerStep", "UpdateRule", "make_rule"]
@@ -196,7 +196,7 @@ def make_rule(name: str, rate: float, **settings: Any) -> UpdateRule:
     return Adam(rate, decoupled=name == "adamw", **settings)
 
 
-class OptimizerStep:
+class OptimizerStep(AnyCoarsening):
     """One step of an optimizer with moments on a block of states.
 
     Gradient and update can be had apart, see :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`.

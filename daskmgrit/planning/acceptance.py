@@ -13,11 +13,13 @@ from daskmgrit.newton.contraction import edge_of_stability
 from daskmgrit.newton.in_one_process import solve_in_one_process
 from daskmgrit.newton.settings import Settings
 from daskmgrit.newton.sizes import Fixed
-from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.split_propagator import is_split
+from daskmgrit.recurrence.state import initial_state
+from daskmgrit.utils.array_api import to_host
 from daskmgrit.utils.validation import number_option
 
-__all__ = ["Acceptance", "assumed", "given", "measured", "measured_edge"]
+__all__ = ["FEW", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
 
 # About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
@@ -25,6 +27,10 @@ USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
 WINDOWS = (4, 16, 64)
 # Seconds of Phi that measuring may take, and the least and the most steps of the prefix.
 SECONDS, LEAST, MOST = 4.0, 64, 400
+# Steps that a sweep accepts below which training contracts too little.
+FEW = 1.3
+# Steps that are longer by this factor after half of a prefix, and again after the other half, grow for ever.
+GROWING = 4.0
 
 
 class Acceptance:
@@ -38,10 +44,12 @@ class Acceptance:
         Where they are from, in words.
     edge : float, optional
         alpha lambda_max of the prefix, as far as that is known: at 2 training is at the edge of stability.
+    growth : str
+        In words how serial training itself grows; empty if it does not, or is not known to.
     """
 
-    def __init__(self, known: dict[int, float], origin: str, edge: float | None = None) -> None:
-        self._known, self.origin, self.edge = {1: 1.0} | known, origin, edge
+    def __init__(self, known: dict[int, float], origin: str, edge: float | None = None, growth: str = "") -> None:
+        self._known, self.origin, self.edge, self.growth = {1: 1.0} | known, origin, edge, growth
 
     def __call__(self, slots: int) -> float:
         """Return the steps that a sweep over `slots` slots accepts, at least 1."""
@@ -57,7 +65,7 @@ def assumed() -> Acceptance:
     return Acceptance(USUAL, "assumed, as of networks with Adam at usual rates; give --accepted, or --problem")
 
 
-def given(accepted: float, edge: float | None = None) -> Acceptance:
+def given(accepted: float) -> Acceptance:
     """Return the same number of steps for all windows that are long enough; see :class:`Acceptance`.
 
     Raises
@@ -67,7 +75,7 @@ def given(accepted: float, edge: float | None = None) -> Acceptance:
     """
     number_option("accepted", accepted, "a sweep accepts one step at least", least=1)
     slots = math.ceil(accepted)
-    return Acceptance({slots: accepted}, f"as given: {accepted:g}, or all slots of a shorter window", edge)
+    return Acceptance({slots: accepted}, f"as given: {accepted:g}, or all slots of a shorter window")
 
 
 def measured(
@@ -107,9 +115,37 @@ def measured(
             known[slots] = prefix / len(solve_in_one_process(phi, w0, settings).sweeps)
         except Diverged:
             known[slots] = 1.0
-    return Acceptance(known, f"measured on the first {prefix} steps", measured_edge(phi, w0, prefix))
+    # For an optimizer with moments there is no such bound.
+    edge = None if is_split(phi) else edge_of_stability(phi, w0, min(prefix, LEAST))
+    growth = growth_of_steps(phi, w0, min(prefix, LEAST))
+    return Acceptance(known, f"measured on the first {prefix} steps", edge, growth)
 
 
-def measured_edge(phi: Phi, w0: Any, steps: int) -> float | None:
-    """Return alpha lambda_max of the first steps; None for an optimizer with moments, which has no such bound."""
-    return None if is_split(phi) else edge_of_stability(phi, w0, min(steps, LEAST))
+def growth_of_steps(phi: Phi, w0: Any, steps: int) -> str:
+    """Return in words how the steps of serial training grow over the first `steps`; empty if they do not.
+
+    Examples
+    --------
+    >>> growth_of_steps(lambda w, i, level: 3 * w, [1.0], 64)
+    'steps of serial training itself grow 1.1e+30-fold within 63 steps: if that lasts, training diverges'
+    >>> growth_of_steps(lambda w, i, level: 0.9 * w, [1.0], 64)
+    ''
+    """
+    initial = initial_state(w0)
+    before, state = initial.host, initial.block(phi)[None, ...]
+    lengths = []
+    for step in range(steps):
+        state = apply_phi(phi, state, np.arange(step, step + 1), 0)
+        after = to_host(state)[0]
+        if not np.isfinite(after).all():
+            return f"serial training itself diverges: its weights are not finite after {step + 1} steps"
+        lengths.append(float(np.linalg.norm(after.astype(float) - before)))
+        before = after.copy()
+    first, middle, last = lengths[0], lengths[len(lengths) // 2], lengths[-1]
+    # Steps of a rate that warms up grow, too, but not by the same factor again and again.
+    if first > 0 and middle > GROWING * first and last > GROWING * middle:
+        return (
+            f"steps of serial training itself grow {last / first:.2g}-fold within {steps - 1} steps: if that lasts, "
+            "training diverges"
+        )
+    return ""

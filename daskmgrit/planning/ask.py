@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +13,13 @@ from daskmgrit.executors.choose import DaskClient, chosen_client, is_asynchronou
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.measure import measure_machine
-from daskmgrit.planning.memory import memory_limit, storage_that_fits
+from daskmgrit.planning.memory import memory_limit
 from daskmgrit.planning.outcome import AtWorkers, PlanResult
-from daskmgrit.planning.own_phi import PhiSource, fixed_coarsening
+from daskmgrit.planning.phi_source import PhiSource, fixed_coarsening, tried_coarsenings
 from daskmgrit.planning.search import Planner
+from daskmgrit.planning.source import make_planner
 from daskmgrit.planning.window_plan import TRIED, WindowPlan, best_window
-from daskmgrit.planning.window_report import FEW
+from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.trial import check_arguments
 from daskmgrit.utils.units import time_option
@@ -27,6 +29,8 @@ __all__ = ["plan"]
 
 # The curve ends at this many times the break-even, or at this many workers where there is none.
 BEYOND, MOST = 4, 256
+# Parts of the time that measuring may take: of a cluster at most, and of Phi at least.
+CLUSTER, LEAST = 0.4, 0.3
 
 
 def plan(
@@ -64,7 +68,8 @@ def plan(
         and messages cost is measured on a client's cluster, as given in a :class:`daskmgrit.planning.Machine`, and else
         what they cost on one machine. By default the current client's cluster.
     threads : int, default 1
-        Threads of each worker process, where `workers` is a number.
+        Threads of each worker process, where `workers` is a number. ``workers=16, threads=16`` are the threads of one
+        process.
     cost : float, str or PhiCost, optional
         Seconds of Phi for a state, or a time such as "100ms", in place of those measured: for another machine or more
         data than here. With `iterations` and `accepted` too, phi is not called at all.
@@ -73,8 +78,9 @@ def plan(
     accepted : float, optional
         Steps that a sweep of parallel Newton accepts, in place of those measured.
     coarsening : int or sequence of int, optional
-        Only this coarsening factor, or one for each level. By default those that `phi` was made for; for any other
-        phi factors from 2 to 16 are tried.
+        The coarsening factor, or one for each level, that the coarse steps of `phi` are for. By default those that
+        `phi` was made for, as far as it tells, else 2; of a phi with a method ``with_coarsening(factors)``, as the
+        package's own have, factors from 2 to 16 are tried.
     cycle : {"V", "F"}, optional
         Only this cycle.
     initial_guess : {"zero", "constant", "nested"}, default "zero"
@@ -122,33 +128,28 @@ def plan(
         raise ValueError(f'cycle={cycle!r} is unknown: give "V" or "F", or None to try both')
     if not isinstance(initial_guess, str) or initial_guess not in ("zero", "constant", "nested"):
         raise ValueError(f'initial_guess={brief(initial_guess)}: give "zero", "constant" or "nested"')
-    limit = time_option("seconds", seconds)
-    machine, numbers, memory = _cluster(workers, threads)
+    limit, clock = time_option("seconds", seconds), time.perf_counter()
 
     def note(text: str) -> None:
         if progress:
             print(text, file=sys.stderr)
 
+    machine, numbers, memory = _cluster(workers, threads, CLUSTER * limit, note)
+
     cycles = ("V", "F") if cycle is None else (cycle,)
-    only = None if coarsening is None else fixed_coarsening(coarsening)
-    source = PhiSource(phi, w0, steps, cost, iterations, accepted, only, cycles, initial_guess, limit, note)
-    planner = Planner(
-        steps,
-        source.cost,
-        source.iterations,
-        source.row_bytes,
-        coarsenings=source.coarsenings,
-        cycles=cycles,
-        storage=storage_that_fits(memory, source.row_bytes) if memory else None,
-    )
-    converges = any(math.isfinite(source.iterations(m, c)) for m in planner.coarsenings for c in cycles)
+    factors = tried_coarsenings(phi) if coarsening is None else [fixed_coarsening(coarsening)]
+    problem = OwnProblem(phi, w0, steps, initial_guess=initial_guess)
+    left = max(limit - (time.perf_counter() - clock), LEAST * limit)
+    source = PhiSource(problem, cost, iterations, accepted, factors, cycles, left, note)
+    planner = make_planner(source, steps, cycles, memory, source.row_bytes)
+    converges = planner.converges
 
     def window(part: Machine) -> WindowPlan | None:
         return best_window(steps, part, source.window_cost, source.accepted, source.window_bytes)
 
     break_even = {
-        "mgrit": _threads(planner.break_even(machine), machine) if converges else None,
-        "newton": next((n for n in _parts(machine) if _pays(window(_with(machine, n)))), None),
+        "mgrit": _mgrit_pays(planner, machine) if converges else None,
+        "newton": next((n for n in TRIED if _is_part(n, machine) and _pays(window(_with(machine, n)))), None),
     }
     curve = []
     for number in numbers or _numbers(machine, break_even):
@@ -177,14 +178,14 @@ def plan(
         measured=source.measured,
         remark=source.remark,
         iterations_from=source.origin,
-        accepted_from=source.accepted.origin,
+        accepted=source.accepted,
         initial_guess=initial_guess,
-        edge=source.accepted.edge,
-        contracts=newton is None or newton.accepted >= min(FEW, newton.slots),
     )
 
 
-def _cluster(workers: Any, threads: int) -> tuple[Machine, list[int], int | None]:
+def _cluster(
+    workers: Any, threads: int, seconds: float, note: Callable[[str], Any]
+) -> tuple[Machine, list[int], int | None]:
     """Return the cluster, the numbers of worker threads that were asked for, and the memory of a worker if known."""
     threads = integer_option("threads", threads, 1, "it is the number of threads of each worker process")
     if isinstance(workers, Machine):
@@ -194,7 +195,8 @@ def _cluster(workers: Any, threads: int) -> tuple[Machine, list[int], int | None
     if isinstance(workers, DaskClient):
         if is_asynchronous(workers):
             raise TypeError("workers is an asynchronous client: give a synchronous one, or a number of workers")
-        return measure_machine(workers), [], memory_limit(workers)
+        note("measuring the cluster")
+        return measure_machine(workers, seconds), [], memory_limit(workers)
     several = isinstance(workers, Sequence) and not isinstance(workers, str)
     if not several and (not isinstance(workers, int) or isinstance(workers, bool)):
         raise TypeError(f"workers={brief(workers)}: give a number of worker threads, several, a Client or a Machine")
@@ -217,27 +219,40 @@ def _current() -> Any:
     return client
 
 
+def _is_part(threads: int, machine: Machine) -> bool:
+    """Whether so many threads are some of one process, or all of several."""
+    return threads < machine.threads or threads % machine.threads == 0
+
+
 def _with(machine: Machine, threads: int) -> Machine:
-    """Return a part of a cluster, or a larger one of the same kind."""
+    """Return a part of a cluster, or a larger one of the same kind: some threads of one process, or whole processes."""
+    if threads < machine.threads:
+        return replace(machine, workers=1, threads=threads)
     return replace(machine, workers=math.ceil(threads / machine.threads))
 
 
-def _parts(machine: Machine) -> Iterator[int]:
-    """Numbers of worker threads with which parallel Newton may begin to pay."""
-    return (number for number in TRIED if number % machine.threads == 0)
+def _mgrit_pays(planner: Planner, machine: Machine) -> int | None:
+    """Return the least number of worker threads with which MGRIT beats serial training."""
+    workers = planner.break_even(machine)
+    if workers != 1:
+        return workers and workers * machine.threads
+    # Fewer threads of that process may do.
+    return next(n for n in range(1, machine.threads + 1) if planner.best(_with(machine, n)).speedup > 1)
 
 
 def _pays(found: WindowPlan | None) -> bool:
     return found is not None and found.seconds < found.serial
 
 
-def _threads(workers: int | None, machine: Machine) -> int | None:
-    return workers and workers * machine.threads
-
-
 def _numbers(machine: Machine, break_even: dict[str, int | None]) -> list[int]:
-    """Return the numbers of worker threads of the curve: powers of two, what was asked for, and where methods pay."""
+    """Return the numbers of worker threads of the curve: powers of two, what was asked for, and where methods pay.
+
+    Where a cluster has one process the curve ends with its threads, unless a method pays beyond.
+    """
     marked = [number for number in break_even.values() if number is not None]
     most = max([machine.slots, *(BEYOND * number for number in marked)]) if marked else max(machine.slots, MOST)
-    doubled = [machine.threads * 2**power for power in range(math.floor(math.log2(most / machine.threads)) + 1)]
+    if machine.workers == 1 and machine.threads > 1:
+        most = max(machine.slots, *(number for number in marked), 1)
+    doubled = {2**power for power in range(most.bit_length()) if 2**power < machine.threads}
+    doubled |= {machine.threads * 2**power for power in range((most // machine.threads).bit_length())}
     return sorted({*doubled, machine.slots, *marked})

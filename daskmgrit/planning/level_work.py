@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,9 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.planning.cost import PhiCost
 
 __all__ = ["LevelWork", "Parts", "Times", "Workers", "inline_seconds", "level_work"]
+
+# Steps of levels whose work is counted; that of longer ones is so many times as much.
+LARGE = 1 << 18
 
 # Seconds, one entry per chunk.
 Times = NDArray[np.float64]
@@ -140,6 +145,9 @@ def inline_seconds(hierarchy: Hierarchy, level: int, kind: str, cost: PhiCost, k
     numbers.
     """
     name = (hierarchy, level, kind)
+    if name not in known and hierarchy[level].steps > LARGE:
+        times = math.ceil(hierarchy[level].steps / LARGE)
+        known[name] = times * inline_seconds(_shortened(hierarchy, level, times), level, kind, cost, known)
     if name not in known:
         spent = 0.0
 
@@ -162,3 +170,14 @@ def inline_seconds(hierarchy: Hierarchy, level: int, kind: str, cost: PhiCost, k
             whole_levels.solve_from(phi, [piece], [CoarseStep(empty, depth, ())], hierarchy, level, kind, 1)
         known[name] = spent
     return known[name]
+
+
+def _shortened(hierarchy: Hierarchy, level: int, times: int) -> Hierarchy:
+    """Return a hierarchy with a fraction of the steps from `level` down, and no levels that would have none."""
+    levels, steps = list(hierarchy.levels[:level]), hierarchy[level].steps // times
+    for each in hierarchy.levels[level:]:
+        if levels[level:] and not steps:
+            break
+        levels.append(replace(each, steps=steps))
+        steps //= each.coarsening
+    return Hierarchy(tuple(levels), hierarchy.cycle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -35,7 +36,7 @@ class _Nothing:
         return weights.copy()
 
 
-def measure_machine(client: Any) -> Machine:
+def measure_machine(client: Any, seconds: float = math.inf) -> Machine:
     """Measure a cluster by a solve whose Phi does nothing, and by chains of empty tasks.
 
     The solve shows the processor time that a task costs the scheduler, its worker and the client, which holds also
@@ -45,13 +46,15 @@ def measure_machine(client: Any) -> Machine:
     ----------
     client : distributed.Client
         The cluster's client.
+    seconds : float, default inf
+        About how long it may take: then fewer cycles and repeats do, one each at least.
 
     Raises
     ------
     ClusterError
         If the cluster has no workers, or does not get a chain of empty tasks done within two minutes.
     """
-    threads = client.nthreads()
+    clock, threads = time.perf_counter(), client.nthreads()
     if not threads:
         raise ClusterError("the cluster has no workers to measure: start one with `dask worker ADDRESS`")
     workers = sorted(threads)
@@ -59,18 +62,21 @@ def measure_machine(client: Any) -> Machine:
     with dask.config.set({"daskmgrit.agglomerate": 99}):
         # The first imports what is needed everywhere.
         solver.solve(np.zeros(16), tol=0, maxiter=1, chunks=chunks, client=client)
+        # A cycle and the guess took as long as that.
+        cycles = max(1, int(min(CYCLES, seconds / 2 / (time.perf_counter() - clock) - 1)))
         before, mine = _times(client), time.thread_time()
-        tasks = solver.solve(np.zeros(16), tol=0, maxiter=CYCLES, chunks=chunks, client=client).tasks
+        tasks = solver.solve(np.zeros(16), tol=0, maxiter=cycles, chunks=chunks, client=client).tasks
         built, after = time.thread_time() - mine, _times(client)
     scheduler = (after["scheduler"] - before["scheduler"]) / tasks
     worker = sum(after[name] - before[name] for name in workers) / tasks
 
-    near, own = _chain(client, workers[:1], 0)
+    ends = clock + seconds
+    near, own = _chain(client, workers[:1], 0, ends)
     latency = max(1e-4, (near - own) / 2)
     transfer, bandwidth = Machine(1).transfer, Machine(1).bandwidth
     if len(workers) > 1:
         pair = [workers[0], workers[-1]]
-        far, large = _chain(client, pair, 0)[0], _chain(client, pair, LARGE)[0]
+        far, large = _chain(client, pair, 0, ends)[0], _chain(client, pair, LARGE, ends)[0]
         transfer = max(0.0, far - near)
         bandwidth = LARGE / max(1e-4, large - far)
     hosts = {name.rpartition("://")[2].rpartition(":")[0] for name in workers}
@@ -97,10 +103,15 @@ def _large(size: int, *args: Any) -> bytes:
     return os.urandom(1 << 16) * (size >> 16)
 
 
-def _chain(client: Any, workers: list[str], size: int) -> tuple[float, float]:
-    """Seconds per link of a chain of tasks that goes from worker to worker; and what of it is processor time."""
+def _chain(client: Any, workers: list[str], size: int, ends: float) -> tuple[float, float]:
+    """Seconds per link of a chain of tasks that goes from worker to worker; and what of it is processor time.
+
+    Chains repeat until the clock is at `ends`.
+    """
     best = (np.inf, 0.0)
-    for _ in range(REPEATS):
+    for number in range(REPEATS):
+        if number and time.perf_counter() > ends:
+            break
         book, run = TaskBook(workers), uuid.uuid4().hex[:8]
         task: list[Any] = []
         for number in range(LINKS):

@@ -9,12 +9,14 @@ from daskmgrit.display.html import block, fields, side_by_side, table
 from daskmgrit.display.plot_speedup import plot_speedup
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.parallel_newton import ParallelNewton
+from daskmgrit.planning.acceptance import Acceptance
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.setting import Plan
 from daskmgrit.planning.window_plan import WindowPlan
-from daskmgrit.planning.window_report import verdict, window_rows
+from daskmgrit.planning.window_report import DIVERGES, verdict, window_report, window_rows
 from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.step_length import made_for
 from daskmgrit.utils.units import time_in_words
 
 __all__ = ["AtWorkers", "PlanResult"]
@@ -71,14 +73,14 @@ class PlanResult:
         What was measured, in words; the rest is as given or assumed.
     remark : str
         What was found wrong with phi, as in :class:`daskmgrit.Result`; empty if nothing was.
-    iterations_from, accepted_from : str
-        Where cycles of MGRIT and steps that a sweep accepts are from, in words.
+    iterations_from : str
+        Where cycles of MGRIT are from, in words.
+    accepted : Acceptance
+        ``accepted(slots)`` steps that a sweep accepts; ``accepted.origin`` says in words where they are from,
+        ``accepted.edge`` is alpha lambda_max of the first steps, if it was estimated: at 2 training is at the edge of
+        stability. ``accepted.growth`` says in words if serial training itself diverges.
     initial_guess : str
         Of MGRIT's solve.
-    edge : float or None
-        alpha lambda_max of the first steps, if it was estimated: at 2 training is at the edge of stability.
-    contracts : bool
-        Whether training contracts from step to step so much that a method can gain over its steps.
     """
 
     phi: Phi = field(repr=False)
@@ -95,10 +97,8 @@ class PlanResult:
     measured: list[str]
     remark: str
     iterations_from: str
-    accepted_from: str
+    accepted: Acceptance = field(repr=False)
     initial_guess: str
-    edge: float | None
-    contracts: bool
 
     @property
     def workers(self) -> int:
@@ -134,10 +134,9 @@ class PlanResult:
         """
         name = method if method is not None else self.faster_method
         if name == "mgrit" and self.mgrit is not None:
-            chosen = self.mgrit.setting
-            return {"coarsening": _brief(chosen.coarsening), "cycle": chosen.cycle, "chunks": chosen.chunks}
+            return self.mgrit.setting.options() | {"chunks": self.mgrit.setting.chunks}
         if name == "newton" and self.newton is not None:
-            return {"window": self.newton.slots, "jacobian": "identity"}
+            return self.newton.options
         if name in ("mgrit", "newton", None):
             why = {"mgrit": "MGRIT did not converge with any setting that was tried"}.get(
                 str(name), "parallel Newton needs two workers at least"
@@ -155,30 +154,28 @@ class PlanResult:
         if "window" in options:
             return ParallelNewton(self.phi, self.steps, **options)
         options.pop("chunks")
-        return MGRIT(self.phi, self.steps, **options)
+        return MGRIT(made_for(self.phi, options["coarsening"]), self.steps, **options)
 
     def python(self, method: str | None = None) -> str:
         """Return the same as a line of Python; parameters are those of :meth:`setting`."""
-        options = self.setting(method)
-        if "window" in options:
-            return f'dm.ParallelNewton(phi, {self.steps}, window={options["window"]}, jacobian="identity").solve(w0)'
-        guess = "" if self.initial_guess == "zero" else f', "{self.initial_guess}"'
-        return (
-            f'dm.MGRIT(phi, {self.steps}, coarsening={options["coarsening"]}, cycle="{options["cycle"]}")'
-            f".solve(w0{guess}, chunks={options['chunks']})"
-        )
+        newton = "window" in self.setting(method)
+        if newton and self.newton is not None:
+            return self.newton.python(self.steps)
+        assert self.mgrit is not None
+        factors = self.setting("mgrit")["coarsening"]
+        phi = f"phi.with_coarsening({factors})" if made_for(self.phi, factors) is not self.phi else "phi"
+        return self.mgrit.setting.python(self.steps, {}, self.initial_guess, phi=phi)
 
     def summary(self) -> list[tuple[str, str]]:
         """Return what is worth telling, as pairs of a name and a text; ``print(plan)`` shows them."""
-        mgrit, newton, cost, machine = self.mgrit, self.newton, self.cost, self.machine
+        mgrit, cost, machine = self.mgrit, self.cost, self.machine
         called = f" and {time_in_words(cost.call)} per call" if cost.call else ""
         processes = f"{machine.workers} worker process{'es' * (machine.workers > 1)}"
-        about = {"accepted_from": self.accepted_from, "edge": self.edge, "contracts": self.contracts}
         found: dict[str, Any] = {
             "faster": self.method,
             "speedup": None if mgrit is None else mgrit.speedup,
             "optimizer": None,
-            "newton": {name: getattr(newton, name, None) for name in _WINDOW} | about,
+            "newton": window_report(self.steps, self.newton, self.accepted),
         }
         rows = [
             ("verdict", verdict(found)),
@@ -188,7 +185,7 @@ class PlanResult:
             ("serial training", time_in_words(self.serial_seconds)),
         ]
         if mgrit is None:
-            rows.append(("MGRIT", "does not converge with any setting that was tried"))
+            rows.append(("MGRIT", DIVERGES))
         else:
             how = mgrit.setting
             chunks = f"{how.chunks} chunk{'s' * (how.chunks > 1)}"
@@ -244,14 +241,6 @@ class PlanResult:
         }
         title = f"N = {self.steps}, Phi takes {time_in_words(self.cost.call + self.cost.state)}"
         return plot_speedup(numbers, curves, title, self.workers, ax)
-
-
-# What the report on parallel Newton tells of a window.
-_WINDOW = ("slots", "threads", "accepted", "sweeps", "work", "sweep_seconds", "seconds", "speedup")
-
-
-def _brief(coarsening: tuple[int, ...]) -> int | list[int]:
-    return coarsening[0] if len(set(coarsening)) == 1 else list(coarsening)
 
 
 def _factors(coarsening: tuple[int, ...]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from daskmgrit.planning.memory import STORAGES, memory_of, share
 from daskmgrit.planning.search import Planner
 from daskmgrit.planning.setting import Plan, worker_numbers
 from daskmgrit.planning.source import Source
-from daskmgrit.planning.window_report import commands, verdict, window_report, window_rows
+from daskmgrit.planning.window_plan import best_window
+from daskmgrit.planning.window_report import DIVERGES, commands, verdict, window_report, window_rows
 from daskmgrit.utils.units import size_in_words, time_in_words
 
 __all__ = ["Asked", "report", "text"]
@@ -36,6 +37,12 @@ class Asked:
         Phi and the cycles.
     problem, scheduler, keys : str or None
         As they were given.
+    options, window_options : sequence of str
+        What of the command that solves says which problem it is, by MGRIT and by parallel Newton.
+    optimizer : str, optional
+        Another optimizer than gradient descent, which parallel Newton alone is planned for.
+    initial_guess : str
+        That of MGRIT's solve.
     """
 
     machine: Machine
@@ -44,11 +51,61 @@ class Asked:
     problem: str | None
     scheduler: str | None
     keys: str | None
+    options: Sequence[str] = ()
+    window_options: Sequence[str] = ()
+    optimizer: str | None = None
+    initial_guess: str = "zero"
+
+    def where(self, workers: int) -> list[str]:
+        """Return the options that say where `workers` processes are."""
+        if self.scheduler:
+            return ["--scheduler", self.scheduler, *(["--keys", self.keys] if self.keys else [])]
+        return ["--workers", str(workers)] if self.machine.threads == 1 else []
+
+    def command(self, *options: str) -> str:
+        """Return the command that solves."""
+        return shlex.join(["daskmgrit", "solve", self.problem or "PROBLEM", *options])
 
 
 def report(planner: Planner, asked: Asked) -> dict[str, Any]:
-    """Return the best plan, and what else is known of the cluster."""
-    plan = planner.best(asked.machine)
+    """Return the best plan of each method, and what else is known of the cluster."""
+    source, steps = asked.source, planner.steps
+    plan = planner.best(asked.machine) if planner.converges else None
+    window = best_window(steps, asked.machine, source.window_cost, source.accepted, source.window_bytes)
+    newton = window_report(steps, window, source.accepted) | {"command": None}
+    if window is not None:
+        how = ["--method", "newton", *asked.window_options, "--steps", str(steps), "--slots", str(window.slots)]
+        newton["command"] = asked.command(*how, "--jacobian", "identity", *asked.where(window.workers))
+    times = {"serial": source.window_cost.serial(steps)}
+    # With another optimizer, what is planned for MGRIT is gradient descent, another training.
+    times |= {"mgrit": plan.seconds} if plan and not asked.optimizer else {}
+    times |= {"newton": window.seconds} if window else {}
+    return {
+        "steps": steps,
+        "phi": asdict(planner.cost(plan.setting.coarsening) if plan else source.window_cost),
+        "workers": asked.machine.slots,
+        "machine": asdict(asked.machine),
+        "serial_seconds": times["serial"],
+        "faster": min(times, key=lambda method: times[method]),
+        "optimizer": asked.optimizer,
+        "newton": newton,
+        "measured": list(source.measured),
+        "remark": source.remark,
+        "iterations_from": source.origin,
+    } | (dict.fromkeys(OF_MGRIT) if plan is None else _mgrit(plan, planner, asked))
+
+
+# What is told of MGRIT; None where it does not converge.
+OF_MGRIT = (
+    "workers_used", "seconds_on_all", "seconds", "speedup", "efficiency", "coarsening", "cycle", "levels", "chunks",
+    "gathered", "iterations", "pays_up_to_iterations", "cycle_seconds", "tasks_per_cycle", "bytes_per_cycle",
+    "scheduler_busy", "seconds_without_scheduler", "break_even_workers", "limit_workers", "limit", "memory", "storage",
+    "start_workers", "command", "python",
+)  # fmt: skip
+
+
+def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
+    """Return what is told of the best setting of MGRIT."""
     setting, prediction, seconds = plan.setting, plan.prediction, plan.seconds
     part, slots = setting.machine, asked.machine.slots
     limit = planner.limit(asked.machine)
@@ -57,34 +114,18 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     free = planner.best(replace(asked.machine, scheduler=0.0)) if prediction.scheduler_busy > 0.2 or limit else plan
     even = planner.break_even(asked.machine)
     whole = _on_all(plan, planner, asked.machine)
-    newton = window_report(planner.steps, asked.machine, asked.source, asked.problem, asked.scheduler)
-    optimizer = asked.source.optimizer
-    serial = asked.source.window_cost.serial(planner.steps) if optimizer else plan.serial
-    times = {"serial": serial, "mgrit": seconds, "newton": newton["seconds"] or math.inf}
-    if optimizer:
-        # What is planned for MGRIT is gradient descent, another training.
-        del times["mgrit"]
     return {
-        "steps": plan.hierarchy[0].steps,
-        "phi": asdict(planner.cost(setting.coarsening)),
-        "workers": slots,
-        "machine": asdict(asked.machine),
         "workers_used": part.slots,
         "seconds_on_all": max(seconds, whole.seconds),
-        "serial_seconds": serial,
         "seconds": seconds,
         "speedup": plan.speedup,
         "efficiency": plan.efficiency,
-        "faster": min(times, key=lambda method: times[method]),
-        "optimizer": optimizer,
-        "newton": newton,
         "coarsening": list(setting.coarsening),
         "cycle": setting.cycle,
         "levels": plan.hierarchy.steps,
         "chunks": setting.chunks,
         "gathered": plan.chunk_plan.layout.gathered,
         "iterations": plan.iterations,
-        "iterations_from": asked.source.origin,
         "pays_up_to_iterations": plan.pays_up_to,
         "cycle_seconds": prediction.cycle,
         "tasks_per_cycle": prediction.tasks,
@@ -136,26 +177,17 @@ def _memory_and_options(
         storage = fits or "c-points"
     factors = ",".join(map(str, setting.coarsening))
     options = ["--steps", str(planner.steps), "--cycle", setting.cycle, "--coarsening", factors]
-    arguments = f"coarsening={_python(setting.coarsening)}, cycle={setting.cycle!r}"
     for name, value in asked.source.levels.items():
         options += [f"--{name.replace('_', '-')}", _listed(value)]
-        arguments += f", {name}={_python(value)}"
     options += ["--chunks", str(setting.chunks)]
-    how = f"chunks={setting.chunks}"
     if storage != "full":
         options += ["--storage", storage]
-        how += f", storage={storage!r}"
-    options = [*asked.source.options, *options]
-    if asked.scheduler:
-        options += ["--scheduler", asked.scheduler, *(["--keys", asked.keys] if asked.keys else [])]
-    elif asked.machine.threads == 1:
-        options += ["--workers", str(setting.machine.workers)]
     return {
         "memory": memory,
         "storage": storage,
         "start_workers": setting.machine.workers if start_fewer else asked.machine.workers,
-        "command": shlex.join(["daskmgrit", "solve", asked.problem or "PROBLEM", *options]),
-        "python": f"dm.MGRIT(phi, {planner.steps}, {arguments}).solve(w0, {how})",
+        "command": asked.command(*asked.options, *options, *asked.where(setting.machine.workers)),
+        "python": setting.python(planner.steps, asked.source.levels, asked.initial_guess, storage),
     }
 
 
@@ -177,12 +209,6 @@ def _listed(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _python(value: Any) -> str:
-    if not isinstance(value, list | tuple):
-        return repr(value)
-    return repr(value[0]) if len(set(value)) == 1 else repr(list(value))
-
-
 # -- in words --------------------------------------------------------------------------------------------------------
 
 
@@ -192,9 +218,28 @@ def text(found: dict[str, Any]) -> str:
     cost = f"{time_in_words(phi['state'])} per state" + (
         f" and {time_in_words(phi['call'])} per call" if phi["call"] else ""
     )
-    even, limit = found["break_even_workers"], found["limit_workers"]
-    pays = found["speedup"] > 1
-    factors = ",".join(map(str, found["coarsening"]))
+    rows = [
+        ("verdict", verdict(found)),
+        *([("phi", found["remark"])] if found["remark"] else []),
+        ("problem", f"{found['steps']} steps; Phi takes {cost}"),
+        (
+            "cluster",
+            f"{found['workers']} threads in {machine['workers']} worker process{'es' * (machine['workers'] > 1)}",
+        ),
+        ("serial training", time_in_words(found["serial_seconds"])),
+        *([("MGRIT", DIVERGES)] if found["seconds"] is None else _mgrit_rows(found)),
+        *window_rows(found),
+        *([("measured", "; ".join(found["measured"]))] if found["measured"] else []),
+        *commands(found),
+    ]
+    cores = machine["cores"]
+    if cores and (found["workers_used"] or 0) > cores:
+        rows.append(("note", f"{found['workers_used']} threads on {cores} cores: this holds for a Phi that waits"))
+    return "\n".join(f"{name:16s} {words}" for name, words in rows)
+
+
+def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    machine, even, limit = found["machine"], found["break_even_workers"], found["limit_workers"]
     limits = {
         "scheduler": (
             f"Dask's scheduler: {time_in_words(machine['scheduler'])} for each task, one after another. It is busy "
@@ -205,14 +250,8 @@ def text(found: dict[str, Any]) -> str:
         "work": "Phi, shared out in whole F-intervals: the longest chunk gets shorter with many more workers only",
         "overheads": "what tasks and messages take beside Phi: longer Phi, or a faster network, would help",
     }
+    factors = ",".join(map(str, found["coarsening"]))
     rows = [
-        ("verdict", verdict(found)),
-        ("problem", f"{found['steps']} steps; Phi takes {cost}"),
-        (
-            "cluster",
-            f"{found['workers']} threads in {machine['workers']} worker process{'es' * (machine['workers'] > 1)}",
-        ),
-        ("serial training", time_in_words(found["serial_seconds"])),
         (
             "MGRIT",
             f"{time_in_words(found['seconds'])} predicted: speedup {found['speedup']:.3g}, "
@@ -223,10 +262,11 @@ def text(found: dict[str, Any]) -> str:
     ]
     if found["workers_used"] < found["workers"]:
         rows.append(("workers", _fewer(found)))
-    rows += [
+    return [
+        *rows,
         ("levels", ", ".join(map(str, found["levels"]))),
         ("cycles", f"{found['iterations']:.3g}, {found['iterations_from']}"),
-        ("pays", _pays(found["pays_up_to_iterations"], pays=pays)),
+        ("pays", _pays(found["pays_up_to_iterations"], pays=found["speedup"] > 1)),
         (
             "a cycle",
             f"{time_in_words(found['cycle_seconds'])}, {found['tasks_per_cycle']} tasks"
@@ -245,13 +285,7 @@ def text(found: dict[str, Any]) -> str:
             if limit
             else f"none reached with {found['workers']}; beyond: {limits[found['limit']]}",
         ),
-        *window_rows(found),
-        *commands(found),
     ]
-    cores = machine["cores"]
-    if cores and found["workers_used"] > cores:
-        rows.append(("note", f"{found['workers_used']} threads on {cores} cores: this holds for a Phi that waits"))
-    return "\n".join(f"{name:16s} {words}" for name, words in rows)
 
 
 def _fewer(found: dict[str, Any]) -> str:

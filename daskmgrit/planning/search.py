@@ -103,6 +103,11 @@ class Planner:
             )
         return self._hierarchies[name]
 
+    @property
+    def converges(self) -> bool:
+        """Whether any of the settings converges."""
+        return any(math.isfinite(self.iterations(m, cycle)) for m in self.coarsenings for cycle in self.cycles)
+
     def plan(self, setting: Setting) -> Plan:
         """Predict one way to solve."""
         if setting not in self._plans:
@@ -156,7 +161,7 @@ class Planner:
                 if math.isfinite(self.iterations(m, cycle)):
                     settings += [Setting(m, cycle, part(workers), chunks) for chunks, workers in numbers]
         if not settings:
-            if any(math.isfinite(self.iterations(m, cycle)) for m in self.coarsenings for cycle in self.cycles):
+            if self.converges:
                 raise self._too_many_chunks(machine)
             raise ValueError("none of these coarsening factors and cycles converges: give iterations, or other steps")
         settings.sort(key=lambda setting: sum(self._bound(setting)))

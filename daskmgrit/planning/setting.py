@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from daskmgrit.graph.auto_chunks import ChunkPlan
 from daskmgrit.graph.chunking import ChunkLayout
@@ -15,6 +17,7 @@ from daskmgrit.planning.predict import Prediction
 __all__ = [
     "COARSENINGS",
     "DENSE",
+    "SPREAD",
     "Coarsening",
     "Plan",
     "Setting",
@@ -26,6 +29,9 @@ __all__ = [
 
 # On level 0, and from level 1 down.
 COARSENINGS = tuple((first, rest) for first in (2, 4, 8, 16) for rest in (2, 4, 8) if rest <= first)
+
+# The same, the most different first: there may be no time to try all.
+SPREAD = sorted(COARSENINGS, key=lambda m: (m[1], m[0]))
 
 # All numbers of chunks up to this are tried; beyond, round ones.
 DENSE = 128
@@ -56,6 +62,29 @@ class Setting(NamedTuple):
     cycle: str
     machine: Machine
     chunks: int
+
+    def options(self, levels: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Return options of :class:`daskmgrit.MGRIT`; `levels` are further ones."""
+        return {"coarsening": _brief(self.coarsening), "cycle": self.cycle} | {
+            name: _brief(value) if isinstance(value, list | tuple) else value for name, value in levels.items()
+        }
+
+    def python(
+        self, steps: int, levels: Mapping[str, Any], guess: str = "zero", storage: str = "full", phi: str = "phi"
+    ) -> str:
+        """Return the line of Python that solves in this way."""
+        options = ", ".join(f"{name}={_quoted(value)}" for name, value in self.options(levels).items())
+        how = ([] if guess == "zero" else [f'"{guess}"']) + [f"chunks={self.chunks}"]
+        how += [] if storage == "full" else [f'storage="{storage}"']
+        return f"dm.MGRIT({phi}, {steps}, {options}).solve(w0, {', '.join(how)})"
+
+
+def _brief(values: Sequence[Any]) -> Any:
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def _quoted(value: Any) -> str:
+    return repr(value).replace("'", '"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
@@ -55,6 +56,15 @@ class WindowPlan:
     def speedup(self) -> float:
         """Serial seconds over predicted ones."""
         return self.serial / self.seconds
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of :class:`daskmgrit.ParallelNewton`."""
+        return {"window": self.slots, "jacobian": "identity"}
+
+    def python(self, steps: int) -> str:
+        """Return the line of Python that solves in this way."""
+        return f'dm.ParallelNewton(phi, {steps}, window={self.slots}, jacobian="identity").solve(w0)'
 
 
 def plan_window(

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from daskmgrit.planning.machine import Machine
-from daskmgrit.planning.source import Source
-from daskmgrit.planning.window_plan import best_window
+from daskmgrit.planning.acceptance import FEW, Acceptance
+from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.utils.units import time_in_words
 
-__all__ = ["commands", "verdict", "window_report", "window_rows"]
+__all__ = ["DIVERGES", "commands", "verdict", "window_report", "window_rows"]
 
-# Steps that a sweep accepts below which training contracts too little.
-FEW = 1.3
+# What is told of MGRIT in place of a setting.
+DIVERGES = "does not converge with any setting that was tried"
+
 # alpha lambda_max from which on training counts as near the edge of stability, which is 2.
 EDGE = 1.0
 
 
-def window_report(
-    steps: int, machine: Machine, source: Source, problem: str | None, scheduler: str | None
-) -> dict[str, Any]:
+def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> dict[str, Any]:
     """Return the prediction of parallel Newton; its values are None where there is one thread only."""
-    plan = best_window(steps, machine, source.window_cost, source.accepted, source.window_bytes)
-    about = {"accepted_from": source.accepted.origin, "edge": source.accepted.edge, "contracts": None}
+    about = {"accepted_from": accepted.origin, "edge": accepted.edge, "growth": accepted.growth, "contracts": None}
     if plan is None:
-        names = ("slots", "workers", "threads", "accepted", "sweeps", "work", "sweep_seconds", "seconds")
-        return dict.fromkeys((*names, "serial_seconds", "speedup", "command", "python")) | about
+        names = [each.name for each in fields(WindowPlan) if each.name != "serial"]
+        return dict.fromkeys((*names, "serial_seconds", "speedup", "python")) | about
     found = asdict(plan)
-    options = ["--method", "newton", *source.window_options, "--steps", str(steps), "--slots", str(plan.slots)]
-    options += ["--jacobian", "identity"]
-    if scheduler:
-        options += ["--scheduler", scheduler]
-    elif machine.threads == 1:
-        options += ["--workers", str(plan.workers)]
     return {
         **found,
         "serial_seconds": found.pop("serial"),
         "speedup": plan.speedup,
         **about,
         "contracts": plan.accepted >= min(FEW, plan.slots),
-        "command": shlex.join(["daskmgrit", "solve", problem or "PROBLEM", *options]),
-        "python": f'dm.ParallelNewton(phi, {steps}, window={plan.slots}, jacobian="identity").solve(w0)',
+        "python": plan.python(steps),
     }
 
 
@@ -78,9 +67,10 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     edge = "" if newton["edge"] is None else f"alpha lambda_max is {newton['edge']:.2g}, the edge of stability is 2"
-    if not newton["contracts"]:
-        words = "training hardly contracts from step to step, so neither method can gain much over its steps"
-        rows.append(("", f"{words}: a smaller learning rate would help" + (f" ({edge})" if edge else "")))
+    if newton["growth"] or not newton["contracts"]:
+        hardly = "training hardly contracts from step to step, so neither method can gain much over its steps"
+        words = newton["growth"] or hardly
+        rows.append(("", f"{words}; a smaller learning rate would help" + (f" ({edge})" if edge else "")))
     elif newton["edge"] is not None and newton["edge"] >= EDGE:
         rows.append(("", f"{edge}: nearer to it sweeps accept less"))
     return rows
@@ -88,7 +78,10 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how to solve by the faster of the two methods, as rows of a name and words."""
-    if found["optimizer"] and found["newton"]["command"] is None:
+    newton = found["newton"]
+    if found["optimizer"] and newton["command"] is None:
         return [("command", f"none: parallel Newton alone trains with {found['optimizer']}, and needs two threads")]
-    of = found["newton"] if found["faster"] == "newton" or found["optimizer"] else found
+    if found["command"] is None and newton["command"] is None:
+        return [("command", "none: MGRIT does not converge, and parallel Newton needs two threads")]
+    of = newton if found["faster"] == "newton" or found["optimizer"] or found["command"] is None else found
     return [("command", of["command"]), ("or in Python", of["python"])]

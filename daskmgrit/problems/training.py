@@ -11,6 +11,7 @@ import numpy as np
 from daskmgrit.models import optimizers
 from daskmgrit.problems.own import OwnProblem
 from daskmgrit.problems.problem import Problem
+from daskmgrit.recurrence.step_length import made_for
 
 __all__ = ["OPTIMIZERS", "training"]
 
@@ -51,6 +52,8 @@ def training(
     """
     given = {name: value for name, value in (levels or {}).items() if value is not None}
     if isinstance(task, OwnProblem):
+        if "coarsening" in given:
+            given["phi"] = made_for(task.phi, given["coarsening"])
         return replace(task, **given if steps is None else {"steps": steps, **given})
     hierarchy = task.hierarchy(solver, **given)
     w0 = task.w0.astype(dtype)

@@ -6,7 +6,7 @@ import copy
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from daskmgrit.models.data import AllExamples, DataRule, Serial
 from daskmgrit.recurrence.moments import least_second_moment
 from daskmgrit.recurrence.propagator import at_row
 from daskmgrit.recurrence.state import one_state
-from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.recurrence.step_length import AnyCoarsening, StepLength
 from daskmgrit.utils.array_api import Array
 from daskmgrit.utils.install_hint import install_hint
 from daskmgrit.utils.private_api import forget_losses, trainer_of
@@ -226,7 +226,7 @@ class _Perceptron:
         return new
 
 
-class EstimatorPropagator:
+class EstimatorPropagator(AnyCoarsening):
     """One ``partial_fit`` as a propagator; see :func:`from_estimator`.
 
     Attributes
@@ -254,6 +254,13 @@ class EstimatorPropagator:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _local=threading.local())
+
+    def with_coarsening(self, coarsening: int | Sequence[int]) -> Self:
+        """Return the same propagator for a solver with other coarsening factors."""
+        made = super().with_coarsening(coarsening)
+        made.state = copy.copy(self.state)
+        made.state.length = made.length
+        return made
 
     def __repr__(self) -> str:
         return f"from_estimator({self.model!r})"

@@ -10,7 +10,7 @@ from typing import Any
 from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.propagator import Phi, at_row, stages_of
-from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.recurrence.step_length import AnyCoarsening, StepLength
 from daskmgrit.utils.array_api import Array, copy_of, namespace
 
 __all__ = ["Stretched", "from_function", "vectorize"]
@@ -146,7 +146,7 @@ class vectorize:
         return _view(self)
 
 
-class Stretched:
+class Stretched(AnyCoarsening):
     """A loop that knows no levels: a coarse step takes the fine step's change several times.
 
     Parameters

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.per_level import growth, spread
 from daskmgrit.utils.validation import integer_option
 
-__all__ = ["StepLength", "check_coarsening", "takes_coarsening"]
+__all__ = ["AnyCoarsening", "StepLength", "check_coarsening", "length_of", "made_for", "takes_any_coarsening"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,60 @@ class StepLength:
         return length if self.cap is None else min(length, self.cap)
 
 
+class AnyCoarsening:
+    """What a propagator inherits whose coarse steps follow from its attribute `length`, for any factors."""
+
+    length: StepLength
+
+    def with_coarsening(self, coarsening: int | Sequence[int]) -> Self:
+        """Return the same propagator for a solver with other coarsening factors.
+
+        Parameters
+        ----------
+        coarsening : int or sequence of int
+            The solver's.
+        """
+        made = copy(self)
+        made.length = replace(self.length, coarsening=coarsening)
+        for name in ("data", "examples"):
+            # A rule may say what data a coarse step sees.
+            rule: Any = getattr(self, name, None)
+            if hasattr(rule, "coarsening"):
+                setattr(made, name, replace(rule, coarsening=made.length.coarsening))
+        return made
+
+
+def length_of(phi: Any) -> StepLength | None:
+    """Return what a propagator's steps stand for, its ``step_length`` or else ``length``; None if it does not tell."""
+    length = getattr(phi, "step_length", getattr(phi, "length", None))
+    return length if isinstance(length, StepLength) else None
+
+
+def takes_any_coarsening(phi: Any) -> bool:
+    """Whether a propagator can be had for any coarsening factors: it has a method ``with_coarsening(factors)``."""
+    return callable(getattr(phi, "with_coarsening", None))
+
+
+def made_for(phi: Phi, coarsening: int | Sequence[int]) -> Phi:
+    """Return a propagator for these coarsening factors, if it can be had for any; else, or if it is, itself."""
+    if not takes_any_coarsening(phi) or _is_for(length_of(phi), coarsening):
+        return phi
+    made: Phi = phi.with_coarsening(coarsening)  # type: ignore[attr-defined]
+    return made
+
+
+def _is_for(length: StepLength | None, coarsening: int | Sequence[int]) -> bool:
+    # More levels than a solve has.
+    return length is not None and all(length(level) == growth(coarsening, level) for level in range(30))
+
+
 def check_coarsening(phi: Any, coarsening: Sequence[int]) -> None:
     """See that a propagator's coarse steps are as long as the solver's.
 
     Parameters
     ----------
     phi : callable
-        A propagator. If it has an attribute ``step_length``, or else ``length``, that is a :class:`StepLength`, this is
-        what its steps stand for; others are not checked.
+        A propagator. If its :func:`length_of` is not known, it is not checked.
     coarsening : sequence of int
         The solver's coarsening factor from each level to the next.
 
@@ -76,24 +124,16 @@ def check_coarsening(phi: Any, coarsening: Sequence[int]) -> None:
     ValueError
         The message names both.
     """
-    length = getattr(phi, "step_length", getattr(phi, "length", None))
-    if not isinstance(length, StepLength):
+    length = length_of(phi)
+    if length is None:
         return
     known = length.coarsening
     assert isinstance(known, tuple)
     if spread(known, len(coarsening)) != list(coarsening):
         own = known[0] if len(known) == 1 else list(known)
+        remedy = "give the propagator and the solver the same coarsening"
+        if takes_any_coarsening(phi):
+            remedy += ", or the solver phi.with_coarsening(…)"
         raise ValueError(
-            f"phi was made for coarsening={own}, but the solver coarsens by {', '.join(map(str, coarsening))}: give "
-            "the propagator and the solver the same coarsening"
+            f"phi was made for coarsening={own}, but the solver coarsens by {', '.join(map(str, coarsening))}: {remedy}"
         )
-
-
-def takes_coarsening(phi: Any, factors: Sequence[int]) -> bool:
-    """Whether a propagator's coarse steps are as long as these factors say, the last repeating, as far as it tells."""
-    try:
-        # More levels than a solve has.
-        check_coarsening(phi, spread(factors, 30))
-    except ValueError:
-        return False
-    return True

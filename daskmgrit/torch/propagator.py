@@ -16,7 +16,7 @@ from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
 from daskmgrit.propagators.row_bits import RowBits
 from daskmgrit.recurrence.state import one_state
-from daskmgrit.recurrence.step_length import StepLength
+from daskmgrit.recurrence.step_length import AnyCoarsening, StepLength
 from daskmgrit.torch.arguments import ORDER, check_loss, computed_in, device_name, made_optimizer, trained_parameters
 from daskmgrit.torch.data import Data, read_data
 from daskmgrit.torch.kernel_graphs import KernelGraphs
@@ -123,7 +123,7 @@ def propagator(
     )
 
 
-class TorchPropagator:
+class TorchPropagator(AnyCoarsening):
     """A step of an optimizer on a module's loss; see :func:`propagator`.
 
     Attributes

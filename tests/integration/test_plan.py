@@ -61,7 +61,7 @@ def test_measure_on_a_cluster(measured):
 
 def test_plan_for_the_cluster_of_a_client(client, measured, monkeypatch):
     asked = []
-    monkeypatch.setattr("daskmgrit.planning.ask.measure_machine", lambda client: asked.append(client) or measured)
+    monkeypatch.setattr("daskmgrit.planning.ask.measure_machine", lambda client, seconds: asked.append(client) or measured)
     known = {"cost": 0.5, "iterations": 5, "accepted": 2}
     plan = dm.plan(Decay(), np.ones(4), 100, client, **known)
     assert plan.workers == sum(client.nthreads().values())

@@ -206,15 +206,54 @@ def test_what_tune_recommends_can_be_told_to_solve(folder, arguments, levers):
     assert solved(*words[2:])["converged"]
 
 
-def test_a_phi_made_for_a_coarsening_is_tuned_with_that(folder):
+def test_coarse_steps_are_as_long_as_the_coarsening_that_is_tried(folder):
+    """A Phi that may be had for any is tuned, planned and solved with any; of others the problem says the factor."""
     (folder / "stretched.py").write_text(
         "import numpy as np\nimport daskmgrit as dm\n\n"
         "phi = dm.from_function(lambda w: w - 0.02 * np.sin(w), vectorized=True, coarsening=4, cap=16)\n"
         "problem = dm.problems.OwnProblem(phi, np.ones(3), 64, coarsening=4, relaxation=1)\n"
+        "def fixed(weights, index, level):\n"
+        "    return weights - 0.02 * min(4**level, 16) * np.sin(weights)\n"
+        "own = dm.problems.OwnProblem(fixed, np.ones(3), 64, coarsening=4, relaxation=1)\n"
     )
-    trials = tuned("stretched.py:problem")["trials"]
+    assert len({tuple(trial["coarsening"]) for trial in tuned("stretched.py:problem")["trials"]}) > 3
+    trials = tuned("stretched.py:own")["trials"]
     assert {tuple(trial["coarsening"]) for trial in trials} == {(4,)}
     assert len(trials) > 3
+    for name, tried in (("problem", 18), ("own", 2)):
+        run = planned("--problem", f"stretched.py:{name}", "--phi-cost", "1", "--accepted", "2", "--seconds", "10min")
+        assert f"{tried} of {tried} settings" in json.loads(run.stdout)["measured"][-1]
+    # What a solver with 8 takes is the same Phi, made for 8.
+    by_eight = solved("stretched.py:problem", "--coarsening", "8")
+    assert by_eight["coarsening"][0] == 8
+
+
+def test_plan_where_mgrit_does_not_converge(folder):
+    (folder / "grows.py").write_text(
+        "def phi(weights, index, level):\n    return weights * (1e30 if level else 1.0)\n\n\nw0 = [1.0, 2.0]\n"
+    )
+    how = ("--problem", "grows.py:phi", "--w0", "grows.py:w0", "--phi-cost", "1")
+    found = json.loads(planned(*how).stdout)
+    assert (found["faster"], found["seconds"], found["command"]) == ("newton", None, None)
+    words = CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "4", *how]).stdout
+    assert "does not converge with any setting" in words
+    [command] = [line for line in words.splitlines() if line.startswith("command ")]
+    assert "--method newton" in command
+    alone = CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "1", *how]).stdout
+    assert "none: MGRIT does not converge, and parallel Newton needs two threads" in alone
+
+
+def test_plan_measures_a_phi_within_its_time_and_says_what_is_wrong_once(folder):
+    (folder / "couples.py").write_text(
+        "import numpy as np\n\n\ndef phi(weights, index, level):\n    return weights / np.linalg.norm(weights)\n\n\n"
+        "w0 = np.ones(3)\n"
+    )
+    run = planned("--problem", "couples.py:phi", "--w0", "couples.py:w0", "--seconds", "1ms")
+    found = json.loads(run.stdout)
+    assert "in a block" in found["remark"]
+    assert "in a block" not in run.stderr
+    assert "assumed" in found["iterations_from"]
+    assert "assumed" in found["newton"]["accepted_from"]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +283,8 @@ def test_what_plan_recommends_can_be_told_to_solve(folder, target):
     assert run.exit_code == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["phi"]["state"] + found["phi"]["call"] > 0
-    assert "measured at N = " in found["iterations_from"]
+    assert found["iterations_from"] == "measured"
+    assert found["coarsening"] == [2, 2]
     assert "measured on the first" in found["newton"]["accepted_from"]
     for command in (found["command"], found["newton"]["command"]):
         words = shlex.split(command)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.planning import Machine, PhiCost, Planner, own_phi
-from daskmgrit.planning.acceptance import given
+from daskmgrit.planning import Machine, PhiCost, Planner, phi_source
+from daskmgrit.planning.acceptance import given, growth_of_steps
 from daskmgrit.planning.window_plan import best_window
+from daskmgrit.recurrence.step_length import StepLength
 from tests.support.optional import need
 
 KNOWN = {"cost": 0.1, "iterations": 10, "accepted": 2}
@@ -25,8 +26,18 @@ def never(weights, index, level):
     raise AssertionError("phi was called")
 
 
+class Never:
+    """A Phi for any coarsening, which is not to be called."""
+
+    def __call__(self, weights, index, level):
+        never(weights, index, level)
+
+    def with_coarsening(self, coarsening):
+        return self
+
+
 def test_with_all_known_phi_is_not_called_and_the_model_is_the_commands():
-    plan = dm.plan(never, W0, 1000, 64, **KNOWN)
+    plan = dm.plan(Never(), W0, 1000, 64, **KNOWN)
     machine, cost = Machine(64), PhiCost(0.1)
     planner = Planner(1000, lambda m: cost, lambda m, cycle: 10.0, W0.nbytes)
     best, window = planner.best(machine), best_window(1000, machine, cost, given(2.0), W0.nbytes)
@@ -104,7 +115,7 @@ def test_a_slow_phi_is_called_a_few_times_and_the_plan_says_what_it_assumes():
     assert phi.states < 30
     assert plan.cost.state >= 0.01
     assert "assumed" in plan.iterations_from
-    assert "assumed" in plan.accepted_from
+    assert "assumed" in plan.accepted.origin
     assert len(plan.measured) == 1
 
 
@@ -117,7 +128,7 @@ def test_solves_that_run_out_of_time_tell_nothing(monkeypatch):
         return weights * 0.9
 
     # The clock advances by a second for each coarse state.
-    monkeypatch.setattr(own_phi, "time", SimpleNamespace(perf_counter=lambda: float(len(coarse))))
+    monkeypatch.setattr(phi_source, "time", SimpleNamespace(perf_counter=lambda: float(len(coarse))))
     plan = dm.plan(phi, W0, 128, 16, cost=1.0, accepted=2, seconds=500, coarsening=2)
     assert 100 < len(coarse) < 1500
     assert "assumed" in plan.iterations_from
@@ -146,9 +157,60 @@ def test_what_is_wrong_with_phi_is_said_once(caplog):
 
 
 def test_a_propagator_made_for_a_coarsening_is_planned_with_that():
-    phi = dm.from_function(lambda w, i: 0.9 * w, coarsening=4)
+    def phi(weights, index, level):
+        return 0.9 ** length(level) * weights
+
+    phi.step_length = length = StepLength(4)
     plan = dm.plan(phi, W0, 100, 8, cost=1.0, accepted=2)
     assert plan.setting("mgrit")["coarsening"] == 4
+    # Of one that does not tell, coarse steps are taken to be for the solver's default.
+    assert dm.plan(decay, W0, 100, 8, cost=1.0, accepted=2).setting("mgrit")["coarsening"] == 2
+    with pytest.raises(ValueError, match="phi was made for coarsening=4"):
+        dm.plan(phi, W0, 100, 8, cost=1.0, accepted=2, coarsening=2)
+
+
+def test_a_propagator_that_can_be_had_for_any_coarsening_is_planned_with_many():
+    phi = dm.from_function(lambda w, i: 0.999 * w, vectorized=True)
+    plan = dm.plan(phi, W0, 400, 64, cost=1.0, accepted=2, iterations=4)
+    factors = plan.setting("mgrit")["coarsening"]
+    assert factors != 2
+    assert f"phi.with_coarsening({factors})" in plan.python("mgrit")
+    result = plan.solver("mgrit").solve(W0)
+    again = eval(plan.python("mgrit"), {"dm": dm, "phi": phi, "w0": W0})
+    assert result.converged
+    assert again.residuals == result.residuals
+
+
+def test_threads_of_one_process_have_a_curve():
+    plan = dm.plan(never, W0, 100, 12, threads=12, **KNOWN)
+    assert [point.workers for point in plan.curve] == [1, 2, 4, 8, 12]
+    assert plan.break_even == {"mgrit": None, "newton": 2}
+    alone = [dm.plan(never, W0, 100, n, threads=n, **KNOWN).newton.speedup for n in (2, 4, 8, 12)]
+    assert [point.newton for point in plan.curve[1:]] == alone
+    # With cycles enough to pay for it, fewer threads than the process has are told.
+    few = dm.plan(never, W0, 200, 64, threads=64, cost=1.0, iterations=1, accepted=1)
+    even = few.break_even["mgrit"]
+    assert 1 < even < 64
+    speedups = {point.workers: point.mgrit for point in few.curve}
+    assert speedups[even] > 1
+    assert dm.plan(never, W0, 200, even - 1, threads=even - 1, cost=1.0, iterations=1, accepted=1).mgrit.speedup <= 1
+
+
+def test_training_that_diverges_is_told():
+    plan = dm.plan(lambda w, i, level: 1.5 * w, W0, 200, 16, cost=1.0, iterations=10)
+    assert "steps of serial training itself grow" in str(plan)
+    assert "hardly contracts" not in str(plan)
+    plan = dm.plan(lambda w, i, level: w * w, 2 * W0, 200, 16, cost=1.0, iterations=10)
+    assert "serial training itself diverges: its weights are not finite after 10 steps" in str(plan)
+    # Steps of equal length, and steps that grow with a rate that warms up, do not.
+    for steady in (lambda w, i, level: w + 0.01, lambda w, i, level: w + 1e-3 * (i[:, None] + 1)):
+        assert growth_of_steps(steady, W0, 64) == ""
+
+
+def test_near_the_edge_of_stability_it_says_so():
+    plan = dm.plan(lambda w, i, level: w - 1.9 * np.sin(w), W0, 200, 16, cost=1.0, iterations=10)
+    assert plan.accepted.edge == pytest.approx(1.9, rel=0.05)
+    assert "the edge of stability is 2" in str(plan)
 
 
 def test_arrays_of_torch():
@@ -210,5 +272,5 @@ def test_notebook_view_and_picture():
 @pytest.mark.parametrize(("coarsening", "cycle", "least", "most"), [(2, "V", 5, 6), (None, None, 2.3, 2.6)])
 def test_the_rule_of_thumb_of_the_readme(coarsening, cycle, least, most):
     """More than 5 k workers with m = 2, more than 2.5 k with larger m, where the critical path is short against N."""
-    plan = dm.plan(never, W0, 100_000, 64, cost=1.0, iterations=20, accepted=2, coarsening=coarsening, cycle=cycle)
+    plan = dm.plan(Never(), W0, 100_000, 64, cost=1.0, iterations=20, accepted=2, coarsening=coarsening, cycle=cycle)
     assert least * 20 < plan.break_even["mgrit"] <= most * 20

@@ -58,7 +58,7 @@ def test_command_prefers_what_fits():
     }.items():
         assert (report[size]["storage"], report[size]["memory"]["fits"]) == (storage, fits)
         assert ("--storage c-points" in report[size]["command"]) == (storage == "c-points")
-        assert ("storage='c-points'" in report[size]["python"]) == (storage == "c-points")
+        assert ('storage="c-points"' in report[size]["python"]) == (storage == "c-points")
     assert "with storage c-points only" in planned(*how, "--memory", "2GB")
     assert "give workers more memory" in planned(*how, "--memory", "50MB")
     how = ("--steps", "20000", "--workers", "16", "--bytes", "10MB", "--coarsening", "16,4", "--cycle", "V")

@@ -1,4 +1,4 @@
-"""What a plan knows of a user's Phi: measured on the first steps within a time limit, and assumed beyond that."""
+"""What a plan knows of a Phi: measured on the first steps within a time limit, and assumed beyond that."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dask
@@ -21,16 +22,17 @@ from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.planning.acceptance import USUAL, Acceptance, given, measured
 from daskmgrit.planning.cost import PhiCost, measure_cost, measure_stages
 from daskmgrit.planning.cycle_counts import extrapolated
-from daskmgrit.planning.setting import COARSENINGS, Coarsening
-from daskmgrit.planning.source import ASSUMED, MOST_LEVELS
+from daskmgrit.planning.setting import SPREAD, Coarsening
+from daskmgrit.planning.source import ASSUMED
+from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.recurrence.state import initial_state
-from daskmgrit.recurrence.step_length import StepLength
-from daskmgrit.recurrence.trial import needs_trial, try_phi
+from daskmgrit.recurrence.step_length import StepLength, check_coarsening, length_of, made_for, takes_any_coarsening
+from daskmgrit.recurrence.trial import Finding, needs_trial, try_phi
 from daskmgrit.utils.per_level import spread
 from daskmgrit.utils.units import time_in_words
 
-__all__ = ["PhiSource"]
+__all__ = ["PhiSource", "fixed_coarsening", "tried_coarsenings"]
 
 # Parts of the time that measuring may take: of Phi itself, of its coarse steps, of sweeps; cycles get what is left.
 COST, STAGES, SWEEPS = 0.15, 0.1, 0.2
@@ -40,6 +42,10 @@ PER_STEP, PER_SWEEPS = 40, 500
 SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
 # A setting gets this part of the time left at most.
 PATIENCE = 2
+# Beyond, levels are taken to be as the last of these.
+MOST_LEVELS = 12
+# What need not be said of levels.
+USUAL_LEVELS = {"relaxation": "FCF", "min_coarse": 10}
 
 
 class PhiSource:
@@ -47,74 +53,94 @@ class PhiSource:
 
     Parameters
     ----------
-    phi : callable
-        The propagator.
-    w0 : array_like, shape (s,)
-        The initial state.
-    steps : int
-        N.
+    problem : OwnProblem
+        Phi, initial state, N and the levels that suit it.
     cost : PhiCost, optional
         What Phi costs; measured by default.
     iterations : float, optional
         Cycles for every setting; measured by default.
     accepted : float, optional
         Steps that a sweep accepts; measured by default.
-    coarsening : tuple of int, optional
-        The only factors; by default those that `phi` was made for, else some are tried.
+    coarsenings : sequence of tuple of int
+        The factors that are tried, the most telling first.
     cycles : sequence of str
         The cycles that are tried.
-    initial_guess : str
-        That of the small solves.
     seconds : float
         About how long measuring may take.
     note : callable
         Is told what is under way.
+    phi_for : callable, optional
+        ``phi_for(coarsening) -> Phi`` whose coarse steps are as long as these factors say. By default the problem's,
+        by :func:`daskmgrit.recurrence.step_length.made_for`.
+    window : OwnProblem, optional
+        What parallel Newton trains, if it is not `problem` but the same with another optimizer.
+    tried : Finding, optional
+        What a trial of Phi found, if there was one before.
+
+    Attributes
+    ----------
+    measured : list of str
+        What was measured, in words.
+    remark : str
+        What was found wrong with Phi.
 
     Raises
     ------
     PropagatorError
-        If `phi` breaks its contract.
+        If Phi breaks its contract.
+    ValueError
+        If Phi was made for other coarsening factors.
     """
-
-    # Whatever phi trains with, it does so by either method.
-    optimizer: str | None = None
-    # What the command adds to the options that it recommends.
-    window_options: Sequence[str] = ()
 
     def __init__(
         self,
-        phi: Phi,
-        w0: Any,
-        steps: int,
+        problem: OwnProblem,
         cost: PhiCost | None,
         iterations: float | None,
         accepted: float | None,
-        coarsening: Coarsening | None,
+        coarsenings: Sequence[Coarsening],
         cycles: Sequence[str],
-        initial_guess: str,
         seconds: float,
         note: Callable[[str], Any],
+        *,
+        phi_for: Callable[[Coarsening], Phi] | None = None,
+        window: OwnProblem | None = None,
+        tried: Finding | None = None,
     ) -> None:
-        self.phi, self.steps, self._w0, self._guess, self._note = phi, steps, w0, initial_guess, note
-        self._given, self._cycles, self._seconds = iterations, cycles, seconds
+        self.phi, self._w0, self.steps, self._guess = problem.phi, problem.w0, problem.steps, problem.initial_guess
+        self._given, self._cycles, self._seconds, self._note = iterations, cycles, seconds, note
         self._ends = time.perf_counter() + seconds
-        self._state = initial_state(w0)
-        self.row_bytes = self.window_bytes = self._state.nbytes
+        self._state = initial_state(self._w0)
+        self.row_bytes: int = self._state.nbytes
+        self.window_bytes: int = self.row_bytes
+        levels = problem.hierarchy()
+        del levels["coarsening"]
+        self.levels: Mapping[str, Any] = {name: value for name, value in levels.items() if value != USUAL_LEVELS[name]}
+        self.coarsenings: Sequence[Coarsening] = [m for m in coarsenings if m[0] <= self.steps]
+        self._phi_for = phi_for or partial(made_for, self.phi)
+        for m in self.coarsenings:
+            check_coarsening(self._phi_for(m), m)
         self.measured: list[str] = []
-        self.remark = ""
-        self.coarsenings = self._coarsenings(coarsening)
+        self.remark = "" if tried is None else tried.remark
         # What a Phi costs here and now, which says how much can be tried.
         real = cost
         if cost is None or iterations is None or accepted is None:
-            real = self._time_phi()
+            real = self._time_phi(tried)
         assert real is not None
         if cost is None:
             self.measured.append(f"Phi, {time_in_words(real.call + real.state)} for a state")
-            cost = replace(real, stages=self._stages(real))
-        elif cost.stages == (1.0,):
-            cost = replace(cost, stages=self._declared())
-        self._cost, self.window_cost = cost, cost
-        self.accepted: Acceptance = given(accepted) if accepted is not None else self._sweep(real)
+        self._cost: PhiCost = real if cost is None else cost
+        self._costs = {m: self._with_stages(m, real, cost) for m in self.coarsenings}
+        # Phi of level 0 is what parallel Newton calls, whatever coarse steps are.
+        self.window_cost: PhiCost = self._cost
+        of_window = real
+        if window is not None:
+            self.window_bytes = initial_state(window.w0).nbytes
+            of_window = measure_cost(window.phi, window.w0, COST * seconds / 12)
+            self.window_cost = of_window if cost is None else cost
+        self.accepted: Acceptance = (
+            given(accepted) if accepted is not None else self._sweep(window or problem, of_window)
+        )
         self.sizes: list[int] = []
         self._counts: dict[tuple[Coarsening, str], float] = {}
         if iterations is None:
@@ -122,10 +148,10 @@ class PhiSource:
 
     # -- Phi -------------------------------------------------------------------------------------------------------
 
-    def _time_phi(self) -> PhiCost:
+    def _time_phi(self, tried: Finding | None) -> PhiCost:
         """Time Phi on as many states as a part of the time allows, one at least."""
         self._note("timing Phi")
-        if needs_trial(self.phi):
+        if tried is None and needs_trial(self.phi):
             finding = try_phi(self.phi, self._state.origin, self.steps)
             if finding.error:
                 raise PropagatorError(finding.error)
@@ -140,46 +166,37 @@ class PhiSource:
                 return measure_cost(self.phi, self._w0, min(0.2, left / 6), sizes)
         return PhiCost(alone)
 
-    def _levels(self) -> int:
-        return min(MOST_LEVELS, max(len(build_hierarchy(self.steps, list(m))) for m in self.coarsenings))
+    def _with_stages(self, coarsening: Coarsening, real: PhiCost, cost: PhiCost | None) -> PhiCost:
+        """Return a cost with how many Phi a step of each level takes: as given, measured if that is cheap, or declared.
 
-    def _declared(self) -> tuple[float, ...]:
-        return tuple(float(stages_of(self.phi, level)) for level in range(self._levels()))
-
-    def _stages(self, real: PhiCost) -> tuple[float, ...]:
-        """Return how many Phi a step of each level costs: measured if that is cheap, else as phi says."""
-        levels = self._levels()
-        if levels < 2 or 4 * levels * (real.call + 8 * real.state) > STAGES * self._seconds:
-            return self._declared()
-        return measure_stages(self.phi, self._w0, levels, STAGES * self._seconds / (8 * levels))
+        `real` is what Phi costs here, `cost` what was given.
+        """
+        if cost is not None and cost.stages != (1.0,):
+            return cost
+        phi = self._phi_for(coarsening)
+        levels = min(MOST_LEVELS, len(build_hierarchy(self.steps, list(coarsening), **self.levels)))
+        part = STAGES * self._seconds / len(self.coarsenings)
+        if cost is not None or levels < 2 or 4 * levels * (real.call + 8 * real.state) > part:
+            return replace(cost or real, stages=tuple(float(stages_of(phi, level)) for level in range(levels)))
+        return replace(real, stages=measure_stages(phi, self._w0, levels, min(0.02, part / (8 * levels))))
 
     def cost(self, coarsening: Coarsening) -> PhiCost:
-        """Return what Phi costs."""
-        return self._cost
+        """Return what Phi costs with these coarsening factors."""
+        return self._costs.get(coarsening, self._cost)
 
     # -- sweeps ----------------------------------------------------------------------------------------------------
 
-    def _sweep(self, real: PhiCost) -> Acceptance:
+    def _sweep(self, problem: OwnProblem, real: PhiCost) -> Acceptance:
         each, most = real.call + real.state, SWEEPS * self._seconds
         if PER_SWEEPS * each > most:
-            origin = "assumed, as of networks with Adam at usual rates; give accepted=, or more seconds="
+            origin = "assumed, as of networks with Adam at usual rates; say how many, or give more time"
             return Acceptance(USUAL, origin)
         with np.errstate(all="ignore"):
-            found = measured(self.phi, self._w0, self.steps, each, self._note, most)
+            found = measured(problem.phi, problem.w0, self.steps, each, self._note, most)
         self.measured.append(f"sweeps of parallel Newton {found.origin.removeprefix('measured ')}")
         return found
 
     # -- cycles ----------------------------------------------------------------------------------------------------
-
-    def _coarsenings(self, coarsening: Coarsening | None) -> list[Coarsening]:
-        """Return what is tried, the most different first."""
-        length = getattr(self.phi, "step_length", getattr(self.phi, "length", None))
-        if coarsening is not None:
-            return [coarsening]
-        if isinstance(length, StepLength):
-            assert isinstance(length.coarsening, tuple)
-            return [length.coarsening if len(length.coarsening) > 1 else (length.coarsening[0],) * 2]
-        return sorted((m for m in COARSENINGS if m[0] <= self.steps), key=lambda m: (m[1], m[0])) or [(2, 2)]
 
     def _count_cycles(self, real: PhiCost) -> None:
         """Solve for the first steps with one setting after another, while there is time."""
@@ -226,7 +243,7 @@ class PhiSource:
 
         self._note(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles")
         with dask.config.set(scheduler="sync"), np.errstate(all="ignore"), _silence():
-            solver = MGRIT(self.phi, steps, list(coarsening), cycle=cycle)
+            solver = MGRIT(self._phi_for(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
             result = solver.solve(self._w0, self._guess, chunks=1, callback=late)
         if result.reason == "callback":
             return None
@@ -244,7 +261,7 @@ class PhiSource:
         if self._given is not None:
             return "as given"
         if not self._counts:
-            return "assumed, as of stable coarse steps; give iterations=, or more seconds="
+            return "assumed, as of stable coarse steps; say how many, or give more time"
         if self.sizes == [self.steps]:
             return "measured"
         return f"measured at N = {' and '.join(map(str, self.sizes))}, with the growth between those beyond"
@@ -270,3 +287,14 @@ def fixed_coarsening(coarsening: int | Sequence[int]) -> Coarsening:
     """Return the factors that a user means, as a plan has them: two at least, the last repeating."""
     factors = tuple(StepLength(coarsening if isinstance(coarsening, int) else tuple(coarsening)).coarsening)  # type: ignore[arg-type]
     return factors if len(factors) > 1 else tuple(spread(factors, 2))
+
+
+def tried_coarsenings(phi: Phi, own: int | Sequence[int] | None = None) -> list[Coarsening]:
+    """Return the factors to try with a Phi, the most telling first.
+
+    These are many where it can be had for any, and else those that it was made for, as far as it tells; `own` are those
+    that suit it, by default 2.
+    """
+    length = length_of(phi)
+    usual = fixed_coarsening(own if own is not None else length.coarsening if length else 2)
+    return list(dict.fromkeys([usual, *SPREAD])) if takes_any_coarsening(phi) else [usual]
