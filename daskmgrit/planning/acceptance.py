@@ -51,6 +51,11 @@ class Acceptance:
     def __init__(self, known: dict[int, float], origin: str, edge: float | None = None, growth: str = "") -> None:
         self._known, self.origin, self.edge, self.growth = {1: 1.0} | known, origin, edge, growth
 
+    @property
+    def most(self) -> float:
+        """Steps that a sweep accepts at most, with any window."""
+        return max(self._known.values())
+
     def __call__(self, slots: int) -> float:
         """Return the steps that a sweep over `slots` slots accepts, at least 1."""
         if slots in self._known:

@@ -57,20 +57,26 @@ def measure_machine(client: Any, seconds: float = math.inf) -> Machine:
     clock, threads = time.perf_counter(), client.nthreads()
     if not threads:
         raise ClusterError("the cluster has no workers to measure: start one with `dask worker ADDRESS`")
-    workers = sorted(threads)
-    solver, chunks = MGRIT(_Nothing(), STEPS), min(STEPS // 2, max(8, sum(threads.values())))
+    workers, ends = sorted(threads), clock + seconds
+    chunks = min(STEPS // 2, max(8, sum(threads.values())))
     with dask.config.set({"daskmgrit.agglomerate": 99}):
         # The first imports what is needed everywhere.
-        solver.solve(np.zeros(16), tol=0, maxiter=1, chunks=chunks, client=client)
-        # A cycle and the guess took as long as that.
-        cycles = max(1, int(min(CYCLES, seconds / 2 / (time.perf_counter() - clock) - 1)))
-        before, mine = _times(client), time.thread_time()
-        tasks = solver.solve(np.zeros(16), tol=0, maxiter=cycles, chunks=chunks, client=client).tasks
-        built, after = time.thread_time() - mine, _times(client)
+        MGRIT(_Nothing(), 16).solve(np.zeros(16), tol=0, maxiter=1, chunks=2, client=client)
+        # As long a solve as there is half of the time for: each has some three times as many tasks as the one before.
+        for steps, cycles in ((2 * chunks, 1), (STEPS, 1), (STEPS, CYCLES)):
+            solver, before, mine, began = (
+                MGRIT(_Nothing(), steps),
+                _times(client),
+                time.thread_time(),
+                time.perf_counter(),
+            )
+            tasks = solver.solve(np.zeros(16), tol=0, maxiter=cycles, chunks=chunks, client=client).tasks
+            built, after, took = time.thread_time() - mine, _times(client), time.perf_counter() - began
+            if time.perf_counter() + 3 * took > clock + seconds / 2:
+                break
     scheduler = (after["scheduler"] - before["scheduler"]) / tasks
     worker = sum(after[name] - before[name] for name in workers) / tasks
 
-    ends = clock + seconds
     near, own = _chain(client, workers[:1], 0, ends)
     latency = max(1e-4, (near - own) / 2)
     transfer, bandwidth = Machine(1).transfer, Machine(1).bandwidth

@@ -30,7 +30,7 @@ def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> 
         "serial_seconds": found.pop("serial"),
         "speedup": plan.speedup,
         **about,
-        "contracts": plan.accepted >= min(FEW, plan.slots),
+        "contracts": accepted.most >= FEW,
         "python": plan.python(steps),
     }
 

@@ -7,7 +7,7 @@ import pytest
 import daskmgrit as dm
 from benchmarks.oracle import replay, trace
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.planning import Machine, PhiCost
+from daskmgrit.planning import Machine, PhiCost, measure
 from tests.support.recurrences import Decay
 
 
@@ -59,9 +59,23 @@ def test_measure_on_a_cluster(measured):
     assert machine.bandwidth > 1e5
 
 
+def test_measuring_a_cluster_without_time_is_as_short_as_can_be(client, monkeypatch):
+    chains, solves = [], []
+    monkeypatch.setattr(measure, "MGRIT", lambda phi, steps: solves.append(steps) or dm.MGRIT(phi, steps))
+    book = measure.TaskBook
+    monkeypatch.setattr(measure, "TaskBook", lambda workers: chains.append(workers) or book(workers))
+    machine = measure.measure_machine(client, 0.0)
+    assert machine.scheduler > 0
+    # What workers import, and one solve; a chain of each kind.
+    assert solves == [16, 16]
+    assert len(chains) == 3
+
+
 def test_plan_for_the_cluster_of_a_client(client, measured, monkeypatch):
     asked = []
-    monkeypatch.setattr("daskmgrit.planning.ask.measure_machine", lambda client, seconds: asked.append(client) or measured)
+    monkeypatch.setattr(
+        "daskmgrit.planning.ask.measure_machine", lambda client, seconds: asked.append(client) or measured
+    )
     known = {"cost": 0.5, "iterations": 5, "accepted": 2}
     plan = dm.plan(Decay(), np.ones(4), 100, client, **known)
     assert plan.workers == sum(client.nthreads().values())
