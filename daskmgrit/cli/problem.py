@@ -61,7 +61,7 @@ def method_of(found: Problem | OwnProblem, given: str | None) -> str:
     return given or (found.method if isinstance(found, OwnProblem) else "mgrit")
 
 
-def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> Finding | None:
+def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False, parts: bool = False) -> Finding | None:
     """Call a Phi a few times, before any worker is started; return what was found, None if it could not be tried.
 
     Parameters
@@ -72,6 +72,8 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> Findi
         How it was called on the command line.
     elsewhere : bool, default False
         Whether workers are on other machines: a Phi for these may not run here.
+    parts : bool, default False
+        Whether gradient and update are taken apart, as by parallel Newton.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False) -> Findi
     """
     state = initial_state(problem.w0)
     try:
-        found = try_phi(problem.phi, state.origin, problem.steps)
+        found = try_phi(problem.phi, state.origin, problem.steps, parts)
     except (Exception, SystemExit) as error:
         about_states = isinstance(error, ValueError | TypeError | IndexError)
         if elsewhere and not about_states:

@@ -22,6 +22,7 @@ from daskmgrit.cli.report import compare, tell
 from daskmgrit.cli.slurm import slurm_client
 from daskmgrit.cli.solve_options import GROUPS
 from daskmgrit.problems import OwnProblem
+from daskmgrit.recurrence.trial import already_tried
 from daskmgrit.solver.result import Result
 
 __all__ = ["solve"]
@@ -70,12 +71,14 @@ def solve(
         found = asked_problem(problem, w0, options["steps"], options["seed"])
         method = method_of(found, method)
         job = make_job(found, method, check, options)
+        tried = None
         if isinstance(found, OwnProblem):
-            try_own(job.problem, problem, elsewhere=bool(scheduler or slurm))
+            tried = try_own(job.problem, problem, elsewhere=bool(scheduler or slurm), parts=method == "newton")
         policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes, method)
         with (
             slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys, timeout) as client,
             explained(found, problem),
+            already_tried(job.solver.phi, tried),
         ):
             note(job.solver)
             how = {"tol": options["tol"], "client": client, "progress": True, "timeout": timeout}

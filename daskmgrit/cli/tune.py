@@ -20,6 +20,7 @@ from daskmgrit.problems import LOOPS, PROBLEMS, OwnProblem, Problem
 from daskmgrit.problems.training import training
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import made_for, takes_any_coarsening
+from daskmgrit.recurrence.trial import Finding, already_tried
 from daskmgrit.tune.search import Trial, TuneReport
 from daskmgrit.tune.search import tune as search
 from daskmgrit.tune.settings import Settings, default_grid
@@ -96,12 +97,17 @@ def tune(
         method = method_of(found, method)
         other = _MGRIT if method == "newton" else _NEWTON
         refuse([str(option.name) for option in other], f"is for --method {'mgrit' if method == 'newton' else 'newton'}")
+        own = None
         if isinstance(found, OwnProblem):
-            try_own(found, problem)
+            own = found.phi
+            tried = try_own(found, problem, parts=method == "newton")
+            if tried and tried.remark:
+                note(tried.remark)
         steps = found.steps if steps is None else steps
         words = ["daskmgrit", "solve", problem, *([] if w0 is None else ["--w0", w0]), "--steps", str(steps)]
         ends = ["--seed", str(seed)] if problem in (*PROBLEMS, *LOOPS) else []
-        with explained(found, problem):
+        # What is wrong with it was told.
+        with explained(found, problem), already_tried(own, Finding()):
             if method == "newton":
                 told, text, best = _windows(found, steps, options)
             elif isinstance(found, OwnProblem):

@@ -28,7 +28,7 @@ from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.recurrence.step_length import StepLength, check_coarsening, length_of, made_for, takes_any_coarsening
-from daskmgrit.recurrence.trial import Finding, needs_trial, try_phi
+from daskmgrit.recurrence.trial import Finding, already_tried, needs_trial, try_phi
 from daskmgrit.utils.per_level import spread
 from daskmgrit.utils.units import time_in_words
 
@@ -242,8 +242,9 @@ class PhiSource:
             return time.perf_counter() > ends
 
         self._note(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles")
-        with dask.config.set(scheduler="sync"), np.errstate(all="ignore"), _silence():
-            solver = MGRIT(self._phi_for(coarsening), steps, list(coarsening), cycle=cycle, **self.levels)
+        phi = self._phi_for(coarsening)
+        with dask.config.set(scheduler="sync"), np.errstate(all="ignore"), _silence(), already_tried(phi, Finding()):
+            solver = MGRIT(phi, steps, list(coarsening), cycle=cycle, **self.levels)
             result = solver.solve(self._w0, self._guess, chunks=1, callback=late)
         if result.reason == "callback":
             return None

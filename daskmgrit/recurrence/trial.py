@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +21,9 @@ from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_hos
 
 __all__ = [
     "Finding",
+    "already_tried",
     "check_arguments",
+    "known_finding",
     "needs_trial",
     "one_state_fault",
     "parts_fault",
@@ -50,6 +55,9 @@ class Finding:
     remark: str = ""
 
 
+_FOUND: ContextVar[tuple[Any, Finding] | None] = ContextVar("daskmgrit_trial", default=None)
+
+
 def check_arguments(phi: Any) -> None:
     """Check that phi takes three arguments, as far as its signature tells.
 
@@ -75,6 +83,22 @@ def check_arguments(phi: Any) -> None:
 def needs_trial(phi: Any) -> bool:
     """Whether phi is to be tried: not if it vouches for itself, by a true attribute ``pure``."""
     return not getattr(phi, "pure", False)
+
+
+@contextmanager
+def already_tried(phi: Any, finding: Finding | None) -> Iterator[None]:
+    """Have solves in the block, and in its thread, take this finding for that of a trial of phi, unless it is None."""
+    token = _FOUND.set(None if finding is None else (phi, finding))
+    try:
+        yield
+    finally:
+        _FOUND.reset(token)
+
+
+def known_finding(phi: Any) -> Finding | None:
+    """Return what :func:`already_tried` says of phi."""
+    known = _FOUND.get()
+    return known[1] if known is not None and known[0] is phi else None
 
 
 def states_near(state: np.ndarray, count: int) -> np.ndarray:

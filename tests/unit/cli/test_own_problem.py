@@ -8,8 +8,10 @@ import dask
 import numpy as np
 import pytest
 
+import daskmgrit as dm
 from daskmgrit.cli.main import main
 from daskmgrit.cli.problem import completed
+from daskmgrit.recurrence.trial import try_phi
 from tests.support.cli import CliRunner
 
 SOURCE = """
@@ -318,3 +320,38 @@ def test_a_shell_completes_names_and_files():
     assert items("d") == [("digits", "plain")]
     assert {value for value, _ in items("")} >= {"xor", "adder", "digits"}
     assert items("mine") == [("mine", "file")]
+
+
+COUNTED = """
+import numpy as np
+
+
+def phi(weights, index, level):
+    return weights / np.linalg.norm(weights) if coupled else 0.9 * weights
+
+
+w0, coupled = np.ones(3), False
+"""
+
+
+@pytest.mark.parametrize("method", ["mgrit", "newton"])
+def test_a_phi_is_tried_once(folder, method, monkeypatch):
+    """A solve that is told what was found does not try it again."""
+    name = f"counted_{method}"
+    (folder / f"{name}.py").write_text(COUNTED)
+    tried = []
+    monkeypatch.setattr("daskmgrit.cli.problem.try_phi", lambda *args: tried.append("command") or try_phi(*args))
+    monkeypatch.setattr("daskmgrit.solver.first_look.try_phi", lambda *args: tried.append("solve") or try_phi(*args))
+    solved(f"{name}.py:phi", "--w0", f"{name}.py:w0", "--steps", "20", "--method", method)
+    assert tried == ["command"]
+    dm.MGRIT(lambda w, i, level: 0.9 * w, 20).solve(np.ones(3))
+    assert tried == ["command", "solve"]
+
+
+def test_what_is_wrong_with_a_phi_is_told_once(folder, caplog):
+    (folder / "coupled.py").write_text(COUNTED.replace("coupled = np.ones(3), False", "coupled = np.ones(3), True"))
+    run = solve("coupled.py:phi", "--w0", "coupled.py:w0", "--steps", "20", "--maxiter", "3")
+    assert "in a block" in run.stdout + caplog.text
+    caplog.clear()
+    run = CliRunner().invoke(main, ["tune", "coupled.py:phi", "--w0", "coupled.py:w0", "--steps", "20"])
+    assert (run.stderr + caplog.text).count("in a block") == 1
