@@ -54,7 +54,7 @@ class Solved(NamedTuple):
 
     @property
     def strict_path(self) -> int:
-        """The same, with a Phi for each doubling of a scan."""
+        """The same, if each doubling of a scan counts as a Phi, too."""
         return sum(report.depth + report.scan_depth for report in self.sweeps)
 
 

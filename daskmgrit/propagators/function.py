@@ -161,6 +161,12 @@ class Stretched(AnyCoarsening):
         Lengths of coarse steps.
     """
 
+    # What is said where f turns out to be for one state.
+    remedy_for_one_state = (
+        "Leave out vectorized=True, so that daskmgrit.from_function calls f for one state after another, or have f "
+        "compute all rows at once, which is faster"
+    )
+
     def __init__(self, f: Callable[..., Any], stepped: bool, vectorized: bool, length: StepLength) -> None:
         self.f, self.stepped, self.length = f, stepped, length
         self._block = self._apply if vectorized else vectorize(self._apply)

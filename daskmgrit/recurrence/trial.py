@@ -201,9 +201,14 @@ def one_state_fault(phi: Any, states: Array, index: Array, error: Exception) -> 
                 return ""
     except Exception:
         return ""
+    remedy = getattr(
+        phi,
+        "remedy_for_one_state",
+        "Wrap it by daskmgrit.vectorize(phi), or a loop's body f(w, i) by daskmgrit.from_function(f); a phi for many "
+        "states at once is faster",
+    )
     return (
         f"phi is for one state: it takes weights of shape {shape}, but is given k states as rows with the step of "
         f"each, weights (k, {shape[0]}) and index (k,), of which came, for k = {len(index)} or 1, "
-        f"{type(error).__name__}: {error}. Wrap it by daskmgrit.vectorize(phi), or a loop's body f(w, i) by "
-        "daskmgrit.from_function(f); a phi for many states at once is faster"
+        f"{type(error).__name__}: {error}. {remedy}"
     )

@@ -20,7 +20,11 @@ HEADINGS = {
     "cycle": ("cycle", "residual", "factor", "elapsed"),
     "sweep": ("sweep", "residual", "steps", "elapsed"),
 }
-
+# What is told besides: a sweep's residual is not what the tolerance is for.
+TITLES = {
+    "cycle": "{}",
+    "sweep": "residual of the window before the sweep's correction; steps are accepted within the {}",
+}
 
 Row = tuple[str, str, str, str]
 
@@ -53,9 +57,9 @@ class Lines(Console):
 class Terminal:
     """Lines on standard error; on a terminal a spinner says what is being waited for."""
 
-    def __init__(self, console: Console, tol: float, headings: Row) -> None:
+    def __init__(self, console: Console, title: str, headings: Row) -> None:
         self._console = console
-        console.print(f"{_line(headings)}   (tolerance {tol:.1e})")
+        console.print(f"{_line(headings)}   ({title})")
         self._status = console.status("", spinner="dots")
         self._status.start()
 
@@ -73,15 +77,15 @@ class Terminal:
 class Notebook:
     """One output that is updated in place; nothing but the table stays."""
 
-    def __init__(self, tol: float, headings: Row) -> None:
+    def __init__(self, title: str, headings: Row) -> None:
         from IPython.display import display
 
-        self._tol, self._headings = tol, headings
+        self._title, self._headings = title, headings
         self._rows: Sequence[Row] = ()
         self._handle = display(self._bundle(""), raw=True, display_id=True)
 
     def _bundle(self, bar: str) -> dict[str, str]:
-        title = f"tolerance {self._tol:.1e}"
+        title = self._title
         shown = table(self._headings, self._rows)
         lines = [_line(row) for row in (self._headings, *self._rows)]
         return {
@@ -127,16 +131,16 @@ class Progress:
         self._begin = begin
         self._residuals: list[float] = []
         self._rows: list[Row] = []
-        self._headings = HEADINGS[of]
+        self._headings, self._title = HEADINGS[of], TITLES[of].format(f"tolerance {tol:.1e}")
         self._screen: Any = None
 
     def __enter__(self) -> Progress:
         if self.enabled:
             console = Lines(file=sys.stderr, highlight=False, soft_wrap=True)
             screen: Screen = (
-                Notebook(self.tol, self._headings)
+                Notebook(self._title, self._headings)
                 if console.is_jupyter
-                else Terminal(console, self.tol, self._headings)
+                else Terminal(console, self._title, self._headings)
             )
             screen.wait((), "evaluating the initial guess", None)
             self._screen = screen

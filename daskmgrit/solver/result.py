@@ -72,7 +72,7 @@ class Result:
     windows : list of int
         Steps in the window of each sweep of parallel Newton; empty for MGRIT.
     strict_path : int or None
-        For parallel Newton: `critical_path` with a Phi for each doubling of the scan over the window.
+        For parallel Newton: `critical_path` if each doubling of the scan over the window counts as a Phi, too.
     error : float or None
         For parallel Newton: an estimate of the 2-norm of the error of `final`, which the residual alone doesn't bound
         where training does not contract.
@@ -144,7 +144,9 @@ class Result:
         }
         phi = sum(self.phi_evaluations)
         speedup = steps / self.critical_path if self.converged and self.critical_path else 0.0
-        strict = "" if self.strict_path is None else f"; {self.strict_path} with a Phi for each doubling of the scan"
+        path = f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else "")
+        if self.strict_path is not None and self.strict_path > self.critical_path:
+            path += f" ({self.strict_path} Phi if each doubling of the scan over the window counts as one, too)"
         return [
             ("outcome", ends[self.reason]),
             *([("advice", self.advice)] if self.advice else []),
@@ -153,10 +155,7 @@ class Result:
                 "Phi evaluations",
                 f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
             ),
-            (
-                "critical path",
-                f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else "") + strict,
-            ),
+            ("critical path", path),
             ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),
         ]
 

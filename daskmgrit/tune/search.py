@@ -91,7 +91,8 @@ class TuneReport:
         return "\n".join(
             [
                 f"{len(self.trials)} settings measured on the first {self.prefixes[0]} and {self.prefixes[1]} steps; "
-                f"cycles, critical path and speedup predicted for N = {self.steps}; best first",
+                f"cycles and critical path predicted for N = {self.steps}; the speedup is N over the path, which "
+                "takes a worker for each F-interval and nothing but Phi to cost; best first",
                 *text_table(_without_dashes([head, *rows])),
             ]
         )

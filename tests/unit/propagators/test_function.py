@@ -119,3 +119,10 @@ def test_the_check_names_the_step_that_fails():
 
     report = dm.check_propagator(dm.from_function(fails), np.ones(2), raises=False)
     assert "phi raised ZeroDivisionError on level 0 at step 3" in str(report)
+
+
+def test_an_f_for_one_state_that_is_said_to_be_vectorized():
+    x = np.linspace(-1, 1, 20).reshape(5, 4)
+    phi = dm.from_function(lambda w: w - 0.1 * x.T @ (x @ w), vectorized=True)
+    with pytest.raises(dm.PropagatorError, match="Leave out vectorized=True"):
+        dm.MGRIT(phi, 16).solve(np.ones(4))

@@ -32,3 +32,6 @@ def test_sweeps_have_steps_where_cycles_have_a_factor(monkeypatch):
     heading, row = screen.getvalue().splitlines()[:2]
     assert heading.split()[:4] == ["sweep", "residual", "steps", "elapsed"]
     assert row.split()[:3] == ["1", "5.000e-01", "3"]
+    # It is another residual than that of the result.
+    assert "residual of the window" in heading
+    assert "accepted within the tolerance 1.0e-06" in heading
