@@ -146,6 +146,17 @@ def seconds(value: float) -> str:
     raise AssertionError
 
 
+def last_of(count: int, kept: int) -> str:
+    """Return what to add to the title of a plot of the whole run that has only the last bars; nothing if it has all.
+
+    Examples
+    --------
+    >>> last_of(6000, 6000), last_of(9000, 6000)
+    ('', ', only the last 6000 of 9000 bars')
+    """
+    return f", only the last {kept} of {count} bars" if count > kept else ""
+
+
 def number_of(count: int, what: str) -> str:
     """Return a number of things.
 

@@ -15,7 +15,17 @@ from bokeh.models import (
 
 from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, new_figure
 from daskmgrit.dashboard.history import BARS, MANY, Run
-from daskmgrit.dashboard.labels import COLOURS, MANY_LEVELS, direction, does, kind, levels_of, seconds, where
+from daskmgrit.dashboard.labels import (
+    COLOURS,
+    MANY_LEVELS,
+    direction,
+    does,
+    kind,
+    last_of,
+    levels_of,
+    seconds,
+    where,
+)
 
 __all__ = ["CyclePlot", "LevelPlot"]
 
@@ -40,8 +50,9 @@ class LevelPlot:
         self.source = empty(*self._COLUMNS, name="mgrit-bars")
         self.marks = empty("x", "text")
         self.x_range, self.y_range = Range1d(0, 1), Range1d(1, 0)
+        self._title = "Level traversal"
         plot = new_figure(
-            "Level traversal",
+            self._title,
             "xpan,xwheel_zoom,xbox_zoom,reset,save",
             x_range=self.x_range,
             y_range=self.y_range,
@@ -95,6 +106,8 @@ class LevelPlot:
             new = [self._row(bar) for bar in run.new_bars(self.seen)]
             self.seen = run.count
             self.source.stream({name: [row[i] for row in new] for i, name in enumerate(self._COLUMNS)}, BARS)
+        whole = _WINDOWS[self.window.active or 0] == "whole run"
+        self.plot.title.text = self._title + (last_of(run.count, BARS) if whole else "")
         self._move(run)
 
     def _begin(self, run: Run) -> None:
@@ -104,7 +117,7 @@ class LevelPlot:
         self.plot.yaxis.ticker = FixedTicker(ticks=list(range(len(steps))))
         self.plot.yaxis.major_label_overrides = {level: f"{level}  (N = {n})" for level, n in enumerate(steps)}
         if self._single:
-            self.plot.title.text = f"Level traversal: {run.about['phi']}, {run.about['cycle']}-cycle, N = {steps[0]}"
+            self._title = f"Level traversal: {run.about['phi']}, {run.about['cycle']}-cycle, N = {steps[0]}"
 
     def _row(self, bar: Any) -> tuple[Any, ...]:
         assert self.run is not None

@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.models import BasicTicker, HoverTool, RadioButtonGroup, Range1d
 
 from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, line_key, new_figure
-from daskmgrit.dashboard.labels import number_of, seconds
+from daskmgrit.dashboard.labels import last_of, number_of, seconds
 from daskmgrit.dashboard.window_events import SweepRow
 from daskmgrit.dashboard.window_run import SWEEPS, WindowRun
 from daskmgrit.display.colours import ACCEPTED, WINDOW
@@ -30,8 +30,9 @@ class WindowPlot:
     def __init__(self, single: bool = False, **options: Any) -> None:
         self.source = empty(*self._COLUMNS, name="mgrit-sweeps")
         self.x_range, self.y_range = Range1d(0, 1), Range1d(0, 1)
+        self._title = "Window over the training steps"
         plot = new_figure(
-            "Window over the training steps",
+            self._title,
             "xpan,xwheel_zoom,box_zoom,reset,save",
             x_range=self.x_range,
             y_range=self.y_range,
@@ -76,13 +77,13 @@ class WindowPlot:
             self.run, self.seen, self._shown = run, 0, None
             self.source.data = {name: [] for name in self._COLUMNS}
             if self._single:
-                self.plot.title.text = (
-                    f"Window over the training steps: {run.about['phi']}, N = {run.about['steps'][0]}"
-                )
+                self._title = f"Window over the training steps: {run.about['phi']}, N = {run.about['steps'][0]}"
         if self.seen != run.count:
             new = [self._row(row, run.started) for row in run.new_rows(self.seen) if math.isfinite(row.start)]
             self.seen = run.count
             self.source.stream({name: [row[i] for row in new] for i, name in enumerate(self._COLUMNS)}, SWEEPS)
+        whole = _WINDOWS[self.window.active or 0] == "whole run"
+        self.plot.title.text = self._title + (last_of(run.count, SWEEPS) if whole else "")
         self._move(run)
 
     def _row(self, row: SweepRow, started: float) -> tuple[Any, ...]:

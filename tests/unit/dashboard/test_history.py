@@ -172,3 +172,20 @@ class TestOneTaskForTheWayUp:
         assert dots["done"][-2:] == ["1 of 2"] * 2
         assert dots["ring"].count("black") == 1
         assert len({len(column) for column in dots.values()}) == 1
+
+
+def test_the_whole_run_says_which_bars_it_lacks(monkeypatch):
+    from daskmgrit.dashboard import plots
+
+    monkeypatch.setattr(history, "BARS", 5)
+    monkeypatch.setattr(plots, "BARS", 5)
+    run, plot = Run(ABOUT, 0.0), plots.LevelPlot()
+    titles = []
+    for chunk in range(7):
+        run.task(TaskName("relax", 0, 1, 1, chunk), "tcp://a:1", chunk, chunk + 1.0, 0.0)
+        for plot.window.active in (0, 1):
+            plot.show(run)
+            titles.append(plot.plot.title.text)
+    assert set(titles[:10]) == {"Level traversal"}
+    assert titles[-2:] == ["Level traversal", "Level traversal, only the last 5 of 7 bars"]
+    assert len(plot.source.data["left"]) == 5

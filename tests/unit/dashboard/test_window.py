@@ -10,6 +10,7 @@ from daskmgrit.dashboard.history import History, Run
 from daskmgrit.dashboard.labels import headline, how_to_read, label
 from daskmgrit.dashboard.run import RESIDUALS
 from daskmgrit.dashboard.window_events import MOST, describe_window, sweep_rows
+from daskmgrit.dashboard.window_plots import WindowPlot
 from daskmgrit.dashboard.window_run import WindowRun
 from daskmgrit.newton.settings import Settings
 from daskmgrit.newton.sweep import SweepReport
@@ -94,6 +95,10 @@ def test_memory_is_bounded_on_a_long_run(monkeypatch):
     assert len(run.thinned()) <= 50
     assert sum(map(len, run.thinned())) == window_run.SWEEPS
     assert run.shown_residuals()[-1] == (count, 0.5)
+    plot = WindowPlot()
+    plot.window.active = 1
+    plot.show(run)
+    assert plot.plot.title.text.endswith(f", only the last {window_run.SWEEPS} of {count} bars")
 
 
 def test_words():
