@@ -1,11 +1,15 @@
-"""The loops of docs/frameworks.md converge as they are printed there."""
+"""The loops of docs/frameworks.md and docs/propagators.md converge as they are printed there."""
 
 import re
 from pathlib import Path
 
+import dask
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
+import daskmgrit as dm
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "frameworks.md").read_text()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -24,3 +28,20 @@ def test_the_first_pytorch_loop(dtype):
     exec(snippet, known)
     assert known["result"].converged, str(known["result"])
     assert known["result"].final.dtype.name == dtype
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+def test_the_estimator(name):
+    datasets = pytest.importorskip("sklearn.datasets")
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.preprocessing import scale
+
+    page = (DOCS / "propagators.md").read_text()
+    snippet = re.search(r"## A scikit-learn estimator\n\n```python\n(.*?)```", page, re.DOTALL).group(1)
+    assert "steps=512" in snippet
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    known = {"dm": dm, "SGDClassifier": SGDClassifier, "scale": scale, "x": x, "y": y}
+    with dask.config.set(scheduler="sync"):
+        exec(snippet.replace("steps=512", "steps=32"), known)
+    assert known["result"].converged, str(known["result"])
+    assert known["trained"].score(scale(x), y) > 0.8
