@@ -23,7 +23,7 @@ HEADINGS = {
 # What is told besides: a sweep's residual is not what the tolerance is for.
 TITLES = {
     "cycle": "{}",
-    "sweep": "residual of the window before the sweep's correction; steps are accepted within the {}",
+    "sweep": "of the window, not yet corrected; accepted steps: {}",
 }
 
 Row = tuple[str, str, str, str]
