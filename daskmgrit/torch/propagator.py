@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -182,7 +183,7 @@ class TorchPropagator(AnyCoarsening):
         self._local, self._rows, self._graphs = threading.local(), RowBits(), KernelGraphs()
         self._apart = False
         self._apart = not self.statistics or self._adds_statistics()
-        self._updates = Updates(
+        self.updates = Updates(
             self.rule, Schedule(schedule), length, clock, self.layout, self._kept, self.statistics, self._apart
         )
         self._try()
@@ -192,6 +193,12 @@ class TorchPropagator(AnyCoarsening):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _local=threading.local(), _rows=RowBits())
+
+    def with_coarsening(self, coarsening: int | Sequence[int]) -> Self:
+        """Return the same propagator for a solver with other coarsening factors."""
+        made = super().with_coarsening(coarsening)
+        made.updates = replace(self.updates, length=made.length)
+        return made
 
     def __repr__(self) -> str:
         return f"<torch propagator: {type(self._module).__name__}, {self.rule}>"
@@ -327,7 +334,7 @@ class TorchPropagator(AnyCoarsening):
         """Return the states after one step of the level."""
         if isinstance(weights, np.ndarray):
             return self(self.to_block(weights), index, level).cpu().numpy()
-        return self._updates(weights, self._found(weights, index, level), index, level)
+        return self.updates(weights, self._found(weights, index, level), index, level)
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
@@ -346,7 +353,7 @@ class TorchPropagator(AnyCoarsening):
     @property
     def advance_along(self) -> Callable[[Any, Any, np.ndarray], Any] | None:
         """The update over the gradients of successive steps, as ``advance_along(state, gradients, index)``."""
-        return self._updates.along if self._apart else None
+        return self.updates.along if self._apart else None
 
     def _gradient(self, weights: Any, index: np.ndarray) -> Any:
         if isinstance(weights, np.ndarray):
@@ -357,7 +364,7 @@ class TorchPropagator(AnyCoarsening):
         return self._rows(lambda rows, steps: self._found(rows, steps, 0), weights, index)
 
     def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
-        return self._updates(state, gradient, index, 0)
+        return self.updates(state, gradient, index, 0)
 
     def _found(self, weights: torch.Tensor, index: np.ndarray, level: int) -> torch.Tensor:
         """Return loss gradients and what is found of running statistics, one after another, shape (k, g)."""
