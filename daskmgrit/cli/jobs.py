@@ -21,6 +21,7 @@ from daskmgrit.newton.sizes import Fixed
 from daskmgrit.parallel_newton import ParallelNewton
 from daskmgrit.problems import OwnProblem, Problem
 from daskmgrit.problems.training import training
+from daskmgrit.recurrence.step_length import StepLength, length_of
 from daskmgrit.solver.result import Result
 
 __all__ = ["Job", "make_job"]
@@ -76,6 +77,13 @@ def make_job(found: Found, method: str, check: bool, options: Mapping[str, Any])
 def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
     levels = {option: options[option] for option in ("coarsening", "relaxation", "min_coarse")}
     problem = _training(found, "sgd", levels, options)
+    if isinstance(found, OwnProblem) and problem.coarsening != found.coarsening and length_of(problem.phi) is None:
+        factors = StepLength(problem.coarsening).coarsening
+        assert isinstance(factors, tuple)
+        note(
+            f"--coarsening {','.join(map(str, factors))}: the Phi of {problem.name} does not tell for which coarsening "
+            "its coarse steps are; if that is another, the solve takes more cycles, or does not converge"
+        )
     how_cycled = {option: options[option] for option in ("max_levels", "cycle", "weight")}
     solver = MGRIT(problem.phi, problem.steps, **how_cycled, **problem.hierarchy())
     # What is wrong is to be said before the levels are shown and workers are started.

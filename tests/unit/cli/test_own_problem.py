@@ -78,9 +78,11 @@ def test_an_own_problem_is_solved(folder):
     assert (answer["problem"], answer["method"], answer["solver"], answer["steps"]) == ("sines", "MGRIT", None, 100)
     assert answer["max_error"] < 1e-7
     assert set(answer["metrics"]) == {"loss", "mean_value"}
-    words = solve("mine.py:problem", "--steps", "60", "--coarsening", "4").stdout
-    assert "mean value " in words
-    assert "converged" in words
+    run = solve("mine.py:problem", "--steps", "60", "--coarsening", "4")
+    assert "mean value " in run.stdout
+    assert "converged" in run.stdout
+    assert "--coarsening 4: the Phi of sines does not tell for which coarsening" in run.stderr
+    assert "does not tell" not in solve("mine.py:problem", "--steps", "60", "--coarsening", "2").stderr
 
 
 def test_a_phi_is_solved_from_a_file_of_weights(folder):
