@@ -10,6 +10,8 @@ except ImportError as error:
         f"daskmgrit.jax needs JAX and optax, of which {error.name} is not installed: {install_hint('jax')}"
     ) from None
 
-from daskmgrit.jax.propagator import JaxPropagator, propagator
+# The function has the name of a module, which must be there before it.
+from daskmgrit.jax.propagator import JaxPropagator  # isort: skip
+from daskmgrit.jax.loop import propagator  # isort: skip
 
 __all__ = ["JaxPropagator", "propagator"]

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["is_elementwise"]
+__all__ = ["is_elementwise", "plain_rate"]
 
 # Primitives of JAX whose results have, entry by entry, what their operands have there.
 _ELEMENTWISE = frozenset(
@@ -67,6 +67,39 @@ def is_elementwise(update: Callable[[Any, Any, Any], Any], params: Any, opt_stat
         return False
     groups = _joined([own | origins for own, origins in zip([*numbers, *of_state], found, strict=True)])
     return all(sum(number < len(leaves) for number in group) <= 1 for group in groups)
+
+
+def plain_rate(update: Callable[[Any, Any, Any], Any], params: Any, opt_state: Any) -> float | None:
+    """Return the learning rate if an update is plain gradient descent at one rate, whatever the gradient; else None.
+
+    Parameters
+    ----------
+    update : callable
+        ``update(gradients, opt_state, params) -> (params, opt_state)``.
+    params, opt_state : pytree of arrays
+        Parameters and optax state.
+    """
+    if jax.tree.leaves(opt_state):
+        return None
+    ones = jax.tree.map(jnp.ones_like, params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    kept = update(zeros, opt_state, ones)[0]
+    if not all(jax.tree.leaves(jax.tree.map(lambda new, old: bool((new == old).all()), kept, ones))):
+        return None
+    rates = []
+    # Clipping would tell small gradients from large ones.
+    for size in (1e-3, 1.0, 1e3):
+        gradients = jax.tree.map(lambda leaf: size * _spread(leaf), params)  # noqa: B023
+        after = update(gradients, opt_state, zeros)[0]
+        rates += jax.tree.leaves(jax.tree.map(lambda new, gradient: (-new / gradient).ravel(), after, gradients))
+    every = jnp.concatenate(rates)
+    rate, slack = float(every[0]), 16 * float(jnp.finfo(every.dtype).eps)
+    return rate if rate > 0 and bool((jnp.abs(every - rate) <= slack * rate).all()) else None
+
+
+def _spread(leaf: Any) -> Any:
+    """Return numbers of both signs around 1, as many as a leaf has."""
+    return jnp.linspace(0.5, 2.0, leaf.size, dtype=leaf.dtype).reshape(leaf.shape) * jnp.where(leaf.size % 2, 1, -1)
 
 
 def _joined(sets: Sequence[_Origins]) -> list[_Origins]:

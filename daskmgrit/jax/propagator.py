@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from daskmgrit.coarse.long_steps import LongSteps
 from daskmgrit.errors import PropagatorError
-from daskmgrit.jax.coupling import is_elementwise
-from daskmgrit.jax.grouping import group_size, over_block
+from daskmgrit.jax.blocks import cut, filled_up, group_size, over_block, padded
+from daskmgrit.jax.coupling import is_elementwise, plain_rate
 from daskmgrit.jax.state import PytreeMap, adam_betas, check_counts, host
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
@@ -23,88 +24,10 @@ from daskmgrit.recurrence.state import one_state
 from daskmgrit.recurrence.step_length import AnyCoarsening, StepLength
 from daskmgrit.utils.validation import brief
 
-__all__ = ["JaxPropagator", "propagator"]
+__all__ = ["JaxPropagator"]
 
 # Platforms that workers may have where this process has not.
 _PLATFORMS = (None, "cpu", "gpu", "cuda", "rocm", "tpu")
-
-
-def propagator(
-    loss: Callable[..., Any],
-    params: Any,
-    optimizer: Any,
-    data: Any = None,
-    *,
-    batch: int | DataRule | None = None,
-    opt_state: Any = None,
-    coarsening: int | Sequence[int] = 2,
-    cap: int | None = None,
-    dtype: Any = None,
-    device: str | None = None,
-) -> JaxPropagator:
-    """Make a propagator of a JAX training loop: one step of an optax transformation on a loss.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(params, inputs, targets)``, one number, if `data` are a pair; ``loss(params, data)`` if they are another
-        pytree; ``loss(params)`` without data. It may be jitted.
-    params : pytree of arrays
-        The initial parameters, such as a network of Flax or Haiku gives.
-    optimizer : optax.GradientTransformation
-        Any whose state holds real numbers, and counts of steps: SGD, Adam, AdamW, chains with clipping, schedules …
-    data : tuple or pytree of arrays, optional
-        ``(inputs, targets)``, or what the loss takes.
-    batch : int or data rule, optional
-        Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
-    opt_state : pytree, optional
-        The optimizer's state to start from, by default ``optimizer.init(params)``.
-    coarsening : int or list of int, default 2
-        The solver's.
-    cap : int, optional
-        Most fine steps that a coarse step takes at once, see Notes.
-    dtype : dtype, optional
-        float32 or float64, by default that of the parameters.
-    device : str, optional
-        "cpu", "cuda" or another platform of JAX; by default the first device of the worker's. States stay there.
-
-    Returns
-    -------
-    JaxPropagator
-        ``phi.w0`` is the state to start from, ``phi.params(result.final)`` the trained parameters.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another kind, or the optimizer's state holds what cannot be had at every step at once.
-    PropagatorError
-        If JAX cannot differentiate or vectorise the loss.
-
-    Notes
-    -----
-    A coarse step of level l is ``M = min(m**l, cap)`` updates of the optimizer with one gradient, each with the count,
-    and so the learning rate, of its own fine step. For SGD that is M times the rate: `cap` is alpha_max over alpha_b of
-    the paper's equation 14.
-
-    No argument is donated: a block stays whole while a step is computed from it. Double precision is switched on where
-    a propagator of float64 arrives; where it is made, it must be on.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp, optax
-    >>> import daskmgrit as dm
-    >>> import daskmgrit.jax
-    >>> x = jnp.linspace(0, 1, 20)
-    >>> def loss(params, x, y):
-    ...     return jnp.mean((params["a"] * x + params["b"] - y) ** 2)
-    >>> start = {"a": jnp.zeros(()), "b": jnp.zeros(())}
-    >>> phi = daskmgrit.jax.propagator(loss, start, optax.sgd(0.05, momentum=0.5), (x, 2 * x - 1))
-    >>> result = dm.MGRIT(phi, 64).solve(phi.w0, "constant", tol=1e-5)
-    >>> result.reason, phi.loss(result.final) < 0.2 * phi.loss(phi.w0)
-    ('tol', True)
-    """
-    length = StepLength(coarsening, cap)
-    return JaxPropagator(loss, params, optimizer, data, batch, opt_state, length, dtype, device)
 
 
 class _Compiled(NamedTuple):
@@ -117,15 +40,20 @@ class _Compiled(NamedTuple):
 
 
 class JaxPropagator(AnyCoarsening):
-    """A step of an optax transformation on a loss; see :func:`propagator`.
+    """A step of an optax transformation on a loss; see :func:`daskmgrit.jax.propagator`.
 
     Attributes
     ----------
     w0 : ndarray, shape (s,)
         The state to start from: the leaves of parameters and optimizer's state, in the order of JAX.
+    plain_rate : float or None
+        The learning rate if a step is gradient descent at one rate, and nothing else.
+    long : LongSteps or None
+        How coarse steps are taken at full length; None if they are capped.
     """
 
     pure = True
+    long: LongSteps | None = None
 
     def __init__(
         self,
@@ -186,6 +114,7 @@ class JaxPropagator(AnyCoarsening):
         self._rows, self._apart = RowBits(), False
         self._try()
         self._apart = is_elementwise(self._moved, params, opt_state)
+        self.plain_rate = plain_rate(self._moved, params, opt_state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_rows"} | {
@@ -315,12 +244,28 @@ class JaxPropagator(AnyCoarsening):
         """Return the states after one step of the level."""
         if isinstance(weights, np.ndarray):
             return np.array(self(self.to_block(weights), index, level))
+        if self.long is not None and level:
+            return self.long(partial(self._descent, index, level), weights, self.length(level), level)
         count = weights.shape[0]
-        weights, index = _filled_up(weights), _filled_up(index)
+        weights, index = filled_up(weights), filled_up(index)
         if self._apart:
-            return _cut(self._update(weights, self._found(weights, index, level), index, level), count)
+            return cut(self._update(weights, self._found(weights, index, level), index, level), count)
         here, steps = self._compiled(), (index * self.length(level), self.length.taken(level))
-        return _cut(here.whole(weights, self.examples(index, level), here.data, *steps), count)
+        return cut(here.whole(weights, self.examples(index, level), here.data, *steps), count)
+
+    def stages(self, level: int) -> int:
+        """Return how many gradients a step of `level` takes, one after another."""
+        return 1 if self.long is None or not level else self.long.stages(self.length(level), level)
+
+    def at_rate(self, weights: Any, index: np.ndarray, level: int, rate: float) -> Any:
+        """Return the states after a step of plain descent at a rate, with the data of `level`."""
+        if isinstance(weights, np.ndarray):
+            return np.array(self.at_rate(self.to_block(weights), index, level, rate))
+        return weights - rate * self._descent(index, level, weights)
+
+    def _descent(self, index: np.ndarray, level: int, weights: Any) -> Any:
+        """Return the gradient that plain descent follows."""
+        return cut(self._found(filled_up(weights), filled_up(index), level), weights.shape[0])
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
@@ -341,18 +286,18 @@ class JaxPropagator(AnyCoarsening):
             return np.array(self._gradient(self.to_block(weights), index))
 
         def found(rows: Any, steps: np.ndarray) -> Any:
-            return _cut(self._found(_filled_up(rows), _filled_up(steps), 0), rows.shape[0])
+            return cut(self._found(filled_up(rows), filled_up(steps), 0), rows.shape[0])
 
         if next(iter(weights.devices())).platform != "cpu":
             # One call is what a device gains by.
             return found(weights, index)
-        return self._rows(found, weights, index, _padded(weights.shape[0]))
+        return self._rows(found, weights, index, padded(weights.shape[0]))
 
     def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
         if isinstance(state, np.ndarray):
             return np.array(self._advance(self.to_block(state), jnp.asarray(np.array(gradient)), index))
         count = state.shape[0]
-        return _cut(self._update(_filled_up(state), _filled_up(gradient), _filled_up(index), 0), count)
+        return cut(self._update(filled_up(state), filled_up(gradient), filled_up(index), 0), count)
 
     def _found(self, weights: Any, index: np.ndarray, level: int) -> Any:
         """Return loss gradients of a level's steps, shape (k, g)."""
@@ -362,26 +307,6 @@ class JaxPropagator(AnyCoarsening):
     def _update(self, weights: Any, gradient: Any, index: np.ndarray, level: int) -> Any:
         """Return the states that the optimizer makes of states and gradients."""
         return self._compiled().update(weights, gradient, index * self.length(level), self.length.taken(level))
-
-
-def _filled_up(rows: Any) -> Any:
-    """Return a block with its last row repeated, up to one of few sizes."""
-    more = _padded(rows.shape[0]) - rows.shape[0]
-    if not more:
-        return rows
-    xp = np if isinstance(rows, np.ndarray) else jnp
-    return xp.pad(rows, ((0, more), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
-
-
-def _cut(rows: Any, count: int) -> Any:
-    """Undo that."""
-    return rows if rows.shape[0] == count else rows[:count]
-
-
-def _padded(count: int) -> int:
-    """Return how many states to compute for `count` wanted: of few sizes, because each is compiled for itself."""
-    unit = 1 << max(count.bit_length() - 3, 0) if count > 64 else 1 << (count - 1).bit_length()
-    return -(-count // unit) * unit
 
 
 def _cast(leaf: Any, dtype: Any, xp: Any = jnp) -> Any:

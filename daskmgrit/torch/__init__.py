@@ -7,6 +7,8 @@ except ImportError:
 
     raise ImportError(f"daskmgrit.torch needs PyTorch, which is not installed: {install_hint('torch')}") from None
 
-from daskmgrit.torch.propagator import TorchPropagator, propagator
+# The function has the name of a module, which must be there before it.
+from daskmgrit.torch.propagator import TorchPropagator  # isort: skip
+from daskmgrit.torch.loop import propagator  # isort: skip
 
 __all__ = ["TorchPropagator", "propagator"]

@@ -82,10 +82,13 @@ class Rule(ABC):
         The learning rate.
     moments : int
         Moments per weight.
+    decay : float
+        Decay of the weights.
     """
 
     rate: float
     moments: int
+    decay: float
 
     @abstractmethod
     def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from daskmgrit.coarse.long_steps import LongSteps
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
@@ -35,97 +36,11 @@ from daskmgrit.torch.optimizers import Schedule, read_optimizer
 from daskmgrit.torch.updates import Updates
 from daskmgrit.utils.validation import brief, integer_option
 
-__all__ = ["TorchPropagator", "propagator"]
-
-
-def propagator(
-    module: torch.nn.Module,
-    loss: Callable[..., torch.Tensor],
-    optimizer: torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer],
-    data: Any,
-    *,
-    batch: int | DataRule | None = None,
-    schedule: Callable[[int], float] | Sequence[float] | None = None,
-    coarsening: int | Sequence[int] = 2,
-    cap: int | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
-    chunk_size: int | None = None,
-) -> TorchPropagator:
-    """Make a propagator of a PyTorch training loop: one step of an optimizer on a module's loss.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network, with its initial weights, in training or evaluation mode as it is to be used. It is not changed.
-        Parameters that require no gradient, or that the loss does not reach, and buffers are constants; running
-        statistics that batch normalisation updates in training mode are part of the state.
-    loss : callable
-        ``loss(module(inputs), targets)``, one number, if `data` are pairs; else ``loss(model, data)``, where `model` is
-        the module with the weights of a step. A loss must take the module and its weights from there.
-    optimizer : torch.optim.Optimizer or callable
-        SGD (with momentum, Nesterov's or not), Adam or AdamW over parameters of the module, or a function of the
-        parameters that makes one. If it has made steps, its moments are what training goes on with.
-    data : tuple, Tensor, mapping, Dataset or DataLoader
-        ``(inputs, targets)``, a `TensorDataset`, or a `DataLoader`, whose batches are drawn once and then taken in
-        turn, all of one size; or the tensor, or mapping of names to tensors, that the loss takes.
-    batch : int or data rule, optional
-        Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
-    schedule : callable or sequence of float, optional
-        Factor of the learning rate at fine step i, as ``torch.optim.lr_scheduler.LambdaLR`` takes it. If the
-        optimizer has a scheduler of PyTorch, give its factors of the initial rate.
-    coarsening : int or list of int, default 2
-        The solver's.
-    cap : int, optional
-        Most fine steps that a coarse step takes at once, see Notes.
-    dtype : torch.dtype, optional
-        What to compute in, by default the module's. The state has it too.
-    device : str or torch.device, optional
-        Where to compute, by default where the module is: "cuda" is the first device that a worker sees. States stay
-        there.
-    chunk_size : int, optional
-        Maximum number of states at once, as in :func:`torch.func.vmap`; by default all of a block.
-
-    Returns
-    -------
-    TorchPropagator
-        ``phi.w0`` is the state to start from, ``phi.module(result.final)`` the trained module.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the optimizer, a setting of it, or the data are not known.
-    PropagatorError
-        If the module draws random numbers (dropout), or torch.func cannot take it.
-
-    Notes
-    -----
-    A coarse step of level l is ``M = min(m**l, cap)`` steps of the optimizer with one gradient, in closed form: momenta
-    decay by ``beta**M``, weights move as far as M steps would move them. For SGD without momentum that is M times the
-    rate. So `cap` is the largest stable rate over that of the optimizer, as alpha_max is in the paper's equation 14.
-    Adam's ``weight_decay`` converges slowly where weights have no other gradient: near zero each step changes their
-    sign, which no coarse step follows. AdamW's does not.
-
-    Examples
-    --------
-    >>> import daskmgrit as dm
-    >>> import daskmgrit.torch
-    >>> _ = torch.manual_seed(0)
-    >>> module = torch.nn.Linear(3, 1).double()
-    >>> x = torch.randn(20, 3, dtype=torch.float64)
-    >>> sgd = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.5)
-    >>> phi = daskmgrit.torch.propagator(module, torch.nn.functional.mse_loss, sgd, (x, x[:, :1] - 1), cap=8)
-    >>> result = dm.MGRIT(phi, 64).solve(phi.w0, "constant")
-    >>> result.reason, phi.loss(result.final) < phi.loss(phi.w0)
-    ('tol', True)
-    """
-    return TorchPropagator(
-        module, loss, optimizer, data, batch, schedule, StepLength(coarsening, cap), dtype, device, chunk_size
-    )
+__all__ = ["TorchPropagator"]
 
 
 class TorchPropagator(AnyCoarsening):
-    """A step of an optimizer on a module's loss; see :func:`propagator`.
+    """A step of an optimizer on a module's loss; see :func:`daskmgrit.torch.propagator`.
 
     Attributes
     ----------
@@ -133,9 +48,12 @@ class TorchPropagator(AnyCoarsening):
         The state to start from: weights by name, the optimizer's moments in the same order, running statistics.
     names : list of str
         The weights in their order.
+    long : LongSteps or None
+        How coarse steps are taken at full length; None if they are capped.
     """
 
     pure = True
+    long: LongSteps | None = None
 
     def __init__(
         self,
@@ -334,7 +252,30 @@ class TorchPropagator(AnyCoarsening):
         """Return the states after one step of the level."""
         if isinstance(weights, np.ndarray):
             return self(self.to_block(weights), index, level).cpu().numpy()
+        if self.long is not None and level:
+            return self.long(partial(self._descent, index, level), weights, self.length(level), level)
         return self.updates(weights, self._found(weights, index, level), index, level)
+
+    def stages(self, level: int) -> int:
+        """Return how many gradients a step of `level` takes, one after another."""
+        return 1 if self.long is None or not level else self.long.stages(self.length(level), level)
+
+    @property
+    def plain_rate(self) -> float | None:
+        """The learning rate if a step is gradient descent at one rate, and the weights are the state; else None."""
+        plain = not self.rule.moments and not self.statistics and self.updates.schedule.factor is None
+        return self.rule.rate if plain else None
+
+    def at_rate(self, weights: Any, index: np.ndarray, level: int, rate: float) -> Any:
+        """Return the states after a plain step at another rate, with the data of `level`."""
+        if isinstance(weights, np.ndarray):
+            return self.at_rate(self.to_block(weights), index, level, rate).cpu().numpy()
+        return weights - rate * self._descent(index, level, weights)
+
+    def _descent(self, index: np.ndarray, level: int, weights: torch.Tensor) -> torch.Tensor:
+        """Return the gradient that plain descent follows."""
+        found = self._found(weights, index, level)
+        return found + self.rule.decay * weights if self.rule.decay else found
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:

@@ -1,4 +1,4 @@
-"""A function of one state for a block of them: at once, or in groups whose intermediate results stay in a cache."""
+"""Blocks of states: of few sizes, at once or in groups whose intermediate results stay in a cache."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["group_size", "over_block"]
+__all__ = ["cut", "filled_up", "group_size", "over_block", "padded"]
 
 # What all states of a group may take of a processor's cache with their largest intermediate result. XLA computes a
 # layer for all of a block, then the next: beyond that each waits for memory.
@@ -72,3 +74,23 @@ def over_block(
             *arguments
         )
     return jax.lax.map(row, arguments, batch_size=group)
+
+
+def filled_up(rows: Any) -> Any:
+    """Return a block with its last row repeated, up to one of few sizes."""
+    more = padded(rows.shape[0]) - rows.shape[0]
+    if not more:
+        return rows
+    xp = np if isinstance(rows, np.ndarray) else jnp
+    return xp.pad(rows, ((0, more), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
+
+
+def cut(rows: Any, count: int) -> Any:
+    """Undo that."""
+    return rows if rows.shape[0] == count else rows[:count]
+
+
+def padded(count: int) -> int:
+    """Return how many states to compute for `count` wanted: of few sizes, because each is compiled for itself."""
+    unit = 1 << max(count.bit_length() - 3, 0) if count > 64 else 1 << (count - 1).bit_length()
+    return -(-count // unit) * unit

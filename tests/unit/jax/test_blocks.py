@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.support.optional import need
+import daskmgrit as dm
 
-jax = need("jax", "jax")
-optax = need("optax", "jax")
-jnp = jax.numpy
-
-import daskmgrit.jax  # noqa: E402
-from daskmgrit.jax import grouping  # noqa: E402
+from tests.support.jax_training import jax, jnp, optax  # isort: skip
+from daskmgrit.jax import blocks  # isort: skip
 
 
 def test_size_goes_with_the_largest_result():
@@ -18,10 +14,10 @@ def test_size_goes_with_the_largest_result():
         return jax.nn.relu(x @ w[:8].reshape(4, 2)).sum() + jax.jit(lambda y: (y[:, None] * y).sum())(w)
 
     w, x = jnp.ones(8, "float32"), jnp.ones((1000, 4), "float32")
-    assert grouping.group_size(two_layers, w, x) == 256  # 2 x 1000 x 4 bytes
-    assert grouping.group_size(jax.grad(two_layers), w, jnp.ones((10**7, 4), "float32")) == 4
+    assert blocks.group_size(two_layers, w, x) == 256  # 2 x 1000 x 4 bytes
+    assert blocks.group_size(jax.grad(two_layers), w, jnp.ones((10**7, 4), "float32")) == 4
     # Inside a jit, too: 8 x 8 x 4 bytes.
-    assert grouping.group_size(two_layers, w, x[:1]) == grouping.CACHE // 256
+    assert blocks.group_size(two_layers, w, x[:1]) == blocks.CACHE // 256
 
 
 @pytest.mark.parametrize("batch", [None, 4])
@@ -38,12 +34,12 @@ def test_groups_have_the_values_of_one_call(batch, optimizer, monkeypatch):
         return ((jnp.tanh(x @ w) - y) ** 2).mean()
 
     def build():
-        return daskmgrit.jax.propagator(loss, jnp.ones(3), optimizer, (x, y), batch=batch, dtype=np.float64)
+        return dm.jax.propagator(loss, jnp.ones(3), optimizer, (x, y), batch=batch, dtype=np.float64)
 
     states = None
     found = []
     for cache in (2**21, 1):
-        monkeypatch.setattr(grouping, "CACHE", cache)
+        monkeypatch.setattr(blocks, "CACHE", cache)
         phi = build()
         states = phi.to_block(phi.w0 + 0.1 * rng.normal(size=(23, phi.w0.size))) if states is None else states
         found.append([np.asarray(phi(states, np.arange(23), level)) for level in (0, 2)])
