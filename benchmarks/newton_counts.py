@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings, choose_size, whole_run
+from daskmgrit.newton.settings import NewtonSettings, choose_size, whole_run
 from daskmgrit.problems import PROBLEMS
 from daskmgrit.recurrence.serial import train_serially
 
@@ -38,7 +38,7 @@ class Case:
     problem: str
     steps: int
     per_step: float
-    method: Callable[[int, float], Settings]
+    method: Callable[[int, float], NewtonSettings]
     name: str
     optimizer: str = "descent"
     solver: str = "2"
@@ -47,19 +47,19 @@ class Case:
     most_work: float | None = None
 
 
-def _identity(window: int | str) -> Callable[[int, float], Settings]:
-    return lambda steps, tol: Settings(steps, tol, size=choose_size(window, "identity"))
+def _identity(window: int | str) -> Callable[[int, float], NewtonSettings]:
+    return lambda steps, tol: NewtonSettings(steps, tol, size=choose_size(window, "identity"))
 
 
-def _full(steps: int, tol: float) -> Settings:
-    return Settings(steps, tol, "full", choose_size("auto", "full"))
+def _full(steps: int, tol: float) -> NewtonSettings:
+    return NewtonSettings(steps, tol, "full", choose_size("auto", "full"))
 
 
-def _lowrank(steps: int, tol: float) -> Settings:
-    return Settings(steps, tol, "lowrank", choose_size(256, "lowrank"), rank=32)
+def _lowrank(steps: int, tol: float) -> NewtonSettings:
+    return NewtonSettings(steps, tol, "lowrank", choose_size(256, "lowrank"), rank=32)
 
 
-def _whole_identity(steps: int, tol: float) -> Settings:
+def _whole_identity(steps: int, tol: float) -> NewtonSettings:
     return whole_run(steps, tol, interval=4, jacobian="identity")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings, choose_size
+from daskmgrit.newton.settings import NewtonSettings, choose_size
 from daskmgrit.recurrence.serial import train_serially
 
 __all__ = ["NETS", "QUICK", "WHOLE", "Case", "newton_nets"]
@@ -207,7 +207,9 @@ def newton_nets(cases: tuple[Case, ...] = QUICK, note: Callable[[str], Any] = pr
     for case in cases:
         note(f"{case.net}, N = {case.steps}, {case.optimizer}, {case.rate:g}, window {case.window}, seed {case.seed}")
         phi, tol = propagator_of(case), PER_STEP * math.sqrt(case.steps)
-        solved = solve_in_one_process(phi, phi.w0, Settings(case.steps, tol, size=choose_size(case.window, "identity")))
+        solved = solve_in_one_process(
+            phi, phi.w0, NewtonSettings(case.steps, tol, size=choose_size(case.window, "identity"))
+        )
         sweeps = len(solved.sweeps)
         rows.append(
             {

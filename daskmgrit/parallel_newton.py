@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.executors.choose import DaskClient
-from daskmgrit.newton.settings import JACOBIANS, Settings, choose_jacobian, choose_size, whole_run
+from daskmgrit.newton.settings import JACOBIANS, NewtonSettings, choose_jacobian, choose_size, whole_run
 from daskmgrit.newton.sizes import Size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
@@ -111,12 +111,12 @@ class ParallelNewton:
         if window != "auto":
             choose_size(window, "identity")
 
-    def settings(self, tol: float, size: Size, dtype: Any = float) -> Settings:
+    def settings(self, tol: float, size: Size, dtype: Any = float) -> NewtonSettings:
         """Return the numerical method for states of a dtype."""
         jacobian = choose_jacobian(self.jacobian, dtype)
         if jacobian == "lowrank" and (size.first - 1) * self.interval >= self.steps - self.interval:
             return whole_run(self.steps, tol, self.interval, self.rank)
-        return Settings(self.steps, tol, jacobian, size, self.interval, self.rank)
+        return NewtonSettings(self.steps, tol, jacobian, size, self.interval, self.rank)
 
     def _lines(self) -> list[tuple[str, str]]:
         apart = "gradient and update apart" if is_split(self.phi) else "taken as a whole"

@@ -27,10 +27,10 @@ from daskmgrit.graph.window_tasks import Carrier
 from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.error_estimate import Growth
 from daskmgrit.newton.low_rank import Curvature
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
 from daskmgrit.newton.sweep import SweepReport
-from daskmgrit.newton.window import Window
+from daskmgrit.newton.window import SlidingWindow
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, move_like, to_host
 
@@ -88,7 +88,7 @@ class SavedWindow:
         growth = Growth(self.arrays["rates"], block("before"), block("values"), self.content["growth"], block("error"))
         with np.errstate(over="ignore"):
             spent = float(np.ldexp(self.content["spent"], 2 * (unit_of(self.tol) - unit_of(tol))))
-        window = Window(self.content["first"], block("states"), spent, self.content["pace"], growth)
+        window = SlidingWindow(self.content["first"], block("states"), spent, self.content["pace"], growth)
         curvature = None
         if "basis" in self.arrays:
             basis, matrices, following = block("basis"), block("matrices"), block("following")
@@ -121,13 +121,15 @@ class WindowSaver:
         Where and how often.
     w0 : InitialState
         The initial state.
-    settings : Settings
+    settings : NewtonSettings
         The method.
     saved : SavedWindow, optional
         The checkpoint that the solve resumes from.
     """
 
-    def __init__(self, policy: Checkpoint, w0: InitialState, settings: Settings, saved: SavedWindow | None) -> None:
+    def __init__(
+        self, policy: Checkpoint, w0: InitialState, settings: NewtonSettings, saved: SavedWindow | None
+    ) -> None:
         self.policy, self.saved = policy, saved
         self._w0, self._settings = w0, settings
         self._last = saved.content["cycle"] if saved else 0
@@ -202,7 +204,7 @@ def _values(size: Size) -> Mapping[str, Any]:
 
 @contextmanager
 def open_window_saver(
-    policy: Checkpoint | None, w0: InitialState, settings: Settings, saved: SavedWindow | None
+    policy: Checkpoint | None, w0: InitialState, settings: NewtonSettings, saved: SavedWindow | None
 ) -> Iterator[WindowSaver | None]:
     """Hold the directory of a solve's checkpoints; None where it saves none.
 

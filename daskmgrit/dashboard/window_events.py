@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from daskmgrit.dashboard.events import short_name
 from daskmgrit.display.spans import by_round, span
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
 
@@ -34,7 +34,7 @@ class SweepRow(NamedTuple):
 
 
 def describe_window(
-    run: str, client: str, phi: Any, settings: Settings, threads: Sequence[int], first: int
+    run: str, client: str, phi: Any, settings: NewtonSettings, threads: Sequence[int], first: int
 ) -> dict[str, Any]:
     """Return what the page says of a run that begins at step `first` and has these threads in each process."""
     return {
@@ -49,7 +49,7 @@ def describe_window(
 
 
 def sweep_rows(
-    reports: Sequence[SweepReport], number: int, records: Sequence[Record], settings: Settings
+    reports: Sequence[SweepReport], number: int, records: Sequence[Record], settings: NewtonSettings
 ) -> list[SweepRow]:
     """Return the rows of successive sweeps, the first of which has this number, from what was done in them."""
     done = by_round(records)

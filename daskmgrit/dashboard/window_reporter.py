@@ -11,7 +11,7 @@ from daskmgrit.dashboard.reporter import Reporter
 from daskmgrit.dashboard.window_events import describe_window, sweep_rows
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.window_tasks import Told
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.recurrence.meter import Record
 
 __all__ = ["WindowReporter"]
@@ -26,7 +26,7 @@ class WindowReporter(Reporter):
         Where the solve runs.
     run : str
         Token of the solve's keys.
-    settings : Settings
+    settings : NewtonSettings
         The method.
     threads : sequence of int
         Threads of each process that takes part.
@@ -42,7 +42,7 @@ class WindowReporter(Reporter):
         self,
         executor: Executor,
         run: str,
-        settings: Settings,
+        settings: NewtonSettings,
         threads: Sequence[int],
         phi: Any,
         done: int = 0,

@@ -18,9 +18,9 @@ from daskmgrit.errors import Diverged
 from daskmgrit.graph.window_threads import evaluate_on_threads
 from daskmgrit.newton.evaluate import Evaluation, joined
 from daskmgrit.newton.low_rank import Curvature
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport, sweep
-from daskmgrit.newton.window import Window, first_window
+from daskmgrit.newton.window import SlidingWindow, first_window
 from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, Origin, as_block, nbytes, to_host
@@ -46,7 +46,7 @@ class Carrier:
 
     Attributes
     ----------
-    window : Window
+    window : SlidingWindow
         The window that is being swept.
     curvature : Curvature or None
         What is known of the curvature.
@@ -58,7 +58,7 @@ class Carrier:
         Why the solve ends here, if serial training diverges.
     """
 
-    window: Window
+    window: SlidingWindow
     curvature: Curvature | None = None
     sweeps: int = 0
     answers: tuple[Evaluation, ...] = ()
@@ -151,14 +151,14 @@ class _Missing(Exception):
         self.states, self.begins, self.lengths = states, begins, lengths
 
 
-def start(phi: Phi, w0: Array | Origin, settings: Settings) -> Carrier:
+def start(phi: Phi, w0: Array | Origin, settings: NewtonSettings) -> Carrier:
     """Return where a solve begins: a window of guesses, all of them the initial state."""
     state = as_block(phi, w0)[None, ...]
     return Carrier(first_window(state, settings.size.first, settings.steps, settings.interval))
 
 
 def sweeps(
-    phi: Phi, settings: Settings, before: Carrier | Share, threads: int, run: str, seconds: float, keep: bool
+    phi: Phi, settings: NewtonSettings, before: Carrier | Share, threads: int, run: str, seconds: float, keep: bool
 ) -> Share:
     """Sweep until `seconds` have passed, all in this process; at least once, unless nothing is left to do.
 
@@ -166,7 +166,7 @@ def sweeps(
     ----------
     phi : callable
         The propagator.
-    settings : Settings
+    settings : NewtonSettings
         The method.
     before : Carrier or Share
         Where the solve stands.
@@ -208,7 +208,7 @@ def sweeps(
 
 def take_round(
     phi: Phi,
-    settings: Settings,
+    settings: NewtonSettings,
     before: Carrier | Share,
     answers: Sequence[Answer | Share],
     number: int,
@@ -282,7 +282,7 @@ def answer(share: Share) -> Answer:
     return share.own
 
 
-def collect(settings: Settings, before: Share, answers: Sequence[Answer | Share]) -> Carrier:
+def collect(settings: NewtonSettings, before: Share, answers: Sequence[Answer | Share]) -> Carrier:
     """Return where a solve stands once the answers of a round are taken in; all that comes after depends on this."""
     given = [each.own if isinstance(each, Share) else each for each in answers]
     parts = [each.rows for each in given if each.rows is not None]
@@ -290,7 +290,7 @@ def collect(settings: Settings, before: Share, answers: Sequence[Answer | Share]
     return replace(carrier, answers=(*carrier.answers, joined(parts))) if parts else carrier
 
 
-def tell(settings: Settings, share: Share) -> Told:
+def tell(settings: NewtonSettings, share: Share) -> Told:
     """Return what the client is to hear of a round."""
     carrier, window = share.carrier, share.carrier.window
     over = carrier.over(settings.steps)

@@ -18,6 +18,6 @@ state ``W[0]`` and guesses ``W[1 … n]``; slot j leads from ``W[j]`` to ``W[j+1
 4. Slide: new slots begin with the last state; their number follows what was accepted (:mod:`.sizes`).
 
 :mod:`.error_estimate` follows how accepted residuals grow. A slot may be several steps in a row
-(:class:`.settings.Settings`, `interval`); with a window of all slots this is Newton's method on the whole run.
+(:class:`.settings.NewtonSettings`, `interval`); with a window of all slots this is Newton's method on the whole run.
 :mod:`.in_one_process` is the reference of all that: any distribution of the work must give its bits.
 """

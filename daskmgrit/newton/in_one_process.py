@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskmgrit.newton.acceptance import unit_of
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport, sweep
 from daskmgrit.newton.window import first_window
 from daskmgrit.recurrence.meter import Meter
@@ -58,7 +58,7 @@ class Solved(NamedTuple):
         return sum(report.depth + report.scan_depth for report in self.sweeps)
 
 
-def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = False) -> Solved:
+def solve_in_one_process(phi: Phi, w0: Any, settings: NewtonSettings, keep: bool = False) -> Solved:
     """Compute what serial training does, a window of steps at a time.
 
     Parameters
@@ -67,7 +67,7 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = Fal
         The propagator.
     w0 : array_like, shape (s,)
         The initial state.
-    settings : Settings
+    settings : NewtonSettings
         Steps, tolerance and method.
     keep : bool, default False
         Whether the states of all steps are kept.
@@ -80,7 +80,8 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: Settings, keep: bool = Fal
     Examples
     --------
     >>> from daskmgrit.newton.sizes import Fixed
-    >>> solved = solve_in_one_process(lambda w, i, level: 0.5 * w, [1.0], Settings(4, 0.0, size=Fixed(2)), keep=True)
+    >>> settings = NewtonSettings(4, 0.0, size=Fixed(2))
+    >>> solved = solve_in_one_process(lambda w, i, level: 0.5 * w, [1.0], settings, keep=True)
     >>> solved.weights.ravel().tolist(), solved.residual, len(solved.sweeps)
     ([1.0, 0.5, 0.25, 0.125, 0.0625], 0.0, 4)
     """

@@ -10,13 +10,13 @@ import numpy as np
 from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["JACOBIANS", "Settings", "choose_jacobian", "choose_size", "whole_run"]
+__all__ = ["JACOBIANS", "NewtonSettings", "choose_jacobian", "choose_size", "whole_run"]
 
 JACOBIANS = ("identity", "lowrank", "full")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class NewtonSettings:
     """How windows are iterated.
 
     Parameters
@@ -75,13 +75,15 @@ class Settings:
             )
 
 
-def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups: int = 16, **options: Any) -> Settings:
+def whole_run(
+    steps: int, tol: float, interval: int = 2, rank: int = 16, groups: int = 16, **options: Any
+) -> NewtonSettings:
     """Return settings for Newton's method on the whole run at once, for short horizons.
 
     Parameters
     ----------
     steps, tol
-        See :class:`Settings`.
+        See :class:`NewtonSettings`.
     interval : int, default 2
         Steps of a slot.
     rank : int, default 16
@@ -89,7 +91,7 @@ def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups:
     groups : int, default 16
         Groups of slots with a matrix of their own.
     **options
-        Others of :class:`Settings`.
+        Others of :class:`NewtonSettings`.
     """
     slots = -(-steps // integer_option("interval", interval, 1, "it is the number of steps of a slot"))
     given: dict[str, Any] = {
@@ -104,7 +106,7 @@ def whole_run(steps: int, tol: float, interval: int = 2, rank: int = 16, groups:
         "start_up": 6,
     }
     given |= options
-    return Settings(steps, tol, interval=interval, rank=rank, groups=min(groups, slots), **given)
+    return NewtonSettings(steps, tol, interval=interval, rank=rank, groups=min(groups, slots), **given)
 
 
 def choose_jacobian(asked: str, dtype: Any = np.float64) -> str:

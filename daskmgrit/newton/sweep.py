@@ -16,9 +16,9 @@ from daskmgrit.newton.error_estimate import Growth, accept_images, accept_update
 from daskmgrit.newton.evaluate import Evaluation, Take, evaluate, residual_norm, residual_squares
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.scan import doublings
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import new_pace
-from daskmgrit.newton.window import Window, fitting_slots, slide, slot_steps
+from daskmgrit.newton.window import SlidingWindow, fitting_slots, slide, slot_steps
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.norms import row_lengths, row_norms
 from daskmgrit.recurrence.propagator import Phi
@@ -61,7 +61,7 @@ class SweepReport(NamedTuple):
 class Swept(NamedTuple):
     """The window after a sweep, what is known of the curvature, and the accepted states (a, s) where slots end."""
 
-    window: Window
+    window: SlidingWindow
     curvature: Curvature | None
     accepted: Array
     report: SweepReport
@@ -80,8 +80,8 @@ class _Asked:
 
 def sweep(
     meter: Meter,
-    window: Window,
-    settings: Settings,
+    window: SlidingWindow,
+    settings: NewtonSettings,
     curvature: Curvature | None = None,
     take: Take | None = None,
 ) -> Swept:
@@ -91,9 +91,9 @@ def sweep(
     ----------
     meter : Meter
         The propagator; what it counts goes on.
-    window : Window
+    window : SlidingWindow
         The window, which ends before step N.
-    settings : Settings
+    settings : NewtonSettings
         The method.
     curvature : Curvature, optional
         What the last sweep knew of the curvature.
@@ -129,9 +129,9 @@ def sweep(
         moved = row_lengths(states, window.states[count:, ...])
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
         growth = known_growth(growth, window.states[:-1, ...], found, count, slots)
-        following = Window(first, slide(states, slots), spent, pace, growth)
+        following = SlidingWindow(first, slide(states, slots), spent, pace, growth)
     else:
-        following = Window(first, last, spent, pace, growth)
+        following = SlidingWindow(first, last, spent, pace, growth)
     report = SweepReport(
         window.first,
         n,
@@ -146,7 +146,7 @@ def sweep(
 
 def _accept_growth(
     meter: Meter,
-    window: Window,
+    window: SlidingWindow,
     found: Evaluation,
     squares: np.ndarray,
     unit: int,
@@ -164,12 +164,12 @@ def _accept_growth(
 def _correct(
     phi: Phi,
     take: Take,
-    window: Window,
+    window: SlidingWindow,
     found: Evaluation,
     count: int,
     begins: np.ndarray,
     lengths: np.ndarray,
-    settings: Settings,
+    settings: NewtonSettings,
     curvature: Curvature | None,
 ) -> Array:
     """Return the states after the accepted ones, corrected; the first is the last accepted one."""
@@ -197,11 +197,11 @@ def _correct(
 
 def _curvature(
     take: Take,
-    window: Window,
+    window: SlidingWindow,
     found: Evaluation,
     begins: np.ndarray,
     lengths: np.ndarray,
-    settings: Settings,
+    settings: NewtonSettings,
     known: Curvature | None,
 ) -> Curvature | None:
     """Return the curvature that this sweep's correction takes into account."""

@@ -9,11 +9,11 @@ import numpy as np
 from daskmgrit.newton.error_estimate import Growth, unknown_growth
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
-__all__ = ["Window", "first_window", "fitting_slots", "slide", "slot_steps"]
+__all__ = ["SlidingWindow", "first_window", "fitting_slots", "slide", "slot_steps"]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class SlidingWindow:
     """States of successive slots; a slot is `interval` steps in a row, one by default.
 
     Attributes
@@ -53,7 +53,7 @@ def fitting_slots(first: int, slots: int, steps: int, interval: int) -> int:
     return min(slots, -(-(steps - first) // interval))
 
 
-def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> Window:
+def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> SlidingWindow:
     """Return the window before the first sweep: every state is a guess, the initial state.
 
     Parameters
@@ -68,7 +68,7 @@ def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> Win
         Steps of a slot.
     """
     n = fitting_slots(0, slots, steps, interval)
-    return Window(0, namespace(start).concat([start] * (n + 1), axis=0), 0.0, 0.0, unknown_growth(n))
+    return SlidingWindow(0, namespace(start).concat([start] * (n + 1), axis=0), 0.0, 0.0, unknown_growth(n))
 
 
 def slide(states: Array, slots: int) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from daskmgrit.errors import Diverged
 from daskmgrit.newton.contraction import edge_of_stability
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import Fixed
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.split_propagator import is_split
@@ -115,7 +115,7 @@ def measured(
     for slots in WINDOWS:
         if slots >= prefix:
             break
-        settings = Settings(prefix, 1e-9 * math.sqrt(prefix), size=Fixed(slots))
+        settings = NewtonSettings(prefix, 1e-9 * math.sqrt(prefix), size=Fixed(slots))
         try:
             known[slots] = prefix / len(solve_in_one_process(phi, w0, settings).sweeps)
         except Diverged:

@@ -21,7 +21,7 @@ from daskmgrit.solver.in_thread import solve_in_thread
 from daskmgrit.solver.initial_guess import Guess, check_guess
 from daskmgrit.solver.options import Arguments, WindowArguments, default_tolerance
 from daskmgrit.solver.result import Result
-from daskmgrit.solver.solve import Problem, run_solve
+from daskmgrit.solver.solve import Solvable, run_solve
 from daskmgrit.solver.window_solve import WindowMethod, run_window_solve
 from daskmgrit.utils.units import time_option
 
@@ -56,7 +56,7 @@ def run_or_await(solve: Callable[[A], Result], arguments: A) -> Result | Corouti
     return solve(arguments)
 
 
-def solve_from_guess(problem: Problem, w0: Any, initial_guess: Any, arguments: Arguments) -> Result:
+def solve_from_guess(problem: Solvable, w0: Any, initial_guess: Any, arguments: Arguments) -> Result:
     """Solve from an initial guess; see :meth:`daskmgrit.MGRIT.solve`."""
     begin = time.perf_counter()
     state, steps = _initial(w0, arguments), problem.hierarchy[0].steps
@@ -66,7 +66,7 @@ def solve_from_guess(problem: Problem, w0: Any, initial_guess: Any, arguments: A
     return run_solve(problem, request, begin, state, guess, as_checkpoint(arguments.checkpoint), None)
 
 
-def resume_from_checkpoint(problem: Problem, w0: Any, arguments: Arguments) -> Result:
+def resume_from_checkpoint(problem: Solvable, w0: Any, arguments: Arguments) -> Result:
     """Resume a solve from its last checkpoint; see :meth:`daskmgrit.MGRIT.resume`."""
     begin = time.perf_counter()
     policy = as_checkpoint(arguments.checkpoint)

@@ -28,10 +28,10 @@ from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.stagnation import Stagnation
 
-__all__ = ["Problem", "run_solve"]
+__all__ = ["Solvable", "run_solve"]
 
 
-class Problem(Protocol):
+class Solvable(Protocol):
     """What to solve: the propagator, the hierarchy, and transfers of states between its levels."""
 
     phi: Phi
@@ -40,7 +40,7 @@ class Problem(Protocol):
 
 
 def run_solve(
-    problem: Problem,
+    problem: Solvable,
     ask: Request,
     begin: float,
     w0: InitialState,
@@ -52,7 +52,7 @@ def run_solve(
 
     Parameters
     ----------
-    problem : Problem
+    problem : Solvable
         What to solve.
     ask : Request
         How to solve.

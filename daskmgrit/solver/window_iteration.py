@@ -20,11 +20,11 @@ from daskmgrit.graph.submission import TaskBook
 from daskmgrit.graph.window_builder import WindowBuilder
 from daskmgrit.graph.window_tasks import Carrier, Told
 from daskmgrit.newton.acceptance import unit_of
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
 
-__all__ = ["AfterRound", "Ended", "WindowIteration"]
+__all__ = ["AfterRound", "WindowEnd", "WindowIteration"]
 
 # Called after each round with what it told and a function that fetches the last accepted state; returns the reason to
 # stop the solve, or nothing.
@@ -39,7 +39,7 @@ LARGEST_SENT = 1 << 24
 
 
 @dataclass(slots=True)
-class Ended:
+class WindowEnd:
     """How an iteration ended.
 
     Attributes
@@ -81,7 +81,7 @@ class WindowIteration:
 
     Attributes
     ----------
-    settings : Settings
+    settings : NewtonSettings
         The method.
     phi, w0 : Delayed
         Stand-ins for the propagator and the initial value.
@@ -111,7 +111,7 @@ class WindowIteration:
         Seconds of each sweep; those of one task take equal parts of it.
     """
 
-    settings: Settings
+    settings: NewtonSettings
     phi: Delayed
     w0: Delayed
     like: np.ndarray
@@ -156,7 +156,7 @@ class WindowIteration:
         self.tasks += builder.book.tasks
         return self.executor.submit(builder.book, wanted)
 
-    def solve(self, after: AfterRound) -> Ended:
+    def solve(self, after: AfterRound) -> WindowEnd:
         """Sweep until all steps are accepted, or `after` says stop."""
         self.began = clock = time.perf_counter()
         state, answered = self._begin()
@@ -238,14 +238,14 @@ class WindowIteration:
         (handle,) = self._submit(builder, [builder.final(share)])
         return np.array(self.executor.fetch(handle, "the final weights"))
 
-    def _ended(self, share: Delayed, told: Told, stop: str) -> Ended:
+    def _ended(self, share: Delayed, told: Told, stop: str) -> WindowEnd:
         self._rounds.clear()
         residual = math.ldexp(math.sqrt(told.spent), unit_of(self.settings.tol))
         final = self._final(share)
         if told.diverged is not None:
             found = told.diverged
             message = f"phi returned nan or inf at step {found.step}, during sweep {found.cycle}"
-            return Ended(final, told.first, math.nan, told.error, "diverged", message)
+            return WindowEnd(final, told.first, math.nan, told.error, "diverged", message)
         if told.first >= self.settings.steps:
-            return Ended(final, told.first, residual, told.error, "tol", "")
-        return Ended(final, told.first, residual, told.error, stop, "")
+            return WindowEnd(final, told.first, residual, told.error, "tol", "")
+        return WindowEnd(final, told.first, residual, told.error, stop, "")

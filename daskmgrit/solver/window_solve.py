@@ -19,7 +19,7 @@ from daskmgrit.executors.choose import choose_executor
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.weights_array import stacked
 from daskmgrit.graph.window_tasks import Told
-from daskmgrit.newton.settings import Settings, choose_size
+from daskmgrit.newton.settings import NewtonSettings, choose_size
 from daskmgrit.newton.sizes import Fixed, Size
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.propagator import Phi
@@ -28,7 +28,7 @@ from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
-from daskmgrit.solver.window_iteration import Ended, WindowIteration
+from daskmgrit.solver.window_iteration import WindowEnd, WindowIteration
 
 __all__ = ["WindowMethod", "run_window_solve"]
 
@@ -41,7 +41,7 @@ class WindowMethod(Protocol):
     window: int | str
     work: float
 
-    def settings(self, tol: float, size: Size, dtype: Any = float) -> Settings:
+    def settings(self, tol: float, size: Size, dtype: Any = float) -> NewtonSettings:
         """Return the settings for states of a dtype."""
 
 
@@ -152,7 +152,7 @@ def _weights(iteration: WindowIteration, executor: Executor, w0: InitialState, r
 
 def _result(
     iteration: WindowIteration,
-    ended: Ended,
+    ended: WindowEnd,
     ask: WindowRequest,
     begin: float,
     weights: da.Array | None,

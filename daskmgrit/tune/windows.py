@@ -10,7 +10,7 @@ from typing import Any
 from daskmgrit.display.text_table import text_table
 from daskmgrit.errors import Diverged
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings, choose_size
+from daskmgrit.newton.settings import NewtonSettings, choose_size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.validation import integer_option, number_option
@@ -172,21 +172,23 @@ def _weights(w0: Any) -> int:
     return math.prod(w0.shape) if hasattr(w0, "shape") else len(w0)
 
 
-def _candidates(phi: Phi, weights: int, prefix: int, tol: float, workers: int) -> Iterator[tuple[Settings, int | str]]:
+def _candidates(
+    phi: Phi, weights: int, prefix: int, tol: float, workers: int
+) -> Iterator[tuple[NewtonSettings, int | str]]:
     """Settings to try, with what the window is to be told."""
     windows: list[int | str] = [2**power for power in range(1, 20) if 2**power <= min(2 * workers, prefix)]
     for slots in [*windows, "auto"]:
         size = choose_size(slots, "identity", workers if slots == "auto" else None)
         for interval in INTERVALS:
-            yield Settings(prefix, tol, "identity", size, interval), slots
+            yield NewtonSettings(prefix, tol, "identity", size, interval), slots
         if not is_split(phi) and slots != "auto" and int(slots) >= 16:
             for rank in RANKS:
-                yield Settings(prefix, tol, "lowrank", size, rank=min(rank, weights)), slots
+                yield NewtonSettings(prefix, tol, "lowrank", size, rank=min(rank, weights)), slots
     if not is_split(phi) and weights <= SMALL:
-        yield Settings(prefix, tol, "full", choose_size("auto", "full")), "auto"
+        yield NewtonSettings(prefix, tol, "full", choose_size("auto", "full")), "auto"
 
 
-def _measure(phi: Phi, w0: Any, settings: Settings, slots: int | str, workers: int) -> WindowTrial:
+def _measure(phi: Phi, w0: Any, settings: NewtonSettings, slots: int | str, workers: int) -> WindowTrial:
     try:
         solved = solve_in_one_process(phi, w0, settings)
     except Diverged as error:

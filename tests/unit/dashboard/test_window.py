@@ -12,12 +12,12 @@ from daskmgrit.dashboard.run import RESIDUALS
 from daskmgrit.dashboard.window_events import MOST, describe_window, sweep_rows
 from daskmgrit.dashboard.window_plots import WindowPlot
 from daskmgrit.dashboard.window_run import WindowRun
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
 from tests.support.recurrences import Decay
 
-SETTINGS = Settings(100, 1e-6)
+SETTINGS = NewtonSettings(100, 1e-6)
 
 
 def report(first, accepted, slots=8):
@@ -29,7 +29,7 @@ def record(sweep, start, seconds=1.0, process=1):
 
 
 def window_run_of(threads=(1,), first=0, **options):
-    settings = Settings(**{"steps": 100, "tol": 1e-6} | options)
+    settings = NewtonSettings(**{"steps": 100, "tol": 1e-6} | options)
     return WindowRun(describe_window("0a", "c", Decay(), settings, threads, first), 0.0)
 
 
@@ -51,7 +51,7 @@ def test_a_row_for_each_sweep():
 
 def test_quick_sweeps_are_told_together():
     reports = [report(2 * number, 2) for number in range(1000)]
-    rows = sweep_rows(reports, 1, [record(sweep, float(sweep)) for sweep in range(1, 1001)], Settings(2000, 0.0))
+    rows = sweep_rows(reports, 1, [record(sweep, float(sweep)) for sweep in range(1, 1001)], NewtonSettings(2000, 0.0))
     assert len(rows) <= MOST
     assert sum(row.sweeps for row in rows) == 1000
     assert sum(row.accepted for row in rows) == 2000
@@ -62,7 +62,7 @@ def test_quick_sweeps_are_told_together():
 
 
 def test_steps_of_a_slot():
-    [row] = sweep_rows([report(90, 2, slots=4)], 1, [], Settings(100, 0.0, interval=2))
+    [row] = sweep_rows([report(90, 2, slots=4)], 1, [], NewtonSettings(100, 0.0, interval=2))
     assert row.last == 98
     assert math.isnan(row.start)
 

@@ -5,7 +5,7 @@ import pytest
 
 from daskmgrit import train_serially
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings, choose_size, whole_run
+from daskmgrit.newton.settings import NewtonSettings, choose_size, whole_run
 from daskmgrit.problems import adder, digits, xor
 
 
@@ -16,7 +16,7 @@ def test_all_jacobians_of_xor(seed):
     phi, sweeps = problem.propagator("1"), {}
     for steps in (400, 1600):
         tol = 1e-9 * steps**0.5
-        solved = solve_in_one_process(phi, problem.w0, Settings(steps, tol, "full", choose_size("auto", "full")))
+        solved = solve_in_one_process(phi, problem.w0, NewtonSettings(steps, tol, "full", choose_size("auto", "full")))
         sweeps[steps] = len(solved.sweeps)
         assert solved.residual <= tol
     assert sweeps[1600] <= 25
@@ -32,7 +32,7 @@ def test_a_window_of_eight_on_digits(optimizer, least):
     w0 = problem.w0 if optimizer is None else phi.w0
     steps, tol = 120, 1e-6 * 120**0.5
     sweeps = [
-        len(solve_in_one_process(phi, w0, Settings(steps, tol, size=choose_size(window, "identity"))).sweeps)
+        len(solve_in_one_process(phi, w0, NewtonSettings(steps, tol, size=choose_size(window, "identity"))).sweeps)
         for window in (1, 4, 8)
     ]
     assert sweeps[0] == steps
@@ -46,7 +46,7 @@ def test_low_rank_on_digits():
     phi, steps = problem.propagator("2"), 150
     sweeps = {}
     for jacobian in ("identity", "lowrank"):
-        method = Settings(steps, 1e-9 * steps**0.5, jacobian, choose_size(128, jacobian), rank=16, samples=8)
+        method = NewtonSettings(steps, 1e-9 * steps**0.5, jacobian, choose_size(128, jacobian), rank=16, samples=8)
         sweeps[jacobian] = len(solve_in_one_process(phi, problem.w0, method).sweeps)
     assert sweeps["lowrank"] < 0.8 * sweeps["identity"]
 

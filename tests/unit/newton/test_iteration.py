@@ -9,7 +9,7 @@ from daskmgrit import Diverged, train_serially
 from daskmgrit.models import MLP, AllExamples, CappedRate, GradientDescent, OptimizerStep, Serial
 from daskmgrit.models.optimizers import OPTIMIZERS, make_rule
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import JACOBIANS, Settings, choose_jacobian, choose_size, whole_run
+from daskmgrit.newton.settings import JACOBIANS, NewtonSettings, choose_jacobian, choose_size, whole_run
 
 
 def training(seed, optimizer, rate, dtype=np.float64):
@@ -50,7 +50,7 @@ def residual(phi, weights):
 def test_the_residual_is_what_was_asked_for(seed, optimizer, rate, jacobian, window, rank, exponent, steps, dtype):
     phi, w0 = training(seed, optimizer, rate, dtype)
     tol = 0.0 if exponent is None else 10.0**exponent
-    method = Settings(steps, tol, jacobian, choose_size(window, jacobian), rank=rank)
+    method = NewtonSettings(steps, tol, jacobian, choose_size(window, jacobian), rank=rank)
     solved = solve_in_one_process(phi, w0, method, keep=True)
     assert len(solved.sweeps) <= steps
     assert sum(sweep.accepted for sweep in solved.sweeps) == steps
@@ -75,7 +75,7 @@ def test_the_residual_is_what_was_asked_for(seed, optimizer, rate, jacobian, win
 @settings(max_examples=40, deadline=None)
 def test_slots_of_several_steps(seed, optimizer, jacobian, window, interval, steps, tol):
     phi, w0 = training(seed, optimizer, 0.05)
-    method = Settings(steps, tol, jacobian, choose_size(window, jacobian), interval=interval, rank=3)
+    method = NewtonSettings(steps, tol, jacobian, choose_size(window, jacobian), interval=interval, rank=3)
     solved = solve_in_one_process(phi, w0, method, keep=True)
     places = np.minimum(interval * np.arange(-(-steps // interval) + 1), steps)
     assert len(solved.sweeps) < len(places)
@@ -104,14 +104,14 @@ def test_the_whole_run_at_once(groups):
 
 def test_a_window_of_one_step_is_serial_training():
     phi, w0 = training(1, "adam", 0.01)
-    solved = solve_in_one_process(phi, w0, Settings(9, 1e-3, size=choose_size(1, "identity")), keep=True)
+    solved = solve_in_one_process(phi, w0, NewtonSettings(9, 1e-3, size=choose_size(1, "identity")), keep=True)
     assert np.array_equal(solved.weights, train_serially(phi, w0, 9))
     assert (len(solved.sweeps), solved.phi_evaluations, solved.critical_path, solved.strict_path) == (9, 9, 9, 9)
 
 
 def test_paths_are_counted_with_and_without_the_scan():
     solved = solve_in_one_process(
-        lambda w, i, level: 0.5 * w, np.ones(2), Settings(32, 0.0, size=choose_size(8, "identity"))
+        lambda w, i, level: 0.5 * w, np.ones(2), NewtonSettings(32, 0.0, size=choose_size(8, "identity"))
     )
     assert solved.critical_path == len(solved.sweeps)
     slots = [sweep.slots for sweep in solved.sweeps]
@@ -125,7 +125,7 @@ def test_divergence_is_found_where_serial_training_has_it():
 
     for tol in (0.0, 1e-6):
         with pytest.raises(Diverged) as raised:
-            solve_in_one_process(phi, np.ones(3), Settings(20, tol, size=choose_size(16, "identity")))
+            solve_in_one_process(phi, np.ones(3), NewtonSettings(20, tol, size=choose_size(16, "identity")))
         assert raised.value.step == 7
 
 
@@ -135,7 +135,9 @@ def test_guesses_may_overflow():
     def phi(weights, index, level):
         return np.where(weights > 2.5, np.inf, weights / (1 + 0.2 * weights))
 
-    solved = solve_in_one_process(phi, np.full(2, 2.0), Settings(30, 0.0, size=choose_size(8, "identity")), keep=True)
+    solved = solve_in_one_process(
+        phi, np.full(2, 2.0), NewtonSettings(30, 0.0, size=choose_size(8, "identity")), keep=True
+    )
     assert np.array_equal(solved.weights, train_serially(phi, np.full(2, 2.0), 30))
 
 
@@ -144,7 +146,7 @@ def test_residuals_that_underflow_when_squared_are_not_zero():
         return 0.5 * weights
 
     w0 = np.full(2, 1e-170)
-    solved = solve_in_one_process(phi, w0, Settings(20, 0.0, size=choose_size(8, "identity")), keep=True)
+    solved = solve_in_one_process(phi, w0, NewtonSettings(20, 0.0, size=choose_size(8, "identity")), keep=True)
     assert np.array_equal(solved.weights, train_serially(phi, w0, 20))
 
 
@@ -156,7 +158,7 @@ def test_an_exact_jacobian_takes_few_sweeps():
     def phi(weights, index, level):
         return (matrix @ weights[:, :, None])[:, :, 0] + index[:, None] % 3
 
-    method = Settings(64, 1e-8, "full", choose_size(64, "full"))
+    method = NewtonSettings(64, 1e-8, "full", choose_size(64, "full"))
     solved = solve_in_one_process(phi, np.ones(4), method)
     # Far from the solution corrections are shortened, which takes some.
     assert len(solved.sweeps) <= 12
@@ -173,7 +175,7 @@ def test_directions_of_low_rank_take_fewer_sweeps():
 
     sweeps = {}
     for jacobian in ("identity", "lowrank"):
-        method = Settings(200, 1e-8, jacobian, choose_size(64, jacobian), rank=2)
+        method = NewtonSettings(200, 1e-8, jacobian, choose_size(64, jacobian), rank=2)
         solved = solve_in_one_process(phi, np.zeros(12), method)
         sweeps[jacobian] = len(solved.sweeps)
         np.testing.assert_allclose(solved.final, train_serially(phi, np.zeros(12), 200)[-1], atol=1e-6)
@@ -185,7 +187,7 @@ def test_directions_of_low_rank_take_fewer_sweeps():
 def test_the_window_follows_what_is_accepted(work, most):
     phi, w0 = training(2, "adam", 0.01)
     size = choose_size("auto", "identity", most, work)
-    solved = solve_in_one_process(phi, w0, Settings(300, 1e-6, size=size))
+    solved = solve_in_one_process(phi, w0, NewtonSettings(300, 1e-6, size=size))
     assert solved.phi_evaluations <= 1.25 * work * 300
     assert most is None or max(sweep.slots for sweep in solved.sweeps) <= most
 
@@ -210,6 +212,6 @@ def test_the_jacobian_that_is_asked_for():
 )
 def test_options_out_of_range(options, said):
     with pytest.raises(ValueError, match=said):
-        Settings(**({"steps": 4, "tol": 0.0} | options))
+        NewtonSettings(**({"steps": 4, "tol": 0.0} | options))
     with pytest.raises(ValueError, match="window=0"):
         choose_size(0, "identity")

@@ -5,7 +5,7 @@ import pytest
 
 from daskmgrit import ParallelNewton, train_serially
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import JACOBIANS, Settings, choose_size, whole_run
+from daskmgrit.newton.settings import JACOBIANS, NewtonSettings, choose_size, whole_run
 from daskmgrit.utils.array_api import namespace
 from tests.support.libraries import library
 
@@ -52,7 +52,7 @@ def test_bits_of_the_serial_loop(name, jacobian):
     serial = train_serially(phi, xp.asarray(W0), steps)
     exact, near = (
         solve_in_one_process(
-            phi, xp.asarray(W0), Settings(steps, tol, method, choose_size(slots, method), rank=2), keep=True
+            phi, xp.asarray(W0), NewtonSettings(steps, tol, method, choose_size(slots, method), rank=2), keep=True
         )
         for tol in (0.0, 1e-4)
     )
@@ -67,7 +67,9 @@ def test_slots_of_several_steps(name, split):
     xp = library(name)
     phi = (Momentum if split else Descent)(namespace(xp.asarray(W0)))
     serial = train_serially(phi, xp.asarray(W0), N)
-    solved = solve_in_one_process(phi, xp.asarray(W0), Settings(N, 0.0, size=choose_size(4, "identity"), interval=5))
+    solved = solve_in_one_process(
+        phi, xp.asarray(W0), NewtonSettings(N, 0.0, size=choose_size(4, "identity"), interval=5)
+    )
     assert np.array_equal(solved.final, serial[-1])
     if not split:
         whole = solve_in_one_process(phi, xp.asarray(W0), whole_run(N, 1e-8, rank=2, groups=3))

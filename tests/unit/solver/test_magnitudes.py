@@ -9,7 +9,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.newton.acceptance import is_exact
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import Fixed
 
 # Powers of two: they scale without rounding. Squares lose bits from about 2**-480 down, and overflow at 2**512.
@@ -44,8 +44,8 @@ def test_newton(magnitude, dtype, jacobian, w0):
         pytest.skip("a basis is of real numbers")
     w0, scale, tol = (w0 * (1 + (1j if dtype == "complex128" else 0))).astype(dtype), 2.0**magnitude, 1e-6
     settings = {"jacobian": jacobian, "size": Fixed(8), "rank": 3}
-    plain = solve_in_one_process(linear, w0, Settings(N, tol, **settings))
-    scaled = solve_in_one_process(linear, w0 * scale, Settings(N, tol * scale, **settings))
+    plain = solve_in_one_process(linear, w0, NewtonSettings(N, tol, **settings))
+    scaled = solve_in_one_process(linear, w0 * scale, NewtonSettings(N, tol * scale, **settings))
     serial = dm.train_serially(linear, w0, N)[-1]
     assert np.linalg.norm(scaled.final / scale - serial) <= N * tol
     assert scaled.residual <= tol * scale

@@ -9,7 +9,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.graph import window_builder, window_threads
 from daskmgrit.newton.in_one_process import solve_in_one_process
-from daskmgrit.newton.settings import Settings
+from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import Fixed
 from daskmgrit.problems import PROBLEMS
 from tests.support.recurrences import Decay
@@ -23,7 +23,7 @@ def adam():
 
 
 def expected(phi, w0, tol, window, jacobian="identity", rank=32):
-    return solve_in_one_process(phi, w0, Settings(N, tol, jacobian, Fixed(window), rank=rank), keep=True)
+    return solve_in_one_process(phi, w0, NewtonSettings(N, tol, jacobian, Fixed(window), rank=rank), keep=True)
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
