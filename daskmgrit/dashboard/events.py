@@ -93,7 +93,7 @@ def layout_event(layout: ChunkLayout, hierarchy: Hierarchy) -> dict[str, Any]:
     >>> from daskmgrit.graph.chunking import cut
     >>> hierarchy = build_hierarchy(100)
     >>> layout_event(cut(hierarchy, 2, [1, 1], 3), hierarchy)
-    {'gathered': 3, 'bounds': [[0, 48, 101], [0, 48, 101], [0, 101]], 'corrected_from': [1, 1, 2]}
+    {'gathered': 3, 'bounds': [[0, 48, 101], [0, 48, 101], [0, 48, 101]], 'corrected_from': [2, 2, 2]}
     """
     bounds, scale = [], 1
     for number, level in enumerate(layout.levels):

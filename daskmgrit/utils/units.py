@@ -105,6 +105,7 @@ def bytes_option(name: str, least: int = 0) -> int:
 
     Examples
     --------
+    >>> import dask
     >>> with dask.config.set({"daskmgrit.memory": "banana"}):
     ...     bytes_option("daskmgrit.memory")
     Traceback (most recent call last):

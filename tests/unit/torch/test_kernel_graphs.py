@@ -8,9 +8,10 @@ import pytest
 
 import daskmgrit as dm
 from daskmgrit.recurrence import split_propagator
-from daskmgrit.torch import kernel_graphs
-from daskmgrit.torch.kernel_graphs import KernelGraphs
-from tests.support.torch_training import BATCH, OPTIMIZERS, build, loop, network, nn, torch
+
+from tests.support.torch_training import BATCH, OPTIMIZERS, build, loop, network, nn, torch  # isort: skip
+from daskmgrit.torch import kernel_graphs  # isort: skip
+from daskmgrit.torch.kernel_graphs import KernelGraphs  # isort: skip
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no device"))]
 
