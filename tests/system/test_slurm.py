@@ -412,7 +412,7 @@ def test_more_workers_than_were_wanted(slurm):
     ("settings", "words"),
     [
         ({"cores": None}, "jobqueue.slurm.cores is not set"),
-        ({"cores": None}, os.path.join(dask.config.PATH, "jobqueue.yaml")),
+        ({"cores": None}, "{config}/jobqueue.yaml"),
         ({".jobs": 0}, "daskmgrit.slurm.jobs=0"),
         ({".minimum": 2}, "daskmgrit.slurm.minimum=2"),
         ({"cores": "zwei"}, "jobqueue.slurm.cores='zwei'"),
@@ -424,7 +424,7 @@ def test_more_workers_than_were_wanted(slurm):
 def test_bad_settings(slurm, settings, words):
     out = solve(**settings)
     assert out.exit_code == 2, out.stderr
-    assert words in out.stderr
+    assert words.format(config=dask.config.PATH) in out.stderr
 
 
 @pytest.mark.parametrize("timeout", ["banana", "nan", "-3"])
