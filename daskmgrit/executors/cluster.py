@@ -176,7 +176,12 @@ class ClusterExecutor(Executor):
             # Where the scheduler does not answer, the wait for the result will say so.
             with suppress(TimeoutError, OSError):
                 self._replace_lost(bounded(self.client, self.patience, self.client.nthreads))
-        return self._send(book, wanted)
+        try:
+            return self._send(book, wanted)
+        except ClusterError as error:
+            if any(future.status == "cancelled" for future in self._sent):
+                raise _lost("what it held of this solve") from error
+            raise  # it is a guess that was lost before
 
     def _send(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         keys = [task.key for task in wanted]
@@ -224,10 +229,7 @@ class ClusterExecutor(Executor):
                 # The future keeps it: with its traceback that would hold all that the solve holds.
                 error.__traceback__ = None
                 self._stop.check()
-                raise ClusterError(
-                    f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or "
-                    "it forgot data that the solve had sent to it"
-                ) from None
+                raise _lost(what) from None
             except KilledWorker as error:
                 future.release()
                 raise ClusterError(
@@ -318,3 +320,10 @@ class ClusterExecutor(Executor):
         return ClusterError(
             f"the cluster has no workers and {within}: start one with `dask worker ADDRESS`, or {LONGER}"
         )
+
+
+def _lost(what: str) -> ClusterError:
+    return ClusterError(
+        f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or it forgot "
+        "data that the solve had sent to it"
+    )

@@ -21,6 +21,7 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.slurm.jobqueue import JobQueueCluster, JobQueueJob
 from daskmgrit.slurm.keys import TemporaryKeys
 from daskmgrit.slurm.queue import JobEntry, QueueError, ask_slurm, own_jobs, post_mortem
+from daskmgrit.utils.config import setting
 from daskmgrit.utils.units import nbytes, time_option, time_setting
 from daskmgrit.utils.validation import integer_option
 
@@ -129,10 +130,10 @@ class SLURMCluster(JobQueueCluster):
         if shutil.which("sbatch") is None:
             raise ClusterError("there is no sbatch on the PATH: run this on a login node of a SLURM cluster")
 
-        def setting(name: str) -> Any:
+        def of_jobs(name: str) -> Any:
             return dask.config.get(f"jobqueue.{config_name}.{name}", None)
 
-        cores, memory = cores or setting("cores"), memory or setting("memory")
+        cores, memory = cores or of_jobs("cores"), memory or of_jobs("memory")
         for name, value in (("cores", cores), ("memory", memory)):
             if value is None:
                 variable = f"DASK_JOBQUEUE__{config_name.upper()}"
@@ -148,11 +149,11 @@ class SLURMCluster(JobQueueCluster):
             nbytes(memory)
         except ValueError as error:
             raise ValueError(f"jobqueue.{config_name}.memory={error}") from None
-        shared = shared_temp_directory or setting("shared-temp-directory") or os.getcwd()
+        shared = shared_temp_directory or of_jobs("shared-temp-directory") or os.getcwd()
         if security is None:
             security = bool(setting("daskmgrit.slurm.tls"))
         self._keys = TemporaryKeys(os.path.expandvars(shared)) if security is True else None
-        arguments = list(setting("worker-extra-args") or [] if worker_extra_args is None else worker_extra_args)
+        arguments = list(of_jobs("worker-extra-args") or [] if worker_extra_args is None else worker_extra_args)
         if not any(argument.startswith("--dashboard-address") for argument in arguments):
             # A worker's pages are plain http, on all interfaces by default.
             arguments += ["--dashboard-address", "127.0.0.1:0"]
@@ -173,14 +174,14 @@ class SLURMCluster(JobQueueCluster):
                     n_workers=n_workers,
                     cores=cores,
                     memory=memory,
-                    processes=processes or setting("processes") or cores,
+                    processes=processes or of_jobs("processes") or cores,
                     job_cls=type("SLURMJob", (_Job,), {"submitted": {}}),
                     security=self._keys.security if self._keys else security or None,
                     shared_temp_directory=shared,
                     scheduler_options={"dashboard_address": "127.0.0.1:8787"}
-                    | dict(setting("scheduler-options") or {} if scheduler_options is None else scheduler_options),
+                    | dict(of_jobs("scheduler-options") or {} if scheduler_options is None else scheduler_options),
                     worker_extra_args=arguments,
-                    python=python or setting("python") or shlex.quote(sys.executable),
+                    python=python or of_jobs("python") or shlex.quote(sys.executable),
                     config_name=config_name,
                     **kwargs,
                 )

@@ -52,5 +52,5 @@ def test_lost_cluster(w0):
             if iteration == 2:
                 client.restart()
 
-        with pytest.raises(dm.ClusterError, match="the cluster lost the residual of cycle 3"):
+        with pytest.raises(dm.ClusterError, match=r"the cluster lost .* and cannot compute it again"):
             dm.MGRIT(Decay(), STEPS).solve(w0, chunks=2, client=client, callback=restart)
