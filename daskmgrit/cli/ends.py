@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import Any
@@ -72,8 +73,20 @@ def _give_up(stream: Any) -> None:
         os.dup2(nothing.fileno(), stream.fileno())
 
 
+def _show_stacks(context: click.Context, option: click.Parameter, debug: bool) -> None:
+    if debug:
+        import dask
+
+        dask.config.set({"daskmgrit.debug": True})
+
+
 class Command(click.Command):
-    """A command whose help ends as documented, too: it is written while the options are read."""
+    """A command with the option ``--debug``, whose help ends as documented: it is written while options are read."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        debug: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True, "callback": _show_stacks}
+        self.params.append(click.Option(["--debug"], help="Show the call stack of an error, whole.", **debug))
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the options."""
@@ -88,7 +101,11 @@ def run(command: click.Command) -> int:
     try:
         return command.main(prog_name="daskmgrit", standalone_mode=False) or 0
     except click.ClickException as error:
+        from daskmgrit.utils.config import setting
+
         try:
+            if setting("daskmgrit.debug"):
+                traceback.print_exception(error)
             error.show()
         except OSError:
             _give_up(sys.stderr)

@@ -19,7 +19,8 @@ ROSE = 100
 
 CLOSER = (
     "take F-cycles, more relaxation (FCFCF), fewer levels (max_levels=2 shows whether coarse steps are at fault), or "
-    "stable coarse steps (daskmgrit.coarse.stabilise, Solver 4)"
+    "stable coarse steps (daskmgrit.coarse.stabilise, Solver 4); or parallel Newton (ParallelNewton, --method newton), "
+    "which needs no coarse steps"
 )
 
 
@@ -109,11 +110,7 @@ def _on_stagnation(message: str, residuals: Sequence[float], tol: float) -> str:
             "double precision"
         )
     if max(residuals) > ROSE * residuals[0]:
-        return (
-            f"the residual rose from {residuals[0]:.0e} to {max(residuals):.0e} first: steps of coarse levels are too "
-            "long for the problem; limit them (cap= of from_function and of the torch and JAX propagators, a whole "
-            f"number of fine steps; --max-learning-rate), or {CLOSER}"
-        )
+        return _on_rise(residuals)
     if min(residuals) < 1e-3 * max(residuals):
         return (
             f"the residual fell by a factor of {max(residuals) / min(residuals):.0e} and then stood still: where "
@@ -123,6 +120,14 @@ def _on_stagnation(message: str, residuals: Sequence[float], tol: float) -> str:
     return (
         "coarse levels do not correct the fine one: let daskmgrit.check_propagator(phi, w0) say whether rows are "
         f"independent and results repeat; if so, lower the rates of coarse steps, or {CLOSER}"
+    )
+
+
+def _on_rise(residuals: Sequence[float]) -> str:
+    return (
+        f"the residual rose from {residuals[0]:.0e} to {max(residuals):.0e} first: steps of coarse levels are too "
+        "long for the problem; limit them (cap= of from_function and of the torch and JAX propagators, a whole "
+        f"number of fine steps; --max-learning-rate of the problems that come with the package), or {CLOSER}"
     )
 
 
@@ -138,6 +143,9 @@ def _on_factor(residuals: Sequence[float], tol: float) -> str:
             f"the residual grows by a factor of {factor:.3g} per cycle: coarse steps amplify errors; lower their rates "
             f"(cap=, --max-learning-rate), or {CLOSER}"
         )
+    if max(residuals) > ROSE * residuals[0] and now > residuals[0]:
+        # What falls from there is the error that coarse steps have made: it need not get below where it began.
+        return _on_rise(residuals)
     if factor >= 1:
         return f"the residual does not fall (factor {factor:.3f} per cycle): {CLOSER}"
     more = math.ceil(math.log(tol / now) / math.log(factor))

@@ -23,6 +23,8 @@ from daskmgrit.solver.options import Arguments, WindowArguments, default_toleran
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.solve import Solvable, run_solve
 from daskmgrit.solver.window_solve import WindowMethod, run_window_solve
+from daskmgrit.utils.config import setting
+from daskmgrit.utils.tracebacks import shorten
 from daskmgrit.utils.units import time_option
 
 __all__ = ["resume_from_checkpoint", "resume_window", "run_or_await", "solve_by_window", "solve_from_guess"]
@@ -45,15 +47,24 @@ def run_or_await(solve: Callable[[A], Result], arguments: A) -> Result | Corouti
     TypeError
         If the callback is a coroutine function and the client is not asynchronous.
     """
+
+    def shown(arguments: A) -> Result:
+        try:
+            return solve(arguments)
+        except Exception as error:
+            if not setting("daskmgrit.debug"):
+                shorten(error)
+            raise
+
     client = chosen_client(arguments.client)
     if is_asynchronous(client):
-        return solve_in_thread(solve, replace(arguments, client=client))
+        return solve_in_thread(shown, replace(arguments, client=client))
     if inspect.iscoroutinefunction(arguments.callback):
         raise TypeError(
             f"callback={arguments.callback!r} is a coroutine function, which only a solve through an asynchronous "
             "client can await: give a plain function"
         )
-    return solve(arguments)
+    return shown(arguments)
 
 
 def solve_from_guess(problem: Solvable, w0: Any, initial_guess: Any, arguments: Arguments) -> Result:

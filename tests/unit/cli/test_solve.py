@@ -1,8 +1,14 @@
 """Help, usage errors and words of `daskmgrit solve`."""
 
+import io
+import sys
+from contextlib import redirect_stderr
+
 import click
+import dask
 import pytest
 
+from daskmgrit.cli.ends import run
 from daskmgrit.cli.main import main
 from tests.support.cli import CliRunner
 
@@ -77,12 +83,28 @@ def test_values_of_newton(option, words):
     assert words in run.stderr
 
 
+def test_the_call_stack_is_shown_when_it_is_asked_for(tmp_path, monkeypatch):
+    """By the program itself, whose end `run` is; before or after the name of a command."""
+    (tmp_path / "bad.py").write_text(
+        "import numpy as np\n\n\ndef step(weights, index, level):\n    if index[0] > 3:\n"
+        "        raise RuntimeError('no data')\n    return 0.9 * weights\n\n\nproblem = step, np.ones(3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    solve = ["solve", "bad.py:problem", "--steps", "32"]
+    for arguments, debug in ((solve, False), ([*solve, "--debug"], True), (["--debug", *solve], True)):
+        monkeypatch.setattr(sys, "argv", ["daskmgrit", *arguments])
+        with dask.config.set({"daskmgrit.debug": False}), redirect_stderr(io.StringIO()) as err:
+            assert run(main) == 3
+        assert ("in step" in err.getvalue()) == debug
+        assert err.getvalue().splitlines()[-1].startswith("Error: the Phi of bad.py:problem raised RuntimeError")
+
+
 @pytest.mark.parametrize("name", ["solve", "tune"])
 def test_every_option_is_in_one_group_of_the_help(name):
     command = main.get_command(None, name)
     options = [param for param in command.params if isinstance(param, click.Option)]
     grouped = [option for group in command.groups.values() for option in group]
-    assert sorted(option.name for option in grouped) == sorted(option.name for option in options)
+    assert sorted([*(option.name for option in grouped), "debug"]) == sorted(option.name for option in options)
     text = CliRunner().invoke(main, [name, "--help"]).stdout
     places = [text.index(f"\n{title}:\n") for title in [*command.groups, "Other options"]]
     assert places == sorted(places)

@@ -30,6 +30,8 @@ from daskmgrit.solver.advice import advise, advise_on_sweeps
             ["learning rate on level 3 is beyond the stable bound", "cap=", "max_levels=3"],
         ),
         (("diverged", "the residual on level 0 after cycle 4 is inf", [1.0, np.inf], 1e-9), ["train_serially"]),
+        # What falls is what coarse steps have made of it.
+        (("maxiter", "", [66.0, 1e62, 1e50, 7e44], 1e-9), ["rose from 7e+01 to 1e+62", "cap=", "ParallelNewton"]),
         (("maxiter", "", [1.0, 1.0], 1e-9, "phi draws"), ["phi draws"]),
     ],
 )
