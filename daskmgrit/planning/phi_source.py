@@ -40,6 +40,8 @@ COST, STAGES, SWEEPS = 0.15, 0.1, 0.2
 PER_STEP, PER_SWEEPS = 40, 500
 # Steps of small solves, and the F-intervals that they need at least: with few, any Phi converges after some cycles.
 SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
+# With so many times the steps that were solved for, cycles are no more than a guess.
+FAR = 8
 # A setting gets this part of the time left at most.
 PATIENCE = 2
 # Beyond, levels are taken to be as the last of these.
@@ -265,7 +267,10 @@ class PhiSource:
             return "assumed, as of stable coarse steps; say how many, or give more time"
         if self.sizes == [self.steps]:
             return "measured"
-        return f"measured at N = {' and '.join(map(str, self.sizes))}, with the growth between those beyond"
+        origin = f"measured at N = {' and '.join(map(str, self.sizes))}, with the growth between those beyond"
+        if (ratio := self.steps / self.sizes[-1]) > FAR:
+            origin += f"; N is {ratio:.0f} times as long, so that is a guess: more time measures more steps"
+        return origin
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import daskmgrit as dm
 from daskmgrit.planning import Machine, PhiCost, Planner, phi_source
 from daskmgrit.planning.acceptance import given, growth_of_steps
 from daskmgrit.planning.window_plan import best_window
+from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.step_length import StepLength
 from tests.support.optional import need
 
@@ -274,3 +275,14 @@ def test_the_rule_of_thumb_of_the_readme(coarsening, cycle, least, most):
     """More than 5 k workers with m = 2, more than 2.5 k with larger m, where the critical path is short against N."""
     plan = dm.plan(Never(), W0, 100_000, 64, cost=1.0, iterations=20, accepted=2, coarsening=coarsening, cycle=cycle)
     assert least * 20 < plan.break_even["mgrit"] <= most * 20
+
+
+@pytest.mark.parametrize(("steps", "guess"), [(800, False), (1024, True)])
+def test_cycles_far_beyond_what_was_solved_are_called_a_guess(steps, guess):
+    """Cycles may begin to grow where nothing was seen of it."""
+    problem = OwnProblem(decay, W0, steps)
+    source = phi_source.PhiSource(problem, None, 5.0, 2.0, [(2, 2)], ["V"], 1.0, lambda text: None)
+    assert source.origin == "as given"
+    source._given, source.sizes, source._counts = None, [50, 100], {((2, 2), "V"): 5.0}
+    assert ("N is 10 times as long, so that is a guess" in source.origin) == guess
+    assert "measured at N = 50 and 100" in source.origin
