@@ -276,6 +276,8 @@ class Run(AnyRun):
         for cycle in (row.cycle, row.cycle + 1):
             for level in levels.get(row.kind, (row.row,)):
                 for task in self._open.get((cycle, level, row.chunk), ()):
+                    if level < row.row and task.name != "restrict":
+                        continue
                     if task.name not in MANY and row.kind not in _HOLDS.get(task.name, ()):
                         continue
                     away = max(task.bar.start - middle, middle - task.bar.stop, 0.0)

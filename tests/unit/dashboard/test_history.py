@@ -189,3 +189,12 @@ def test_the_whole_run_says_which_bars_it_lacks(monkeypatch):
     assert set(titles[:10]) == {"Level traversal"}
     assert titles[-2:] == ["Level traversal", "Level traversal, only the last 5 of 7 bars"]
     assert len(plot.source.data["left"]) == 5
+
+
+def test_a_stage_of_coarse_levels_is_not_of_the_correction_that_follows():
+    """Clocks differ: by time it may be nearer to that, but only a restricting task holds stages of the next level."""
+    run = Run(ABOUT | {"steps": [8, 4, 2]}, 0.0)
+    for name, level, start, stop in (("V_cycle", 1, 10.0, 12.0), ("correct", 0, 12.5, 13.0)):
+        run.task(TaskName(name, level, 1, level, 0), "tcp://a", start, stop, 0.0)
+    run.settled(1, 0.5, [StageRow("F-relaxation", 2, 1, 0, 1, 12.6, 0.2, 0.2)])
+    assert [total[0] for total in run.totals] == [0.0, 0.2, 0.0]
