@@ -16,7 +16,7 @@ BLOCKS = (1, 16, 256)
 
 
 def frameworks(repeats: int = 5, seconds: float = 0.05, note: Callable[[str], Any] = print) -> list[dict[str, Any]]:
-    """Time XOR's and the digits' net by gradient descent, one after the other and then again, on one thread.
+    """Time XOR's and the digits' net by gradient descent, on one thread.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def frameworks(repeats: int = 5, seconds: float = 0.05, note: Callable[[str], An
     Returns
     -------
     list of dict
-        Microseconds of processor time: of the framework's own step, of a call for each number of states, and, per
-        state, of the gradient batched by hand.
+        Microseconds of processor time: of the framework's own step, and for each number of states of a call and, in
+        PyTorch, of the same steps batched by hand.
     """
     import torch
 

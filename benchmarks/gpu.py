@@ -32,11 +32,6 @@ def network(width: int, dtype: torch.dtype) -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(64, width), torch.nn.Tanh(), torch.nn.Linear(width, 10)).to(dtype)
 
 
-def optimizer_of(parameters: Any) -> torch.optim.Optimizer:
-    """Adam, all examples in every step."""
-    return torch.optim.Adam(parameters, lr=1e-3)
-
-
 def seconds_of(work: Callable[[], Any], device: str) -> tuple[Any, float]:
     """Return what some work gives, and the seconds until the device has done it."""
     clock = time.perf_counter()
@@ -46,43 +41,27 @@ def seconds_of(work: Callable[[], Any], device: str) -> tuple[Any, float]:
     return value, time.perf_counter() - clock
 
 
-def serial(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int) -> torch.nn.Module:
-    """The loop that a user has."""
-    optimizer = optimizer_of(module.parameters())
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss(module(x), y).backward()
-        optimizer.step()
-    return module
-
-
 def measure(
     device: str, steps: int, width: int, examples: int, cycle: str, coarsening: int, rtol: float
 ) -> dict[str, Any]:
     """Return the seconds of both, and how far apart their weights are."""
-    dtype = torch.float64
-    images, labels = load_digits(return_X_y=True)
-    x, y = torch.tensor(images[:examples] / 16, dtype=dtype), torch.tensor(labels[:examples])
-    phi = daskmgrit.torch.propagator(
-        network(width, dtype), loss, optimizer_of, (x, y), coarsening=coarsening, device=device
-    )
+    rate = 1e-3
+    net, value, phi = propagator_of("digits", width, examples, rate, device, coarsening=coarsening)
+    training = training_of(phi, net, value, rate, steps, device)
     solver = dm.MGRIT(phi, steps, coarsening=coarsening, cycle=cycle)
-    there = x.to(device), y.to(device)
-
-    def loop(count: int) -> torch.nn.Module:
-        return serial(network(width, dtype).to(device), *there, count)
 
     def solve(**how: Any) -> dm.Result:
         # One device, so one chunk and one thread.
         with dask.config.set(scheduler="synchronous"):
             return solver.solve(phi.w0, "constant", chunks=1, **how)
 
-    loop(10)
+    # Kernels are loaded.
+    training.loop(training.make())
     solve(maxiter=1)
-    module, serial_seconds = seconds_of(lambda: loop(steps), device)
+    module, serial_seconds = seconds_of(lambda: training.loop(training.make()), device)
     result, seconds = seconds_of(solve, device)
     early, early_seconds = seconds_of(lambda: solve(settled=dm.Settled(phi.loss, rtol)), device)
-    expected = np.concatenate([p.detach().cpu().numpy().ravel() for p in module.parameters()])
+    expected = flat(module)
     weights = phi.layout.size
     return {
         "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
@@ -130,22 +109,20 @@ def scanned(width: int, images: np.ndarray, labels: np.ndarray, steps: int, devi
     return lambda: jax.block_until_ready(train(start))
 
 
-def propagator_of(net: str, width: int, examples: int, rate: float, device: str) -> tuple[Any, Any, Any]:
-    """Return a net, its loss and the propagator of Adam on it, in double precision."""
+def propagator_of(
+    net: str, width: int, examples: int, rate: float, device: str, **options: Any
+) -> tuple[Any, Any, Any]:
+    """Return a net, its loss and the propagator of Adam on it, in double precision; `options` are the adapter's."""
     torch.manual_seed(0)
     if net == "digits":
         images, labels = load_digits(return_X_y=True)
-        module, value, data, batch = (
-            network(width, torch.float64),
-            loss,
-            (images[:examples] / 16, labels[:examples]),
-            None,
-        )
+        module, value, batch = network(width, torch.float64), loss, None
+        data = images[:examples] / 16, labels[:examples]
     else:
         module, value, data, batch = newton_nets.MAKE[net]()
         module = module.double()
     make = partial(torch.optim.Adam, lr=rate)
-    return module, value, daskmgrit.torch.propagator(module, value, make, data, batch=batch, device=device)
+    return module, value, daskmgrit.torch.propagator(module, value, make, data, batch=batch, device=device, **options)
 
 
 def measure_newton(

@@ -49,6 +49,8 @@ def timed_nets(
     """
     import torch
 
+    from benchmarks.training import flat
+
     rows, before = [], torch.get_num_threads()
     try:
         for net in nets:
@@ -56,7 +58,7 @@ def timed_nets(
             phi, training = _enlarged(net, steps, seconds, rate)
             note(f"{net}: PyTorch's own loop, N = {steps}")
             module, serial = _timed(lambda: training.loop(training.make()))  # noqa: B023
-            expected = np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
+            expected = flat(module)
             for threads in THREADS:
                 note(f"{net}, {threads} threads")
                 torch.set_num_threads(threads)

@@ -131,6 +131,7 @@ class _Recorder:
 
     name = "distributed"
     ahead = True
+    in_memory = True
     client: Any = None
 
     def __init__(self, threads: Sequence[int], phi: _CountingPhi, cost: PhiCost, hosts: int) -> None:

@@ -16,7 +16,7 @@ import click
 
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 
-__all__ = ["STATUSES", "CannotRun", "Command", "documented_ends", "note", "run", "say", "usage_errors"]
+__all__ = ["STATUSES", "CannotRun", "Command", "call_stacks", "documented_ends", "note", "run", "say", "usage_errors"]
 
 STATUSES = "Exit status: 0 done, 1 not converged or diverged, 2 bad usage, 3 could not run, 130 interrupted."
 
@@ -101,11 +101,7 @@ def run(command: click.Command) -> int:
     try:
         return command.main(prog_name="daskmgrit", standalone_mode=False) or 0
     except click.ClickException as error:
-        from daskmgrit.utils.config import setting
-
         try:
-            if setting("daskmgrit.debug"):
-                traceback.print_exception(error)
             error.show()
         except OSError:
             _give_up(sys.stderr)
@@ -114,6 +110,20 @@ def run(command: click.Command) -> int:
         # While the options were read.
         note("interrupted")
         return 130
+
+
+@contextmanager
+def call_stacks() -> Iterator[None]:
+    """Print the call stack of an error that ends the block, if that was asked for."""
+    try:
+        yield
+    except click.ClickException as error:
+        from daskmgrit.utils.config import setting
+
+        if setting("daskmgrit.debug"):
+            with suppress(OSError):
+                traceback.print_exception(error)
+        raise
 
 
 @contextmanager

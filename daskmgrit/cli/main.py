@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from daskmgrit._version import __version__
-from daskmgrit.cli.ends import STATUSES, Command, documented_ends
+from daskmgrit.cli.ends import STATUSES, Command, call_stacks, documented_ends
 from daskmgrit.utils.malloc import keep_freed_memory
 
 __all__ = ["main"]
@@ -37,7 +37,7 @@ class LazyGroup(Command, click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command; it ends as documented, also as one of ``dask mgrit``."""
-        with documented_ends():
+        with call_stacks(), documented_ends():
             return super().invoke(context)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -68,6 +68,7 @@ class ClusterExecutor(Executor):
     """
 
     ahead = True
+    in_memory = True
     name = "distributed"
 
     def __init__(self, client: Any, timeout: float | None = None) -> None:

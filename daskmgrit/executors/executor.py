@@ -28,6 +28,8 @@ class Executor(Protocol):
         "processes" or "distributed".
     ahead : bool
         Whether :meth:`submit` returns at once, so that a solve may submit cycles ahead of the one that it waits for.
+    in_memory : bool
+        Whether a task finds what the one before it on its chunk has made in memory, without a copy.
     hosts : int
         Machines that the workers are on.
     workers : list of str or None
@@ -40,6 +42,7 @@ class Executor(Protocol):
 
     name: str
     ahead: bool
+    in_memory: bool
     hosts: int
     workers: list[str] | None
     threads: list[int]

@@ -63,7 +63,7 @@ class LocalExecutor(Executor):
     client: Any = None
 
     def __init__(self, name: str, get: Callable[..., Any]) -> None:
-        self.name, self._get = name, get
+        self.name, self.in_memory, self._get = name, name != "processes", get
         count = 1 if name == "sync" else int(dask.config.get("num_workers", None) or CPU_COUNT)
         self.threads = [count]
 

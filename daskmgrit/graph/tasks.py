@@ -64,9 +64,9 @@ def report(blocks: Sequence[Block]) -> ResidualReport:
     return chunk_kernels.report(blocks)
 
 
-def restrict_and_step(phi: Any, block: Any, left: Any, m: int, cycle: int) -> Any:
+def restrict_and_step(phi: Any, block: Any, left: Any, m: int, cycle: int, keep: Keep | None = None) -> Any:
     """Restrict a chunk, and compute its ``Phi_c(v)``."""
-    return chunk_kernels.restrict(phi, block, left, m, cycle), chunk_kernels.coarse_step(phi, block, left, cycle)
+    return chunk_kernels.restrict(phi, block, left, m, cycle, keep), chunk_kernels.coarse_step(phi, block, left, cycle)
 
 
 def _flatten(pairs: Any) -> tuple[list[Any], list[Any]]:
@@ -82,8 +82,7 @@ def enter_pairs(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
 
 def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int, keep: Keep | None) -> Any:
     """Make a coarse chunk of one finer chunk."""
-    piece = chunk_kernels.restrict(phi, block, left, m, cycle, keep)
-    step = chunk_kernels.coarse_step(phi, block, left, cycle)
+    piece, step = restrict_and_step(phi, block, left, m, cycle, keep)
     return chunk_kernels.enter(phi, [piece], [step], level, m, cycle)
 
 

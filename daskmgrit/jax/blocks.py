@@ -25,7 +25,7 @@ def group_size(function: Callable[..., Any], *arguments: Any) -> int:
     >>> group_size(lambda w, x: (x @ w).sum(), jnp.ones(10, "float32"), jnp.ones((2**12, 10), "float32"))
     128
     """
-    largest = max(_sizes(jax.make_jaxpr(function)(*arguments).jaxpr), default=1)
+    largest = max(1, *_sizes(jax.make_jaxpr(function)(*arguments).jaxpr))
     # Some at least, so that small results are computed for several.
     return max(4, 1 << int(CACHE // largest).bit_length() >> 1)
 
@@ -63,17 +63,14 @@ def over_block(
     """
     own, common = steps[:1], steps[1:]
 
-    def row(arguments: tuple[Any, ...]) -> Any:
-        state, chosen, *number = arguments
+    def row(state: Any, chosen: Any, *number: Any) -> Any:
         parts = data if chosen is None else jax.tree.map(lambda leaf: leaf[chosen], data)
         return one(state, *number, *common, *parts)
 
     arguments = (weights, numbers, *own)
     if group is None or weights.shape[0] <= group:
-        return jax.vmap(lambda *given: row(given), in_axes=(0, None if numbers is None else 0, *(0 for _ in own)))(
-            *arguments
-        )
-    return jax.lax.map(row, arguments, batch_size=group)
+        return jax.vmap(row, in_axes=(0, None if numbers is None else 0, *(0 for _ in own)))(*arguments)
+    return jax.lax.map(lambda given: row(*given), arguments, batch_size=group)
 
 
 def filled_up(rows: Any) -> Any:

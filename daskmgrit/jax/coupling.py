@@ -99,7 +99,8 @@ def plain_rate(update: Callable[[Any, Any, Any], Any], params: Any, opt_state: A
 
 def _spread(leaf: Any) -> Any:
     """Return numbers of both signs around 1, as many as a leaf has."""
-    return jnp.linspace(0.5, 2.0, leaf.size, dtype=leaf.dtype).reshape(leaf.shape) * jnp.where(leaf.size % 2, 1, -1)
+    signs = 1 - 2 * (jnp.arange(leaf.size) % 2)
+    return (signs * jnp.linspace(0.5, 2.0, leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
 
 
 def _joined(sets: Sequence[_Origins]) -> list[_Origins]:

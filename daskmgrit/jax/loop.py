@@ -97,5 +97,5 @@ def propagator(
     """
     length = StepLength(coarsening, cap)
     phi = JaxPropagator(loss, params, optimizer, data, batch, opt_state, length, dtype, device)
-    phi.long = long_steps(coarse, max_rate, cap, phi.plain_rate, phi.at_rate, phi.w0)
+    phi.long = long_steps(phi, coarse, max_rate, cap)
     return phi

@@ -46,8 +46,6 @@ class JaxPropagator(AnyCoarsening):
     ----------
     w0 : ndarray, shape (s,)
         The state to start from: the leaves of parameters and optimizer's state, in the order of JAX.
-    plain_rate : float or None
-        The learning rate if a step is gradient descent at one rate, and nothing else.
     long : LongSteps or None
         How coarse steps are taken at full length; None if they are capped.
     """
@@ -114,7 +112,6 @@ class JaxPropagator(AnyCoarsening):
         self._rows, self._apart = RowBits(), False
         self._try()
         self._apart = is_elementwise(self._moved, params, opt_state)
-        self.plain_rate = plain_rate(self._moved, params, opt_state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_rows"} | {
@@ -230,8 +227,8 @@ class JaxPropagator(AnyCoarsening):
         if self._here is None:
             # Compiled once for a size of block, whatever the level: so the number of updates is an argument.
             update = jax.vmap(self._updated, in_axes=(0, 0, 0, None))
-            (state, *parts), group = jax.device_put((self.w0, *self._data), self._place()), None
-            data = tuple(parts)
+            state, data = jax.device_put((self.w0, self._data), self._place())
+            group = None
             if next(iter(state.devices())).platform == "cpu":
                 numbers = self.examples(np.zeros(1, int), 0)
                 first = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers[0]], data)
@@ -256,6 +253,11 @@ class JaxPropagator(AnyCoarsening):
     def stages(self, level: int) -> int:
         """Return how many gradients a step of `level` takes, one after another."""
         return 1 if self.long is None or not level else self.long.stages(self.length(level), level)
+
+    @property
+    def plain_rate(self) -> float | None:
+        """The learning rate if a step is gradient descent at one rate, and nothing else; else None."""
+        return plain_rate(self._moved, *self.layout.split(jnp.asarray(self.w0), 0))
 
     def at_rate(self, weights: Any, index: np.ndarray, level: int, rate: float) -> Any:
         """Return the states after a step of plain descent at a rate, with the data of `level`."""

@@ -29,7 +29,7 @@ WINDOWS = (4, 16, 64)
 SECONDS, LEAST, MOST = 4.0, 64, 400
 # Steps that a sweep accepts below which training contracts too little.
 FEW = 1.3
-# Steps that are longer by this factor after half of a prefix, and again after the other half, grow for ever.
+# Steps that get longer by this factor in the first half of a prefix, and again in the second, grow without end.
 GROWING = 4.0
 
 

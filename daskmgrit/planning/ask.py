@@ -220,7 +220,7 @@ def _current() -> Any:
 
 
 def _is_part(threads: int, machine: Machine) -> bool:
-    """Whether so many threads are some of one process, or all of several."""
+    """Whether this number of threads is some of one process, or all of several."""
     return threads < machine.threads or threads % machine.threads == 0
 
 

@@ -17,7 +17,7 @@ from daskmgrit.planning.cost import PhiCost
 
 __all__ = ["LevelWork", "Parts", "Times", "Workers", "inline_seconds", "level_work"]
 
-# Steps of levels whose work is counted; that of longer ones is so many times as much.
+# Steps of levels whose work is counted; that of longer ones is a multiple of it.
 LARGE = 1 << 18
 
 # Seconds, one entry per chunk.

@@ -64,12 +64,8 @@ def measure_machine(client: Any, seconds: float = math.inf) -> Machine:
         MGRIT(_Nothing(), 16).solve(np.zeros(16), tol=0, maxiter=1, chunks=2, client=client)
         # As long a solve as there is half of the time for: each has some three times as many tasks as the one before.
         for steps, cycles in ((2 * chunks, 1), (STEPS, 1), (STEPS, CYCLES)):
-            solver, before, mine, began = (
-                MGRIT(_Nothing(), steps),
-                _times(client),
-                time.thread_time(),
-                time.perf_counter(),
-            )
+            solver, before = MGRIT(_Nothing(), steps), _times(client)
+            mine, began = time.thread_time(), time.perf_counter()
             tasks = solver.solve(np.zeros(16), tol=0, maxiter=cycles, chunks=chunks, client=client).tasks
             built, after, took = time.thread_time() - mine, _times(client), time.perf_counter() - began
             if time.perf_counter() + 3 * took > clock + seconds / 2:
@@ -115,15 +111,15 @@ def _chain(client: Any, workers: list[str], size: int, ends: float) -> tuple[flo
     Chains repeat until the clock is at `ends`.
     """
     best = (np.inf, 0.0)
-    for number in range(REPEATS):
-        if number and time.perf_counter() > ends:
+    for repeat in range(REPEATS):
+        if repeat and time.perf_counter() > ends:
             break
         book, run = TaskBook(workers), uuid.uuid4().hex[:8]
         task: list[Any] = []
-        for number in range(LINKS):
+        for link in range(LINKS):
             function, args = (_large, (size,)) if size else (_nothing, ())
-            key = f"measure-{run}-{number}"
-            task = [book.add(key, function, *args, *task, owner=number % len(workers))]
+            key = f"measure-{run}-{link}"
+            task = [book.add(key, function, *args, *task, owner=link % len(workers))]
         before, clock = _times(client), time.perf_counter()
         future = client.get(book.graph(), [task[0].key], sync=False)[0]
         try:

@@ -40,7 +40,7 @@ COST, STAGES, SWEEPS = 0.15, 0.1, 0.2
 PER_STEP, PER_SWEEPS = 40, 500
 # Steps of small solves, and the F-intervals that they need at least: with few, any Phi converges after some cycles.
 SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
-# With so many times the steps that were solved for, cycles are no more than a guess.
+# Where N is more than this multiple of the steps that were solved for, cycles are no more than a guess.
 FAR = 8
 # A setting gets this part of the time left at most.
 PATIENCE = 2

@@ -87,7 +87,7 @@ def run_solve(
         phi_task = executor.share(propagator, f"propagator-{run}", problem.phi)
         start = executor.put(w0.origin, f"w0-{run}")
         remark = "" if saved else first_look(problem.phi, executor, phi_task, start, hierarchy[0].steps, run)
-        context = GraphContext(hierarchy, phi_task, start, run, c_points, executor.name != "processes")
+        context = GraphContext(hierarchy, phi_task, start, run, c_points, executor.in_memory)
         if saver is not None:
             saver.identify(executor, context)
         iteration = Iteration(context, w0.nbytes, executor, saver)

@@ -107,5 +107,5 @@ def propagator(
     phi = TorchPropagator(
         module, loss, optimizer, data, batch, schedule, StepLength(coarsening, cap), dtype, device, chunk_size
     )
-    phi.long = long_steps(coarse, max_rate, cap, phi.plain_rate, phi.at_rate, phi.w0)
+    phi.long = long_steps(phi, coarse, max_rate, cap)
     return phi

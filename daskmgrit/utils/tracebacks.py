@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,13 @@ __all__ = ["shorten"]
 
 _PACKAGES = [Path(sysconfig.get_paths()[name]) for name in ("purelib", "platlib")]
 # What stands between a solve and Phi: this package, Dask, and threads.
-_INTERNAL = tuple(
-    str(place)
-    for place in (
-        Path(__file__).parents[1],
-        *(packages / name for packages in _PACKAGES for name in ("dask", "distributed", "tornado")),
-        *(Path(sysconfig.get_paths()["stdlib"]) / name for name in ("concurrent", "threading.py", "contextlib.py")),
-    )
+_FOLDERS = (
+    Path(__file__).parents[1],
+    *(packages / name for packages in _PACKAGES for name in ("dask", "distributed", "tornado")),
+    Path(sysconfig.get_paths()["stdlib"]) / "concurrent",
 )
+_FILES = tuple(str(Path(sysconfig.get_paths()["stdlib"]) / name) for name in ("threading.py", "contextlib.py"))
+_INTERNAL = (*(f"{folder}{os.sep}" for folder in _FOLDERS), *_FILES)
 
 
 def shorten(error: BaseException) -> None:

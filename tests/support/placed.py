@@ -27,6 +27,7 @@ class PlacedExecutor(LocalExecutor):
     """
 
     ahead = True
+    in_memory = True
 
     def __init__(self, threads):
         super().__init__("distributed", get_sync)

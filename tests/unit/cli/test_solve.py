@@ -97,6 +97,9 @@ def test_the_call_stack_is_shown_when_it_is_asked_for(tmp_path, monkeypatch):
             assert run(main) == 3
         assert ("in step" in err.getvalue()) == debug
         assert err.getvalue().splitlines()[-1].startswith("Error: the Phi of bad.py:problem raised RuntimeError")
+    # As `dask mgrit` it is click that ends the program.
+    with dask.config.set({"daskmgrit.debug": False}):
+        assert "in step" in CliRunner().invoke(main, ["--debug", *solve]).stderr
 
 
 @pytest.mark.parametrize("name", ["solve", "tune"])

@@ -20,6 +20,23 @@ def test_size_goes_with_the_largest_result():
     assert blocks.group_size(two_layers, w, x[:1]) == blocks.CACHE // 256
 
 
+@pytest.mark.parametrize("numbers", [None, np.zeros((23, 4), int)])
+def test_large_blocks_are_a_loop_over_groups(numbers):
+    """Of five groups and what is left; a small block is one call."""
+
+    def kernels(group):
+        def call(weights):
+            return blocks.over_block(lambda w, x: (w * x).sum(), group, weights, numbers, (jnp.ones(12),))
+
+        return {
+            equation.primitive.name
+            for equation in jax.make_jaxpr(call)(jnp.ones((23, 12 if numbers is None else 4))).eqns
+        }
+
+    assert "scan" in kernels(4)
+    assert "scan" not in kernels(None) | kernels(23)
+
+
 @pytest.mark.parametrize("batch", [None, 4])
 @pytest.mark.parametrize(
     "optimizer", [optax.sgd(0.1), optax.adam(1e-2), optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1))]
@@ -27,10 +44,8 @@ def test_size_goes_with_the_largest_result():
 def test_groups_have_the_values_of_one_call(batch, optimizer, monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(12, 3)), rng.normal(size=12)
-    shapes = []
 
     def loss(w, x, y):
-        shapes.append(w.shape)
         return ((jnp.tanh(x @ w) - y) ** 2).mean()
 
     def build():
