@@ -220,12 +220,13 @@ class ClusterExecutor(Executor):
                 found.__traceback__ = None
                 # A worker that holds the result but does not answer is given up, and the result made again.
                 self._replace_lost(watch.look())
-                if future.status == "finished" and tried:
+                # Nor may the client have heard yet that it is to be made again.
+                if future.status == "finished" and tried and not watch.silence:
                     raise ClusterError(
                         f"{what} is on a worker but could not be brought from there within {self.patience:g} s: look "
                         f"at the network, or {LONGER}"
                     ) from None
-                tried = True
+                tried = not watch.silence
             except CancelledError as error:
                 # The future keeps it: with its traceback that would hold all that the solve holds.
                 error.__traceback__ = None

@@ -188,6 +188,8 @@ class Watchdog:
         self._moves = -1
         self._given_up = 0
         self._most = 3
+        # Whether a worker that does not answer is waited for, or was given up by the last look.
+        self.silence = False
 
     def look(self) -> list[str]:
         """See that the wait may still come to an end; returns the addresses of the workers.
@@ -242,11 +244,13 @@ class Watchdog:
     def _silent(self, view: View) -> None:
         patience = max(self.patience, view.patience)
         self._most = max(self._most, len(view.workers))
+        self.silence = False
         for address, worker in view.workers.items():
             name = f"silent {address}"
             if not worker.involved or worker.silent < patience / 4:
                 self._told.discard(name)
                 continue
+            self.silence = True
             if name not in self._told:
                 self._told.add(name)
                 logger.warning(
@@ -254,7 +258,7 @@ class Watchdog:
                     address,
                     worker.silent,
                     self.what,
-                    patience - worker.silent,
+                    max(patience - worker.silent, 0),
                 )
             # Seen twice, lest the scheduler was kept from hearing its workers while it answered this.
             if worker.silent > patience and address in self._late:

@@ -65,6 +65,16 @@ def test_a_result_on_a_worker_that_does_not_answer():
         fetch(ScriptedFuture(TimeoutError(), TimeoutError()))
 
 
+def test_a_result_on_a_worker_that_is_given_up():
+    """The client may hear late, after the worker is gone, that the result is to be made again."""
+    silent = view({A: worker(running=True), B: worker(silent=21)})
+    client = ScriptedClient(silent, silent, FINE)
+    assert fetch(ScriptedFuture(TimeoutError(), TimeoutError(), TimeoutError(), 3), client) == 3
+    assert client.asked == [("restart", B)]
+    with pytest.raises(ClusterError, match="the residual is on a worker but could not be brought"):
+        fetch(ScriptedFuture(*[TimeoutError()] * 4), ScriptedClient(silent, silent, FINE, FINE))
+
+
 def test_a_time_out_of_phi_is_no_time_out_of_the_wait():
     future = ScriptedFuture(TimeoutError("phi's own"))
     future.status = "error"
