@@ -130,7 +130,7 @@ class PhiPlot:
         )
         style = {"line_color": "#666666", "hatch_color": "#666666", "hatch_alpha": 0.6}
         items = [
-            box_key(plot, name.partition(" ")[0], fill_color=colour, hatch_pattern=hatch, **style)
+            box_key(plot, name.partition(" ")[0], color=colour, hatch_pattern=hatch, **style)
             for name, colour, hatch in self._PARTS
         ]
         plot.add_layout(legend(items), "above")

@@ -60,7 +60,7 @@ class WindowPlot:
             )
         )
         items = [
-            box_key(plot, "window of a sweep", fill_color=WINDOW, line_color=WINDOW, fill_alpha=0.45),
+            box_key(plot, "window of a sweep", color=WINDOW, fill_alpha=0.45),
             box_key(plot, "steps it accepted", color=ACCEPTED),
         ]
         plot.add_layout(legend(items), "above")
