@@ -69,6 +69,15 @@ def newton_fails(client, w0):
         dm.ParallelNewton(phi, STEPS, window=8).solve(w0, client=client, keep="all")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def older_objects_are_not_looked_at():
+    """What earlier tests left can be a million objects, which each collection of garbage would go through."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 SOLVES = pytest.mark.parametrize("solve", [mgrit, c_points, newton, fails, fails_late, newton_fails])
 
 
