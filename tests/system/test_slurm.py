@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -69,6 +68,7 @@ def pool(slurm):
 
     with SLURMCluster() as cluster:
         cluster.scale(jobs=2)
+        wait_for(lambda: len(slurm.queue()) >= 2, "its jobs are in the queue")
         yield cluster
 
 
@@ -455,16 +455,19 @@ def test_folder_that_no_script_can_name(slurm, tmp_path):
         SLURMCluster(shared_temp_directory=str(tmp_path / "none"))
 
 
-def test_adapt_takes_over_from_scale(slurm, pool):
+def test_adapt_takes_over_from_scale(slurm, pool, monkeypatch):
     from daskmgrit.slurm import SLURMCluster
 
+    rounds = []
+    monkeypatch.setattr(SLURMCluster, "_say", lambda self: rounds.append(self) or "")
     kept = set(slurm.queue())
     with SLURMCluster(job_extra_directives=["--hold"]) as cluster:
         cluster.scale(jobs=1)
         wait_for(lambda: set(slurm.queue()) - kept, "its job")
         cluster.adapt(maximum=0, interval="100ms")
         wait_for(lambda: set(slurm.queue()) == kept, "the end of its job")
-        time.sleep(2)  # the look-out for lost jobs comes by
+        before = len(rounds)
+        wait_for(lambda: len(rounds) > before + 1, "the look-out for lost jobs has come by")
         assert set(slurm.queue()) == kept
 
 
