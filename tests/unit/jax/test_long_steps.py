@@ -47,7 +47,7 @@ def test_the_rate_is_estimated():
         (optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), None),
         (optax.chain(optax.clip(1.0), optax.sgd(0.1)), None),
         (optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1)), None),
-        (optax.sign_sgd(0.1), None),
+        (optax.chain(optax.stateless(lambda updates, _: jax.tree.map(jnp.sign, updates)), optax.sgd(0.1)), None),
     ],
     ids=["sgd", "scales", "momentum", "adam", "schedule", "norm", "clip", "decay", "sign"],
 )
