@@ -3,4 +3,9 @@
 from daskmgrit.cli.entry import main
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        # Python keeps in mind a Ctrl-C that came while a string was run, as imports of dataclasses do, and a module that
+        # was started by -m would then end by the signal instead of with the status. The next string clears that.
+        exec("")

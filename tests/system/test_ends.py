@@ -161,3 +161,15 @@ def test_a_reader_that_has_gone_changes_nothing(stream, tmp_path):
     else:
         assert "Traceback" not in err
         assert "Exception" not in err
+
+
+@posix
+@pytest.mark.parametrize("start", [["-m", "daskmgrit"], ["-c", PROGRAM]], ids=["module", "command"])
+def test_interrupted_while_python_runs_a_string(start, tmp_path):
+    """As it does for each dataclass that an import makes."""
+    (tmp_path / "own.py").write_text("exec('raise KeyboardInterrupt')\n")
+    program = [sys.executable, *start, "solve", "own.py:phi", "--w0", "own.py:w0", "--steps", "60"]
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    child = subprocess.run(program, text=True, capture_output=True, timeout=120, cwd=tmp_path, env=here)
+    assert child.returncode == 130
+    assert child.stderr.splitlines()[-1].startswith("interrupted")
