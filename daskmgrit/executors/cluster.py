@@ -24,7 +24,7 @@ from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, cannot_load, check_cluster, numpy_probe
 from daskmgrit.executors.sharing import LARGE, shared_by
-from daskmgrit.executors.task_slot import slot_left
+from daskmgrit.executors.task_slot import made_for_tasks, slot_left
 from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
 from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
@@ -151,7 +151,7 @@ class ClusterExecutor(Executor):
             logger.info("phi has %s, sent once to the cluster", format_bytes(pickled.nbytes))
             handle = self._put(large_value(key, pickled, TaskRef(self._root.key), self._copies()))
             future = held(handle)
-            error = self._outcome(future, Watchdog(self.client, self.patience, "phi", self._alone, key))
+            error = self._outcome(future, self._watch("phi", key))
             if error is not None:
                 future.release()
                 raise cannot_load(phi, "the worker that it was sent to", f"{type(error).__name__}: {error}")
@@ -207,7 +207,7 @@ class ClusterExecutor(Executor):
     def _wait(self, future: Any, what: str) -> Any:
         from distributed import KilledWorker
 
-        watch, tried = Watchdog(self.client, self.patience, what, self._alone, future.key), False
+        watch, tried = self._watch(what, future.key), False
         while True:
             self._outcome(future, watch)
             try:
@@ -245,6 +245,9 @@ class ClusterExecutor(Executor):
                 # that this one is no longer wanted.
                 future.release()
                 raise
+
+    def _watch(self, what: str, key: str) -> Watchdog:
+        return Watchdog(self.client, self.patience, what, self._alone, key, made_for_tasks(self.client))
 
     def _outcome(self, future: Any, watch: Watchdog) -> BaseException | None:
         """Wait for a task; returns its error, if it has failed."""

@@ -66,9 +66,22 @@ class View(NamedTuple):
     stranded: str  # what a task asks for that no worker may run; empty if there is none
 
 
-def look(client: Any, seconds: float, key: Any = None) -> View:
-    """Ask the scheduler for its view; it has `seconds` to answer. `key` is of the task whose result is waited for."""
-    view = bounded(client, seconds, client.run_on_scheduler, _look(), key)
+def look(client: Any, seconds: float, key: Any = None, held: bool = False) -> View:
+    """Ask the scheduler for its view.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster's client.
+    seconds : float
+        The time that the scheduler has to answer.
+    key : str, optional
+        Key of the task whose result is waited for.
+    held : bool
+        Whether a task may hold its slot until the result is there: then those alone count as running which the result
+        needs.
+    """
+    view = bounded(client, seconds, client.run_on_scheduler, _look(), key, held)
     workers = {address: WorkerView(*worker) for address, worker in view["workers"].items()}
     return View(view["moves"], view["patience"], workers, [tuple(wait) for wait in view["waits"]], view["stranded"])
 
@@ -77,7 +90,7 @@ def look(client: Any, seconds: float, key: Any = None) -> View:
 
 
 def _look() -> Callable[..., dict[str, Any]]:
-    def look(key: Any, dask_scheduler: Any) -> dict[str, Any]:
+    def look(key: Any, held: bool, dask_scheduler: Any) -> dict[str, Any]:
         import time
 
         from distributed.scheduler import heartbeat_interval
@@ -102,7 +115,7 @@ def _look() -> Callable[..., dict[str, Any]]:
         for ws in dask_scheduler.workers.values():
             memory = ws.metrics.get("memory", 0) / ws.memory_limit if ws.memory_limit else 0.0
             # A task that has left its slot waits for others, as this solve's own may do, unless it is waited for.
-            running = any(ts not in ws.long_running or ts in upstream for ts in ws.executing)
+            running = any(ts in upstream or not (held or ts in ws.long_running) for ts in ws.executing)
             # A thread cannot leave a task that was cancelled; the scheduler has forgotten that, its worker counts it.
             running = running or bool(ws.metrics.get("task_counts", {}).get("cancelled"))
             involved = bool(ws.processing or ws.has_what)
@@ -175,12 +188,20 @@ class Watchdog:
         Seconds to wait for one to come, by default `patience`.
     key : str, optional
         Key of what is being waited for.
+    held : bool
+        Whether a Dask task may wait in its slot for what waits here, in a thread of its own.
     """
 
     def __init__(
-        self, client: Any, patience: float, what: str, alone: float | None = None, key: str | None = None
+        self,
+        client: Any,
+        patience: float,
+        what: str,
+        alone: float | None = None,
+        key: str | None = None,
+        held: bool = False,
     ) -> None:
-        self.client, self.patience, self.what, self.key = client, patience, what, key
+        self.client, self.patience, self.what, self.key, self.held = client, patience, what, key, held
         self.alone = patience if alone is None else alone
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
@@ -204,7 +225,7 @@ class Watchdog:
                 f"the connection to the scheduler was lost (client status {self.client.status!r}) "
                 f"while waiting for {self.what}"
             )
-        view = self._ask(look, self.client, self.patience, self.key)
+        view = self._ask(look, self.client, self.patience, self.key, self.held)
         self._none(view)
         self._silent(view)
         self._stuck(view)
@@ -296,8 +317,7 @@ class Watchdog:
                 f"expected, {LONGER}"
             )
 
-    @staticmethod
-    def _reason(view: View) -> str:
+    def _reason(self, view: View) -> str:
         paused = [
             f"{address} ({worker.memory:.0%})" for address, worker in view.workers.items() if worker.status == "paused"
         ]
@@ -311,4 +331,9 @@ class Watchdog:
             return f"worker {waiting} waits for data of {holder}, which it may be unable to reach (for {key})"
         if view.stranded:
             return f"no worker may run {view.stranded}"
+        if self.held:
+            return (
+                "other tasks have the slots of its workers, and may wait for this solve: a thread that a task "
+                "has started can't leave its slot. Solve in the task's own thread, which can"
+            )
         return "the scheduler has given no worker a task that it can run"

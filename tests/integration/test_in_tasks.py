@@ -187,3 +187,26 @@ def test_a_method_of_an_actor(client):
 
     actor = client.submit(Trainer, actor=True, pure=False).result(timeout=60)
     assert actor.train().result(timeout=60) == "tol"
+
+
+def in_a_thread():
+    """Start a thread that solves, and wait for it in the task's slot."""
+    client, ends = get_client(), []
+
+    def run():
+        try:
+            ends.append(dm.MGRIT(Decay(), STEPS).solve(np.ones(3), client=client, timeout=2).reason)
+        except dm.ClusterError as error:
+            ends.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    return ends
+
+
+def test_a_thread_that_a_task_waits_for(client):
+    """It has no slot to leave, so what is planned on the task's worker may never run."""
+    [end] = client.submit(in_a_thread, pure=False).result(timeout=60)
+    assert end.startswith("nothing has run for 2 s")
+    assert "other tasks have the slots of its workers" in end

@@ -47,7 +47,7 @@ class Silent(FakeClient):
     def run(self, probe, on_error):
         raise TimeoutError
 
-    def run_on_scheduler(self, look, key):
+    def run_on_scheduler(self, look, *args):
         if self.view is None:
             raise TimeoutError
         return self.view

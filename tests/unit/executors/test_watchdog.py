@@ -164,11 +164,11 @@ def state(address, *, seen=0.0, tasks=(), data=(), executing=(), metrics=None, l
     )
 
 
-def seen_on(key=None, **how):
+def seen_on(key=None, held=False, **how):
     """The view of a scheduler in this process."""
     client = ScriptedClient()
     client.run_on_scheduler = lambda function, *args: function(*args, dask_scheduler=scheduler(**how))
-    return look(client, 1, key)
+    return look(client, 1, key, held)
 
 
 def test_the_view_of_a_worker():
@@ -199,6 +199,15 @@ def test_the_view_of_a_task_that_left_its_slot():
     for key, running in ((None, False), ("gone", False), ("wanted", True)):
         found = seen_on(key, workers=workers, tasks={"wanted": wanted})
         assert (found.workers[A].running, found.workers[B].running) == (running, True)
+        # Where a task may hold its slot until the result is there, only what the result needs is progress.
+        found = seen_on(key, held=True, workers=workers, tasks={"wanted": wanted})
+        assert (found.workers[A].running, found.workers[B].running) == (running, False)
+
+
+def test_a_wait_for_slots_that_tasks_hold(clock):
+    watch = Watchdog(ScriptedClient(view({A: worker()})), 20, "x", held=True)
+    with pytest.raises(ClusterError, match=r"nothing has run for 20 s.*other tasks have the slots.*own thread"):
+        look_at(watch, clock, 0, 1, 22)
 
 
 @pytest.mark.parametrize(
