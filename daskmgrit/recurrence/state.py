@@ -59,14 +59,16 @@ def initial_state(w0: Any) -> InitialState:
     Parameters
     ----------
     w0 : array_like, shape (s,)
-        Of NumPy, or of another library that keeps the Python array API standard; a dask array, a pandas Series, an
-        xarray DataArray. Integers become float64, and foreign byte orders this machine's.
+        Of NumPy, or of another library that keeps the Python array API standard; a dask array or `dask.delayed` value,
+        a pandas Series, an xarray DataArray. Integers become float64, and foreign byte orders this machine's.
 
     Raises
     ------
     ValueError
         If it is not a finite vector of floating-point numbers with at least one entry, or if entries are masked.
     """
+    if hasattr(w0, "__dask_graph__"):
+        w0 = w0.compute()
     try:
         host = plain(np.array(to_host(w0) if is_array(w0) else w0, subok=True), "w0")
     except TypeError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.stagnation import rounding_of
 from daskmgrit.solver.stopping import Settled, check_settled
@@ -170,12 +171,24 @@ def default_tolerance(steps: int, w0: InitialState) -> float:
     """Return the tolerance of a solve that is given none: ``1e-9*sqrt(N)``, in single precision ``1e-5*sqrt(N)``.
 
     In single precision and below it is at least ten times the rounding of a state. In double precision it stays what
-    it is; a warning says so if rounding keeps the residual above it.
+    it is; a warning says so if rounding keeps the residual above it, and in either if the states are smaller.
     """
     rounding = rounding_of(w0)
-    if np.finfo(w0.dtype).eps > DOUBLE:
-        return max(1e-5, 10 * rounding) * math.sqrt(steps)
-    tol = 1e-9 * math.sqrt(steps)
+    single = np.finfo(w0.dtype).eps > DOUBLE
+    step = 1e-5 if single else 1e-9
+    size = float(row_lengths(w0.host[None])[0])
+    if 0 < size < step:
+        wanted = size * step
+        logger.warning(
+            "the 2-norm of w0 is %.0e, and the default tolerance is %.0e*sqrt(N): states as small as w0 pass for the "
+            "solution, whatever they are. %s",
+            size,
+            step,
+            f"Give tol, such as {wanted:.0e}*sqrt(N)" if wanted > np.finfo(np.float64).tiny else "Scale the states",
+        )
+    if single:
+        return max(step, 10 * rounding) * math.sqrt(steps)
+    tol = step * math.sqrt(steps)
     if not math.isfinite(10 * rounding):
         logger.warning("the 2-norm of w0 is beyond the range of %s: scale the states", w0.dtype)
     elif tol < rounding * math.sqrt(steps):

@@ -2,6 +2,7 @@
 
 import re
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def test_an_array_of_another_library_is_made_again_where_phi_runs():
         np.ma.masked_array([1.0, 2.0, 3.0], [0, 0, 0]),
         np.array([1.0, 2.0, 3.0]).view(type("Mine", (np.ndarray,), {})),
         da.from_array(np.array([1.0, 2.0, 3.0]), chunks=2),
+        dask.delayed(np.array)([1.0, 2.0, 3.0]),
     ],
 )
 def test_arrays_that_mean_a_plain_one(given):

@@ -91,3 +91,28 @@ def test_the_tolerance_that_is_advised_is_a_number(solver, w0, caplog):
     assert 1e145 < advised < 1e147
     assert solver(linear, 8).solve(w0 * 1e160, tol=advised * 8**0.5).converged
     assert result.reason in ("tol", "maxiter")
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("solver", [dm.MGRIT, dm.ParallelNewton])
+@pytest.mark.parametrize(
+    ("scale", "dtype", "words"),
+    [
+        (1e-170, "float64", "norm of w0 is 3e-170, and the default tolerance is 1e-09*sqrt(N)"),
+        (1e-170, "float64", "Give tol, such as 3e-179*sqrt(N)"),
+        (1e-305, "float64", "Scale the states"),
+        (1e-7, "float32", "Give tol, such as 3e-12*sqrt(N)"),
+        (1.0, "float64", None),
+        (0.0, "float64", None),
+    ],
+)
+def test_states_below_the_default_tolerance(solver, scale, dtype, words, caplog):
+    """They would pass for converged without a word."""
+    w0 = np.full(9, scale, dtype)
+    with caplog.at_level(logging.WARNING, "daskmgrit"):
+        solver(linear, 8).solve(w0)
+    assert any(words in message for message in caplog.messages) if words else not caplog.messages
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "daskmgrit"):
+        solver(linear, 8).solve(w0, tol=1e-9)
+    assert not caplog.messages
