@@ -14,7 +14,7 @@ from daskmgrit.checkpoint import store
 from daskmgrit.errors import CheckpointError
 from daskmgrit.executors.executor import Executor
 
-__all__ = ["claim", "find"]
+__all__ = ["claim", "find", "try_directory"]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -60,6 +60,31 @@ def claim(directory: Path, going_on: bool, executor: Executor | None) -> Iterato
     """
     if executor is not None:
         store.zarr()
+    with _locked(directory, going_on):
+        if not going_on:
+            # Another solve may have saved one, and ended, before this one had the lock.
+            _expect_none(directory)
+        for name, kind in store.strays(directory).items():
+            logger.warning("%s is %s, which no solve makes: it is left as it is", directory / name, kind)
+        store.clear(directory, None)
+        _check_shared(directory, executor)
+        yield
+
+
+def try_directory(directory: Path, going_on: bool) -> None:
+    """Find out, as far as this process can, whether a solve could have a directory: for an early error.
+
+    Raises
+    ------
+    CheckpointError
+        As `claim` does.
+    """
+    with _locked(directory, going_on):
+        pass
+
+
+@contextmanager
+def _locked(directory: Path, going_on: bool) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         others = store.foreign(directory)
@@ -73,18 +98,11 @@ def claim(directory: Path, going_on: bool, executor: Executor | None) -> Iterato
     if not going_on:
         _expect_none(directory)
     try:
-        handle = os.open(directory / store.LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(directory / store.LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         raise CheckpointError(f"checkpoint={str(directory)!r} cannot be written to: {error}") from error
     try:
         _lock(handle, directory)
-        if not going_on:
-            # Another solve may have saved one, and ended, before this one had the lock.
-            _expect_none(directory)
-        for name, kind in store.strays(directory).items():
-            logger.warning("%s is %s, which no solve makes: it is left as it is", directory / name, kind)
-        store.clear(directory, None)
-        _check_shared(directory, executor)
         yield
     finally:
         # The system lets go of the lock, however the process ends.

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from daskmgrit.checkpoint import Checkpoint
+from daskmgrit.checkpoint.place import try_directory
 from daskmgrit.checkpoint.policy import as_checkpoint
 from daskmgrit.checkpoint.window_saver import USUAL_SECONDS
 from daskmgrit.cli.connection import command_client
@@ -75,6 +76,9 @@ def solve(
         if isinstance(found, OwnProblem):
             tried = try_own(job.problem, problem, elsewhere=bool(scheduler or slurm), parts=method == "newton")
         policy = _policy(checkpoint, checkpoint_every, checkpoint_minutes, method)
+        if asked := as_checkpoint(policy):
+            # Before workers are started and anything is shown.
+            try_directory(asked.directory, resume and asked.latest() is not None)
         with (
             slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys, timeout) as client,
             explained(found, problem),

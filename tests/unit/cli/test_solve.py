@@ -8,13 +8,14 @@ import click
 import dask
 import pytest
 
+from daskmgrit.checkpoint.place import claim
 from daskmgrit.cli.ends import run
 from daskmgrit.cli.main import main
 from tests.support.cli import CliRunner
 
 
 def call(*arguments):
-    return CliRunner().invoke(main, ["solve", *arguments])
+    return CliRunner().invoke(main, ["solve", *map(str, arguments)])
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,30 @@ def test_checkpoint_options_need_a_directory(option):
     out = call("xor", *option)
     assert out.exit_code == 2
     assert "need --checkpoint DIR" in out.stderr
+
+
+def test_a_directory_of_checkpoints_that_cannot_be_used_is_told_first(tmp_path, monkeypatch):
+    """Before workers are started and the hierarchy is shown."""
+    monkeypatch.setattr("daskmgrit.cli.solve.command_client", lambda *_: pytest.fail("workers were asked for"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "lock").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "busy").mkdir()
+    with claim(tmp_path / "busy", False, None):
+        for name, words in (
+            ("other", "holds something else (thesis.tex)"),
+            ("other/thesis.tex/below", "cannot be used"),
+            ("linked", "cannot be written to"),
+            ("busy", "is written to by another solve"),
+        ):
+            for method in ("mgrit", "newton"):
+                out = call(
+                    "xor", "--steps", "20", "--workers", "2", "--method", method, "--checkpoint", tmp_path / name
+                )
+                assert out.exit_code == 3
+                assert words in out.stderr
+                assert out.stderr.startswith("Error: ")
 
 
 @pytest.mark.parametrize("option", [("--maxiter", "3"), ("--cycle", "F"), ("--storage", "c-points"), ("--chunks", "2")])
