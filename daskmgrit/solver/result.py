@@ -55,7 +55,8 @@ class Result:
         State updates done on each level: evaluation of the guess, `iterations` cycles, and the C-relaxation that
         found the last residual. What a cluster did ahead in vain is not in it.
     critical_path : int
-        Longest chain of Phi applications in the task graph, at one F-interval per task.
+        Longest chain of Phi applications in the task graph, at one F-interval per task. With ``storage="c-points"`` it
+        is one longer, for the F-points of the initial guess, but for ``"nested"``.
     tasks : int
         Tasks submitted, with those done ahead in vain.
     timings : dict
