@@ -128,7 +128,9 @@ def manifest(path: Path, form: str = FORMAT) -> dict[str, Any]:
     file = path / "manifest.json"
     try:
         outer = json.loads(regular(file).read_text(encoding="utf-8"))
-        content = outer["content"]
+        content = outer["content"] if isinstance(outer, dict) else None
+        if not isinstance(content, dict):
+            raise ValueError("it is no table of entries")
         if outer["format"] != form:
             raise CheckpointUnusable(
                 f"{path} has the format {outer['format']!r}, not {form!r}: it is of another method, or version"

@@ -40,10 +40,13 @@ class Wishes:
         Raises
         ------
         ValueError
-            If they are a function of the task, or amounts that are not positive.
+            If they are a function of the task, no workers, or amounts that are not positive.
         """
         asked = dask.get_annotations()
-        workers, resources = asked.get("workers") or (), asked.get("resources") or {}
+        workers, resources = asked.get("workers"), asked.get("resources") or {}
+        if workers is not None and not callable(workers) and not workers:
+            raise ValueError(f"dask.annotate(workers={workers!r}) names no worker: name some, or leave it out")
+        workers = workers or ()
         for name, value in (("workers", workers), ("resources", resources)):
             if callable(value):
                 raise ValueError(

@@ -180,11 +180,18 @@ class Command:
                 f"{self._name()} could not be started ({where}): {error}: give the path of a program that there is on "
                 "every worker"
             ) from None
-        except TooLong:
-            raise CommandError(
-                f"{self._name()} took longer than timeout={self.timeout:g} s ({where}) and was killed: raise timeout, "
-                "or look why it hangs"
-            ) from None
+        except TooLong as late:
+            if late.left:
+                how = (
+                    f"has ended, but what it started still held its output open after timeout={self.timeout:g} s "
+                    f"({where}) and was killed: have it wait for that, or give that another output"
+                )
+            else:
+                how = (
+                    f"took longer than timeout={self.timeout:g} s ({where}) and was killed: raise timeout, or look why "
+                    "it hangs"
+                )
+            raise CommandError(f"{self._name()} {how}") from None
         except TooMuch as much:
             if much.limit == limit:
                 why = "far more than a state takes, and was killed: write one state there, all else to standard error"
@@ -237,7 +244,10 @@ class Command:
             else:
                 # The header first: memory for what it claims may not exist.
                 shape, dtype = _header(out)
-                new = np.load(io.BytesIO(out), allow_pickle=False) if shape == w.shape else w
+                file = io.BytesIO(out)
+                new = np.load(file, allow_pickle=False) if shape == w.shape else w
+                if shape == w.shape and (after := len(out) - file.tell()):
+                    raise ValueError(f"{after} bytes come after the state")
         except (ValueError, EOFError) as error:
             raise CommandError(
                 f"{self._name()} returned what is no state in format {self.format!r} ({where}): {error}"

@@ -38,7 +38,11 @@ GRACE = 10.0
 
 
 class TooLong(Exception):
-    """The program did not end in time, and was killed."""
+    """The program did not end in time, and was killed; or it ended and `left` what holds its output open."""
+
+    def __init__(self, left: bool = False) -> None:
+        super().__init__(left)
+        self.left = left
 
 
 class TooMuch(Exception):
@@ -196,7 +200,7 @@ def _exchange(process: subprocess.Popen[bytes], state: bytes, end: float, limit:
             _check_worker(process)
             seconds = end - time.monotonic()
             if seconds <= 0:
-                raise TooLong
+                raise TooLong(left=process.poll() is not None)
             for key, _ in selector.select(min(seconds, PULSE)):
                 file: Any = key.fileobj
                 if file is process.stdin:

@@ -109,6 +109,13 @@ def test_functions_of_the_task_are_refused(client, w0, method, name):
 
 
 @METHODS
+def test_no_workers_are_refused(client, w0, method):
+    with pytest.raises(ValueError, match=r"dask.annotate\(workers=\[\]\) names no worker"):
+        solve(client, method, w0, workers=[])
+    assert not Noted.seen
+
+
+@METHODS
 @pytest.mark.parametrize("resources", [{"GPU": 0}, {"GPU": -1}, {"GPU": float("nan")}, {"GPU": "1"}])
 def test_resources_that_are_no_amounts(client, w0, method, resources):
     with pytest.raises(ValueError, match=r"dask.annotate\(resources=.*'GPU' is not a number above 0"):

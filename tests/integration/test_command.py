@@ -95,6 +95,20 @@ def test_a_program_that_hangs_dies_with_what_it_started(tmp_path, how):
         wait_for(lambda: ended(int(note.read_text())))
 
 
+def test_what_holds_the_output_of_a_program_that_has_ended():
+    child = "import time; time.sleep(300)"
+    code = f"import subprocess, sys; print(1.0, 2.0); subprocess.Popen([sys.executable, '-S', '-c', {child!r}])"
+    message = failing(code, timeout=5)
+    assert "has ended, but what it started still held its output open after timeout=5 s" in message
+
+
+def test_bytes_after_a_state():
+    code = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data + b'more')"
+    phi = dm.from_command([sys.executable, "-S", "-c", code])
+    with pytest.raises(dm.CommandError, match=r"no state in format 'npy'.*4 bytes come after the state"):
+        phi(np.ones((1, 2)), np.array([0]), 0)
+
+
 LEAVES = """
 import subprocess, sys
 nothing = subprocess.DEVNULL

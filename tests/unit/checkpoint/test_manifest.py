@@ -100,6 +100,16 @@ def test_mgrit(tmp_path, w0, names, value):
     assert snapshot(directory) == before
 
 
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"cycle"', '{"content": []}', '{"content": null, "format": 1}'])
+def test_what_is_no_table(tmp_path, w0, text):
+    directory = save(tmp_path / "saved", w0)
+    path = dm.Checkpoint(directory).latest()
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(dm.CheckpointError, match=r"manifest\.json: it is no table of entries"):
+        dm.MGRIT(Decay(), STEPS).resume(directory)
+
+
 WINDOW = [
     ("first", -1),
     ("first", None),
