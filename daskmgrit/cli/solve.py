@@ -22,7 +22,10 @@ from daskmgrit.cli.problem import asked_problem, completed, explained, method_of
 from daskmgrit.cli.report import compare, tell
 from daskmgrit.cli.slurm import slurm_client
 from daskmgrit.cli.solve_options import GROUPS
+from daskmgrit.executors.room import check_room
+from daskmgrit.mgrit import MGRIT
 from daskmgrit.problems import OwnProblem
+from daskmgrit.recurrence.state import initial_state
 from daskmgrit.recurrence.trial import already_tried
 from daskmgrit.solver.result import Result
 
@@ -72,6 +75,10 @@ def solve(
         found = asked_problem(problem, w0, options["steps"], options["seed"])
         method = method_of(found, method)
         job = make_job(found, method, check, options)
+        if isinstance(job.solver, MGRIT) and not (scheduler or slurm):
+            finest = job.solver.hierarchy[0]
+            row = initial_state(job.problem.w0).nbytes
+            check_room(finest.steps, finest.coarsening, row, options["storage"])
         tried = None
         if isinstance(found, OwnProblem):
             tried = try_own(job.problem, problem, elsewhere=bool(scheduler or slurm), parts=method == "newton")

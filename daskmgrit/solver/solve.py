@@ -13,6 +13,7 @@ from daskmgrit.checkpoint.policy import Checkpoint
 from daskmgrit.checkpoint.saver import Saved, open_saver
 from daskmgrit.dashboard.cycle_reporter import CycleReporter
 from daskmgrit.executors.choose import choose_executor
+from daskmgrit.executors.room import check_room
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.weights_array import as_array
@@ -71,6 +72,8 @@ def run_solve(
     wanted = check_chunks(ask.chunks, hierarchy)
     propagator = with_transfers(problem.phi, problem.transfers, w0)
     executor = choose_executor(ask.client, ask.patience)
+    if executor.client is None:
+        check_room(hierarchy[0].steps, hierarchy[0].coarsening, w0.nbytes, ask.storage)
     executor.check(propagator)
 
     run = f"0{uuid.uuid4().hex[:11]}"  # Dask groups keys by what comes before the first word that is no name
