@@ -178,6 +178,7 @@ def plan(
         measured=source.measured,
         remark=source.remark,
         iterations_from=source.origin,
+        doubt=source.doubt,
         accepted=source.accepted,
         initial_guess=initial_guess,
     )

@@ -14,7 +14,7 @@ from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.setting import Plan
 from daskmgrit.planning.window_plan import WindowPlan
-from daskmgrit.planning.window_report import DIVERGES, verdict, window_report, window_rows
+from daskmgrit.planning.window_report import DIVERGES, at_worst, pays, verdict, window_report, window_rows
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import made_for
 from daskmgrit.utils.units import time_in_words
@@ -75,6 +75,9 @@ class PlanResult:
         What was found wrong with phi, as in :class:`daskmgrit.Result`; empty if nothing was.
     iterations_from : str
         Where cycles of MGRIT are from, in words.
+    doubt : float
+        How many times the cycles of MGRIT they may be after all: 1 where they are as given, or were counted on the
+        whole run. Beyond the steps that were solved for they may grow in proportion to N; five times is feared at most.
     accepted : Acceptance
         ``accepted(slots)`` steps that a sweep accepts; ``accepted.origin`` says in words where they are from,
         ``accepted.edge`` is alpha lambda_max of the first steps, if it was estimated: at 2 training is at the edge of
@@ -97,6 +100,7 @@ class PlanResult:
     measured: list[str]
     remark: str
     iterations_from: str
+    doubt: float
     accepted: Acceptance = field(repr=False)
     initial_guess: str
 
@@ -171,9 +175,13 @@ class PlanResult:
         mgrit, cost, machine = self.mgrit, self.cost, self.machine
         called = f" and {time_in_words(cost.call)} per call" if cost.call else ""
         processes = f"{machine.workers} worker process{'es' * (machine.workers > 1)}"
+        most, least = (None, None) if mgrit is None else mgrit.cautious(self.doubt)
         found: dict[str, Any] = {
             "faster": self.method,
             "speedup": None if mgrit is None else mgrit.speedup,
+            "iterations": None if mgrit is None else mgrit.iterations,
+            "most_iterations": most,
+            "least_speedup": least,
             "optimizer": None,
             "newton": window_report(self.steps, self.newton, self.accepted),
         }
@@ -192,7 +200,8 @@ class PlanResult:
             words = f"{how.cycle}-cycle, coarsening {_factors(how.coarsening)}, {chunks}"
             rows += [
                 ("MGRIT", f"{time_in_words(mgrit.seconds)} predicted: speedup {mgrit.speedup:.3g}, {words}"),
-                ("cycles", f"{mgrit.cycles}, {self.iterations_from}"),
+                ("cycles", f"{mgrit.cycles}, {self.iterations_from}{at_worst(found)}"),
+                ("pays", pays(mgrit.pays_up_to, mgrit.speedup)),
             ]
         rows += window_rows(found)
         rows.append(("break-even", "; ".join(_even(name, self.break_even[name]) for name in ("mgrit", "newton"))))
@@ -207,6 +216,8 @@ class PlanResult:
     def _repr_html_(self) -> str:
         rows = [(str(point.workers), _number(point.mgrit), _number(point.newton)) for point in self.curve]
         best = f"{self.speedup:.3g} times" if self.method != "serial" else "faster than both methods"
+        if self.method == "mgrit" and self.mgrit and (least := self.mgrit.cautious(self.doubt)[1]) < 1:
+            best = f"{least:.2g} to {best}"
         return block(
             f"Plan for {self.steps} steps on {self.workers} workers: {NAMES[self.method]}, {best}",
             side_by_side(

@@ -42,6 +42,8 @@ PER_STEP, PER_SWEEPS = 40, 500
 SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
 # Where N is more than this multiple of the steps that were solved for, cycles are no more than a guess.
 FAR = 8
+# Beyond those steps cycles may grow in proportion to N, as where training hardly contracts; so much at most is feared.
+FEARED = 5.0
 # A setting gets this part of the time left at most.
 PATIENCE = 2
 # Beyond, levels are taken to be as the last of these.
@@ -257,6 +259,13 @@ class PhiSource:
         if self._given is not None:
             return self._given
         return self._counts.get((coarsening, cycle), math.nan) if self._counts else ASSUMED[cycle]
+
+    @property
+    def doubt(self) -> float:
+        """How many times the cycles they may be after all, since they were counted on fewer steps, or not at all."""
+        if self._given is not None:
+            return 1.0
+        return min(FEARED, self.steps / self.sizes[-1]) if self._counts else FEARED
 
     @property
     def origin(self) -> str:

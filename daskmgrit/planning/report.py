@@ -14,7 +14,7 @@ from daskmgrit.planning.search import Planner
 from daskmgrit.planning.setting import Plan, worker_numbers
 from daskmgrit.planning.source import Source
 from daskmgrit.planning.window_plan import best_window
-from daskmgrit.planning.window_report import DIVERGES, commands, verdict, window_report, window_rows
+from daskmgrit.planning.window_report import DIVERGES, at_worst, commands, pays, verdict, window_report, window_rows
 from daskmgrit.utils.units import size_in_words, time_in_words
 
 __all__ = ["Asked", "report", "text"]
@@ -100,7 +100,7 @@ OF_MGRIT = (
     "workers_used", "seconds_on_all", "seconds", "speedup", "efficiency", "coarsening", "cycle", "levels", "chunks",
     "gathered", "iterations", "pays_up_to_iterations", "cycle_seconds", "tasks_per_cycle", "bytes_per_cycle",
     "scheduler_busy", "seconds_without_scheduler", "break_even_workers", "limit_workers", "limit", "memory", "storage",
-    "start_workers", "command", "python",
+    "start_workers", "command", "python", "most_iterations", "least_speedup",
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
     free = planner.best(replace(asked.machine, scheduler=0.0)) if prediction.scheduler_busy > 0.2 or limit else plan
     even = planner.break_even(asked.machine)
     whole = _on_all(plan, planner, asked.machine)
+    most, least = plan.cautious(asked.source.doubt)
     return {
         "workers_used": part.slots,
         "seconds_on_all": max(seconds, whole.seconds),
@@ -127,6 +128,8 @@ def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
         "gathered": plan.chunk_plan.layout.gathered,
         "iterations": plan.iterations,
         "pays_up_to_iterations": plan.pays_up_to,
+        "most_iterations": most,
+        "least_speedup": least,
         "cycle_seconds": prediction.cycle,
         "tasks_per_cycle": prediction.tasks,
         "bytes_per_cycle": prediction.moved,
@@ -265,8 +268,8 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         *rows,
         ("levels", ", ".join(map(str, found["levels"]))),
-        ("cycles", f"{found['iterations']:.3g}, {found['iterations_from']}"),
-        ("pays", _pays(found["pays_up_to_iterations"], pays=found["speedup"] > 1)),
+        ("cycles", f"{found['iterations']:.3g}, {found['iterations_from']}{at_worst(found)}"),
+        ("pays", pays(found["pays_up_to_iterations"], found["speedup"])),
         (
             "a cycle",
             f"{time_in_words(found['cycle_seconds'])}, {found['tasks_per_cycle']} tasks"
@@ -296,12 +299,6 @@ def _fewer(found: dict[str, Any]) -> str:
         f"{words}; start {found['start_workers']} worker processes: on all {found['machine']['workers']} the same "
         f"setting takes {time_in_words(found['seconds_on_all'])}"
     )
-
-
-def _pays(most: int, *, pays: bool) -> str:
-    if pays:
-        return f"up to {most} cycles with this setting"
-    return f"only if {most} cycle{'s' * (most > 1)} were enough" if most else "not even if one cycle were enough"
 
 
 def _memory(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -134,6 +134,12 @@ class Plan:
         """Speedup per worker thread."""
         return self.speedup / self.setting.machine.slots
 
+    def cautious(self, doubt: float) -> tuple[int, float]:
+        """Return the cycles and the speedup if it takes `doubt` times as many; after N/m cycles MGRIT is exact."""
+        most = max(self.hierarchy[0].intervals, self.cycles)
+        cycles = min(whole_cycles(doubt * self.iterations), most)
+        return cycles, self.serial / self.prediction.total(cycles)
+
     @property
     def pays_up_to(self) -> int:
         """Maximum number of cycles with which it would beat serial training; 0 if one is too many."""

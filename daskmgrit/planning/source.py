@@ -35,6 +35,8 @@ class Source(Protocol):
         Steps that a sweep accepts.
     remark : str
         What is wrong with Phi.
+    doubt : float
+        How many times the cycles they may be after all: 1 where they are as given, or of the whole run.
     """
 
     row_bytes: int
@@ -44,6 +46,11 @@ class Source(Protocol):
     window_cost: PhiCost
     accepted: Acceptance
     remark: str
+
+    @property
+    def doubt(self) -> float:
+        """How many times the cycles they may be after all."""
+        ...
 
     @property
     def measured(self) -> Sequence[str]:
@@ -70,6 +77,7 @@ class GivenSource:
     row_bytes = 0
     coarsenings: Sequence[Coarsening] = COARSENINGS
     levels: Mapping[str, Any] = MappingProxyType({})
+    doubt = 1.0
     measured: Sequence[str] = ()
     remark = ""
 

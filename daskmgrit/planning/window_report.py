@@ -6,10 +6,11 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from daskmgrit.planning.acceptance import FEW, Acceptance
+from daskmgrit.planning.setting import whole_cycles
 from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.utils.units import time_in_words
 
-__all__ = ["DIVERGES", "commands", "verdict", "window_report", "window_rows"]
+__all__ = ["DIVERGES", "at_worst", "commands", "pays", "verdict", "window_report", "window_rows"]
 
 # What is told of MGRIT in place of a setting.
 DIVERGES = "does not converge with any setting that was tried"
@@ -46,7 +47,24 @@ def verdict(found: dict[str, Any]) -> str:
         much = f"{speedup:.3g} times" if speedup >= 1 else f"would take {1 / speedup:.3g} times as long as serial"
         words.append(f"{named[method]} {much}" if speedup < 1 else f"{named[method]}: {much}")
     first = f"{named[best]} is faster" + (f": {times[best]:.3g} times" if best != "serial" else "")
+    if best == "mgrit" and found["least_speedup"] < 1:
+        between = f"{found['least_speedup']:.2g} to {times[best]:.3g} times"
+        first = f"MGRIT may be faster: {between}, as its cycles were not counted on the whole run"
     return f"{first}; {'; '.join(words)}" if words else first
+
+
+def at_worst(found: dict[str, Any]) -> str:
+    """Say how many cycles of MGRIT there may be, and what becomes of its speedup; nothing where that is certain."""
+    if found["most_iterations"] <= whole_cycles(found["iterations"]):
+        return ""
+    return f"; up to {found['most_iterations']} if they grow with the steps: speedup {found['least_speedup']:.2g}"
+
+
+def pays(most: int, speedup: float) -> str:
+    """Say with how many cycles MGRIT pays."""
+    if speedup > 1:
+        return f"up to {most} cycles with this setting"
+    return f"only if {most} cycle{'s' * (most > 1)} were enough" if most else "not even if one cycle were enough"
 
 
 def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -286,3 +287,31 @@ def test_cycles_far_beyond_what_was_solved_are_called_a_guess(steps, guess):
     source._given, source.sizes, source._counts = None, [50, 100], {((2, 2), "V"): 5.0}
     assert ("N is 10 times as long, so that is a guess" in source.origin) == guess
     assert "measured at N = 50 and 100" in source.origin
+
+
+@pytest.mark.parametrize(
+    ("steps", "sizes", "doubt"), [(100, [100], 1), (150, [50, 100], 1.5), (100_000, [50, 100], 5), (100, [], 5)]
+)
+def test_cycles_may_grow_with_the_steps_beyond_those_that_were_solved(steps, sizes, doubt):
+    problem = OwnProblem(decay, W0, steps)
+    source = phi_source.PhiSource(problem, None, 5.0, 2.0, [(2, 2)], ["V"], 1.0, lambda text: None)
+    assert source.doubt == 1  # as given
+    source._given, source.sizes, source._counts = None, sizes, {((2, 2), "V"): 5.0} if sizes else {}
+    assert source.doubt == doubt
+
+
+def test_a_gain_that_more_cycles_would_undo_is_no_promise():
+    known = {"cost": 0.1, "accepted": 1, "cycle": "V"}
+    sure = dm.plan(never, W0, 1000, 512, iterations=10, **known)
+    most, least = sure.mgrit.cautious(5)
+    assert most == 50
+    assert least == pytest.approx(dm.plan(never, W0, 1000, 512, iterations=50, **known).mgrit.speedup, rel=0.5)
+    assert least < 1 < sure.speedup
+    assert str(sure).startswith("verdict          MGRIT is faster")
+    assert "if they grow" not in str(sure)
+    guess = replace(sure, doubt=5.0)
+    assert str(guess).startswith(f"verdict          MGRIT may be faster: {least:.2g} to {sure.speedup:.3g} times")
+    assert f"up to 50 if they grow with the steps: speedup {least:.2g}" in str(guess)
+    assert f"MGRIT, {least:.2g} to {sure.speedup:.3g} times" in guess._repr_html_()
+    # After N/m cycles MGRIT is exact.
+    assert sure.mgrit.cautious(1e6)[0] == sure.mgrit.hierarchy[0].intervals
