@@ -14,6 +14,7 @@ from daskmgrit.cli.jobs import Job
 from daskmgrit.display.plot_losses import Losses
 from daskmgrit.problems.source_files import failed
 from daskmgrit.recurrence.serial import train_serially
+from daskmgrit.solver.advice import Words
 from daskmgrit.solver.result import Result
 
 __all__ = ["compare", "tell"]
@@ -74,7 +75,8 @@ def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) 
     if as_json:
         say(json.dumps(_clean(_summary(job, result) | checked | {"metrics": metrics})))
         return
-    say(result)
+    for name, told in result.summary(_words(job)):
+        say(f"{name:19s} {told}")
     for name, value in metrics.items():
         say(f"{name.replace('_', ' '):19s} {value:.4g}")
     if metrics and job.problem.remark:
@@ -83,6 +85,21 @@ def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) 
         compared = "final weights" if result.weights is None else "all steps and weights"
         say(f"{'largest error':19s} {checked['max_error']:.2e} against serial training, {compared}")
         say(f"{'serial training':19s} {checked['serial_seconds']:.3g} s{_in_comparison(result, checked)}")
+
+
+def _words(job: Job) -> Words:
+    """Return how the command names remedies: by its options, of which a problem of one's own lacks some."""
+    own = job.name is None
+    return Words(
+        tol="--tol {}",
+        maxiter="--maxiter {}",
+        levels="--max-levels {}",
+        relaxation="--relaxation FCFCF",
+        guess="--initial-guess constant or nested",
+        cap="cap= of from_function and of the torch and JAX propagators" if own else "--max-learning-rate",
+        stable="daskmgrit.coarse.stabilise" if own else "--solver 4",
+        newton="--method newton",
+    )
 
 
 def _in_comparison(result: Result, checked: dict[str, float]) -> str:
@@ -115,7 +132,7 @@ def _summary(job: Job, result: Result) -> dict[str, Any]:
         "converged": result.converged,
         "reason": result.reason,
         "message": result.message,
-        "advice": result.advice,
+        "advice": result.advise(_words(job)),
         "convergence_factor": result.convergence_factor,
         "phi_evaluations": result.phi_evaluations,
         "critical_path": result.critical_path,

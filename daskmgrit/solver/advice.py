@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["advise", "advise_on_sweeps"]
+__all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps"]
 
 # Factors per cycle: below the first a residual falls well; above the second it grows.
 WELL, GROWS = 0.9, 1.05
@@ -17,14 +18,61 @@ FEW = 1.5
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
 ROSE = 100
 
-CLOSER = (
-    "take F-cycles, more relaxation (FCFCF), fewer levels (max_levels=2 shows whether coarse steps are at fault), or "
-    "stable coarse steps (daskmgrit.coarse.stabilise, Solver 4); or parallel Newton (ParallelNewton, --method newton), "
-    "which needs no coarse steps"
-)
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How remedies are named where the advice is read, by default in Python.
+
+    Attributes
+    ----------
+    tol, maxiter, levels : str
+        Formats of these options.
+    relaxation, guess : str
+        These options with the values that help.
+    cap : str
+        What limits the rates of coarse steps.
+    stable : str
+        What makes coarse steps stable.
+    newton : str
+        The other method.
+    cycle : str
+        The cycle that was taken.
+    """
+
+    tol: str = "tol={}"
+    maxiter: str = "maxiter={}"
+    levels: str = "max_levels={}"
+    relaxation: str = 'relaxation="FCFCF"'
+    guess: str = 'initial_guess="constant" or "nested"'
+    cap: str = (
+        "cap= of from_function and of the torch and JAX propagators, max_learning_rate= of the problems that come with "
+        "the package"
+    )
+    stable: str = "daskmgrit.coarse.stabilise, Solver 4"
+    newton: str = "ParallelNewton"
+    cycle: str = "V"
+
+    @property
+    def closer(self) -> str:
+        """What brings coarse levels closer to the fine one."""
+        take = "take F-cycles, more relaxation" if self.cycle == "V" else "take more relaxation"
+        return (
+            f"{take} ({self.relaxation}), fewer levels ({self.levels.format(2)} shows whether coarse steps are at "
+            f"fault), or stable coarse steps ({self.stable}); or parallel Newton ({self.newton}), which needs none"
+        )
 
 
-def advise(reason: str, message: str, residuals: Sequence[float], tol: float, remark: str = "") -> str:
+IN_PYTHON = Words()
+
+
+def advise(
+    reason: str,
+    message: str,
+    residuals: Sequence[float],
+    tol: float,
+    remark: str = "",
+    words: Words = IN_PYTHON,
+) -> str:
     """Return advice on a solve by MGRIT; nothing where none is called for.
 
     Parameters
@@ -37,6 +85,8 @@ def advise(reason: str, message: str, residuals: Sequence[float], tol: float, re
         The tolerance.
     remark : str
         What a trial of phi found.
+    words : Words, optional
+        How remedies are named.
 
     Examples
     --------
@@ -48,12 +98,12 @@ def advise(reason: str, message: str, residuals: Sequence[float], tol: float, re
     if remark and (tol > 0 or reason == "diverged"):
         return remark
     if reason == "diverged":
-        return _on_divergence(message)
+        return _on_divergence(message, words)
     if not tol > 0 or len(residuals) < 2:
         return ""
     if reason == "stagnated":
-        return _on_stagnation(message, residuals, tol)
-    return _on_factor(residuals, tol)
+        return _on_stagnation(message, residuals, words)
+    return _on_factor(residuals, tol, words)
 
 
 def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
@@ -87,51 +137,49 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
     )
 
 
-def _on_divergence(message: str) -> str:
+def _on_divergence(message: str, words: Words) -> str:
     found = re.search(r"on level (\d+), step", message)
     level = int(found.group(1)) if found else 0
     if level:
         return (
-            f"the learning rate on level {level} is beyond the stable bound: cap coarse rates (cap= of from_function "
-            f"and of the torch and JAX propagators, --max-learning-rate), take stable coarse steps "
-            f"(daskmgrit.coarse.stabilise, Solver 4), or fewer levels (max_levels={max(2, level)})"
+            f"the learning rate on level {level} is beyond the stable bound: cap coarse rates ({words.cap}), take "
+            f"stable coarse steps ({words.stable}), or fewer levels ({words.levels.format(max(2, level))})"
         )
     return (
         "steps of level 0 have grown without bound: if daskmgrit.train_serially does so too, lower the learning rate; "
-        'else begin nearer (initial_guess="constant" or "nested") and cap the rates of coarse steps'
+        f"else begin nearer ({words.guess}) and cap the rates of coarse steps"
     )
 
 
-def _on_stagnation(message: str, residuals: Sequence[float], tol: float) -> str:
+def _on_stagnation(message: str, residuals: Sequence[float], words: Words) -> str:
     if "rounding" in message:
         best = min(residuals)
         return (
-            f"the weights are as near as this precision can tell: give tol={_round_up(3 * best):.0e}, or states of "
+            f"the weights are as near as this precision can tell: give {_tol(3 * best, words)}, or states of "
             "double precision"
         )
     if max(residuals) > ROSE * residuals[0]:
-        return _on_rise(residuals)
+        return _on_rise(residuals, words)
     if min(residuals) < 1e-3 * max(residuals):
         return (
             f"the residual fell by a factor of {max(residuals) / min(residuals):.0e} and then stood still: where "
-            f"rounding within phi keeps it, tol={_round_up(3 * min(residuals)):.0e} will do; else let "
+            f"rounding within phi keeps it, {_tol(3 * min(residuals), words)} will do; else let "
             "daskmgrit.check_propagator(phi, w0) say whether rows are independent and results repeat"
         )
     return (
         "coarse levels do not correct the fine one: let daskmgrit.check_propagator(phi, w0) say whether rows are "
-        f"independent and results repeat; if so, lower the rates of coarse steps, or {CLOSER}"
+        f"independent and results repeat; if so, lower the rates of coarse steps, or {words.closer}"
     )
 
 
-def _on_rise(residuals: Sequence[float]) -> str:
+def _on_rise(residuals: Sequence[float], words: Words) -> str:
     return (
         f"the residual rose from {residuals[0]:.0e} to {max(residuals):.0e} first: steps of coarse levels are too "
-        "long for the problem; limit them (cap= of from_function and of the torch and JAX propagators, a whole "
-        f"number of fine steps; --max-learning-rate of the problems that come with the package), or {CLOSER}"
+        f"long for the problem; limit them ({words.cap}), or {words.closer}"
     )
 
 
-def _on_factor(residuals: Sequence[float], tol: float) -> str:
+def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
     done = len(residuals) - 1
     recent = min(RECENT, max(1, done - 1))
     before, now = residuals[-1 - recent], residuals[-1]
@@ -141,18 +189,23 @@ def _on_factor(residuals: Sequence[float], tol: float) -> str:
     if factor > GROWS:
         return (
             f"the residual grows by a factor of {factor:.3g} per cycle: coarse steps amplify errors; lower their rates "
-            f"(cap=, --max-learning-rate), or {CLOSER}"
+            f"({words.cap}), or {words.closer}"
         )
     if max(residuals) > ROSE * residuals[0] and now > residuals[0]:
         # What falls from there is the error that coarse steps have made: it need not get below where it began.
-        return _on_rise(residuals)
+        return _on_rise(residuals, words)
     if factor >= 1:
-        return f"the residual does not fall (factor {factor:.3f} per cycle): {CLOSER}"
+        return f"the residual does not fall (factor {factor:.3f} per cycle): {words.closer}"
     more = math.ceil(math.log(tol / now) / math.log(factor))
     if factor < WELL:
-        ends = f"about {more} more would do, maxiter={done + more}"
+        ends = f"about {more} more would do, {words.maxiter.format(done + more)}"
         return f"the residual falls by a factor of {factor:.2g} per cycle: {ends}"
-    return f"the residual falls slowly (factor {factor:.3f} per cycle, some {more} more cycles at that rate): {CLOSER}"
+    slowly = f"factor {factor:.3f} per cycle, some {more} more cycles at that rate"
+    return f"the residual falls slowly ({slowly}): {words.closer}"
+
+
+def _tol(value: float, words: Words) -> str:
+    return words.tol.format(f"{_round_up(value):.0e}")
 
 
 def _round_up(value: float) -> float:

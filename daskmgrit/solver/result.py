@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from daskmgrit.display.plot_sweeps import plot_sweeps, plot_window
 from daskmgrit.display.plot_timeline import plot_traversal
 from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.meter import Record
-from daskmgrit.solver.advice import advise, advise_on_sweeps
+from daskmgrit.solver.advice import IN_PYTHON, Words, advise, advise_on_sweeps
 
 __all__ = ["Result"]
 
@@ -128,12 +128,19 @@ class Result:
     @property
     def advice(self) -> str:
         """What to do about a solve that did not converge, or whose sweeps gained nothing; empty if nothing."""
+        return self.advise(IN_PYTHON)
+
+    def advise(self, words: Words) -> str:
+        """Return :attr:`advice` with remedies named in other words than Python's."""
         if self.method != "MGRIT":
             return advise_on_sweeps(self.reason, self.accepted, self.windows, self.tol, self.remark)
-        return advise(self.reason, self.message, self.residuals, self.tol, self.remark)
+        return advise(
+            self.reason, self.message, self.residuals, self.tol, self.remark, replace(words, cycle=self.cycle)
+        )
 
-    def summary(self) -> list[tuple[str, str]]:
+    def summary(self, words: Words = IN_PYTHON) -> list[tuple[str, str]]:
         """Return what is worth telling, as pairs of a name and a text; ``print(result)`` shows them."""
+        advice = self.advise(words)
         steps = self.levels[0]
         ends = {
             "tol": "converged",
@@ -150,7 +157,7 @@ class Result:
             path += f" ({self.strict_path} Phi if each doubling of the scan over the window counts as one, too)"
         return [
             ("outcome", ends[self.reason]),
-            *([("advice", self.advice)] if self.advice else []),
+            *([("advice", advice)] if advice else []),
             *(self._sweeps() if self.method != "MGRIT" else self._cycles()),
             (
                 "Phi evaluations",

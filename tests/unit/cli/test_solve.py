@@ -1,6 +1,7 @@
 """Help, usage errors and words of `daskmgrit solve`."""
 
 import io
+import json
 import sys
 from contextlib import redirect_stderr
 
@@ -147,3 +148,26 @@ def test_what_a_person_is_told():
     assert "the paper's problem" in words
     assert "iterations" not in words
     assert "convergence factor" not in call("xor", "--steps", "16", "--maxiter", "0").stdout
+
+
+# Of Python, where the command has options.
+PYTHON = ("tol=", "maxiter=", "max_levels=", "relaxation=", "initial_guess=", "ParallelNewton", "max_learning_rate=")
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_advice_names_options_of_the_command(as_json, tmp_path, monkeypatch):
+    solve = [*as_json, "--steps", "200", "--maxiter", "4"]
+    slow = call("xor", "--solver", "naive", "--learning-rate", "5", *solve)
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\nw0 = np.ones(2)\n\n\ndef phi(w, i, level):\n    return 0.99 * w\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    own = call("own.py:phi", "--w0", "own.py:w0", *solve)
+    few = call("xor", *solve)
+    assert [out.exit_code for out in (slow, own, few)] == [1, 1, 1]
+    for out in (slow, own, few):
+        found = json.loads(out.stdout)["advice"] if as_json else out.stdout
+        assert not [name for name in PYTHON if name in found]
+    assert "--maxiter" in few.stdout
+    assert "--max-learning-rate" in slow.stdout
+    assert "--max-learning-rate" not in own.stdout

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.solver.advice import advise, advise_on_sweeps
+from daskmgrit.solver.advice import Words, advise, advise_on_sweeps
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from daskmgrit.solver.advice import advise, advise_on_sweeps
         (("maxiter", "", [1.0, 0.5], 0.1), ["about 3 more"]),
         (("maxiter", "", [0.98**k for k in range(20)], 1e-3), ["slowly", "0.980", "F-cycles"]),
         (("maxiter", "", [1.0] * 8, 1e-3), ["does not fall", "F-cycles"]),
+        (("maxiter", "", [1.0] * 8, 1e-3, "", Words(cycle="F")), ["take more relaxation", "max_levels=2"]),
         (("maxiter", "", [2.0**k for k in range(8)], 1e-3), ["grows", "factor of 2 ", "cap="]),
         (
             ("stagnated", "the residual stays at 6e-06, which is the rounding of float32", [1, 6e-6], 1e-9),
@@ -38,6 +39,12 @@ from daskmgrit.solver.advice import advise, advise_on_sweeps
 def test_what_is_advised(end, words):
     found = advise(*end)
     assert [word for word in words if word not in found] == []
+
+
+def test_f_cycles_are_not_advised_where_they_were_taken():
+    residuals = [float(2**k) for k in range(8)]
+    assert "F-cycles" in advise("maxiter", "", residuals, 1e-9)
+    assert "F-cycles" not in advise("maxiter", "", residuals, 1e-9, "", Words(cycle="F"))
 
 
 @pytest.mark.parametrize(
