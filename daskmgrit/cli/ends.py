@@ -16,7 +16,18 @@ import click
 
 from daskmgrit.errors import CheckpointError, ClusterError, PropagatorError
 
-__all__ = ["STATUSES", "CannotRun", "Command", "call_stacks", "documented_ends", "note", "run", "say", "usage_errors"]
+__all__ = [
+    "STATUSES",
+    "CannotRun",
+    "Command",
+    "NotConverged",
+    "call_stacks",
+    "documented_ends",
+    "note",
+    "run",
+    "say",
+    "usage_errors",
+]
 
 STATUSES = "Exit status: 0 done, 1 not converged or diverged, 2 bad usage, 3 could not run, 130 interrupted."
 
@@ -25,6 +36,12 @@ class CannotRun(click.ClickException):
     """A command could not do its work: no cluster, a package that is missing, no memory, nowhere to write to."""
 
     exit_code = 3
+
+
+class NotConverged(click.ClickException):
+    """A command did its work, and nothing has converged."""
+
+    exit_code = 1
 
 
 def say(text: Any) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from daskmgrit.cli.ends import note, say, usage_errors
+from daskmgrit.cli.ends import NotConverged, note, say, usage_errors
 from daskmgrit.cli.options import AS_JSON, PROBLEM_HELP, W0, Grouped, method, optimizer, refuse
 from daskmgrit.cli.problem import asked_problem, completed, explained, method_of, try_own
 from daskmgrit.cli.values import CYCLE, RATE, SEED
@@ -21,7 +22,7 @@ from daskmgrit.problems.training import training
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import made_for, takes_any_coarsening
 from daskmgrit.recurrence.trial import Finding, already_tried
-from daskmgrit.tune.search import Trial, TuneReport
+from daskmgrit.tune.search import NoneConverged, Trial, TuneReport
 from daskmgrit.tune.search import tune as search
 from daskmgrit.tune.settings import Settings, default_grid
 from daskmgrit.tune.windows import tune_window
@@ -83,6 +84,8 @@ HELP = f"""Find settings of PROBLEM with a short critical path, by solving a sho
 
     Prints the settings tried, the best first, and a command that solves with the best. The coarse steps of a Phi of
     your own are its own matter: coarsening, relaxation and size of the coarsest level are tried.
+
+    Exit status: 0 a setting was found, 1 none converged, 2 bad usage, 3 the solves could not run, 130 interrupted.
     """
 
 
@@ -97,7 +100,7 @@ def tune(
         method = method_of(found, method)
         other = _MGRIT if method == "newton" else _NEWTON
         refuse([str(option.name) for option in other], f"is for --method {'mgrit' if method == 'newton' else 'newton'}")
-        own = None
+        own = tried = None
         if isinstance(found, OwnProblem):
             own = found.phi
             tried = try_own(found, problem, parts=method == "newton")
@@ -107,7 +110,7 @@ def tune(
         words = ["daskmgrit", "solve", problem, *([] if w0 is None else ["--w0", w0]), "--steps", str(steps)]
         ends = ["--seed", str(seed)] if problem in (*PROBLEMS, *LOOPS) else []
         # What is wrong with it was told.
-        with explained(found, problem), already_tried(own, Finding()):
+        with explained(found, problem), already_tried(own, Finding()), _none_converged(found, tried):
             if method == "newton":
                 told, text, best = _windows(found, steps, options)
             elif isinstance(found, OwnProblem):
@@ -119,6 +122,18 @@ def tune(
         say(json.dumps({"problem": found.name, "command": command} | told))
     else:
         say(f"{text}\n\n{command}")
+
+
+@contextmanager
+def _none_converged(found: Problem | OwnProblem, tried: Finding | None) -> Iterator[None]:
+    """Have a search without a find end as a solve that has not converged."""
+    try:
+        yield
+    except NoneConverged as error:
+        rates = "shorten its coarse steps" if isinstance(found, OwnProblem) else "lower --learning-rate"
+        advice = f"{rates}, allow more cycles (--maxiter), or take --method newton, which needs no coarse steps"
+        why = ", as phi is not one to converge: see above" if tried and tried.remark else f": {advice}"
+        raise NotConverged(error.args[0] + why) from error
 
 
 # What was found, the same in words, and the options that solve with the best.

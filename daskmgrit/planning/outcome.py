@@ -183,6 +183,7 @@ class PlanResult:
             "most_iterations": most,
             "least_speedup": least,
             "optimizer": None,
+            "remark": self.remark,
             "newton": window_report(self.steps, self.newton, self.accepted),
         }
         rows = [

@@ -84,6 +84,9 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"steps, {newton['accepted_from']}; a step is evaluated {newton['work']:.3g} times",
         ),
     ]
+    if found["remark"]:
+        # What is wrong with phi makes noise of the rest.
+        return rows
     edge = "" if newton["edge"] is None else f"alpha lambda_max is {newton['edge']:.2g}, the edge of stability is 2"
     if newton["growth"] or not newton["contracts"]:
         hardly = "training hardly contracts from step to step, so neither method can gain much over its steps"

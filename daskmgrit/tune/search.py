@@ -14,7 +14,7 @@ from daskmgrit.tune.path import predicted_path
 from daskmgrit.tune.settings import Settings, default_grid
 from daskmgrit.utils.validation import integer_option
 
-__all__ = ["Trial", "TuneReport", "tune"]
+__all__ = ["NoneConverged", "Trial", "TuneReport", "tune"]
 
 HEAD = ["alpha_max", "coarsening", "relaxation", "min_coarse", "coarse", "stages", "window"]
 
@@ -154,6 +154,13 @@ def _measure(
     return Trial(settings, (iterations[0], iterations[1]), reason, predicted, path, steps / path, work)
 
 
+class NoneConverged(ValueError):
+    """No setting converged on the prefix; its first argument says so, the second how to help that in Python."""
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
 def tune(
     make_phi: Callable[[Settings], Phi],
     w0: Any,
@@ -252,8 +259,8 @@ def tune(
                     continue
                 best = max(best, measure(settings), key=lambda trial: trial.speedup)
     if not best.speedup:
-        raise ValueError(
-            f"none of {len(done)} settings converged within maxiter={maxiter} cycles on the first {longer} steps: "
-            "lower the rate or alpha_max (start.max_rate, --max-learning-rate), or allow more cycles (maxiter)"
+        raise NoneConverged(
+            f"none of {len(done)} settings converged within maxiter={maxiter} cycles on the first {longer} steps",
+            "lower the rate or alpha_max (start.max_rate), or allow more cycles (maxiter)",
         )
     return TuneReport(steps, prefixes, sorted(done.values(), key=lambda trial: -trial.speedup))

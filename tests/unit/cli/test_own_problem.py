@@ -277,6 +277,41 @@ def test_what_tune_refuses(folder, arguments, words):
     assert words in run.stderr
 
 
+RANDOM = """
+import numpy as np
+rng, w0 = np.random.default_rng(0), np.ones(2)
+
+
+def phi(weights, index, level):
+    return 0.9 * weights + 0.01 * rng.normal(size=weights.shape)
+"""
+
+
+def test_a_phi_that_draws_is_no_matter_of_settings(folder):
+    (folder / "drawn.py").write_text(RANDOM)
+    run = CliRunner().invoke(main, ["tune", "drawn.py:phi", "--w0", "drawn.py:w0", "--steps", "64"])
+    assert run.exit_code == 1
+    assert "keep no state between calls" in run.stderr
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("Error: none of ")
+    assert last.endswith("as phi is not one to converge: see above")
+    run = CliRunner().invoke(
+        main, ["plan", "--problem", "drawn.py:phi", "--w0", "drawn.py:w0", "--steps", "64", "--workers", "4"]
+    )
+    assert run.exit_code == 0
+    assert "keep no state between calls" in run.stdout
+    assert "learning rate" not in run.stdout
+
+
+def test_tune_names_options_where_nothing_converges(folder):
+    run = CliRunner().invoke(main, ["tune", "mine.py:phi", "--w0", "w0.npy", "--steps", "200", "--maxiter", "1"])
+    assert run.exit_code == 1
+    assert (
+        "within maxiter=1 cycles on the first 200 steps: shorten its coarse steps, allow more cycles (--maxiter)"
+        in run.stderr
+    )
+
+
 def planned(*arguments):
     return CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "4", *arguments, "--json"])
 
