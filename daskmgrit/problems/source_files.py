@@ -15,11 +15,15 @@ from typing import Any
 
 import cloudpickle
 
+from daskmgrit.utils.install_hint import install_hint
+
 __all__ = ["Sources", "failed", "place_of"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # What cloudpickle calls the file of a function that it has sent.
 SENT = "<dynamic-code>"
+# What the package's own extras have, by the names that are imported.
+EXTRAS = {"jax": "jax", "matplotlib": "plot", "optax": "jax", "sklearn": "digits", "torch": "torch"}
 
 
 class Sources:
@@ -114,7 +118,9 @@ def failed(name: str, error: BaseException) -> Exception:
     """Return the error to raise where the user's own code failed."""
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError):
-        return ImportError(f"{name} needs a package that is not installed ({error}): install it")
+        extra = EXTRAS.get(str(error.name).partition(".")[0])
+        remedy = install_hint(extra) if extra else f"install what has it in the environment of {sys.executable}"
+        return ImportError(f"{name} needs a package that is not installed ({error}): {remedy}")
     if isinstance(error, SystemExit):
         what += ', so put what it does as a script under if __name__ == "__main__"'
     elif isinstance(error, ImportError) and "relative import" in str(error):

@@ -1,5 +1,6 @@
 """Problems by their names: built in, installed, in modules and in files."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint
 
@@ -9,6 +10,7 @@ import pytest
 
 from daskmgrit.problems import OwnProblem, Problem, find
 from daskmgrit.problems.find import find_problem
+from daskmgrit.utils.install_hint import install_hint
 
 SOURCE = """
 import numpy as np
@@ -168,8 +170,16 @@ def test_a_phi_has_no_number_of_steps(source):
 
 def test_a_package_that_is_missing_is_another_matter(tmp_path, monkeypatch):
     (tmp_path / "needs.py").write_text("import a_package_that_nobody_has")
-    with pytest.raises(ImportError, match="a_package_that_nobody_has"):
+    with pytest.raises(
+        ImportError, match=r"a_package_that_nobody_has.*: install what has it in the environment of "
+    ) as e:
         find_problem(f"{tmp_path}/needs.py:phi")
+    assert str(e.value).endswith(sys.executable)
+    # What comes with an extra is installed as that is.
+    (tmp_path / "more.py").write_text("import optax.losses")
+    monkeypatch.setitem(sys.modules, "optax", None)
+    with pytest.raises(ImportError, match=re.escape(install_hint("jax"))):
+        find_problem(f"{tmp_path}/more.py:phi")
 
 
 def test_installed_problems(source, monkeypatch):
