@@ -139,7 +139,9 @@ def manifest(path: Path, form: str = FORMAT) -> dict[str, Any]:
             raise ValueError("its checksum is wrong")
         if content["cycle"] != cycle_of(path.name):
             raise ValueError(f"it is of cycle {content['cycle']}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError as error:
+        raise _damaged(path, f"manifest.json: it has no entry {error}") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _damaged(path, f"manifest.json: {error}") from error
     return dict(content)
 

@@ -110,6 +110,21 @@ def test_what_is_no_table(tmp_path, w0, text):
         dm.MGRIT(Decay(), STEPS).resume(directory)
 
 
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize(
+    ("text", "missing"), [('{"format": 1}', "content"), ('{"content": {}}', "format"), (MISSING, "cycle")]
+)
+def test_an_entry_that_is_missing(tmp_path, w0, text, missing):
+    directory = save(tmp_path / "saved", w0)
+    path = dm.Checkpoint(directory).latest()
+    if text is MISSING:
+        forge(path, [missing], MISSING, store.FORMAT)
+    else:
+        (path / "manifest.json").write_text(text)
+    with pytest.raises(dm.CheckpointError, match=rf"manifest\.json: it has no entry '{missing}'"):
+        dm.MGRIT(Decay(), STEPS).resume(directory)
+
+
 WINDOW = [
     ("first", -1),
     ("first", None),
