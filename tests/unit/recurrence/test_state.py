@@ -77,6 +77,12 @@ def test_what_is_no_initial_state(w0, words):
         initial_state(w0)
 
 
+def test_a_tensor_without_data():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match=r"w0 is a Tensor, not an array of numbers .*: give all weights as one"):
+        initial_state(torch.ones(3, device="meta"))
+
+
 def test_the_serial_loop_takes_one_step_after_another(decay):
     weights = dm.train_serially(decay, np.ones(2), 5)
     assert weights.shape == (6, 2)
