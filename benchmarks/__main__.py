@@ -56,7 +56,7 @@ def main() -> None:
 @PYTHON
 @AS_JSON
 def peers(full: bool, pymgrit: str | None, as_json: bool) -> None:
-    """XOR by PyMGRIT and by this package: histories entry by entry, and processor time."""
+    """XOR by PyMGRIT, by this package and by the serial loop: histories entry by entry, and processor time."""
     show(_peers(full, pymgrit), as_json)
 
 
@@ -164,7 +164,11 @@ def _peers(full: bool, pymgrit: str | None) -> dict[str, Any]:
         python = peers_module.pymgrit_python(pymgrit, note)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
-    return {"peers": peers_module.peers(python, repeats=9 if full else 5, note=note)}
+    repeats = 9 if full else 5
+    return {
+        "peers": peers_module.peers(python, repeats=repeats, note=note),
+        "one_core": peers_module.one_core(repeats=repeats, note=note),
+    }
 
 
 def _overhead(full: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import daskmgrit as dm
 from daskmgrit.problems import xor
 
-__all__ = ["TOLERANCE", "peers", "pymgrit_python"]
+__all__ = ["ONE_CORE", "TOLERANCE", "one_core", "peers", "pymgrit_python"]
 
 REQUIREMENTS = ("numpy<2", "pymgrit==1.0.6", "mpich")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "daskmgrit" / "pymgrit-1.0.6"
@@ -27,6 +28,8 @@ TOLERANCE = 1e-6
 # Below so many roundings of all states at C-points together a residual is rounding: ours differed by up to 2.7 of them
 # from those with a Phi in extended precision, rounded at its end, and PyMGRIT's may do so the other way.
 ROUNDINGS = 6
+# Steps of the solves that are compared with the serial loop on one core.
+ONE_CORE = (400, 1600, 6400, 25_600)
 
 
 def pymgrit_python(given: str | None, note: Any = print) -> str:
@@ -120,6 +123,49 @@ def peers(
             }
         )
     return rows
+
+
+def one_core(steps: Sequence[int] = ONE_CORE, repeats: int = 5, note: Any = print) -> list[dict[str, Any]]:
+    """Solve XOR by Solver 4, V-cycles, m = 4, beside the serial loop written by hand; one row per N.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        N to solve for.
+    repeats : int
+        Runs of each, one after the other; the least counts.
+    note : callable
+        Is told what is under way.
+    """
+    rows = []
+    for n in steps:
+        note(f"XOR by Solver 4 on one core, N = {n}")
+        ours, serial = [], []
+        for _ in range(repeats):
+            result, seconds = _solve_stable(n)
+            ours.append(seconds)
+            serial.append(_loops(n)[0])
+        assert result.converged
+        rows.append(
+            {
+                "steps": n,
+                "iterations": result.iterations,
+                "phi_per_step": sum(result.phi_evaluations) / n,
+                "seconds": min(ours),
+                "serial_seconds": min(serial),
+                "ratio_to_serial": min(ours) / min(serial),
+            }
+        )
+    return rows
+
+
+def _solve_stable(steps: int) -> tuple[Any, float]:
+    problem = xor()
+    solver = dm.MGRIT(problem.propagator("4", coarsening=4), steps, **problem.hierarchy("4", coarsening=4))
+    begin = time.process_time()
+    with dask.config.set(scheduler="sync"):
+        result = solver.solve(problem.w0, "constant")
+    return result, time.process_time() - begin
 
 
 def _solve(steps: int, cycle: str) -> tuple[Any, float]:

@@ -183,8 +183,8 @@ class Result:
         """Say how fast it converged, unless a residual was 0 or infinite, which tells nothing."""
         if not math.isfinite(self.convergence_factor):
             return []
-        words = f"{self.mean_factor:.3f} per cycle on average; {self.convergence_factor:.3f} as the paper counts, which"
-        return [("convergence factor", f"{words} leaves out the first")]
+        words = f"{self.mean_factor:.3f} per cycle on average; {self.convergence_factor:.3f} without the first cycle"
+        return [("convergence factor", f"{words}, as in the paper's tables")]
 
     def _sweeps(self) -> list[tuple[str, str]]:
         done, residual = sum(self.accepted), self.residuals[-1]
