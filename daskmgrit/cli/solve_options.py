@@ -50,8 +50,8 @@ _TRAINING = [
     click.Option(
         ["--coarse"],
         type=PerLevel(str, single=True),
-        help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4]; a list: per "
-        "level.",
+        help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4], exponential "
+        "(nets of some tens of weights); a list: per level.",
     ),
     click.Option(
         ["--data"],

@@ -2,6 +2,7 @@
 
 from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step, published_bound, stability_bound
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
+from daskmgrit.coarse.exponential import exponential_step
 from daskmgrit.coarse.fine import from_fine
 from daskmgrit.coarse.rule import METHODS, CoarseRule
 from daskmgrit.coarse.stabilise import stabilise
@@ -15,6 +16,7 @@ __all__ = [
     "chebyshev_stages",
     "chebyshev_step",
     "estimate_max_rate",
+    "exponential_step",
     "from_fine",
     "published_bound",
     "stabilise",

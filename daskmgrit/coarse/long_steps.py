@@ -69,6 +69,12 @@ def long_steps(phi: Descent, method: str | Sequence[str], max_rate: float | None
     ValueError
         If options do not go together, or a value is out of range.
     """
+    methods = (method,) if isinstance(method, str) else method
+    if isinstance(methods, Sequence) and "exponential" in methods:
+        raise ValueError(
+            f"coarse={method!r}: the exponential step is for NumPy states; give chebyshev, or wrap a step in NumPy in "
+            "daskmgrit.coarse.stabilise"
+        )
     rule = CoarseRule(method)
     if set(rule.method) == {"capped"}:
         if max_rate is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step, published_bound
+from daskmgrit.coarse.exponential import exponential_step
 from daskmgrit.coarse.substeps import substep_count, substeps
 from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import integer_option, number_option
@@ -16,7 +17,7 @@ __all__ = ["METHODS", "CoarseRule"]
 
 Array = NDArray
 
-METHODS = ("capped", "substeps", "chebyshev")
+METHODS = ("capped", "substeps", "chebyshev", "exponential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class CoarseRule:
     method : str or sequence of str, default "capped"
         ``"capped"``: one plain step of `max_rate`, which is shorter than the fine steps that it stands for (the paper,
         equation 14). ``"substeps"``: as many plain steps as it takes. ``"chebyshev"``: one Runge-Kutta-Chebyshev step.
-        One for all levels, or one per level from level 0 on, the last repeating.
+        ``"exponential"``: the fine steps at once, on the quadratic that the loss is near a state; for NumPy states of
+        some tens of weights, 2 s + 1 gradients that wait for none of each other. One for all levels, or one per level
+        from level 0 on, the last repeating.
     max_rate : float
         alpha_max, the largest stable rate of a plain step.
     damping : float, default 0.05
@@ -36,6 +39,8 @@ class CoarseRule:
     max_stages : int, optional
         At most so many stages. A step that would take more is shortened to what so many are stable for: a cap further
         out, and the critical path stops growing with the level.
+    fine_rate : float, optional
+        alpha_b, the rate of a fine step; the exponential step asks for it.
 
     Raises
     ------
@@ -57,6 +62,7 @@ class CoarseRule:
     max_rate: float = 1.0
     damping: float = DAMPING
     max_stages: int | None = None
+    fine_rate: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, str | Sequence):
@@ -73,6 +79,10 @@ class CoarseRule:
             raise ValueError(f"damping={self.damping} is out of range: eps is in (0, 1]; 0.05 is usual")
         if self.max_stages is not None:
             integer_option("max_stages", self.max_stages, 1, "it is the most stages of a coarse step")
+        if self.fine_rate is not None:
+            number_option("fine_rate", self.fine_rate, "alpha_b is a positive number", above=0)
+        elif "exponential" in given:
+            raise ValueError('coarse="exponential" stands for steps of one rate: give fine_rate=, that of a fine step')
         object.__setattr__(self, "method", given)
 
     def on(self, level: int) -> str:
@@ -82,11 +92,17 @@ class CoarseRule:
     def _wanted(self, length: float, level: int) -> int:
         """Return the stages that a step of `length` would take."""
         method = self.on(level)
-        if method == "capped":
+        if method in ("capped", "exponential"):
             return 1
         if method == "substeps":
             return substep_count(length, self.max_rate)
         return chebyshev_stages(length, self.max_rate, self.damping)
+
+    def plain(self, length: float, level: int) -> bool:
+        """Return whether a step of `length` on `level` is one plain step."""
+        if self.on(level) == "exponential" and self.fine_rate is not None:
+            return length <= self.fine_rate
+        return self.stages(length, level) == 1
 
     def stages(self, length: float, level: int) -> int:
         """Return how many gradients a step of `length` takes on `level`, one after another."""
@@ -96,6 +112,8 @@ class CoarseRule:
     def covered(self, length: float, level: int) -> float:
         """Return the length that a step takes on `level`: `length`, or what its stages are stable for."""
         stages = self.stages(length, level)
+        if self.on(level) == "exponential":
+            return length
         if stages == 1:
             return min(length, self.max_rate)
         if stages == self._wanted(length, level):
@@ -118,6 +136,8 @@ class CoarseRule:
             The level.
         """
         stages, covered = self.stages(length, level), self.covered(length, level)
+        if self.fine_rate is not None and self.on(level) == "exponential":
+            return exponential_step(gradient, weights, length, self.fine_rate)
         if stages == 1 or self.on(level) == "substeps":
             return substeps(gradient, weights, covered, stages)
         return chebyshev_step(gradient, weights, covered, stages, self.damping)

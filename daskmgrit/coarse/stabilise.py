@@ -38,7 +38,8 @@ class stabilise:
     coarsening : int or sequence of int, default 2
         Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
     method : str or sequence of str, default "chebyshev"
-        ``"capped"``, ``"substeps"`` or ``"chebyshev"``, see :class:`daskmgrit.coarse.CoarseRule`; or one per level.
+        ``"capped"``, ``"substeps"``, ``"chebyshev"`` or ``"exponential"``, see
+        :class:`daskmgrit.coarse.CoarseRule`; or one per level.
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional
@@ -54,7 +55,8 @@ class stabilise:
     Notes
     -----
     The gradient is ``(w - phi_of_rate(w, …, a)) / a``, with a = `max_rate`, or the step's length if that is less: how
-    phi_of_rate works is of no concern. A step of s stages calls it s times, and counts s times.
+    phi_of_rate works is of no concern. A step of s stages calls it s times, and counts s times; an
+    exponential step, whose calls wait for none of each other, counts once.
 
     Examples
     --------
@@ -93,7 +95,7 @@ class stabilise:
                 "max_rate=inf: no positive curvature was seen, so nothing limits a step; give the length of the "
                 "longest step that you trust"
             )
-        self.coarse = CoarseRule(method, max_rate, damping, max_stages)
+        self.coarse = CoarseRule(method, max_rate, damping, max_stages, self.rate)
         if max_rate < rate:
             raise ValueError(
                 f"max_rate={max_rate} is below rate={rate}: plain steps of level 0 would not be stable; lower the rate"
@@ -120,7 +122,7 @@ class stabilise:
         """Return the states after one step."""
         length = self.length(level)
         plain = min(length, self.coarse.max_rate)
-        if self.stages(level) == 1:
+        if self.coarse.plain(length, level):
             return self.phi_of_rate(weights, index, level, plain)
 
         def gradient(states: Array) -> Array:

@@ -69,8 +69,8 @@ class GradientDescent:
     repeats : int, default 1
         Descents per step, all with the step's data and rate.
     coarse : str or sequence of str, default "capped"
-        How a step is taken whose length is beyond the rate's maximum: "capped", "substeps" or "chebyshev", for all
-        levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
+        How a step is taken whose length is beyond the rate's maximum: "capped", "substeps", "chebyshev" or
+        "exponential", for all levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional
@@ -98,7 +98,7 @@ class GradientDescent:
         max_stages: int | None = None,
     ) -> None:
         self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
-        self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages)
+        self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages, rate.length(0))
         self._examples = Examples(x, y, data)
         self._stages: dict[int, int] = {}
         self._descends: Callable[..., None] = _own_descent(model) or self._plain_descent
@@ -129,7 +129,7 @@ class GradientDescent:
 
     def _step(self, weights: Array, index: Array, level: int, plain: float | None) -> Array:
         new = np.empty(weights.shape, weights.dtype)
-        if plain is None and self.stages(level) == 1:
+        if plain is None and self.coarse.plain(self.rate.length(level), level):
             plain = self.rate(level)
         for rows, x, y in self._examples.groups(self.model, index, level, weights.dtype):
             before = weights[rows]

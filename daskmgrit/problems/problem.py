@@ -185,8 +185,8 @@ class Problem:
         dtype : dtype, default float64
             Of the training data.
         coarse : str or sequence of str, optional
-            How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps" or "chebyshev" (Solver 4);
-            see :class:`daskmgrit.coarse.CoarseRule`.
+            How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps", "chebyshev" (Solver 4) or
+            "exponential"; see :class:`daskmgrit.coarse.CoarseRule`.
         data : {"step", "window", "injected", "averaged"}, optional
             What a coarse step sees where data are serialized: "step" with Solvers 2 and 3, "window" with 4.
         window : int, optional

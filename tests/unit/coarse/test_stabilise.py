@@ -61,7 +61,7 @@ def test_stabilised_phi_is_the_chebyshev_step_of_its_gradient():
 
 
 def test_stages_are_calls():
-    for method in METHODS:
+    for method in ("capped", "substeps", "chebyshev"):
         descend = Quadratic()
         phi = stabilise(descend, 0.25, 1.9, method=method)
         for level in range(8):
