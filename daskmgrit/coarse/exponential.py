@@ -82,7 +82,11 @@ def exponential_step(gradient: Gradient, weights: Array, length: float, rate: fl
     [[2.0, 0.25]]
     """
     slope = gradient(weights)
-    values, modes = np.linalg.eigh(hessian(gradient, weights))
+    curvature = hessian(gradient, weights)
+    # LAPACK refuses nan and inf; such a state has diverged, and that is for the solve to see.
+    lost = ~(np.isfinite(slope).all(axis=1) & np.isfinite(curvature).all(axis=(1, 2)))
+    curvature[lost], slope[lost] = 0, np.nan
+    values, modes = np.linalg.eigh(curvature)
     along = np.matmul(modes.transpose(0, 2, 1), slope[:, :, None])[:, :, 0]
     along *= _mean_decay(values, rate, length / rate, growth).astype(weights.dtype, copy=False)
     moved: Array = weights - np.matmul(modes, along[:, :, None])[:, :, 0]

@@ -41,6 +41,14 @@ def test_a_state_without_gradient_stays_to_the_bit():
     assert np.array_equal(exponential_step(np.zeros_like, start, 8.0, 1.0), start)
 
 
+def test_a_state_that_has_diverged_leaves_others_alone():
+    start = np.array([[1.0, 1.0], [np.inf, 1.0], [np.nan, 1.0]])
+    with np.errstate(all="ignore"):
+        found = exponential_step(lambda w: 0.5 * w, start, 4.0, 1.0)
+    assert np.array_equal(found[:1], exponential_step(lambda w: 0.5 * w, start[:1], 4.0, 1.0))
+    assert np.isnan(found[1:]).all()
+
+
 def test_a_state_is_the_same_bits_in_every_block():
     problem = xor()
     phi = problem.propagator("1", coarse="exponential")
