@@ -7,13 +7,30 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GROWTH", "exponential_step", "hessian"]
+__all__ = ["GROWTH", "LARGEST", "check_size", "exponential_step", "hessian"]
 
 Array = NDArray
 Gradient = Callable[[Array], Array]
 
 # A mode of negative curvature grows by no more in a step: the quadratic says nothing so far from the state.
 GROWTH = 2.0
+# Weights of a net up to which a Hessian for each state is affordable: half a MB.
+LARGEST = 256
+
+
+def check_size(weights: int) -> None:
+    """See that a net is small enough for a Hessian.
+
+    Raises
+    ------
+    ValueError
+        If it has too many weights.
+    """
+    if weights > LARGEST:
+        raise ValueError(
+            f'coarse="exponential" takes a Hessian of each state, which is for nets of up to {LARGEST} weights, not of '
+            f'{weights}: give "chebyshev"'
+        )
 
 
 def hessian(gradient: Gradient, weights: Array) -> Array:
@@ -70,6 +87,11 @@ def exponential_step(gradient: Gradient, weights: Array, length: float, rate: fl
     growth : float, default 2
         A mode of negative curvature grows at most by this factor.
 
+    Raises
+    ------
+    ValueError
+        If states have more than 256 weights.
+
     Notes
     -----
     ``w - (1 - (1 - a H)**M) / H g``, H the Hessian by differences: on a quadratic what M plain steps give, to rounding.
@@ -81,6 +103,7 @@ def exponential_step(gradient: Gradient, weights: Array, length: float, rate: fl
     >>> exponential_step(lambda w: curvature * w - [1.0, 0.0], np.ones((1, 2)), 1.0, 0.5).round(6).tolist()
     [[2.0, 0.25]]
     """
+    check_size(weights.shape[1])
     slope = gradient(weights)
     curvature = hessian(gradient, weights)
     # LAPACK refuses nan and inf; such a state has diverged, and that is for the solve to see.

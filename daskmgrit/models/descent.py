@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.exponential import check_size
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.display.html import Markup, block, fields
 from daskmgrit.models.data import DataRule
@@ -99,6 +100,9 @@ class GradientDescent:
     ) -> None:
         self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
         self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages, rate.length(0))
+        if "exponential" in ((coarse,) if isinstance(coarse, str) else coarse):
+            # Before a Hessian of a large one is asked for.
+            check_size(getattr(model, "size", 0))
         self._examples = Examples(x, y, data)
         self._stages: dict[int, int] = {}
         self._descends: Callable[..., None] = _own_descent(model) or self._plain_descent

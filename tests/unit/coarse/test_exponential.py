@@ -6,7 +6,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.coarse import CoarseRule, exponential_step, stabilise
 from daskmgrit.coarse.long_steps import long_steps
-from daskmgrit.problems import xor
+from daskmgrit.problems import adder, xor
 
 CURVATURE = np.array([0.0, 1e-9, 0.02, 0.3, 1.0])
 
@@ -76,6 +76,13 @@ def test_xor_is_trained_in_fewer_cycles_than_by_capped_steps():
     exact, capped = solved("exponential"), solved("capped")
     assert exact.converged
     assert exact.iterations < capped.iterations
+
+
+def test_nets_that_are_too_large_are_refused_before_a_hessian_is_taken():
+    with pytest.raises(ValueError, match=r'up to 256 weights, not of \d+: give "chebyshev"'):
+        adder().propagator("1", coarse="exponential")
+    with pytest.raises(ValueError, match="not of 257"):
+        exponential_step(lambda w: w, np.ones((1, 257)), 2.0, 1.0)
 
 
 def test_it_needs_the_rate_of_a_fine_step_and_numpy_states():
