@@ -38,7 +38,11 @@ def new(file: Path, framework: str) -> None:
             opened.write(text.replace("problem.py", str(file)))
     except FileExistsError:
         raise click.UsageError(f"FILE {file} is there already: give another name, or remove it") from None
-    except OSError as error:
-        raise CannotRun(f"{file} can't be written: {error.strerror}") from error
+    except BaseException as error:
+        # Whole or not at all.
+        file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise CannotRun(f"{file} can't be written: {error.strerror}") from error
+        raise
     note(f"written: {file}. Solve it by")
     say(f"daskmgrit solve {file}:problem --check")

@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": (6, 3.0, ["plan", "--steps", "400", "--problem", "digits", "--workers", "8"]),
     "tune": (6, 3.0, ["tune", "xor", "--steps", "100"]),
     "paper": (4, 3.0, ["paper", "--out", "{}/report", "--table", "1", "--max-steps", "100"]),
+    "new": (4, 1.0, ["new", "{}/problem.py"]),
     "dashboard": (6, 6.0, ["dashboard", "xor", "--steps", "60", "--port", "0", "--no-show", "--repeat", "3"]),
 }
 MOMENTS = [
@@ -85,7 +86,7 @@ def test_interrupted_at_any_moment(name, arguments, seconds, tmp_path):
     if status == 130:
         assert err.splitlines()[-1].startswith("interrupted")
     # Written whole or not at all.
-    assert not [path for path in tmp_path.iterdir() if path.name not in ("plot.png", "report")]
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("plot.png", "report", "problem.py")]
 
 
 def test_workers_that_do_not_come(tmp_path):

@@ -61,3 +61,20 @@ def test_refusals(folder, file, words):
     assert words in out.stderr
     assert (folder / "there.py").read_text() == "mine"
     assert list(folder.iterdir()) == [folder / "there.py"]
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 3)])
+def test_a_file_is_written_whole_or_not_at_all(folder, monkeypatch, error, status):
+    class Template:
+        def joinpath(self, *names):
+            return self
+
+        def read_text(self, encoding):
+            return self
+
+        def replace(self, old, new):
+            raise error
+
+    monkeypatch.setattr("daskmgrit.cli.new.files", lambda package: Template())
+    assert run("new", "half.py").exit_code == status
+    assert not (folder / "half.py").exists()
