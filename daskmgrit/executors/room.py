@@ -11,7 +11,7 @@ from daskmgrit.utils.units import size_in_words
 
 __all__ = ["check_room"]
 
-# States of so many bytes fit anywhere.
+# States of fewer bytes fit anywhere.
 SMALL = 1 << 28
 
 

@@ -100,7 +100,7 @@ class GradientDescent:
     ) -> None:
         self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
         self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages, rate.length(0))
-        if "exponential" in ((coarse,) if isinstance(coarse, str) else coarse):
+        if "exponential" in self.coarse.method:
             # Before a Hessian of a large one is asked for.
             check_size(getattr(model, "size", 0))
         self._examples = Examples(x, y, data)

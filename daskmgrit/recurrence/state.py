@@ -71,7 +71,8 @@ def initial_state(w0: Any) -> InitialState:
         w0 = w0.compute()
     try:
         host = plain(np.array(to_host(w0) if is_array(w0) else w0, subok=True), "w0")
-    except (TypeError, NotImplementedError) as error:  # The latter by torch, of a tensor on its device "meta".
+    except (TypeError, NotImplementedError) as error:
+        # NotImplementedError is torch's, of a tensor that holds no numbers.
         raise no_array(w0, "w0", "all weights as one flat vector", error) from error
     except ValueError as error:
         if "inhomogeneous" not in str(error):
