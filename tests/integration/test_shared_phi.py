@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 
 import dask
 import numpy as np
@@ -46,6 +47,14 @@ class Slotted:
 
     def __call__(self, weights, index, level):
         return 0.9 * weights
+
+
+class SlowToLoad(Large):
+    """Takes longer to make anew than a solve takes to ask for it."""
+
+    def __setstate__(self, state):
+        time.sleep(0.3)
+        self.__dict__.update(state)
 
 
 def sent(client):
@@ -135,12 +144,13 @@ def test_annotations_are_those_of_the_solve(client, w0):
     assert retries[-1] == 1
 
 
-def test_it_survives_the_loss_of_all_workers(w0):
+@pytest.mark.parametrize("make", [Large, SlowToLoad])
+def test_it_survives_the_loss_of_all_workers(w0, make):
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        phi = Large()
+        phi = make()
         first = dm.MGRIT(phi, STEPS).solve(w0, client=client)
         cluster.scale(0)
         wait_for(lambda: not client.nthreads())
