@@ -14,7 +14,7 @@ from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.setting import Plan
 from daskmgrit.planning.window_plan import WindowPlan
-from daskmgrit.planning.window_report import DIVERGES, at_worst, pays, verdict, window_report, window_rows
+from daskmgrit.planning.window_report import DIVERGES, MEND, at_worst, pays, verdict, window_report, window_rows
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import made_for
 from daskmgrit.utils.units import time_in_words
@@ -207,7 +207,9 @@ class PlanResult:
         rows += window_rows(found)
         rows.append(("break-even", "; ".join(_even(name, self.break_even[name]) for name in ("mgrit", "newton"))))
         rows.append(("measured", "; ".join(self.measured) if self.measured else "nothing"))
-        if self.faster_method is not None and self.method != "serial":
+        if self.remark:
+            rows.append(("in Python", MEND))
+        elif self.faster_method is not None and self.method != "serial":
             rows.append(("in Python", self.python()))
         return rows
 

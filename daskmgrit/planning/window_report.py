@@ -10,10 +10,12 @@ from daskmgrit.planning.setting import whole_cycles
 from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.utils.units import time_in_words
 
-__all__ = ["DIVERGES", "at_worst", "commands", "pays", "verdict", "window_report", "window_rows"]
+__all__ = ["DIVERGES", "MEND", "at_worst", "commands", "pays", "verdict", "window_report", "window_rows"]
 
 # What is told of MGRIT in place of a setting.
 DIVERGES = "does not converge with any setting that was tried"
+# In place of a command, where a trial found something wrong with phi.
+MEND = "none: mend phi first, or give it a true attribute `pure` where what was found is harmless"
 
 # alpha lambda_max from which on training counts as near the edge of stability, which is 2.
 EDGE = 1.0
@@ -50,6 +52,8 @@ def verdict(found: dict[str, Any]) -> str:
     if best == "mgrit" and found["least_speedup"] < 1:
         between = f"{found['least_speedup']:.2g} to {times[best]:.3g} times"
         first = f"MGRIT may be faster: {between}, as its cycles were not counted on the whole run"
+    if found["remark"]:
+        first = f"uncertain, as phi is: {first}"
     return f"{first}; {'; '.join(words)}" if words else first
 
 
@@ -100,6 +104,8 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how to solve by the faster of the two methods, as rows of a name and words."""
     newton = found["newton"]
+    if found["remark"]:
+        return [("command", MEND)]
     if found["optimizer"] and newton["command"] is None:
         return [("command", f"none: parallel Newton alone trains with {found['optimizer']}, and needs two threads")]
     if found["command"] is None and newton["command"] is None:

@@ -104,7 +104,7 @@ def run_solve(
             return as_array(state, iteration.plan.layout, hierarchy, w0, name, phi_task if c_points else None)
 
         losses = saved.losses_before(done) if saved and ask.settled else []
-        stagnation = Stagnation.of(ask.tol, ask.maxiter, hierarchy, w0)
+        stagnation = Stagnation.of(ask.tol, ask.maxiter, hierarchy, w0, bool(remark))
         history = list(saved.residuals[:-1]) if saved else []
         if saver is not None:
             saver.losses = losses

@@ -49,6 +49,9 @@ class Stagnation:
         Norm of the rounding error of the states at all steps.
     dtype : str
         Their type.
+    doubted : bool
+        Whether a trial of phi has found that its rows depend on each other or its results do not repeat. Then nothing
+        promises that cycles become exact, and so many without a new minimum are enough.
     """
 
     tol: float
@@ -56,13 +59,14 @@ class Stagnation:
     exact: float
     rounding: float
     dtype: str
+    doubted: bool = False
 
     @classmethod
-    def of(cls, tol: float, maxiter: int, hierarchy: Hierarchy, w0: InitialState) -> Stagnation:
+    def of(cls, tol: float, maxiter: int, hierarchy: Hierarchy, w0: InitialState, doubted: bool) -> Stagnation:
         """Return the rule for a solve."""
         finest = hierarchy[0]
         exact = math.ceil(finest.intervals / (finest.nu + 1)) if finest.weight == 1 else math.inf
-        return cls(tol, maxiter, exact, rounding_of(w0) * math.sqrt(finest.steps), w0.dtype.name)
+        return cls(tol, maxiter, exact, rounding_of(w0) * math.sqrt(finest.steps), w0.dtype.name, doubted)
 
     def words(self, residuals: Sequence[float]) -> str:
         """Return why these residuals, that of the initial guess first, will fall no further; nothing if they may.
@@ -83,6 +87,8 @@ class Stagnation:
             and min(last) > STEADY * min(residuals[:-AT_ROUNDING])
         ):
             return f"the residual stays at {min(last):.1e}, which is the rounding of {self.dtype}"
+        if self.doubted and cycle >= CYCLES and min(residuals[-CYCLES:]) >= min(residuals[:-CYCLES]):
+            return f"the residual has not fallen below {min(residuals):.1e} for {CYCLES} cycles"
         count = max(CYCLES, int(PART * self.maxiter))
         # With `exact` cycles to be had, those decide.
         if cycle <= count or cycle <= self.exact <= self.maxiter:

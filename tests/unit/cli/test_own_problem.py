@@ -258,6 +258,10 @@ def test_plan_measures_a_phi_within_its_time_and_says_what_is_wrong_once(folder)
     assert "in a block" not in run.stderr
     assert "assumed" in found["iterations_from"]
     assert "assumed" in found["newton"]["accepted_from"]
+    how = ["--problem", "couples.py:phi", "--w0", "couples.py:w0", "--seconds", "1ms"]
+    words = CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "4", *how]).stdout
+    assert "uncertain, as phi is" in words
+    assert "daskmgrit solve" not in words
 
 
 @pytest.mark.parametrize(

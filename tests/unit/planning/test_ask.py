@@ -154,7 +154,10 @@ def test_what_is_wrong_with_phi_is_said_once(caplog):
 
     plan = dm.plan(couples, W0, 60, 8, cost=1.0, accepted=2, coarsening=2)
     assert "in a block" in plan.remark
-    assert ("phi", plan.remark) in plan.summary()
+    rows = dict(plan.summary())
+    assert rows["phi"] == plan.remark
+    assert rows["verdict"].startswith("uncertain, as phi is: ")
+    assert rows["in Python"].startswith("none: mend phi first")
     assert not caplog.records
 
 

@@ -150,3 +150,25 @@ def test_the_default_tolerance(method, dtype, scale, expected, caplog):
     assert ("give tol" in caplog.text) == (dtype == np.float64 and scale > 1)
     if dtype == np.float64:
         assert result.tol == 1e-9 * 4
+
+
+@pytest.mark.parametrize("steps", [16, 64, 400])
+def test_a_phi_that_draws_ends_before_the_last_cycle(steps):
+    rng = np.random.default_rng(0)
+
+    def draws(weights, index, level):
+        return 0.9 * weights + 0.01 * rng.normal(size=weights.shape)
+
+    result = dm.MGRIT(draws, steps).solve(np.ones(4))
+    assert result.reason == "stagnated"
+    assert result.iterations < 50
+    assert result.message.startswith("the residual has not fallen below")
+    assert "different results" in result.advice
+
+
+def test_only_where_phi_is_doubted_are_new_minima_counted():
+    wavering = [1.0, *(2.0 + (-1) ** k for k in range(15))]
+    assert Stagnation(1e-9, 50, math.inf, 1e-14, "float64", doubted=True).words(wavering)
+    assert not Stagnation(1e-9, 50, math.inf, 1e-14, "float64").words(wavering)
+    assert not Stagnation(1e-9, 50, math.inf, 1e-14, "float64", doubted=True).words(wavering[:-1])
+    assert not Stagnation(1e-9, 50, math.inf, 1e-14, "float64", doubted=True).words([*wavering[:-1], 0.9])
