@@ -5,9 +5,11 @@ The package itself comes before this module, so it imports next to nothing.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 __all__ = ["main"]
@@ -25,6 +27,7 @@ def main() -> None:
 
     if heeds:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = _unraisable
     try:
         sys.exit(run(command))
     finally:
@@ -36,3 +39,20 @@ def main() -> None:
 def _end(number: int, frame: Any) -> None:
     os.write(2, b"interrupted\n")
     os._exit(130)
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Interrupt again where Ctrl-C came in what drops exceptions, as calls of weak references and ``__del__`` do."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        _thread.start_new_thread(_interrupt_soon, (_thread.get_ident(),))
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_soon(thread: int) -> None:
+    # At once it would come out of the hook, and be dropped, too.
+    time.sleep(0.01)
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(thread, signal.SIGINT)
+    else:  # Windows has no signal that ends a wait
+        _thread.interrupt_main()

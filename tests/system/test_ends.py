@@ -89,6 +89,27 @@ def test_interrupted_at_any_moment(name, arguments, seconds, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name not in ("plot.png", "report", "problem.py")]
 
 
+DROPPED = """
+import signal, time
+
+class Closing:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+Closing()
+time.sleep(30)
+"""
+
+
+def test_interrupted_where_python_drops_exceptions(tmp_path):
+    (tmp_path / "dropped.py").write_text(DROPPED)
+    child = start(["solve", "{}/dropped.py:phi"], tmp_path, stderr=subprocess.PIPE)
+    err = child.communicate(timeout=120)[1]
+    assert child.returncode == 130
+    assert err.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in err
+
+
 def test_workers_that_do_not_come(tmp_path):
     child = start(["solve", "xor", "--workers", "2", "--timeout", "0.001"], tmp_path, stderr=subprocess.PIPE)
     err = child.communicate(timeout=120)[1]
