@@ -51,7 +51,7 @@ class Stagnation:
         Their type.
     doubted : bool
         Whether a trial of phi has found that its rows depend on each other or its results do not repeat. Then nothing
-        promises that cycles become exact, and so many without a new minimum are enough.
+        promises that cycles become exact, and 15 cycles without a new minimum end the solve.
     """
 
     tol: float

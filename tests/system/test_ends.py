@@ -86,6 +86,10 @@ def test_interrupted_at_any_moment(name, arguments, seconds, tmp_path):
     if status == 130:
         assert err.splitlines()[-1].startswith("interrupted")
     # Written whole or not at all.
+    if (tmp_path / "problem.py").exists():
+        text = (tmp_path / "problem.py").read_text()
+        assert "problem = OwnProblem(" in text
+        compile(text, "problem.py", "exec")
     assert not [path for path in tmp_path.iterdir() if path.name not in ("plot.png", "report", "problem.py")]
 
 
