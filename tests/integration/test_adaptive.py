@@ -48,8 +48,13 @@ def test_a_cluster_without_workers_is_woken(client, w0, method):
 def lose_all(adaptive, client):
     # What adapts it would start others before anybody sees that all are gone; adapting anew, it is known here.
     grow(adaptive).stop()
-    adaptive.scale(0)
-    wait_for(lambda: not client.nthreads())
+
+    def all_gone():
+        # Asked again and again, as a decision that was under way when it was stopped can still start a worker.
+        adaptive.scale(0)
+        return not client.nthreads()
+
+    wait_for(all_gone, "all workers are gone")
     grow(adaptive)
 
 
