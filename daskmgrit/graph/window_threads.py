@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +23,8 @@ __all__ = ["evaluate_on_threads"]
 LONG = 0.02
 # Solves whose habit is remembered.
 REMEMBERED = 64
+# Evaluations of each kind that are remembered of a solve.
+REMEMBERED_CALLS = 3
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -32,28 +35,34 @@ _habits: OrderedDict[str, _Habit] = OrderedDict()
 class _Habit:
     """Seconds per slot of the last evaluations of a solve: on threads, and in one call for all slots.
 
-    A Phi of microseconds is quicker in one call, which holds the interpreter once. Both give the same bits.
+    A Phi of microseconds is quicker in one call, which holds the interpreter once. Both give the same bits. The least
+    of a few counts, as a single one may have waited for something else, and what was slower is tried again, each time
+    after twice as many evaluations.
     """
 
     calls: int = 0
-    apart: float | None = None
-    together: float | None = None
+    again: int = 16
+    apart: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))
+    together: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))
 
     def on_threads(self) -> bool:
         """Whether the next evaluation is to be on threads."""
-        if self.calls < 2 or self.apart is None:
+        if len(self.apart) < 2:
             return True
-        return self.together is not None and self.apart <= self.together
+        if not self.together:
+            return False
+        quicker = min(self.apart) <= min(self.together)
+        if self.calls < self.again or math.inf in self.together:
+            return quicker
+        self.again = 2 * self.calls
+        return not quicker
 
     def note(self, on_threads: bool, seconds: float, slots: int) -> None:
         """Remember what an evaluation took."""
         self.calls += 1
-        if on_threads:
-            self.apart = seconds / slots
-            if seconds > LONG:
-                self.together = self.together or float("inf")
-        else:
-            self.together = seconds / slots
+        (self.apart if on_threads else self.together).append(seconds / slots)
+        if len(self.apart) == 2 and not self.together and slots * min(self.apart) > LONG:
+            self.together.append(math.inf)
 
 
 def _habit(run: str) -> _Habit:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,13 @@ class Finding:
         What makes a solve impossible; empty if nothing does.
     remark : str
         What keeps a solve from converging, as far as a few calls can tell; empty if nothing was found.
+    first : float
+        Seconds of the first call, which may compile.
     """
 
     error: str = ""
     remark: str = ""
+    first: float = field(default=0.0, compare=False)
 
 
 _FOUND: ContextVar[tuple[Any, Finding] | None] = ContextVar("daskmgrit_trial", default=None)
@@ -112,7 +115,10 @@ def states_near(state: np.ndarray, count: int) -> np.ndarray:
 
 
 def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Finding:
-    """Call phi twice on a few states near the initial value; more often only to tell what is wrong.
+    """Call phi on a few states near the initial value, and on the first and the last of them alone.
+
+    A block's first row is often the one that a mistake leaves alone, as ``weights[0]`` for the state does. Further
+    calls are only to tell what is wrong.
 
     Parameters
     ----------
@@ -142,16 +148,17 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
         try:
             clock = time.perf_counter()
             alone = _call(phi, states[:1, ...], index[:1])
-            if time.perf_counter() - clock > SECONDS:
-                return Finding()
+            first = time.perf_counter() - clock
+            if first > SECONDS:
+                return Finding(first=first)
             known = True
             together = _call(phi, states, index)
-            if _alike(alone, together[:1]):
-                return Finding(error=parts_fault(phi, states, index, together) if parts else "")
+            if _alike(alone, together[:1]) and _alike(_call(phi, states[-1:, ...], index[-1:]), together[-1:]):
+                return Finding(parts_fault(phi, states, index, together) if parts else "", first=first)
             if not _alike(_call(phi, states, index), together):
                 return Finding(
                     remark="phi gives different results for the same input: draw random numbers from a generator that "
-                    "is seeded with the step's number, and keep no state between calls"
+                    "is seeded with the step's number, one for each row, and keep no state between calls"
                 )
         except PropagatorError as error:
             return Finding(error=str(error))
@@ -163,7 +170,8 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
             return Finding(error=found)
     return Finding(
         remark=f"phi gives a state other weights in a block of {count} than alone: each row of its result must "
-        "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block"
+        "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block. "
+        "A loop's body f(w, i) for one state becomes a propagator by daskmgrit.from_function(f)"
     )
 
 

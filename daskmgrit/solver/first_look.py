@@ -56,6 +56,8 @@ def first_look(
         raise PropagatorError(finding.error)
     if finding.remark:
         logger.warning(
-            "%s. The solve will hardly converge; daskmgrit.check_propagator(phi, w0) tells more", finding.remark
+            "%s. The solve will hardly converge, or not to what serial training gives; "
+            "daskmgrit.check_propagator(phi, w0) tells more",
+            finding.remark,
         )
     return finding.remark

@@ -47,6 +47,36 @@ def test_rows_that_are_not_independent_and_results_that_do_not_repeat(method, ph
     assert words in str(result)
 
 
+def by_first_row(weights, index, level):
+    return weights - 0.1 * np.sin(weights[0])
+
+
+def by_last_row(weights, index, level):
+    return weights - 0.1 * np.sin(weights[-1])
+
+
+def first_row_only(weights, index, level):
+    new = weights.copy()
+    new[0] -= 0.1 * np.sin(weights[0])
+    return new
+
+
+def seeded_by_block(weights, index, level):
+    return 0.9 * weights + 0.01 * np.random.default_rng(index).normal(size=weights.shape)
+
+
+def norm_of_all(weights, index, level):
+    return weights - 0.01 * weights / np.linalg.norm(weights)
+
+
+@pytest.mark.parametrize("phi", [by_first_row, by_last_row, first_row_only, seeded_by_block, norm_of_all])
+@pytest.mark.parametrize("steps", [2, 64, 1000])
+def test_what_is_for_one_state_but_takes_a_block(phi, steps):
+    remark = try_phi(phi, W0, steps).remark
+    assert "in a block of" in remark
+    assert "daskmgrit.from_function(f)" in remark
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_said_of_a_phi_that_keeps_its_contract(method, caplog):
     result = method(clipped_apart, 256).solve(W0)
