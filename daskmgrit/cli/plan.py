@@ -11,7 +11,7 @@ import click
 from daskmgrit.cli.connection import connect
 from daskmgrit.cli.ends import Command, note, say, usage_errors
 from daskmgrit.cli.problem import asked_problem, completed, explained, try_own
-from daskmgrit.cli.values import AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
+from daskmgrit.cli.values import ACCEPTED, AT_LEAST_1, BYTES, CYCLE, SECONDS, PerLevel
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.measure import measure_machine
@@ -27,7 +27,9 @@ __all__ = ["plan"]
 
 
 @click.command(cls=Command)
-@click.option("--steps", type=click.IntRange(2, 10**9), required=True, help="N, the number of training steps.")
+@click.option(
+    "--steps", type=click.IntRange(2, 10**9), help="N, the number of training steps; by default those of --problem."
+)
 @click.option(
     "--phi-cost",
     type=SECONDS,
@@ -47,7 +49,10 @@ __all__ = ["plan"]
 @click.option("--memory", type=BYTES, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
 @click.option("--iterations", type=AT_LEAST_1, help="Cycles to convergence.")
 @click.option(
-    "--accepted", type=AT_LEAST_1, help="Steps that a sweep of parallel Newton accepts, if its window is that long."
+    "--accepted",
+    type=ACCEPTED,
+    help="Steps that a sweep of parallel Newton accepts: by slots of the window, as 8:2.5,16:3.1, or a number for long "
+    "windows.",
 )
 @click.option(
     "--optimizer",
@@ -72,7 +77,7 @@ __all__ = ["plan"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def plan(
-    steps: int,
+    steps: int | None,
     phi_cost: float | None,
     problem: str | None,
     w0: str | None,
@@ -82,7 +87,7 @@ def plan(
     row_bytes: int | None,
     memory: int | None,
     iterations: float | None,
-    accepted: float | None,
+    accepted: float | dict[int, float] | None,
     optimizer: str | None,
     call_cost: float | None,
     stages: tuple[float, ...] | None,
@@ -103,6 +108,8 @@ def plan(
     """
     if phi_cost is None and problem is None:
         raise click.UsageError("give --phi-cost, the seconds of Phi for a state, or --problem to have it measured")
+    if steps is None and problem is None:
+        raise click.UsageError("give --steps, the number of training steps")
     if phi_cost is None and (call_cost is not None or stages is not None):
         raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem alone they are measured")
     for option, value in (("solver", solver), ("optimizer", optimizer), ("w0", w0)):
@@ -122,6 +129,9 @@ def plan(
     with usage_errors(as_json):
         cost = None if phi_cost is None else PhiCost(phi_cost, call_cost or 0.0, stages or (1.0,))
         task = None if problem is None else asked_problem(problem, w0, steps, argument="--problem")
+        if steps is None:
+            assert task is not None
+            steps = task.steps
         tried = try_own(task, problem or "") if isinstance(task, OwnProblem) else None
         machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
         # One more may be for the last C-point.
@@ -136,6 +146,7 @@ def plan(
             else:
                 known = {"cost": cost, "iterations": iterations, "accepted": accepted}
                 how = {"cycles": cycles, "seconds": seconds, "note": note, "tried": tried}
+                how["threads"] = machine.threads
                 source, about = _measured(task, solver, optimizer, w0, steps, coarsening, known | how)
             size = row_bytes if row_bytes is not None else source.row_bytes
             memory = memory if memory is not None else limit

@@ -11,6 +11,7 @@ import click
 from daskmgrit.utils.units import nbytes, seconds
 
 __all__ = [
+    "ACCEPTED",
     "AT_LEAST_1",
     "BYTES",
     "CHUNKS",
@@ -123,6 +124,23 @@ class Count(click.ParamType):
         return count
 
 
+class Accepted(click.ParamType):
+    """Steps that a sweep accepts: a number, or ``8:2.5,16:3.1``, by slots; that becomes a dict."""
+
+    name = "steps"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | dict[int, float]:
+        """Return the steps."""
+        if not isinstance(value, str) or ":" not in value:
+            return AT_LEAST_1.convert(value, param, ctx)
+        try:
+            pairs = (part.split(":") for part in value.split(","))
+            found = {int(slots): float(steps) for slots, steps in pairs}
+        except ValueError:
+            self.fail(f"{value!r}: give a number, or steps by slots of the window as 8:2.5,16:3.1", param, ctx)
+        return found
+
+
 def _relaxation(text: str) -> str | int:
     return int(text) if text.isdigit() else text
 
@@ -130,6 +148,7 @@ def _relaxation(text: str) -> str | int:
 # A learning rate.
 RATE = Finite(min=0, min_open=True)
 TOLERANCE, AT_LEAST_1 = Finite(min=0), Finite(min=1)
+ACCEPTED = Accepted()
 SECONDS, WAIT = Seconds(), Seconds(above_zero=True)
 BYTES = Bytes()
 CHUNKS, SLOTS = Count("chunks"), Count("slots")

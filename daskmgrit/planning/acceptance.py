@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,15 @@ from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import to_host
-from daskmgrit.utils.validation import number_option
+from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["FEW", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
 
 # About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
+ONE_AT_LEAST = "a sweep accepts one step at least"
+# Slots for each accepted step from which on more hardly help.
+LONG = 4
 # Slots of the windows that are measured.
 WINDOWS = (4, 16, 64)
 # Seconds of Phi that measuring may take, and the least and the most steps of the prefix.
@@ -46,10 +50,21 @@ class Acceptance:
         alpha lambda_max of the prefix, as far as that is known: at 2 training is at the edge of stability.
     growth : str
         In words how serial training itself grows; empty if it does not, or is not known to.
+    least : float
+        The part of these steps that they may be after all: 1 where they are as given, or of the whole run, and else
+        what the slower half of the prefix had of the mean.
     """
 
-    def __init__(self, known: dict[int, float], origin: str, edge: float | None = None, growth: str = "") -> None:
-        self._known, self.origin, self.edge, self.growth = {1: 1.0} | known, origin, edge, growth
+    def __init__(
+        self,
+        known: Mapping[int, float],
+        origin: str,
+        edge: float | None = None,
+        growth: str = "",
+        least: float = 1.0,
+    ) -> None:
+        self._known, self.origin, self.edge, self.growth = {1: 1.0, **known}, origin, edge, growth
+        self.least = least
 
     @property
     def most(self) -> float:
@@ -70,17 +85,30 @@ def assumed() -> Acceptance:
     return Acceptance(USUAL, "assumed, as of networks with Adam at usual rates; give --accepted, or --problem")
 
 
-def given(accepted: float) -> Acceptance:
-    """Return the same number of steps for all windows that are long enough; see :class:`Acceptance`.
+def given(accepted: float | Mapping[int, float]) -> Acceptance:
+    """Return an acceptance as a user says: by the slots of the window, or that of long windows.
+
+    A number is what windows of four times as many slots accept, as it is with networks; shorter ones accept less.
 
     Raises
     ------
     ValueError
-        If it is less than 1.
+        If a number is less than 1, or more than the slots.
     """
-    number_option("accepted", accepted, "a sweep accepts one step at least", least=1)
-    slots = math.ceil(accepted)
-    return Acceptance({slots: accepted}, f"as given: {accepted:g}, or all slots of a shorter window")
+    if isinstance(accepted, Mapping):
+        if not accepted:
+            raise ValueError("accepted={} is empty: give steps by slots, as {8: 2.5}, or a number")
+        known = {
+            integer_option("accepted", slots, 1, "keys are slots of the window"): steps
+            for slots, steps in accepted.items()
+        }
+        for slots, steps in known.items():
+            if not 1 <= number_option("accepted", steps, ONE_AT_LEAST, least=1) <= slots:
+                raise ValueError(f"accepted={accepted}: of {slots} slots a sweep accepts no more than {slots}")
+        return Acceptance(known, f"as given for {' and '.join(map(str, sorted(known)))} slots")
+    number_option("accepted", accepted, ONE_AT_LEAST, least=1)
+    slots = math.ceil(LONG * accepted)
+    return Acceptance({slots: accepted}, f"as given: {accepted:g} with {slots} slots or more, fewer with less")
 
 
 def measured(
@@ -112,18 +140,37 @@ def measured(
     prefix = min(steps, max(LEAST, min(MOST, int(seconds / (16 * step_seconds)))))
     note(f"sweeping over the first {prefix} steps with parallel Newton")
     known: dict[int, float] = {}
+    parts = [1.0]
     for slots in WINDOWS:
         if slots >= prefix:
             break
         settings = NewtonSettings(prefix, 1e-9 * math.sqrt(prefix), size=Fixed(slots))
         try:
-            known[slots] = prefix / len(solve_in_one_process(phi, w0, settings).sweeps)
+            sweeps = solve_in_one_process(phi, w0, settings).sweeps
         except Diverged:
             known[slots] = 1.0
+            continue
+        known[slots] = prefix / len(sweeps)
+        if prefix < steps:
+            parts.append(_slower_half([sweep.accepted for sweep in sweeps]) / known[slots])
     # For an optimizer with moments there is no such bound.
     edge = None if is_split(phi) else edge_of_stability(phi, w0, min(prefix, LEAST))
     growth = growth_of_steps(phi, w0, min(prefix, LEAST))
-    return Acceptance(known, f"measured on the first {prefix} steps", edge, growth)
+    return Acceptance(known, f"measured on the first {prefix} steps", edge, growth, min(parts))
+
+
+def _slower_half(accepted: Sequence[int]) -> float:
+    """Return what a sweep accepts on average in that half of the steps where it is less.
+
+    Examples
+    --------
+    >>> _slower_half([4, 4, 2, 2, 2, 2])
+    2.0
+    """
+    ends = list(itertools.accumulate(accepted))
+    first = sum(end <= ends[-1] / 2 for end in ends)
+    halves = [half for half in (accepted[:first], accepted[first:]) if half]
+    return min(sum(half) / len(half) for half in halves)
 
 
 def growth_of_steps(phi: Phi, w0: Any, steps: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from daskmgrit.planning.phi_source import PhiSource, fixed_coarsening, tried_coa
 from daskmgrit.planning.search import Planner
 from daskmgrit.planning.source import make_planner
 from daskmgrit.planning.window_plan import TRIED, WindowPlan, best_window
+from daskmgrit.planning.window_report import fastest
 from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.trial import check_arguments
@@ -42,7 +43,7 @@ def plan(
     threads: int = 1,
     cost: float | str | PhiCost | None = None,
     iterations: float | None = None,
-    accepted: float | None = None,
+    accepted: float | Mapping[int, float] | None = None,
     coarsening: int | Sequence[int] | None = None,
     cycle: str | None = None,
     initial_guess: str = "zero",
@@ -75,8 +76,9 @@ def plan(
         data than here. With `iterations` and `accepted` too, phi is not called at all.
     iterations : float, optional
         Cycles that MGRIT takes, in place of those measured.
-    accepted : float, optional
-        Steps that a sweep of parallel Newton accepts, in place of those measured.
+    accepted : float or dict of int to float, optional
+        Steps that a sweep of parallel Newton accepts, in place of those measured: by the slots of the window, as
+        ``{8: 2.5}`` from an earlier solve, or one number for windows of four times as many slots and longer ones.
     coarsening : int or sequence of int, optional
         The coarsening factor, or one for each level, that the coarse steps of `phi` are for. By default those that
         `phi` was made for, as far as it tells, else 2; of a phi with a method ``with_coarsening(factors)``, as the
@@ -112,9 +114,9 @@ def plan(
     ...     return weights * 0.9 ** (2**level)
     >>> plan = dm.plan(phi, np.ones(4), 1000, 64, cost="100ms", iterations=10, accepted=2)
     >>> plan.method, plan.setting()
-    ('newton', {'window': 2, 'jacobian': 'identity'})
+    ('newton', {'window': 8, 'jacobian': 'identity'})
     >>> plan.solver()
-    <ParallelNewton: 1000 steps, window 2, jacobian identity>
+    <ParallelNewton: 1000 steps, window 8, jacobian identity>
     """
     if not callable(phi):
         raise TypeError(f"phi={phi!r} is not callable: give a function phi(weights, index, level) -> new weights")
@@ -140,7 +142,7 @@ def plan(
     factors = tried_coarsenings(phi) if coarsening is None else [fixed_coarsening(coarsening)]
     problem = OwnProblem(phi, w0, steps, initial_guess=initial_guess)
     left = max(limit - (time.perf_counter() - clock), LEAST * limit)
-    source = PhiSource(problem, cost, iterations, accepted, factors, cycles, left, note)
+    source = PhiSource(problem, cost, iterations, accepted, factors, cycles, left, note, threads=machine.threads)
     planner = make_planner(source, steps, cycles, memory, source.row_bytes)
     converges = planner.converges
 
@@ -162,7 +164,7 @@ def plan(
     serial = source.window_cost.serial(steps)
     times = {name: found.seconds for name, found in (("mgrit", mgrit), ("newton", newton)) if found is not None}
     times["serial"] = serial
-    method = min(times, key=lambda name: times[name])
+    method = fastest(times)
     return PlanResult(
         phi=phi,
         steps=steps,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,12 @@ from daskmgrit.utils.array_api import move_like, to_host
 from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import number_option
 
-__all__ = ["PhiCost", "measure_cost", "measure_stages"]
+__all__ = ["PhiCost", "measure_cost", "measure_held", "measure_stages"]
+
+# Threads that are tried at once at most, and seconds that each is to call Phi for, so that no start counts.
+MOST_THREADS, LONG_ENOUGH = 16, 2e-3
+# Seconds that threads wait for each other.
+PATIENCE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,8 @@ class PhiCost:
         Seconds that a call takes however many states it is given: a launch, a round trip.
     stages : tuple of float, default (1,)
         Phi that one step of each level stands for, the last repeating: stabilised coarse steps take several.
+    held : float, default 0
+        Part of a call in which other threads of the process wait: 1 for a Phi that holds the interpreter all the time.
 
     Raises
     ------
@@ -46,12 +55,14 @@ class PhiCost:
     state: float
     call: float = 0.0
     stages: tuple[float, ...] = (1.0,)
+    held: float = 0.0
 
     def __post_init__(self) -> None:
         number_option("phi-cost", self.state, "seconds per state update are at least 0", least=0)
         number_option("call", self.call, "seconds per call are at least 0", least=0)
         if not self.state + self.call > 0:
             raise ValueError("phi-cost=0: a Phi that costs nothing is not worth a cluster; give its seconds")
+        number_option("held", self.held, "it is a part of a call, at most 1", least=0, below=math.nextafter(1, 2))
         if not self.stages or min(self.stages) <= 0:
             raise ValueError(f"stages={self.stages}: give how many Phi a step of each level costs, each more than 0")
 
@@ -62,6 +73,11 @@ class PhiCost:
     def seconds(self, batches: Sequence[int], level: int) -> float:
         """Return the seconds of calls with so many states each, one after another."""
         return self.of_level(level) * (len(batches) * self.call + sum(batches) * self.state)
+
+    def at_once(self, threads: int) -> PhiCost:
+        """Return what a call costs while so many threads of a process make calls."""
+        times = 1 + (threads - 1) * self.held
+        return replace(self, state=times * self.state, call=times * self.call)
 
     def serial(self, steps: int) -> float:
         """Return the seconds of serial training."""
@@ -84,6 +100,44 @@ def measure_cost(phi: Phi, w0: Any, seconds: float = 0.2, sizes: Sequence[int] =
     """
     call, state = _fit(sizes, [_least(phi, w0, rows, 0, seconds) for rows in sizes])
     return PhiCost(state, call)
+
+
+def measure_held(phi: Phi, w0: Any, threads: int, rows: int, seconds: float = 0.2) -> float:
+    """Return the part of a call in which other threads wait: for the interpreter, or for a core of this machine.
+
+    Parameters
+    ----------
+    phi, w0
+        As for :func:`measure_cost`.
+    threads : int
+        Threads that are to call Phi at once, two at least; of more than 16, so many are tried.
+    rows : int
+        States of each call.
+    seconds : float
+        Time to spend; calls are timed three times at least.
+    """
+    threads = min(threads, MOST_THREADS)
+    state = initial_state(w0)
+    block, index = move_like(np.tile(state.host, (rows, 1)), state.block(phi)), np.arange(rows)
+    calls = max(1, math.ceil(LONG_ENOUGH / _least(phi, w0, rows, 0, 0.0)))
+
+    def work(barrier: Barrier) -> tuple[float, float]:
+        barrier.wait(PATIENCE)
+        begin = time.perf_counter()
+        for _ in range(calls):
+            to_host(phi(block, index, 0))
+        return begin, time.perf_counter()
+
+    def took(count: int) -> float:
+        barrier = Barrier(count)
+        begins, ends = zip(*pool.map(work, [barrier] * count), strict=True)
+        return max(ends) - min(begins)
+
+    with ThreadPoolExecutor(threads) as pool:
+        clock, repeats, alone, together = time.perf_counter(), 0, math.inf, math.inf
+        while repeats < 3 or time.perf_counter() - clock < seconds:
+            alone, together, repeats = min(alone, took(1)), min(together, took(threads)), repeats + 1
+    return min(1.0, max(0.0, (together / alone - 1) / (threads - 1)))
 
 
 def measure_stages(phi: Phi, w0: Any, levels: int, seconds: float = 0.02) -> tuple[float, ...]:

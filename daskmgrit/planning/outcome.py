@@ -14,9 +14,18 @@ from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.setting import Plan
 from daskmgrit.planning.window_plan import WindowPlan
-from daskmgrit.planning.window_report import DIVERGES, MEND, at_worst, pays, verdict, window_report, window_rows
+from daskmgrit.planning.window_report import (
+    DIVERGES,
+    MEND,
+    at_worst,
+    fastest,
+    pays,
+    verdict,
+    window_report,
+    window_rows,
+)
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.recurrence.step_length import made_for
+from daskmgrit.recurrence.step_length import made_for, words_for
 from daskmgrit.utils.units import time_in_words
 
 __all__ = ["AtWorkers", "PlanResult"]
@@ -119,7 +128,7 @@ class PlanResult:
         """The faster of the two parallel methods, whether or not it beats serial training; None if neither works."""
         times = {"mgrit": self.mgrit, "newton": self.newton}
         known = {name: found.seconds for name, found in times.items() if found is not None}
-        return min(known, key=lambda name: known[name], default=None)
+        return fastest(known) if known else None
 
     def setting(self, method: str | None = None) -> dict[str, Any]:
         """Return the options of the solver, and for MGRIT the number of chunks of its solve.
@@ -166,8 +175,7 @@ class PlanResult:
         if newton and self.newton is not None:
             return self.newton.python(self.steps)
         assert self.mgrit is not None
-        factors = self.setting("mgrit")["coarsening"]
-        phi = f"phi.with_coarsening({factors})" if made_for(self.phi, factors) is not self.phi else "phi"
+        phi = words_for(self.phi, self.setting("mgrit")["coarsening"])
         return self.mgrit.setting.python(self.steps, {}, self.initial_guess, phi=phi)
 
     def summary(self) -> list[tuple[str, str]]:
@@ -175,6 +183,7 @@ class PlanResult:
         mgrit, cost, machine = self.mgrit, self.cost, self.machine
         called = f" and {time_in_words(cost.call)} per call" if cost.call else ""
         processes = f"{machine.workers} worker process{'es' * (machine.workers > 1)}"
+        processes += " (threads= puts several into each)" if machine.threads == 1 < machine.workers else ""
         most, least = (None, None) if mgrit is None else mgrit.cautious(self.doubt)
         found: dict[str, Any] = {
             "faster": self.method,
@@ -221,6 +230,10 @@ class PlanResult:
         best = f"{self.speedup:.3g} times" if self.method != "serial" else "faster than both methods"
         if self.method == "mgrit" and self.mgrit and (least := self.mgrit.cautious(self.doubt)[1]) < 1:
             best = f"{least:.2g} to {best}"
+        if self.method == "newton" and self.newton and self.newton.least_speedup < 1:
+            best = f"{self.newton.least_speedup:.2g} to {best}"
+        if self.remark:
+            best += ", but uncertain as phi is"
         return block(
             f"Plan for {self.steps} steps on {self.workers} workers: {NAMES[self.method]}, {best}",
             side_by_side(

@@ -20,14 +20,21 @@ from daskmgrit.errors import PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.planning.acceptance import USUAL, Acceptance, given, measured
-from daskmgrit.planning.cost import PhiCost, measure_cost, measure_stages
+from daskmgrit.planning.cost import PhiCost, measure_cost, measure_held, measure_stages
 from daskmgrit.planning.cycle_counts import extrapolated
 from daskmgrit.planning.setting import SPREAD, Coarsening
 from daskmgrit.planning.source import ASSUMED
 from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.propagator import Phi, stages_of
 from daskmgrit.recurrence.state import initial_state
-from daskmgrit.recurrence.step_length import StepLength, check_coarsening, length_of, made_for, takes_any_coarsening
+from daskmgrit.recurrence.step_length import (
+    StepLength,
+    check_coarsening,
+    length_of,
+    made_for,
+    takes_any_coarsening,
+    words_for,
+)
 from daskmgrit.recurrence.trial import Finding, already_tried, needs_trial, try_phi
 from daskmgrit.utils.per_level import spread
 from daskmgrit.utils.units import time_in_words
@@ -36,6 +43,10 @@ __all__ = ["PhiSource", "fixed_coarsening", "tried_coarsenings"]
 
 # Parts of the time that measuring may take: of Phi itself, of its coarse steps, of sweeps; cycles get what is left.
 COST, STAGES, SWEEPS = 0.15, 0.1, 0.2
+# Seconds of a first call that are worth telling.
+WARM_UP = 0.5
+# And of calls on several threads.
+HELD = 0.05
 # About how often a small solve evaluates each of its steps, and what sweeps over the least prefix evaluate.
 PER_STEP, PER_SWEEPS = 40, 500
 # Steps of small solves, and the F-intervals that they need at least: with few, any Phi converges after some cycles.
@@ -63,8 +74,8 @@ class PhiSource:
         What Phi costs; measured by default.
     iterations : float, optional
         Cycles for every setting; measured by default.
-    accepted : float, optional
-        Steps that a sweep accepts; measured by default.
+    accepted : float or dict of int to float, optional
+        Steps that a sweep accepts, see :func:`daskmgrit.planning.acceptance.given`; measured by default.
     coarsenings : sequence of tuple of int
         The factors that are tried, the most telling first.
     cycles : sequence of str
@@ -80,6 +91,8 @@ class PhiSource:
         What parallel Newton trains, if it is not `problem` but the same with another optimizer.
     tried : Finding, optional
         What a trial of Phi found, if there was one before.
+    threads : int, default 1
+        Threads of each process, which call Phi at once.
 
     Attributes
     ----------
@@ -101,7 +114,7 @@ class PhiSource:
         problem: OwnProblem,
         cost: PhiCost | None,
         iterations: float | None,
-        accepted: float | None,
+        accepted: float | Mapping[int, float] | None,
         coarsenings: Sequence[Coarsening],
         cycles: Sequence[str],
         seconds: float,
@@ -110,6 +123,7 @@ class PhiSource:
         phi_for: Callable[[Coarsening], Phi] | None = None,
         window: OwnProblem | None = None,
         tried: Finding | None = None,
+        threads: int = 1,
     ) -> None:
         self.phi, self._w0, self.steps, self._guess = problem.phi, problem.w0, problem.steps, problem.initial_guess
         self._given, self._cycles, self._seconds, self._note = iterations, cycles, seconds, note
@@ -133,6 +147,7 @@ class PhiSource:
         assert real is not None
         if cost is None:
             self.measured.append(f"Phi, {time_in_words(real.call + real.state)} for a state")
+            real = replace(real, held=self._held(problem, real, threads, 8))
         self._cost: PhiCost = real if cost is None else cost
         self._costs = {m: self._with_stages(m, real, cost) for m in self.coarsenings}
         # Phi of level 0 is what parallel Newton calls, whatever coarse steps are.
@@ -142,6 +157,13 @@ class PhiSource:
             self.window_bytes = initial_state(window.w0).nbytes
             of_window = measure_cost(window.phi, window.w0, COST * seconds / 12)
             self.window_cost = of_window if cost is None else cost
+        if cost is None:
+            held = self._held(window or problem, of_window, threads, 1)
+            self.window_cost = replace(self.window_cost, held=held)
+            if held:
+                self.measured.append(
+                    f"calls on several threads at once, which wait for each other {held:.1%} of the time"
+                )
         self.accepted: Acceptance = (
             given(accepted) if accepted is not None else self._sweep(window or problem, of_window)
         )
@@ -160,15 +182,26 @@ class PhiSource:
             if finding.error:
                 raise PropagatorError(finding.error)
             self.remark = finding.remark
+            tried = finding
         clock = time.perf_counter()
         alone = measure_cost(self.phi, self._w0, 0.0, sizes=(1,)).state
         spent = time.perf_counter() - clock
+        if tried is not None and tried.first > max(WARM_UP, 5 * alone):
+            words = "which is not counted: where it compiles, a solve's first calls do, too"
+            self.measured.append(f"a first call of {time_in_words(tried.first)}, {words}")
         left = COST * self._seconds - spent
         for sizes in ((1, 8, 64), (1, 8)):
             # Each size is timed three times, after a first call.
             if 4 * sum(sizes) * alone < left:
                 return measure_cost(self.phi, self._w0, min(0.2, left / 6), sizes)
         return PhiCost(alone)
+
+    def _held(self, problem: OwnProblem, cost: PhiCost, threads: int, rows: int) -> float:
+        """Return the part of a call with so many states in which other threads wait; 0 if there is no time for that."""
+        part, each = HELD * self._seconds, cost.call + rows * cost.state
+        if threads < 2 or 4 * min(threads, 16) * each > part:
+            return 0.0
+        return measure_held(problem.phi, problem.w0, threads, rows, min(0.2, part))
 
     def _with_stages(self, coarsening: Coarsening, real: PhiCost, cost: PhiCost | None) -> PhiCost:
         """Return a cost with how many Phi a step of each level takes: as given, measured if that is cheap, or declared.
@@ -187,6 +220,10 @@ class PhiSource:
     def cost(self, coarsening: Coarsening) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""
         return self._costs.get(coarsening, self._cost)
+
+    def phi_in_words(self, coarsening: int | Sequence[int]) -> str:
+        """Return the Phi for these factors, as Python."""
+        return words_for(self.phi, coarsening)
 
     # -- sweeps ----------------------------------------------------------------------------------------------------
 

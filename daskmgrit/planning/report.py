@@ -14,7 +14,16 @@ from daskmgrit.planning.search import Planner
 from daskmgrit.planning.setting import Plan, worker_numbers
 from daskmgrit.planning.source import Source
 from daskmgrit.planning.window_plan import best_window
-from daskmgrit.planning.window_report import DIVERGES, at_worst, commands, pays, verdict, window_report, window_rows
+from daskmgrit.planning.window_report import (
+    DIVERGES,
+    at_worst,
+    commands,
+    fastest,
+    pays,
+    verdict,
+    window_report,
+    window_rows,
+)
 from daskmgrit.utils.units import size_in_words, time_in_words
 
 __all__ = ["Asked", "report", "text"]
@@ -73,26 +82,31 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     plan = planner.best(asked.machine) if planner.converges else None
     window = best_window(steps, asked.machine, source.window_cost, source.accepted, source.window_bytes)
     newton = window_report(steps, window, source.accepted) | {"command": None}
-    if window is not None:
+    if window is not None and not source.remark:
         how = ["--method", "newton", *asked.window_options, "--steps", str(steps), "--slots", str(window.slots)]
         newton["command"] = asked.command(*how, "--jacobian", "identity", *asked.where(window.workers))
     times = {"serial": source.window_cost.serial(steps)}
     # With another optimizer, what is planned for MGRIT is gradient descent, another training.
     times |= {"mgrit": plan.seconds} if plan and not asked.optimizer else {}
     times |= {"newton": window.seconds} if window else {}
+    found = dict.fromkeys(OF_MGRIT) if plan is None else _mgrit(plan, planner, asked)
+    if source.remark:
+        # To be mended first, see :data:`MEND`.
+        found |= {"command": None, "python": None}
+        newton["python"] = None
     return {
         "steps": steps,
         "phi": asdict(planner.cost(plan.setting.coarsening) if plan else source.window_cost),
         "workers": asked.machine.slots,
         "machine": asdict(asked.machine),
         "serial_seconds": times["serial"],
-        "faster": min(times, key=lambda method: times[method]),
+        "faster": fastest(times),
         "optimizer": asked.optimizer,
         "newton": newton,
         "measured": list(source.measured),
         "remark": source.remark,
         "iterations_from": source.origin,
-    } | (dict.fromkeys(OF_MGRIT) if plan is None else _mgrit(plan, planner, asked))
+    } | found
 
 
 # What is told of MGRIT; None where it does not converge.
@@ -185,12 +199,13 @@ def _memory_and_options(
     options += ["--chunks", str(setting.chunks)]
     if storage != "full":
         options += ["--storage", storage]
+    phi = asked.source.phi_in_words(setting.options()["coarsening"])
     return {
         "memory": memory,
         "storage": storage,
         "start_workers": setting.machine.workers if start_fewer else asked.machine.workers,
         "command": asked.command(*asked.options, *options, *asked.where(setting.machine.workers)),
-        "python": setting.python(planner.steps, asked.source.levels, asked.initial_guess, storage),
+        "python": setting.python(planner.steps, asked.source.levels, asked.initial_guess, storage, phi),
     }
 
 
@@ -227,7 +242,8 @@ def text(found: dict[str, Any]) -> str:
         ("problem", f"{found['steps']} steps; Phi takes {cost}"),
         (
             "cluster",
-            f"{found['workers']} threads in {machine['workers']} worker process{'es' * (machine['workers'] > 1)}",
+            f"{found['workers']} threads in {machine['workers']} worker process{'es' * (machine['workers'] > 1)}"
+            + (" (--threads puts several into each)" if machine["threads"] == 1 < machine["workers"] else ""),
         ),
         ("serial training", time_in_words(found["serial_seconds"])),
         *([("MGRIT", DIVERGES)] if found["seconds"] is None else _mgrit_rows(found)),

@@ -75,7 +75,7 @@ class Planner:
     storage: Callable[[Hierarchy, ChunkPlan, Machine], str | None] | None = None
 
     def __post_init__(self) -> None:
-        self._inline: dict[object, float] = {}
+        self._inline: dict[int, dict[object, float]] = {}
         self._hierarchies: dict[tuple[Coarsening, str], Hierarchy] = {}
         self._plans: dict[Setting, Plan] = {}
         self._bounds: dict[Setting, tuple[float, float]] = {}
@@ -117,12 +117,15 @@ class Planner:
         return self._plans[setting]
 
     def _waves(self, setting: Setting) -> Waves:
-        coarsening, cycle, machine, _ = setting
-        hierarchy, cost, cut = self.hierarchy(coarsening, cycle), self.cost(coarsening), self.chunk_plan(setting)
+        coarsening, cycle, machine, chunks = setting
+        at_once = min(machine.threads, math.ceil(chunks / machine.workers))
+        cost = self.cost(coarsening).at_once(at_once)
+        hierarchy, cut = self.hierarchy(coarsening, cycle), self.chunk_plan(setting)
         name = _cut_name(setting)
         if name not in self._work:
             self._work[name] = level_work(hierarchy, cut.layout, cost)
-        return Waves(hierarchy, cut, machine, cost, self._work[name], self.row_bytes, self._inline)
+        inline = self._inline.setdefault(at_once, {})
+        return Waves(hierarchy, cut, machine, cost, self._work[name], self.row_bytes, inline)
 
     def chunk_plan(self, setting: Setting) -> ChunkPlan:
         """Return how the solve cuts the levels, and what has tasks of its own."""

@@ -61,6 +61,10 @@ class Source(Protocol):
         """Return what Phi costs with these coarsening factors."""
         ...
 
+    def phi_in_words(self, coarsening: int | Sequence[int]) -> str:
+        """Return the Phi for these factors, as Python."""
+        ...
+
     def iterations(self, coarsening: Coarsening, cycle: str) -> float:
         """Return the cycles to convergence, nan where it does not converge."""
         ...
@@ -81,7 +85,9 @@ class GivenSource:
     measured: Sequence[str] = ()
     remark = ""
 
-    def __init__(self, cost: PhiCost, iterations: float | None, accepted: float | None = None) -> None:
+    def __init__(
+        self, cost: PhiCost, iterations: float | None, accepted: float | Mapping[int, float] | None = None
+    ) -> None:
         self._cost, self._iterations = cost, iterations
         self.accepted: Acceptance = given(accepted) if accepted is not None else assumed()
         self.window_cost, self.window_bytes = cost, 0
@@ -89,6 +95,10 @@ class GivenSource:
     def cost(self, coarsening: Coarsening) -> PhiCost:
         """Return what Phi costs with these coarsening factors."""
         return self._cost
+
+    def phi_in_words(self, coarsening: int | Sequence[int]) -> str:
+        """Return the Phi for these factors, as Python."""
+        return "phi"
 
     def iterations(self, coarsening: Coarsening, cycle: str) -> float:
         """Return the cycles to convergence, nan where it does not converge."""

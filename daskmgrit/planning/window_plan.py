@@ -14,6 +14,12 @@ __all__ = ["WindowPlan", "best_window", "plan_window"]
 
 # Numbers of slots that are tried, up to one for each thread.
 TRIED = (*range(2, 17), *(lead * 2**power // 4 for power in range(4, 15) for lead in (5, 6, 7, 8)))
+# Seconds of a sweep besides Phi: of any, and for each byte of its window.
+OWN, OWN_BYTE = 1e-3, 4e-9
+# Seconds to hand a slot over to a thread.
+HANDOVER = 4e-5
+# Part of the time that a share takes to come which is work of the two processes, and not waiting.
+FETCH = 0.6
 # Seconds of sweeps that a task does where all of the window is in one process.
 TASK = 1.0
 
@@ -40,6 +46,8 @@ class WindowPlan:
         What a sweep takes.
     seconds, serial : float
         What the solve and serial training take.
+    most_seconds : float
+        What the solve takes if its sweeps accept as little as those of the slower half of the steps measured.
     """
 
     slots: int
@@ -51,6 +59,12 @@ class WindowPlan:
     sweep_seconds: float
     seconds: float
     serial: float
+    most_seconds: float
+
+    @property
+    def least_speedup(self) -> float:
+        """Serial seconds over the most that are predicted."""
+        return self.serial / self.most_seconds
 
     @property
     def speedup(self) -> float:
@@ -94,18 +108,24 @@ def plan_window(
     """
     workers = min(machine.workers, math.ceil(slots / machine.threads))
     threads = min(slots, workers * machine.threads)
-    phi = cost.seconds([math.ceil(slots / threads)], 0)
+    here = math.ceil(threads / workers)
+    own = OWN + OWN_BYTE * slots * row_bytes + (HANDOVER * here if here > 1 else 0.0)
+    phi = own + cost.at_once(here).seconds([math.ceil(slots / threads)], 0)
     overhead = machine.scheduler + machine.worker + 2 * machine.latency
     if workers == 1:
         sweep = phi * (1 + overhead / TASK)
     else:
         # A round is a task for each process, which takes in what all others evaluated, and one that tells the client.
-        # What waits for the scheduler: the last share is in, and all tasks of the next round go out.
-        shares = machine.transfer + slots * row_bytes / machine.bandwidth
+        # What waits for the scheduler: the last share is in, and all tasks of the next round go out. A process has its
+        # turn with one other after another; where cores are shared, all have.
+        turns = workers * (workers - 1) / machine.cores if machine.cores else workers - 1
+        fetches = machine.transfer * (1 - FETCH + FETCH * turns)
+        shares = fetches + slots * row_bytes / machine.bandwidth
         busy = machine.scheduler * (workers + 1) + machine.worker * (workers if machine.cores else 1)
         sweep = phi + 2 * machine.latency + busy + shares
     each = accepted(slots)
     sweeps = math.ceil(steps / each - 1e-6)
+    most = min(steps, math.ceil(steps / max(1.0, each * getattr(accepted, "least", 1.0)) - 1e-6))
     return WindowPlan(
         slots,
         workers,
@@ -116,6 +136,7 @@ def plan_window(
         sweep,
         sweeps * sweep + overhead,
         cost.serial(steps),
+        most * sweep + overhead,
     )
 
 

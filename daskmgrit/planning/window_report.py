@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -10,7 +12,10 @@ from daskmgrit.planning.setting import whole_cycles
 from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.utils.units import time_in_words
 
-__all__ = ["DIVERGES", "MEND", "at_worst", "commands", "pays", "verdict", "window_report", "window_rows"]
+__all__ = ["DIVERGES", "MEND", "at_worst", "commands", "fastest", "pays", "verdict", "window_report", "window_rows"]
+
+# Times that differ by no more than this factor are as good as the same: predictions are no better.
+NEAR = 1.05
 
 # What is told of MGRIT in place of a setting.
 DIVERGES = "does not converge with any setting that was tried"
@@ -26,16 +31,29 @@ def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> 
     about = {"accepted_from": accepted.origin, "edge": accepted.edge, "growth": accepted.growth, "contracts": None}
     if plan is None:
         names = [each.name for each in fields(WindowPlan) if each.name != "serial"]
-        return dict.fromkeys((*names, "serial_seconds", "speedup", "python")) | about
+        return dict.fromkeys((*names, "serial_seconds", "speedup", "least_speedup", "python")) | about
     found = asdict(plan)
     return {
         **found,
         "serial_seconds": found.pop("serial"),
         "speedup": plan.speedup,
+        "least_speedup": plan.least_speedup,
         **about,
         "contracts": accepted.most >= FEW,
         "python": plan.python(steps),
     }
+
+
+def fastest(times: Mapping[str, float]) -> str:
+    """Return the method with the least time; of those that are as fast but for a few percent the simplest.
+
+    Examples
+    --------
+    >>> fastest({"serial": 10.0, "newton": 9.8, "mgrit": 9.9}), fastest({"serial": 10.0, "newton": 5.0, "mgrit": 4.0})
+    ('serial', 'mgrit')
+    """
+    least = min(times.values())
+    return next(name for name in ("serial", "newton", "mgrit") if times.get(name, math.inf) <= NEAR * least)
 
 
 def verdict(found: dict[str, Any]) -> str:
@@ -48,10 +66,16 @@ def verdict(found: dict[str, Any]) -> str:
             continue
         much = f"{speedup:.3g} times" if speedup >= 1 else f"would take {1 / speedup:.3g} times as long as serial"
         words.append(f"{named[method]} {much}" if speedup < 1 else f"{named[method]}: {much}")
-    first = f"{named[best]} is faster" + (f": {times[best]:.3g} times" if best != "serial" else "")
+    as_fast = any((speedup or 0) > (times.get(best) or 1) for speedup in times.values())
+    first = f"{named[best]} is {'about as fast' if as_fast else 'faster'}"
+    first += f": {times[best]:.3g} times" if best != "serial" else ""
     if best == "mgrit" and found["least_speedup"] < 1:
         between = f"{found['least_speedup']:.2g} to {times[best]:.3g} times"
         first = f"MGRIT may be faster: {between}, as its cycles were not counted on the whole run"
+    newton = found["newton"]
+    if best == "newton" and newton["least_speedup"] < 1:
+        between = f"{newton['least_speedup']:.2g} to {times[best]:.3g} times"
+        first = f"parallel Newton may be faster: {between}, as its sweeps accept more at some steps than at others"
     if found["remark"]:
         first = f"uncertain, as phi is: {first}"
     return f"{first}; {'; '.join(words)}" if words else first
@@ -71,6 +95,20 @@ def pays(most: int, speedup: float) -> str:
     return f"only if {most} cycle{'s' * (most > 1)} were enough" if most else "not even if one cycle were enough"
 
 
+def _from(newton: dict[str, Any]) -> str:
+    """Say where the range of a speedup begins, if it is one."""
+    least = f"{newton['least_speedup']:.3g}"
+    return "" if least == f"{newton['speedup']:.3g}" else f"{least} to "
+
+
+def _newton_first(found: dict[str, Any]) -> bool:
+    """Whether the command is that of parallel Newton, where one has to be."""
+    newton = found["newton"]
+    if found["optimizer"] or found["command"] is None or found["faster"] == "newton":
+        return True
+    return found["faster"] == "serial" and (newton["speedup"] or 0) > found["speedup"]
+
+
 def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what is said of parallel Newton, as rows of a name and words."""
     newton = found["newton"]
@@ -79,7 +117,7 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         (
             "parallel Newton",
-            f"{time_in_words(newton['seconds'])} predicted: speedup {newton['speedup']:.3g}, window of "
+            f"{time_in_words(newton['seconds'])} predicted: speedup {_from(newton)}{newton['speedup']:.3g}, window of "
             f"{newton['slots']} slots on {newton['threads']} threads",
         ),
         (
@@ -110,5 +148,5 @@ def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
         return [("command", f"none: parallel Newton alone trains with {found['optimizer']}, and needs two threads")]
     if found["command"] is None and newton["command"] is None:
         return [("command", "none: MGRIT does not converge, and parallel Newton needs two threads")]
-    of = newton if found["faster"] == "newton" or found["optimizer"] or found["command"] is None else found
+    of = newton if _newton_first(found) else found
     return [("command", of["command"]), ("or in Python", of["python"])]

@@ -11,7 +11,15 @@ from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.per_level import growth, spread
 from daskmgrit.utils.validation import integer_option
 
-__all__ = ["AnyCoarsening", "StepLength", "check_coarsening", "length_of", "made_for", "takes_any_coarsening"]
+__all__ = [
+    "AnyCoarsening",
+    "StepLength",
+    "check_coarsening",
+    "length_of",
+    "made_for",
+    "takes_any_coarsening",
+    "words_for",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,11 @@ def made_for(phi: Phi, coarsening: int | Sequence[int]) -> Phi:
         return phi
     made: Phi = phi.with_coarsening(coarsening)  # type: ignore[attr-defined]
     return made
+
+
+def words_for(phi: Phi, coarsening: int | Sequence[int]) -> str:
+    """Return what :func:`made_for` does with ``phi``, as Python."""
+    return "phi" if made_for(phi, coarsening) is phi else f"phi.with_coarsening({coarsening!r})"
 
 
 def _is_for(length: StepLength | None, coarsening: int | Sequence[int]) -> bool:

@@ -15,6 +15,8 @@ WELL, GROWS = 0.9, 1.05
 RECENT = 5
 # A sweep that accepts fewer steps has hardly gained on serial training.
 FEW = 1.5
+# Slots below which a window is what keeps a sweep from accepting more.
+SHORT = 4
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
 ROSE = 100
 
@@ -131,6 +133,8 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
         return found + remark
     if not tol > 0:
         return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
+    if max(windows) < SHORT:
+        found += f"a window of {max(windows)} is short, and grows with the workers, or threads, that there are; "
     return found + (
         "serial training is as fast. Steps that change the weights less, a larger tolerance, or another jacobian let "
         "a sweep accept more"

@@ -151,7 +151,11 @@ class Result:
             "diverged": f"DIVERGED: {self.message}",
         }
         phi = sum(self.phi_evaluations)
-        speedup = steps / self.critical_path if self.converged and self.critical_path else 0.0
+        if self.converged and not self.iterations:
+            ends["tol"] += (
+                ": the initial guess is the solution already, as where phi leaves w0 as it is; nothing was trained"
+            )
+        speedup = steps / self.critical_path if self.converged and self.critical_path and self.iterations else 0.0
         path = f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else "")
         if self.strict_path is not None and self.strict_path > self.critical_path:
             path += f" ({self.strict_path} Phi if each doubling of the scan over the window counts as one, too)"

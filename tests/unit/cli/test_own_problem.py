@@ -1,6 +1,7 @@
 """Problems of one's own on the command line: what they are asked for, and what is refused."""
 
 import json
+import runpy
 import shlex
 import sys
 
@@ -227,6 +228,12 @@ def test_coarse_steps_are_as_long_as_the_coarsening_that_is_tried(folder):
     for name, tried in (("problem", 18), ("own", 2)):
         run = planned("--problem", f"stretched.py:{name}", "--phi-cost", "1", "--accepted", "2", "--seconds", "10min")
         assert f"{tried} of {tried} settings" in json.loads(run.stdout)["measured"][-1]
+    # The line of Python is for the same Phi.
+    how = ("--coarsening", "8", "--phi-cost", "1", "--accepted", "2", "--iterations", "2")
+    line = json.loads(planned("--problem", "stretched.py:problem", *how).stdout)["python"]
+    scope = runpy.run_path(str(folder / "stretched.py"))
+    assert "phi.with_coarsening(8)" in line
+    assert eval(line, scope | {"w0": np.ones(3)}).converged
     # What a solver with 8 takes is the same Phi, made for 8.
     by_eight = solved("stretched.py:problem", "--coarsening", "8")
     assert by_eight["coarsening"][0] == 8
@@ -256,6 +263,7 @@ def test_plan_measures_a_phi_within_its_time_and_says_what_is_wrong_once(folder)
     found = json.loads(run.stdout)
     assert "in a block" in found["remark"]
     assert "in a block" not in run.stderr
+    assert found["command"] is found["python"] is found["newton"]["command"] is found["newton"]["python"] is None
     assert "assumed" in found["iterations_from"]
     assert "assumed" in found["newton"]["accepted_from"]
     how = ["--problem", "couples.py:phi", "--w0", "couples.py:w0", "--seconds", "1ms"]
@@ -316,6 +324,15 @@ def test_tune_names_options_where_nothing_converges(folder):
     )
 
 
+def test_plan_takes_the_steps_of_the_problem(folder):
+    how = ["--workers", "4", "--phi-cost", "1", "--accepted", "4:1.5", "--iterations", "3", "--json"]
+    run = CliRunner().invoke(main, ["plan", "--problem", "mine.py:problem", *how])
+    assert json.loads(run.stdout)["steps"] == 100
+    run = CliRunner().invoke(main, ["plan", "--workers", "4", "--phi-cost", "1"])
+    assert run.exit_code == 2
+    assert "give --steps" in run.stderr
+
+
 def planned(*arguments):
     return CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "4", *arguments, "--json"])
 
@@ -346,6 +363,8 @@ def test_what_plan_recommends_can_be_told_to_solve(folder, target):
         (["--problem", "mine.py:phi", "--w0", "short.npy"], "states of 3 weights"),
         (["--phi-cost", "1", "--w0", "w0.npy"], "--w0 goes with --problem"),
         (["--phi-cost", "1", "--iterations", "nan"], "--iterations"),
+        (["--phi-cost", "1", "--accepted", "8:2,x"], "8:2.5,16:3.1"),
+        (["--phi-cost", "1", "--accepted", "8:9"], "of 8 slots a sweep accepts no more than 8"),
     ],
 )
 def test_what_plan_refuses(folder, arguments, words):

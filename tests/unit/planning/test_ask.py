@@ -16,7 +16,7 @@ from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.step_length import StepLength
 from tests.support.optional import need
 
-KNOWN = {"cost": 0.1, "iterations": 10, "accepted": 2}
+KNOWN = {"cost": 0.1, "iterations": 10, "accepted": {2: 2}}
 W0 = np.ones(4)
 
 
@@ -42,7 +42,7 @@ def test_with_all_known_phi_is_not_called_and_the_model_is_the_commands():
     plan = dm.plan(Never(), W0, 1000, 64, **KNOWN)
     machine, cost = Machine(64), PhiCost(0.1)
     planner = Planner(1000, lambda m: cost, lambda m, cycle: 10.0, W0.nbytes)
-    best, window = planner.best(machine), best_window(1000, machine, cost, given(2.0), W0.nbytes)
+    best, window = planner.best(machine), best_window(1000, machine, cost, given({2: 2.0}), W0.nbytes)
     assert plan.mgrit.seconds == best.seconds
     assert plan.newton.seconds == window.seconds
     assert plan.break_even == {"mgrit": planner.break_even(machine), "newton": 2}
@@ -318,3 +318,50 @@ def test_a_gain_that_more_cycles_would_undo_is_no_promise():
     assert f"MGRIT, {least:.2g} to {sure.speedup:.3g} times" in guess._repr_html_()
     # After N/m cycles MGRIT is exact.
     assert sure.mgrit.cautious(1e6)[0] == sure.mgrit.hierarchy[0].intervals
+
+
+def test_what_hardly_pays_is_left_to_serial_training():
+    plan = dm.plan(never, W0, 1000, 2, cost=0.5, iterations=20, accepted={2: 1.04}, threads=2)
+    assert plan.newton.speedup > 1
+    assert plan.method == "serial"
+    assert "serial is about as fast" in str(plan)
+    assert dm.plan(never, W0, 1000, 2, cost=0.5, iterations=20, accepted={2: 1.2}, threads=2).method == "newton"
+
+
+def test_sweeps_that_slow_down_are_told():
+    """Steps that get longer: a sweep accepts less and less, and the plan says how little that may be."""
+
+    def slower(weights, index, level):
+        rate = np.minimum(1.5, 0.05 * 2.0**level * 1.03**index)[:, None]
+        return weights - rate * np.sin(weights)
+
+    plan = dm.plan(slower, W0, 2000, 16, cost=0.1, iterations=50, threads=16)
+    assert 0 < plan.accepted.least < 1
+    assert plan.newton.most_seconds > plan.newton.seconds
+    assert f"{plan.newton.least_speedup:.3g} to {plan.newton.speedup:.3g}" in str(plan)
+    # A whole run has no other half.
+    assert dm.plan(slower, W0, 64, 16, cost=0.1, iterations=50, threads=16).accepted.least == 1
+
+
+def test_a_phi_that_holds_the_interpreter_gains_nothing_from_threads():
+    def loops(weights, index, level):
+        total = 0.0
+        for _ in range(20_000):
+            total += 1.0
+        return weights * 0.9 + 0 * total
+
+    plan = dm.plan(loops, W0, 1000, 4, threads=4, iterations=50, accepted={4: 2.0}, seconds=10)
+    assert plan.newton.speedup < 1.3
+    assert "wait for each other" in str(plan)
+
+
+def test_a_first_call_that_compiles_is_told(monkeypatch):
+    monkeypatch.setattr("daskmgrit.planning.phi_source.WARM_UP", 0.005)
+    calls = []
+
+    def compiles(weights, index, level):
+        time.sleep(0.0 if calls else 0.02)
+        calls.append(1)
+        return 0.9 * weights
+
+    assert "a first call of " in str(dm.plan(compiles, W0, 100, 4, iterations=5, accepted={4: 2.0}))

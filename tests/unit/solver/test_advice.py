@@ -64,6 +64,7 @@ def test_where_none_is_called_for(end):
 def test_sweeps_that_gained_nothing():
     assert "serial training is as fast" in advise_on_sweeps("tol", [1] * 9, [8] * 9, 1e-9)
     assert "tol=0" in advise_on_sweeps("tol", [1] * 9, [8] * 9, 0.0)
+    assert "a window of 2 is short" in advise_on_sweeps("tol", [1] * 9, [2] * 9, 1e-9)
     assert "phi draws" in advise_on_sweeps("tol", [1] * 9, [8] * 9, 1e-9, "phi draws")
     assert not advise_on_sweeps("tol", [1] * 9, [1] * 9, 1e-9)
     assert not advise_on_sweeps("tol", [], [], 1e-9)
