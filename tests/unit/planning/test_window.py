@@ -20,6 +20,8 @@ FREE = {"scheduler": 0.0, "worker": 0.0, "client": 0.0, "latency": 0.0, "transfe
 
 
 def planned(*args):
+    if "--problem" in args:
+        args = (*args, "--seconds", "4")
     run = CliRunner().invoke(main, ["plan", *args])
     assert run.exit_code == 0, run.output
     return run.stdout
@@ -131,7 +133,9 @@ def test_command_recommends_newton_for_few_workers():
 
 
 def test_what_is_recommended_can_be_told_to_solve():
-    report = json.loads(planned("--steps", "60", "--problem", "xor", "--workers", "4", "--threads", "4", "--json"))
+    # Where Phi is all that counts, the window has as many slots as there are threads, and was measured.
+    how = ("--steps", "60", "--problem", "xor", "--phi-cost", "1", "--iterations", "5")
+    report = json.loads(planned(*how, "--workers", "4", "--threads", "4", "--json"))
     newton = report["newton"]
     assert "measured on the first 60 steps" in newton["accepted_from"]
     words = shlex.split(newton["command"])
@@ -143,7 +147,7 @@ def test_what_is_recommended_can_be_told_to_solve():
 
 
 def test_another_optimizer_is_measured():
-    how = ("--steps", "100", "--problem", "xor", "--workers", "4", "--threads", "4")
+    how = ("--steps", "100", "--problem", "xor", "--coarsening", "4", "--workers", "4", "--threads", "4")
     adam = json.loads(planned(*how, "--optimizer", "adam", "--json"))["newton"]
     assert adam["edge"] is None
     assert "--optimizer adam" in adam["command"]
@@ -152,6 +156,7 @@ def test_another_optimizer_is_measured():
 def test_what_is_recommended_trains_with_the_optimizer():
     """A Phi of microseconds: serial training is faster, and MGRIT's command would train by gradient descent."""
     how = ("--steps", "60", "--problem", "xor", "--optimizer", "adam", "--iterations", "5", "--accepted", "2")
+    how = (*how, "--coarsening", "4")
     found = json.loads(planned(*how, "--workers", "4", "--threads", "4", "--json"))
     assert (found["faster"], found["optimizer"]) == ("serial", "adam")
     assert found["serial_seconds"] == found["newton"]["serial_seconds"]
@@ -163,7 +168,8 @@ def test_what_is_recommended_trains_with_the_optimizer():
 
 
 def test_training_that_hardly_contracts_is_told():
-    words = planned("--steps", "100", "--problem", "xor", "--workers", "4", "--threads", "4", "--accepted", "1.1")
+    four = ("--workers", "4", "--threads", "4")
+    words = planned("--steps", "100", "--problem", "xor", "--coarsening", "4", *four, "--accepted", "1.1")
     assert "hardly contracts" in words
 
 
