@@ -1,5 +1,7 @@
 """The trial of a Phi before a solve: what it finds, what it lets pass, and that it counts nowhere."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -200,11 +202,27 @@ def test_a_trial_is_cheap_and_counts_nowhere(method):
     assert 0 < extra <= 640 / 50
 
 
-def test_a_phi_that_takes_long_is_called_once(monkeypatch):
+def test_a_phi_that_takes_long_is_called_no_further(monkeypatch):
     monkeypatch.setattr("daskmgrit.recurrence.trial.SECONDS", -1.0)
-    phi = Called()
-    assert try_phi(phi, W0, 1000) == try_phi(clipped_apart, W0, 1000)
-    assert phi.blocks == [1]
+    # What takes long may have compiled; what takes very long is not called again to see.
+    for compiled, blocks in ((60.0, [1, 1]), (-1.0, [1])):
+        monkeypatch.setattr("daskmgrit.recurrence.trial.COMPILED", compiled)
+        phi = Called()
+        assert try_phi(phi, W0, 1000) == try_phi(clipped_apart, W0, 1000)
+        assert phi.blocks == blocks
+
+
+def test_a_phi_that_compiles_at_its_first_call_is_tried(monkeypatch):
+    monkeypatch.setattr("daskmgrit.recurrence.trial.SECONDS", 0.1)
+    monkeypatch.setattr("daskmgrit.recurrence.trial.COMPILED", 60.0)
+    calls = []
+
+    def phi(weights, index, level):
+        time.sleep(0.0 if calls else 0.2)
+        calls.append(1)
+        return by_first_row(weights, index, level)
+
+    assert "in a block of" in try_phi(phi, W0, 1000).remark
 
 
 def test_rounding_is_no_difference():
