@@ -13,7 +13,7 @@ __all__ = ["plot_speedup"]
 
 def plot_speedup(
     workers: Sequence[int],
-    curves: Mapping[str, tuple[Sequence[float | None], int | None]],
+    curves: Mapping[str, tuple[Sequence[float | None], int | None, Sequence[float | None]]],
     title: str,
     asked: int | None = None,
     ax: Any = None,
@@ -24,8 +24,9 @@ def plot_speedup(
     ----------
     workers : sequence of int
         Numbers of workers.
-    curves : mapping of str to (sequence, int or None)
-        For each method its speedups, None where there is none, and its break-even number of workers.
+    curves : mapping of str to (sequence, int or None, sequence)
+        For each method its speedups, None where there is none, its break-even number of workers, and the least that the
+        speedups may be: what is between them is shaded.
     title : str
         Above the picture.
     asked : int, optional
@@ -36,14 +37,18 @@ def plot_speedup(
     if ax is None:
         ax = new_axes(6.8, 4.2)
     ink = foreground()
-    for name, (speedups, even) in curves.items():
-        shown = [(number, value) for number, value in zip(workers, speedups, strict=True) if value is not None]
+    for name, (speedups, even, least) in curves.items():
+        rows = zip(workers, speedups, least, strict=True)
+        shown = [(number, value, low or value) for number, value, low in rows if value is not None]
         colour, marker = METHODS[name]
         label = name if even is None else f"{name}: pays from {even} worker{'s' * (even > 1)} on"
         label = label if even is not None or not shown else f"{name}: does not pay"
         if not shown:
             continue
-        ax.plot(*zip(*shown, strict=True), marker, linestyle="-", color=colour, markersize=4.5, label=label, zorder=3)
+        numbers, values, lows = zip(*shown, strict=True)
+        ax.plot(numbers, values, marker, linestyle="-", color=colour, markersize=4.5, label=label, zorder=3)
+        if lows != values:
+            ax.fill_between(numbers, lows, values, color=colour, alpha=0.2, linewidth=0, zorder=1)
         if even is not None:
             ax.plot([even, even], [0, 0.04], color=colour, linewidth=3, transform=ax.get_xaxis_transform(), zorder=4)
             ax.axvline(even, color=colour, linestyle=":", linewidth=1, zorder=1)

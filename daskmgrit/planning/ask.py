@@ -156,10 +156,13 @@ def plan(
     curve = []
     for number in numbers or _numbers(machine, break_even):
         part = _with(machine, number)
-        by_mgrit, by_newton = planner.best(part) if converges else None, window(part)
-        curve.append(
-            AtWorkers(number, by_mgrit.speedup if by_mgrit else None, by_newton.speedup if by_newton else None)
-        )
+        point = AtWorkers(number, None, None)
+        if converges:
+            by_mgrit = planner.best(part)
+            point = point._replace(mgrit=by_mgrit.speedup, least_mgrit=by_mgrit.cautious(source.doubt)[1])
+        if by_newton := window(part):
+            point = point._replace(newton=by_newton.speedup, least_newton=by_newton.least_speedup)
+        curve.append(point)
     mgrit, newton = planner.best(machine) if converges else None, window(machine)
     serial = source.window_cost.serial(steps)
     times = {name: found.seconds for name, found in (("mgrit", mgrit), ("newton", newton)) if found is not None}

@@ -42,11 +42,15 @@ class AtWorkers(NamedTuple):
         Worker threads in all.
     mgrit, newton : float or None
         Speedup of each method at its best setting; None where it can't be used.
+    least_mgrit, least_newton : float or None
+        What these may be after all: with the most cycles that are feared, with the least that a sweep may accept.
     """
 
     workers: int
     mgrit: float | None
     newton: float | None
+    least_mgrit: float | None = None
+    least_newton: float | None = None
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,8 @@ class PlanResult:
     def plot(self, ax: Any = None) -> Any:
         """Plot the speedup of both methods over serial training against the number of workers.
 
-        The line at 1 is serial training; where a method begins to beat it is marked.
+        The line at 1 is serial training; where a method begins to beat it is marked. What a speedup may be less, as
+        cycles or accepted steps were not counted on the whole run, is shaded.
 
         Parameters
         ----------
@@ -263,8 +268,16 @@ class PlanResult:
         """
         numbers = [point.workers for point in self.curve]
         curves = {
-            "MGRIT": ([point.mgrit for point in self.curve], self.break_even["mgrit"]),
-            "parallel Newton": ([point.newton for point in self.curve], self.break_even["newton"]),
+            "MGRIT": (
+                [point.mgrit for point in self.curve],
+                self.break_even["mgrit"],
+                [point.least_mgrit for point in self.curve],
+            ),
+            "parallel Newton": (
+                [point.newton for point in self.curve],
+                self.break_even["newton"],
+                [point.least_newton for point in self.curve],
+            ),
         }
         title = f"N = {self.steps}, Phi takes {time_in_words(self.cost.call + self.cost.state)}"
         return plot_speedup(numbers, curves, title, self.workers, ax)

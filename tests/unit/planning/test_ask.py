@@ -271,6 +271,14 @@ def test_notebook_view_and_picture():
     assert lines["MGRIT"].get_ydata().tolist() == [point.mgrit for point in plan.curve]
     assert set(lines["serial training"].get_ydata()) == {1.0}
     assert f"pays from {plan.break_even['mgrit']} workers on" in lines["MGRIT"].get_label()
+    assert not ax.collections
+    # What was assumed may be worse: that is shaded, down to the speedup that is feared.
+    unsure = dm.plan(decay, W0, 10_000, 64, cost=0.1, accepted={2: 2}, seconds=0.01)
+    assert unsure.doubt > 1
+    assert all(point.least_mgrit < point.mgrit and point.least_newton == point.newton for point in unsure.curve[1:])
+    [shade] = unsure.plot().collections
+    lowest = shade.get_paths()[0].vertices[:, 1].min()
+    assert lowest == pytest.approx(min(point.least_mgrit for point in unsure.curve))
     pyplot.close("all")
 
 
