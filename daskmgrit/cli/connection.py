@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import click
+import dask
 
 from daskmgrit.cli.ends import note
 from daskmgrit.cli.interrupt import quiet_end
@@ -60,9 +61,13 @@ def page_beside(link: str) -> str:
 
 @contextmanager
 def command_client(
-    scheduler: str | None, workers: int | None, keys: str | None, timeout: float | None = None
+    scheduler: str | None,
+    workers: int | None,
+    keys: str | None,
+    timeout: float | None = None,
+    threads: int | None = None,
 ) -> Iterator[Any]:
-    """Connect to a cluster, or start one on loopback; None where neither is asked for."""
+    """Connect to a cluster, or start one on loopback; None where neither is asked for, on threads of this process."""
     if scheduler:
         with connect(scheduler, keys, timeout) as client, client.as_current(), quiet_end():
             link = client.dashboard_link
@@ -71,8 +76,14 @@ def command_client(
     elif workers:
         from distributed import Client
 
-        with local_cluster(workers, timeout) as cluster, Client(cluster) as client, quiet_end(client):
-            note(f"{workers} worker processes, dashboard {page_beside(client.dashboard_link)}")
+        with (
+            local_cluster(workers, timeout, threads=threads or 1) as cluster,
+            Client(cluster) as client,
+            quiet_end(client),
+        ):
+            each = f" with {threads} threads each" if threads else ""
+            note(f"{workers} worker processes{each}, dashboard {page_beside(client.dashboard_link)}")
             yield client
     else:
-        yield None
+        with dask.config.set(scheduler="threads", num_workers=threads) if threads else nullcontext():
+            yield None

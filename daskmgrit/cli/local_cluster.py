@@ -47,8 +47,8 @@ def check_workers(workers: int) -> None:
 
 
 @contextmanager
-def local_cluster(workers: int, timeout: float | None = None, port: int = 0) -> Iterator[Any]:
-    """Start a cluster on loopback with one thread for each worker process; it ends with the context.
+def local_cluster(workers: int, timeout: float | None = None, port: int = 0, threads: int = 1) -> Iterator[Any]:
+    """Start a cluster on loopback; it ends with the context.
 
     Ctrl-C and an error end it at any moment, also while its workers start.
 
@@ -60,6 +60,8 @@ def local_cluster(workers: int, timeout: float | None = None, port: int = 0) -> 
         Seconds to wait for the next ones to come, by default ``daskmgrit.worker-timeout``.
     port : int, default 0
         Of the dashboard; 0 is any.
+    threads : int, default 1
+        Of each worker process.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def local_cluster(workers: int, timeout: float | None = None, port: int = 0) -> 
     with spared():
         cluster = LocalCluster(
             n_workers=0,
-            threads_per_worker=1,
+            threads_per_worker=threads,
             memory_limit=MEMORY_LIMIT // workers,
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{port}",

@@ -25,6 +25,9 @@ from daskmgrit.problems.training import OPTIMIZERS, training
 
 __all__ = ["plan"]
 
+# Chunks from which on a search takes more than some seconds.
+MANY = 20_000
+
 
 @click.command(cls=Command)
 @click.option(
@@ -151,6 +154,9 @@ def plan(
             size = row_bytes if row_bytes is not None else source.row_bytes
             memory = memory if memory is not None else limit
             planner = make_planner(source, steps, cycles, memory, size, chunks)
+            most = min(machine.slots, steps // 2)
+            if most > MANY:
+                note(f"searching settings of up to {most} chunks for minutes; less with --chunks, or fewer --workers")
             found = report(planner, Asked(machine, memory, source, problem, scheduler, keys, **about))
     say(json.dumps(found) if as_json else text(found))
 

@@ -48,6 +48,7 @@ def solve(
     scheduler: str | None,
     keys: str | None,
     workers: int | None,
+    threads: int | None,
     slurm: bool,
     timeout: float | None,
     checkpoint: Path | None,
@@ -63,6 +64,11 @@ def solve(
     if scheduler and (workers or slurm):
         other = "--slurm" if slurm else "--workers"
         raise click.UsageError(f"--scheduler and {other} exclude each other: connect to a cluster, or start one")
+    if threads and (scheduler or slurm):
+        where = (
+            "--scheduler: its workers have theirs" if scheduler else "--slurm: jobqueue.slurm in dask.config has them"
+        )
+        raise click.UsageError(f"--threads {threads} is not for {where}")
     if keys and not (scheduler or "").startswith("tls://"):
         raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not checkpoint and (resume or checkpoint_every or checkpoint_minutes is not None):
@@ -87,7 +93,9 @@ def solve(
             # Before workers are started and anything is shown.
             try_directory(asked.directory, resume and asked.latest() is not None)
         with (
-            slurm_client(workers, timeout) if slurm else command_client(scheduler, workers, keys, timeout) as client,
+            slurm_client(workers, timeout)
+            if slurm
+            else command_client(scheduler, workers, keys, timeout, threads) as client,
             explained(found, problem),
             already_tried(job.solver.phi, tried),
         ):

@@ -136,6 +136,11 @@ _CLUSTER = [
         help="Number of worker processes to start on this machine, with --slurm in SLURM jobs.",
     ),
     click.Option(
+        ["--threads"],
+        type=click.IntRange(1, 1024),
+        help="Threads of each of these workers, or without any of this process.  [default: 1, or one for each core]",
+    ),
+    click.Option(
         ["--slurm"],
         is_flag=True,
         help="Start workers as SLURM jobs, by jobqueue.slurm and daskmgrit.slurm in dask.config.",

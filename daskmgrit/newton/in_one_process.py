@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,9 @@ class Solved(NamedTuple):
         return sum(report.depth + report.scan_depth for report in self.sweeps)
 
 
-def solve_in_one_process(phi: Phi, w0: Any, settings: NewtonSettings, keep: bool = False) -> Solved:
+def solve_in_one_process(
+    phi: Phi, w0: Any, settings: NewtonSettings, keep: bool = False, ends: float = math.inf
+) -> Solved:
     """Compute what serial training does, a window of steps at a time.
 
     Parameters
@@ -71,6 +74,8 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: NewtonSettings, keep: bool
         Steps, tolerance and method.
     keep : bool, default False
         Whether the states of all steps are kept.
+    ends : float, default inf
+        The time, by ``time.perf_counter``, after which no sweep begins: then it is a solve of the first steps.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def solve_in_one_process(phi: Phi, w0: Any, settings: NewtonSettings, keep: bool
     window = first_window(state, settings.size.first, settings.steps, settings.interval)
     curvature, kept = None, [initial.host[None]]
     sweeps: list[SweepReport] = []
-    while window.first < settings.steps:
+    while window.first < settings.steps and time.perf_counter() < ends:
         meter = Meter(phi, len(sweeps) + 1)
         window, curvature, accepted, report = sweep(meter, window, settings, curvature)
         sweeps.append(report)

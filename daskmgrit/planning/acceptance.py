@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,19 +15,25 @@ from daskmgrit.newton.contraction import edge_of_stability
 from daskmgrit.newton.in_one_process import solve_in_one_process
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import Fixed
+from daskmgrit.planning.cost import PhiCost
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import to_host
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["FEW", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
+__all__ = ["ASSUMED", "FEW", "USUAL", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
 
 # About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
 ONE_AT_LEAST = "a sweep accepts one step at least"
 # Slots for each accepted step from which on more hardly help.
 LONG = 4
+ASSUMED = "assumed, as of networks with Adam at usual rates"
+# Sweeps that tell something.
+ENOUGH = 8
+# Times that a Phi takes may be longer than the least by this factor, before that is something else.
+SLACK = 1.5
 # Slots of the windows that are measured.
 WINDOWS = (4, 16, 64)
 # Seconds of Phi that measuring may take, and the least and the most steps of the prefix.
@@ -53,6 +60,8 @@ class Acceptance:
     least : float
         The part of these steps that they may be after all: 1 where they are as given, or of the whole run, and else
         what the slower half of the prefix had of the mean.
+    own : float
+        Seconds that measuring took besides Phi.
     """
 
     def __init__(
@@ -62,9 +71,10 @@ class Acceptance:
         edge: float | None = None,
         growth: str = "",
         least: float = 1.0,
+        own: float = 0.0,
     ) -> None:
         self._known, self.origin, self.edge, self.growth = {1: 1.0, **known}, origin, edge, growth
-        self.least = least
+        self.least, self.own = least, own
 
     @property
     def most(self) -> float:
@@ -82,7 +92,7 @@ class Acceptance:
 
 def assumed() -> Acceptance:
     """Return what is assumed where nothing is known of the problem."""
-    return Acceptance(USUAL, "assumed, as of networks with Adam at usual rates; give --accepted, or --problem")
+    return Acceptance(USUAL, f"{ASSUMED}; give --accepted, or --problem")
 
 
 def given(accepted: float | Mapping[int, float]) -> Acceptance:
@@ -95,6 +105,8 @@ def given(accepted: float | Mapping[int, float]) -> Acceptance:
     ValueError
         If a number is less than 1, or more than the slots.
     """
+    if isinstance(accepted, str):
+        raise ValueError(f"accepted={accepted!r}: give a number, or steps by slots as {{8: 2.5}}")
     if isinstance(accepted, Mapping):
         if not accepted:
             raise ValueError("accepted={} is empty: give steps by slots, as {8: 2.5}, or a number")
@@ -115,7 +127,7 @@ def measured(
     phi: Phi,
     w0: Any,
     steps: int,
-    step_seconds: float,
+    cost: PhiCost,
     note: Callable[[str], Any] = print,
     seconds: float = SECONDS,
 ) -> Acceptance:
@@ -129,34 +141,44 @@ def measured(
         The initial state.
     steps : int
         N.
-    step_seconds : float
-        What Phi of one state takes: of a Phi that is costly, the prefix is short.
+    cost : PhiCost
+        What Phi takes: of a Phi that is costly, the prefix is short.
     note : callable, optional
         Is told what is under way.
     seconds : float, optional
-        Of Phi that measuring may take; it takes 64 steps at least.
+        That measuring may take, about; of Phi it takes 64 steps at least. Where sweeps take long besides Phi, as those
+        do that compile, fewer steps count.
     """
     # Windows of 4, 16 and 64 slots evaluate a step some 2, 4 and 10 times.
-    prefix = min(steps, max(LEAST, min(MOST, int(seconds / (16 * step_seconds)))))
+    prefix = min(steps, max(LEAST, min(MOST, int(seconds / (16 * cost.serial(1))))))
     note(f"sweeping over the first {prefix} steps with parallel Newton")
     known: dict[int, float] = {}
-    parts = [1.0]
+    parts, own = [1.0], 0.0
+    ends = time.perf_counter() + 2 * seconds
     for slots in WINDOWS:
         if slots >= prefix:
             break
         settings = NewtonSettings(prefix, 1e-9 * math.sqrt(prefix), size=Fixed(slots))
+        clock = time.perf_counter()
         try:
-            sweeps = solve_in_one_process(phi, w0, settings).sweeps
+            sweeps = solve_in_one_process(phi, w0, settings, ends=clock + (ends - clock) / 2).sweeps
         except Diverged:
             known[slots] = 1.0
             continue
-        known[slots] = prefix / len(sweeps)
+        expected = len(sweeps) * cost.call + sum(sweep.evaluations for sweep in sweeps) * cost.state
+        own += max(0.0, time.perf_counter() - clock - SLACK * expected)
+        done = sum(sweep.accepted for sweep in sweeps)
+        if done < prefix and len(sweeps) < ENOUGH:
+            # There was no time for more.
+            break
+        known[slots] = done / len(sweeps)
         if prefix < steps:
             parts.append(_slower_half([sweep.accepted for sweep in sweeps]) / known[slots])
     # For an optimizer with moments there is no such bound.
     edge = None if is_split(phi) else edge_of_stability(phi, w0, min(prefix, LEAST))
     growth = growth_of_steps(phi, w0, min(prefix, LEAST))
-    return Acceptance(known, f"measured on the first {prefix} steps", edge, growth, min(parts))
+    origin = f"measured on the first {prefix} steps"
+    return Acceptance(known or USUAL, origin if known else ASSUMED, edge, growth, min(parts), own)
 
 
 def _slower_half(accepted: Sequence[int]) -> float:
@@ -190,7 +212,8 @@ def growth_of_steps(phi: Phi, w0: Any, steps: int) -> str:
         state = apply_phi(phi, state, np.arange(step, step + 1), 0)
         after = to_host(state)[0]
         if not np.isfinite(after).all():
-            return f"serial training itself diverges: its weights are not finite after {step + 1} steps"
+            steps_done = f"{step + 1} step{'s' * (step > 0)}"
+            return f"serial training itself diverges: its weights are not finite after {steps_done}"
         lengths.append(float(np.linalg.norm(after.astype(float) - before)))
         before = after.copy()
     first, middle, last = lengths[0], lengths[len(lengths) // 2], lengths[-1]

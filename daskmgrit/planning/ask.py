@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from daskmgrit.executors.choose import DaskClient, chosen_client, is_asynchronous
+from daskmgrit.planning.break_even import mgrit_pays_from, window_pays_from, with_threads
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.measure import measure_machine
 from daskmgrit.planning.memory import memory_limit
 from daskmgrit.planning.outcome import AtWorkers, PlanResult
 from daskmgrit.planning.phi_source import PhiSource, fixed_coarsening, tried_coarsenings
-from daskmgrit.planning.search import Planner
 from daskmgrit.planning.source import make_planner
-from daskmgrit.planning.window_plan import TRIED, WindowPlan, best_window
+from daskmgrit.planning.window_plan import WindowPlan, best_window
 from daskmgrit.planning.window_report import fastest
 from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.trial import check_arguments
+from daskmgrit.utils.config import setting
+from daskmgrit.utils.tracebacks import shorten
 from daskmgrit.utils.units import time_option
 from daskmgrit.utils.validation import brief, integer_option, number_option
 
@@ -136,13 +136,20 @@ def plan(
         if progress:
             print(text, file=sys.stderr)
 
+    workers = _current() if workers is None else workers
+    cluster = isinstance(workers, DaskClient)
     machine, numbers, memory = _cluster(workers, threads, CLUSTER * limit, note)
 
     cycles = ("V", "F") if cycle is None else (cycle,)
     factors = tried_coarsenings(phi) if coarsening is None else [fixed_coarsening(coarsening)]
     problem = OwnProblem(phi, w0, steps, initial_guess=initial_guess)
     left = max(limit - (time.perf_counter() - clock), LEAST * limit)
-    source = PhiSource(problem, cost, iterations, accepted, factors, cycles, left, note, threads=machine.threads)
+    try:
+        source = PhiSource(problem, cost, iterations, accepted, factors, cycles, left, note, threads=machine.threads)
+    except Exception as error:
+        if not setting("daskmgrit.debug"):
+            shorten(error)
+        raise
     planner = make_planner(source, steps, cycles, memory, source.row_bytes)
     converges = planner.converges
 
@@ -150,12 +157,12 @@ def plan(
         return best_window(steps, part, source.window_cost, source.accepted, source.window_bytes)
 
     break_even = {
-        "mgrit": _mgrit_pays(planner, machine) if converges else None,
-        "newton": next((n for n in TRIED if _is_part(n, machine) and _pays(window(_with(machine, n)))), None),
+        "mgrit": mgrit_pays_from(planner, machine) if converges else None,
+        "newton": window_pays_from(steps, source, machine),
     }
     curve = []
     for number in numbers or _numbers(machine, break_even):
-        part = _with(machine, number)
+        part = with_threads(machine, number)
         point = AtWorkers(number, None, None)
         if converges:
             by_mgrit = planner.best(part)
@@ -186,6 +193,7 @@ def plan(
         doubt=source.doubt,
         accepted=source.accepted,
         initial_guess=initial_guess,
+        cluster=cluster,
     )
 
 
@@ -196,8 +204,6 @@ def _cluster(
     threads = integer_option("threads", threads, 1, "it is the number of threads of each worker process")
     if isinstance(workers, Machine):
         return workers, [], None
-    if workers is None:
-        workers = _current()
     if isinstance(workers, DaskClient):
         if is_asynchronous(workers):
             raise TypeError("workers is an asynchronous client: give a synchronous one, or a number of workers")
@@ -223,31 +229,6 @@ def _current() -> Any:
     if client is None:
         raise TypeError("workers=None, and no Client is active: give a number of worker threads, or a Client")
     return client
-
-
-def _is_part(threads: int, machine: Machine) -> bool:
-    """Whether this number of threads is some of one process, or all of several."""
-    return threads < machine.threads or threads % machine.threads == 0
-
-
-def _with(machine: Machine, threads: int) -> Machine:
-    """Return a part of a cluster, or a larger one of the same kind: some threads of one process, or whole processes."""
-    if threads < machine.threads:
-        return replace(machine, workers=1, threads=threads)
-    return replace(machine, workers=math.ceil(threads / machine.threads))
-
-
-def _mgrit_pays(planner: Planner, machine: Machine) -> int | None:
-    """Return the least number of worker threads with which MGRIT beats serial training."""
-    workers = planner.break_even(machine)
-    if workers != 1:
-        return workers and workers * machine.threads
-    # Fewer threads of that process may do.
-    return next(n for n in range(1, machine.threads + 1) if planner.best(_with(machine, n)).speedup > 1)
-
-
-def _pays(found: WindowPlan | None) -> bool:
-    return found is not None and found.seconds < found.serial
 
 
 def _numbers(machine: Machine, break_even: dict[str, int | None]) -> list[int]:

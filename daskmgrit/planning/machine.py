@@ -69,6 +69,12 @@ class Machine:
         return self.workers * self.threads
 
     @property
+    def in_words(self) -> str:
+        """How many threads there are in how many processes."""
+        slots, workers = self.slots, self.workers
+        return f"{slots} thread{'s' * (slots > 1)} in {workers} worker process{'es' * (workers > 1)}"
+
+    @property
     def hosts(self) -> int:
         """Machines that see to their own tasks: where cores are shared, so is what tasks cost."""
         return 1 if self.cores else self.workers

@@ -10,9 +10,10 @@ from daskmgrit.display.plot_speedup import plot_speedup
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.parallel_newton import ParallelNewton
 from daskmgrit.planning.acceptance import Acceptance
+from daskmgrit.planning.break_even import even_words
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
-from daskmgrit.planning.setting import Plan
+from daskmgrit.planning.setting import Plan, on_threads
 from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.planning.window_report import (
     DIVERGES,
@@ -97,6 +98,8 @@ class PlanResult:
         stability. ``accepted.growth`` says in words if serial training itself diverges.
     initial_guess : str
         Of MGRIT's solve.
+    cluster : bool
+        Whether the workers are those of a client; threads of one process are else Dask's in this process.
     """
 
     phi: Phi = field(repr=False)
@@ -116,6 +119,7 @@ class PlanResult:
     doubt: float
     accepted: Acceptance = field(repr=False)
     initial_guess: str
+    cluster: bool = False
 
     @property
     def workers(self) -> int:
@@ -164,8 +168,10 @@ class PlanResult:
     def solver(self, method: str | None = None) -> MGRIT | ParallelNewton:
         """Return the solver to use, with its best setting.
 
-        Parameters are those of :meth:`setting`. MGRIT's number of chunks is an argument of its solve:
-        ``plan.solver("mgrit").solve(w0, chunks=plan.setting("mgrit")["chunks"])``; by default it chooses one itself.
+        Parameters are those of :meth:`setting`. A plan for several threads of one process is for
+        ``dask.config.set(scheduler="threads", num_workers=threads)``, see :meth:`python`. MGRIT's number of chunks is
+        an argument of its solve: ``plan.solver("mgrit").solve(w0, chunks=plan.setting("mgrit")["chunks"])``; by default
+        it chooses one itself.
         """
         options = self.setting(method)
         if "window" in options:
@@ -177,17 +183,18 @@ class PlanResult:
         """Return the same as a line of Python; parameters are those of :meth:`setting`."""
         newton = "window" in self.setting(method)
         if newton and self.newton is not None:
-            return self.newton.python(self.steps)
+            return on_threads(self.newton.python(self.steps), self.machine, self.cluster)
         assert self.mgrit is not None
         phi = words_for(self.phi, self.setting("mgrit")["coarsening"])
-        return self.mgrit.setting.python(self.steps, {}, self.initial_guess, phi=phi)
+        line = self.mgrit.setting.python(self.steps, {}, self.initial_guess, phi=phi)
+        return on_threads(line, self.machine, self.cluster)
 
     def summary(self) -> list[tuple[str, str]]:
         """Return what is worth telling, as pairs of a name and a text; ``print(plan)`` shows them."""
         mgrit, cost, machine = self.mgrit, self.cost, self.machine
         called = f" and {time_in_words(cost.call)} per call" if cost.call else ""
-        processes = f"{machine.workers} worker process{'es' * (machine.workers > 1)}"
-        processes += " (threads= puts several into each)" if machine.threads == 1 < machine.workers else ""
+        cluster = machine.in_words
+        cluster += " (threads= puts several into each)" if machine.threads == 1 < machine.workers else ""
         most, least = (None, None) if mgrit is None else mgrit.cautious(self.doubt)
         found: dict[str, Any] = {
             "faster": self.method,
@@ -203,7 +210,7 @@ class PlanResult:
             ("verdict", verdict(found)),
             *([("phi", self.remark)] if self.remark else []),
             ("problem", f"{self.steps} steps; Phi takes {time_in_words(cost.state)} per state{called}"),
-            ("cluster", f"{machine.slots} thread{'s' * (machine.slots > 1)} in {processes}"),
+            ("cluster", cluster),
             ("serial training", time_in_words(self.serial_seconds)),
         ]
         if mgrit is None:
@@ -218,7 +225,9 @@ class PlanResult:
                 ("pays", pays(mgrit.pays_up_to, mgrit.speedup)),
             ]
         rows += window_rows(found)
-        rows.append(("break-even", "; ".join(_even(name, self.break_even[name]) for name in ("mgrit", "newton"))))
+        rows.append(
+            ("break-even", "; ".join(even_words(NAMES[name], self.break_even[name]) for name in ("mgrit", "newton")))
+        )
         rows.append(("measured", "; ".join(self.measured) if self.measured else "nothing"))
         if self.remark:
             rows.append(("in Python", MEND))
@@ -289,8 +298,3 @@ def _factors(coarsening: tuple[int, ...]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
-
-
-def _even(name: str, workers: int | None) -> str:
-    many = "does not pay with any number of workers" if workers is None else f"{workers} worker{'s' * (workers > 1)}"
-    return f"{NAMES[name]}: {many}"

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from daskmgrit.graph.chunking import most_chunks
+from daskmgrit.planning.break_even import even_words, mgrit_pays_from, window_pays_from
 from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.memory import STORAGES, memory_of, share
 from daskmgrit.planning.search import Planner
-from daskmgrit.planning.setting import Plan, worker_numbers
+from daskmgrit.planning.setting import Plan, on_threads, worker_numbers
 from daskmgrit.planning.source import Source
 from daskmgrit.planning.window_plan import best_window
 from daskmgrit.planning.window_report import (
@@ -69,7 +70,9 @@ class Asked:
         """Return the options that say where `workers` processes are."""
         if self.scheduler:
             return ["--scheduler", self.scheduler, *(["--keys", self.keys] if self.keys else [])]
-        return ["--workers", str(workers)] if self.machine.threads == 1 else []
+        threads = self.machine.threads
+        processes = ["--workers", str(workers)] if threads == 1 or self.machine.workers > 1 else []
+        return processes + (["--threads", str(threads)] if threads > 1 else [])
 
     def command(self, *options: str) -> str:
         """Return the command that solves."""
@@ -82,9 +85,11 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     plan = planner.best(asked.machine) if planner.converges else None
     window = best_window(steps, asked.machine, source.window_cost, source.accepted, source.window_bytes)
     newton = window_report(steps, window, source.accepted) | {"command": None}
+    newton["break_even_workers"] = window_pays_from(steps, source, asked.machine)
     if window is not None and not source.remark:
         how = ["--method", "newton", *asked.window_options, "--steps", str(steps), "--slots", str(window.slots)]
         newton["command"] = asked.command(*how, "--jacobian", "identity", *asked.where(window.workers))
+        newton["python"] = on_threads(newton["python"], asked.machine, bool(asked.scheduler))
     times = {"serial": source.window_cost.serial(steps)}
     # With another optimizer, what is planned for MGRIT is gradient descent, another training.
     times |= {"mgrit": plan.seconds} if plan and not asked.optimizer else {}
@@ -126,7 +131,6 @@ def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
     if part.slots < slots:
         limit = min(limit or slots, part.slots)
     free = planner.best(replace(asked.machine, scheduler=0.0)) if prediction.scheduler_busy > 0.2 or limit else plan
-    even = planner.break_even(asked.machine)
     whole = _on_all(plan, planner, asked.machine)
     most, least = plan.cautious(asked.source.doubt)
     return {
@@ -149,7 +153,7 @@ def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
         "bytes_per_cycle": prediction.moved,
         "scheduler_busy": prediction.scheduler_busy,
         "seconds_without_scheduler": min(free.seconds, seconds),
-        "break_even_workers": even and even * asked.machine.threads,
+        "break_even_workers": mgrit_pays_from(planner, asked.machine),
         "limit_workers": limit,
         "limit": _limit(plan, free, planner),
     } | _memory_and_options(plan, whole, planner, asked, start_fewer=whole.seconds > SAME * seconds)
@@ -205,7 +209,11 @@ def _memory_and_options(
         "storage": storage,
         "start_workers": setting.machine.workers if start_fewer else asked.machine.workers,
         "command": asked.command(*asked.options, *options, *asked.where(setting.machine.workers)),
-        "python": setting.python(planner.steps, asked.source.levels, asked.initial_guess, storage, phi),
+        "python": on_threads(
+            setting.python(planner.steps, asked.source.levels, asked.initial_guess, storage, phi),
+            asked.machine,
+            bool(asked.scheduler),
+        ),
     }
 
 
@@ -236,18 +244,23 @@ def text(found: dict[str, Any]) -> str:
     cost = f"{time_in_words(phi['state'])} per state" + (
         f" and {time_in_words(phi['call'])} per call" if phi["call"] else ""
     )
+    evens = (
+        ("MGRIT", found["break_even_workers"]),
+        ("parallel Newton", found["newton"]["break_even_workers"]),
+    )
     rows = [
         ("verdict", verdict(found)),
         *([("phi", found["remark"])] if found["remark"] else []),
         ("problem", f"{found['steps']} steps; Phi takes {cost}"),
         (
             "cluster",
-            f"{found['workers']} threads in {machine['workers']} worker process{'es' * (machine['workers'] > 1)}"
+            Machine(**machine).in_words
             + (" (--threads puts several into each)" if machine["threads"] == 1 < machine["workers"] else ""),
         ),
         ("serial training", time_in_words(found["serial_seconds"])),
         *([("MGRIT", DIVERGES)] if found["seconds"] is None else _mgrit_rows(found)),
         *window_rows(found),
+        ("break-even", "; ".join(even_words(*each) for each in evens)),
         *([("measured", "; ".join(found["measured"]))] if found["measured"] else []),
         *commands(found),
     ]
@@ -258,7 +271,7 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    machine, even, limit = found["machine"], found["break_even_workers"], found["limit_workers"]
+    machine, limit = found["machine"], found["limit_workers"]
     limits = {
         "scheduler": (
             f"Dask's scheduler: {time_in_words(machine['scheduler'])} for each task, one after another. It is busy "
@@ -292,12 +305,6 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
             + (f", {size_in_words(found['bytes_per_cycle'])} between workers" if found["memory"] else ""),
         ),
         *_memory(found),
-        (
-            "break-even",
-            f"{even} worker thread{'s' * (even > 1)}"
-            if even
-            else "serial training is faster than any number of these workers",
-        ),
         (
             "limit",
             f"more than about {limit} workers gain little: {limits[found['limit']]}"

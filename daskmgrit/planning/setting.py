@@ -23,6 +23,7 @@ __all__ = [
     "Setting",
     "chunk_numbers",
     "fits_threads",
+    "on_threads",
     "whole_cycles",
     "worker_numbers",
 ]
@@ -145,6 +146,21 @@ class Plan:
         """Maximum number of cycles with which it would beat serial training; 0 if one is too many."""
         cycle = self.prediction.cycle
         return max(0, math.ceil((self.serial - self.prediction.total(1)) / cycle + 1) - 1)
+
+
+def on_threads(line: str, machine: Machine, cluster: bool) -> str:
+    """Return a line of Python as it is to run: for the threads of one process that is no cluster, Dask is told of them.
+
+    Examples
+    --------
+    >>> on_threads("solver.solve(w0)", Machine(1, 4), cluster=False)
+    'with dask.config.set(scheduler="threads", num_workers=4): result = solver.solve(w0)'
+    >>> on_threads("solver.solve(w0)", Machine(4), cluster=False)
+    'solver.solve(w0)'
+    """
+    if cluster or machine.workers > 1 or machine.threads == 1:
+        return line
+    return f'with dask.config.set(scheduler="threads", num_workers={machine.threads}): result = {line}'
 
 
 def whole_cycles(iterations: float) -> int:

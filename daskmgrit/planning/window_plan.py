@@ -109,7 +109,8 @@ def plan_window(
     workers = min(machine.workers, math.ceil(slots / machine.threads))
     threads = min(slots, workers * machine.threads)
     here = math.ceil(threads / workers)
-    own = OWN + OWN_BYTE * slots * row_bytes + (HANDOVER * here if here > 1 else 0.0)
+    own = OWN + OWN_BYTE * slots * row_bytes
+    own += HANDOVER * here if here > 1 else 0.0
     phi = own + cost.at_once(here).seconds([math.ceil(slots / threads)], 0)
     overhead = machine.scheduler + machine.worker + 2 * machine.latency
     if workers == 1:

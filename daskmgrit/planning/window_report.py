@@ -129,11 +129,14 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["remark"]:
         # What is wrong with phi makes noise of the rest.
         return rows
-    edge = "" if newton["edge"] is None else f"alpha lambda_max is {newton['edge']:.2g}, the edge of stability is 2"
+    told = newton["edge"] is not None and newton["edge"] >= 0
+    edge = f"alpha lambda_max is {newton['edge']:.2g}, the edge of stability is 2" if told else ""
     if newton["growth"] or not newton["contracts"]:
         hardly = "training hardly contracts from step to step, so neither method can gain much over its steps"
         words = newton["growth"] or hardly
-        rows.append(("", f"{words}; a smaller learning rate would help" + (f" ({edge})" if edge else "")))
+        rows.append(
+            ("", f"{words}; a smaller learning rate would help, if it has one" + (f" ({edge})" if edge else ""))
+        )
     elif newton["edge"] is not None and newton["edge"] >= EDGE:
         rows.append(("", f"{edge}: nearer to it sweeps accept less"))
     return rows
@@ -149,4 +152,10 @@ def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["command"] is None and newton["command"] is None:
         return [("command", "none: MGRIT does not converge, and parallel Newton needs two threads")]
     of = newton if _newton_first(found) else found
+    if found["faster"] == "serial":
+        return [
+            ("in Python", f"dm.train_serially(phi, w0, {found['steps']})"),
+            ("not serially", of["command"]),
+            ("or in Python", of["python"]),
+        ]
     return [("command", of["command"]), ("or in Python", of["python"])]

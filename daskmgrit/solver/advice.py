@@ -136,8 +136,8 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
     if max(windows) < SHORT:
         found += f"a window of {max(windows)} is short, and grows with the workers, or threads, that there are; "
     return found + (
-        "serial training is as fast. Steps that change the weights less, a larger tolerance, or another jacobian let "
-        "a sweep accept more"
+        "serial training is as fast, or faster. Steps that change the weights less, a larger tolerance, or another "
+        "jacobian let a sweep accept more"
     )
 
 

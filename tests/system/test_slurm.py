@@ -243,7 +243,8 @@ def test_command(slurm, pool, caplog):
     assert not caplog.text or re.search(r"of 1 workers have come; .*job \d+ is PENDING", caplog.text)
     assert "1 workers have come; dashboard" in out.stderr
     assert re.search(r"dashboard http://127.0.0.1:(\d+)/mgrit, from elsewhere after ssh -N -L \1:127", out.stderr)
-    assert len(slurm.queue()) == 2
+    # A job that has been cancelled stays in the queue until its node has cleaned up.
+    wait_for(lambda: len(slurm.queue()) == 2, "two jobs are left")
     assert list(Path.cwd().glob(".daskmgrit-keys-*")) == [pool._keys.folder]
 
 

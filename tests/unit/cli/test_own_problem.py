@@ -324,6 +324,21 @@ def test_tune_names_options_where_nothing_converges(folder):
     )
 
 
+def test_threads_of_this_process(folder):
+    (folder / "told.py").write_text(
+        "import dask\nimport numpy as np\n\nSEEN = []\n\n\ndef phi(weights, index, level):\n"
+        "    SEEN.append(dask.config.get('num_workers', None))\n    return 0.9 * weights\n\n\nw0 = np.ones(3)\n"
+    )
+    how = ("--method", "newton", "--steps", "20", "--slots", "4", "--threads", "3")
+    assert solved("told.py:phi", "--w0", "told.py:w0", *how)["converged"]
+    assert sys.modules["told"].SEEN[-1] == 3
+    assert dask.config.get("num_workers", None) is None
+    for other in (("--scheduler", "tcp://127.0.0.1:1"), ("--slurm",)):
+        run = CliRunner().invoke(main, ["solve", "told.py:phi", "--w0", "told.py:w0", "--threads", "3", *other])
+        assert run.exit_code == 2
+        assert f"--threads 3 is not for {other[0]}" in run.stderr
+
+
 def test_plan_takes_the_steps_of_the_problem(folder):
     how = ["--workers", "4", "--phi-cost", "1", "--accepted", "4:1.5", "--iterations", "3", "--json"]
     run = CliRunner().invoke(main, ["plan", "--problem", "mine.py:problem", *how])

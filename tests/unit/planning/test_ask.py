@@ -1,10 +1,12 @@
 """dm.plan: what it answers for a Phi of one's own, and within which bounds it measures."""
 
 import time
+import traceback
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
 
@@ -186,6 +188,25 @@ def test_a_propagator_that_can_be_had_for_any_coarsening_is_planned_with_many():
     assert again.residuals == result.residuals
 
 
+def test_the_line_of_python_says_which_threads_a_plan_is_for():
+    plan = dm.plan(decay, W0, 100, 4, threads=4, **KNOWN)
+    seen = []
+
+    class Phi:
+        pure = True
+
+        def __call__(self, weights, index, level):
+            seen.append(dask.config.get("num_workers"))
+            return decay(weights, index, level)
+
+    scope = {"dm": dm, "dask": dask, "phi": Phi(), "w0": W0}
+    exec(plan.python("newton"), scope)
+    assert scope["result"].converged
+    assert set(seen) == {4}
+    # On a cluster there is nothing to be told.
+    assert plan.python("newton").endswith(replace(plan, cluster=True).python("newton"))
+
+
 def test_threads_of_one_process_have_a_curve():
     plan = dm.plan(never, W0, 100, 12, threads=12, **KNOWN)
     assert [point.workers for point in plan.curve] == [1, 2, 4, 8, 12]
@@ -360,7 +381,7 @@ def test_a_phi_that_holds_the_interpreter_gains_nothing_from_threads():
 
     plan = dm.plan(loops, W0, 1000, 4, threads=4, iterations=50, accepted={4: 2.0}, seconds=10)
     assert plan.newton.speedup < 1.3
-    assert "wait for each other" in str(plan)
+    assert "of a call others wait" in str(plan)
 
 
 def test_a_first_call_that_compiles_is_told(monkeypatch):
@@ -373,3 +394,31 @@ def test_a_first_call_that_compiles_is_told(monkeypatch):
         return 0.9 * weights
 
     assert "a first call of " in str(dm.plan(compiles, W0, 100, 4, iterations=5, accepted={4: 2.0}))
+
+
+def test_what_phi_raises_is_shown_without_the_frames_of_the_package():
+    def fails(weights, index, level):
+        raise KeyError("day 91")
+
+    with pytest.raises(KeyError) as caught:
+        dm.plan(fails, W0, 100, 4)
+    assert [entry.name for entry in traceback.extract_tb(caught.value.__traceback__)][-1] == "fails"
+    assert not any("daskmgrit/planning" in str(entry.path) for entry in caught.traceback[2:])
+
+
+def test_measuring_ends_where_sweeps_take_long_besides_phi(monkeypatch):
+    """As with a library that compiles for each number of states."""
+    monkeypatch.setattr("daskmgrit.planning.phi_source.LONG_SWEEPS", 0.2)
+    shapes = set()
+
+    def compiles(weights, index, level):
+        if len(weights) not in shapes:
+            shapes.add(len(weights))
+            time.sleep(0.1)
+        return 0.99 * weights
+
+    source = phi_source.PhiSource(
+        OwnProblem(compiles, W0, 400), PhiCost(1e-5), 5, None, [(2, 2)], ["V"], 2.0, lambda text: None
+    )
+    assert len(shapes) < 40
+    assert any("besides Phi" in words for words in source.measured)

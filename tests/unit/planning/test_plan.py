@@ -213,7 +213,8 @@ def test_command_says_that_serial_is_faster():
     run = plan("--steps", "400", "--phi-cost", "1ms", "--workers", "8")
     assert "serial is faster" in run.stdout
     assert "assumed: 10 V-cycles or 7 F-cycles" in run.stdout
-    assert "than any number" in run.stdout
+    assert "does not pay with any number" in run.stdout
+    assert "dm.train_serially(phi, w0, 400)" in run.stdout
 
 
 @pytest.mark.parametrize(
