@@ -51,8 +51,9 @@ LONG_SWEEPS = 1.0
 WARM_UP = 0.5
 # And of calls on several threads.
 HELD = 0.05
-# About how often a small solve evaluates each of its steps, and what sweeps over the least prefix evaluate.
-PER_STEP, PER_SWEEPS = 40, 500
+# About how often a small solve evaluates each of its steps, and what sweeps of the shortest window evaluate over the
+# least prefix. Longer windows are tried while there is time.
+PER_STEP, PER_SWEEPS = 40, 250
 # Steps of small solves, and the F-intervals that they need at least: with few, any Phi converges after some cycles.
 SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
 # Where N is more than this multiple of the steps that were solved for, cycles are no more than a guess.
