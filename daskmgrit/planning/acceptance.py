@@ -22,14 +22,14 @@ from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import to_host
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["ASSUMED", "FEW", "USUAL", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
+__all__ = ["ASSUMED_SWEEPS", "FEW", "USUAL", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
 
 # About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
 ONE_AT_LEAST = "a sweep accepts one step at least"
 # Slots for each accepted step from which on more hardly help.
 LONG = 4
-ASSUMED = "assumed, as of networks with Adam at usual rates"
+ASSUMED_SWEEPS = "assumed, as of networks with Adam at usual rates"
 # Sweeps that tell something.
 ENOUGH = 8
 # Times that a Phi takes may be longer than the least by this factor, before that is something else.
@@ -92,7 +92,7 @@ class Acceptance:
 
 def assumed() -> Acceptance:
     """Return what is assumed where nothing is known of the problem."""
-    return Acceptance(USUAL, f"{ASSUMED}; give --accepted, or --problem")
+    return Acceptance(USUAL, f"{ASSUMED_SWEEPS}; give --accepted, or --problem")
 
 
 def given(accepted: float | Mapping[int, float]) -> Acceptance:
@@ -178,7 +178,7 @@ def measured(
     edge = None if is_split(phi) else edge_of_stability(phi, w0, min(prefix, LEAST))
     growth = growth_of_steps(phi, w0, min(prefix, LEAST))
     origin = f"measured on the first {prefix} steps"
-    return Acceptance(known or USUAL, origin if known else ASSUMED, edge, growth, min(parts), own)
+    return Acceptance(known or USUAL, origin if known else ASSUMED_SWEEPS, edge, growth, min(parts), own)
 
 
 def _slower_half(accepted: Sequence[int]) -> float:

@@ -18,7 +18,7 @@ from daskmgrit.utils.array_api import move_like, to_host
 from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import number_option
 
-__all__ = ["PhiCost", "measure_cost", "measure_held", "measure_stages"]
+__all__ = ["MOST_THREADS", "PhiCost", "measure_cost", "measure_held", "measure_stages"]
 
 # Threads that are tried at once at most, and seconds that each is to call Phi for, so that no start counts.
 MOST_THREADS, LONG_ENOUGH = 16, 2e-3
@@ -75,7 +75,7 @@ class PhiCost:
         return self.of_level(level) * (len(batches) * self.call + sum(batches) * self.state)
 
     def at_once(self, threads: int) -> PhiCost:
-        """Return what a call costs while so many threads of a process make calls."""
+        """Return what a call costs while this number of threads of a process make calls."""
         times = 1 + (threads - 1) * self.held
         return replace(self, state=times * self.state, call=times * self.call)
 
@@ -110,7 +110,7 @@ def measure_held(phi: Phi, w0: Any, threads: int, rows: int, seconds: float = 0.
     phi, w0
         As for :func:`measure_cost`.
     threads : int
-        Threads that are to call Phi at once, two at least; of more than 16, so many are tried.
+        Threads that are to call Phi at once, two at least; 16 are tried at most.
     rows : int
         States of each call.
     seconds : float

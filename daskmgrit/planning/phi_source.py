@@ -19,9 +19,8 @@ import numpy as np
 from daskmgrit.errors import PropagatorError
 from daskmgrit.mgrit import MGRIT
 from daskmgrit.multigrid.hierarchy import build_hierarchy
-from daskmgrit.planning.acceptance import ASSUMED as ASSUMED_SWEEPS
-from daskmgrit.planning.acceptance import USUAL, Acceptance, given, measured
-from daskmgrit.planning.cost import PhiCost, measure_cost, measure_held, measure_stages
+from daskmgrit.planning.acceptance import ASSUMED_SWEEPS, USUAL, Acceptance, given, measured
+from daskmgrit.planning.cost import MOST_THREADS, PhiCost, measure_cost, measure_held, measure_stages
 from daskmgrit.planning.cycle_counts import extrapolated
 from daskmgrit.planning.setting import SPREAD, Coarsening
 from daskmgrit.planning.source import ASSUMED
@@ -200,9 +199,9 @@ class PhiSource:
         return PhiCost(alone)
 
     def _held(self, problem: OwnProblem, cost: PhiCost, threads: int, rows: int) -> float:
-        """Return the part of a call with so many states in which other threads wait; 0 if there is no time for that."""
+        """Return the part of a call with `rows` states in which other threads wait; 0 if there is no time for that."""
         part, each = HELD * self._seconds, cost.call + rows * cost.state
-        if threads < 2 or 4 * min(threads, 16) * each > part:
+        if threads < 2 or 4 * min(threads, MOST_THREADS) * each > part:
             return 0.0
         return measure_held(problem.phi, problem.w0, threads, rows, min(0.2, part))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from daskmgrit.planning.acceptance import Acceptance
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
 
@@ -86,7 +86,7 @@ def plan_window(
     slots: int,
     machine: Machine,
     cost: PhiCost,
-    accepted: Callable[[int], float],
+    accepted: Acceptance,
     row_bytes: int = 0,
 ) -> WindowPlan:
     """Predict a solve with `slots` slots, dealt out evenly to as few worker processes as have a thread for each.
@@ -101,8 +101,8 @@ def plan_window(
         The cluster.
     cost : PhiCost
         What Phi costs; only that of level 0 counts.
-    accepted : callable
-        ``accepted(slots) -> float`` steps that a sweep accepts.
+    accepted : Acceptance
+        ``accepted(slots)`` steps that a sweep accepts.
     row_bytes : int
         Bytes of a state.
     """
@@ -126,7 +126,7 @@ def plan_window(
         sweep = phi + 2 * machine.latency + busy + shares
     each = accepted(slots)
     sweeps = math.ceil(steps / each - 1e-6)
-    most = min(steps, math.ceil(steps / max(1.0, each * getattr(accepted, "least", 1.0)) - 1e-6))
+    most = min(steps, math.ceil(steps / max(1.0, each * accepted.least) - 1e-6))
     return WindowPlan(
         slots,
         workers,
@@ -142,7 +142,7 @@ def plan_window(
 
 
 def best_window(
-    steps: int, machine: Machine, cost: PhiCost, accepted: Callable[[int], float], row_bytes: int = 0
+    steps: int, machine: Machine, cost: PhiCost, accepted: Acceptance, row_bytes: int = 0
 ) -> WindowPlan | None:
     """Return the fastest way to solve with at most a slot for each thread; None for a single thread."""
     tried = [slots for slots in TRIED if slots <= min(machine.slots, steps)]

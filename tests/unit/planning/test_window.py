@@ -55,14 +55,14 @@ def test_measured_acceptance_is_that_of_a_solve():
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 8), (8, 1), (2, 4)])
 def test_without_overheads_a_sweep_takes_phi(workers, threads):
-    plan = plan_window(120, 8, Machine(workers, threads, **FREE), PhiCost(0.1), lambda slots: 2.0)
+    plan = plan_window(120, 8, Machine(workers, threads, **FREE), PhiCost(0.1), Acceptance({1: 2.0}, "here"))
     assert (plan.sweeps, plan.threads, plan.work) == (60, 8, 4)
     assert plan.seconds == pytest.approx(6.0, rel=0.02)
     assert plan.speedup == pytest.approx(2.0, rel=0.02)
     # With half of the threads, each takes two slots.
-    assert plan_window(120, 8, Machine(1, 4, **FREE), PhiCost(0.1), lambda slots: 2.0).seconds == pytest.approx(
-        12.0, rel=0.02
-    )
+    assert plan_window(
+        120, 8, Machine(1, 4, **FREE), PhiCost(0.1), Acceptance({1: 2.0}, "here")
+    ).seconds == pytest.approx(12.0, rel=0.02)
 
 
 def test_links_between_processes_cost_what_threads_of_one_do_not():
@@ -83,7 +83,7 @@ def test_more_workers_are_never_worse(threads):
 @pytest.mark.parametrize("cores", [None, 2])
 def test_every_process_has_its_turn_with_every_other(cores):
     times = [
-        plan_window(100, slots, Machine(slots, cores=cores), PhiCost(0.05), lambda slots: 1.0).sweep_seconds
+        plan_window(100, slots, Machine(slots, cores=cores), PhiCost(0.05), Acceptance({1: 1.0}, "here")).sweep_seconds
         for slots in (2, 8, 16)
     ]
     assert times[0] < times[1] < times[2]
@@ -143,10 +143,10 @@ def test_what_is_recommended_can_be_told_to_solve():
     run = CliRunner().invoke(main, [*words[1:], "--json"])
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["iterations"] == newton["sweeps"]
-    scope = {"dm": dm, "phi": dm.problems.xor().propagator(), "w0": dm.problems.xor().w0}
+    scope = {"dask": dask, "dm": dm, "phi": dm.problems.xor().propagator(), "w0": dm.problems.xor().w0}
     # The plan is for four threads of one process, whatever this machine has.
     assert "num_workers=4" in newton["python"]
-    exec(newton["python"], scope | {"dask": dask}, scope)
+    exec(newton["python"], scope)
     assert scope["result"].iterations == newton["sweeps"]
 
 
@@ -159,8 +159,8 @@ def test_another_optimizer_is_measured():
 
 def test_what_is_recommended_trains_with_the_optimizer():
     """A Phi of microseconds: serial training is faster, and MGRIT's command would train by gradient descent."""
-    how = ("--steps", "60", "--problem", "xor", "--optimizer", "adam", "--iterations", "5", "--accepted", "2")
-    how = (*how, "--coarsening", "4")
+    how = ("--steps", "60", "--problem", "xor", "--optimizer", "adam", "--coarsening", "4")
+    how = (*how, "--iterations", "5", "--accepted", "2")
     found = json.loads(planned(*how, "--workers", "4", "--threads", "4", "--json"))
     assert (found["faster"], found["optimizer"]) == ("serial", "adam")
     assert found["serial_seconds"] == found["newton"]["serial_seconds"]
