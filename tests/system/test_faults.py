@@ -68,7 +68,16 @@ def restart(processes, client, count=2):
     there = len(processes.children) - 1 if processes.nanny else len(client.nthreads())
     for _ in range(count - there):
         processes.worker(f"w{len(processes.children)}", processes.nanny)
+    ready(client, count)
+
+
+def ready(client, count):
+    """Wait until so many workers are there and have imported what a solve needs.
+
+    That may take longer than the short waits that tests below allow a solve.
+    """
     client.wait_for_workers(count, timeout=60)
+    pids(client)
 
 
 def at_cycle_3(act):
@@ -79,8 +88,13 @@ def at_cycle_3(act):
     return callback
 
 
+def pid():
+    return os.getpid()
+
+
 def pids(client):
-    return [pid for _, pid in sorted(client.run(os.getpid).items())]
+    # A function of this module: to load it a worker imports this module, and so the package.
+    return [number for _, number in sorted(client.run(pid).items())]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -193,7 +207,7 @@ def test_lost_scheduler(calm, w0, tmp_path, signal_):
             processes.worker(name)
         client = Client(processes.address, timeout=60)
         try:
-            client.wait_for_workers(2, timeout=60)
+            ready(client, 2)
             act = at_cycle_3(lambda: os.kill(processes.scheduler.pid, signal_))
             with pytest.raises(dm.ClusterError, match="scheduler") as caught:
                 solver.solve(w0, client=client, callback=act, timeout=3, checkpoint=saved, **HOW)
@@ -254,7 +268,7 @@ def test_paused_for_want_of_memory(w0):
     with Processes() as processes:
         processes.worker("a", memory="300MB")
         with Client(processes.address, timeout=60) as client:
-            client.wait_for_workers(1, timeout=60)
+            ready(client, 1)
             with pytest.raises(dm.ClusterError, match=r"nothing has run for 3 s .*paused because its memory is full"):
                 dm.MGRIT(Hungry(keep=True), STEPS).solve(w0, client=client, timeout=3, **HOW)
 
