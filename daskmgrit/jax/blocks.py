@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["cut", "filled_up", "group_size", "over_block", "padded"]
+__all__ = ["few_sizes", "group_size", "over_block", "padded"]
 
 # What all states of a group may take of a processor's cache with their largest intermediate result. XLA computes a
 # layer for all of a block, then the next: beyond that each waits for memory.
@@ -73,18 +73,34 @@ def over_block(
     return jax.lax.map(lambda given: row(*given), arguments, batch_size=group)
 
 
-def filled_up(rows: Any) -> Any:
-    """Return a block with its last row repeated, up to one of few sizes."""
+def few_sizes(compute: Callable[..., Any], place: Any, *rows: Any) -> Any:
+    """Call a compiled function on blocks filled up to one of few sizes, and cut off what is too much.
+
+    Parameters
+    ----------
+    compute : callable
+        Takes as many blocks and returns one, of JAX.
+    place : jax.Device or None
+        Where to compute on NumPy states; None for JAX's own choice.
+    *rows : Array, shape (k, …)
+        The states, which decide what is returned: NumPy's for NumPy's. What else there is for each of them.
+    """
+    count = rows[0].shape[0]
+    states, *others = map(_filled_up, rows)
+    if isinstance(states, np.ndarray):
+        states = states if place is None else jax.device_put(states, place)
+        # Of its own memory: JAX may return what it was given, and what it returns cannot be written to.
+        return np.array(np.asarray(compute(states, *others))[:count])
+    computed = compute(states, *others)
+    return computed if computed.shape[0] == count else computed[:count]
+
+
+def _filled_up(rows: Any) -> Any:
     more = padded(rows.shape[0]) - rows.shape[0]
     if not more:
         return rows
     xp = np if isinstance(rows, np.ndarray) else jnp
     return xp.pad(rows, ((0, more), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
-
-
-def cut(rows: Any, count: int) -> Any:
-    """Undo that."""
-    return rows if rows.shape[0] == count else rows[:count]
 
 
 def padded(count: int) -> int:

@@ -14,7 +14,7 @@ import optax
 
 from daskmgrit.coarse.long_steps import LongSteps
 from daskmgrit.errors import PropagatorError
-from daskmgrit.jax.blocks import cut, filled_up, group_size, over_block, padded
+from daskmgrit.jax.blocks import few_sizes, group_size, over_block, padded
 from daskmgrit.jax.coupling import is_elementwise, plain_rate
 from daskmgrit.jax.state import PytreeMap, adam_betas, check_counts, host
 from daskmgrit.models.data import DataRule
@@ -31,12 +31,13 @@ _PLATFORMS = (None, "cpu", "gpu", "cuda", "rocm", "tpu")
 
 
 class _Compiled(NamedTuple):
-    """A step as one process has compiled it: gradients, update, both in one; and the data on the device."""
+    """A step as one process has compiled it, the data on its device, and whether that is the processor."""
 
     gradients: Callable[..., Any]
     update: Callable[..., Any]
     whole: Callable[..., Any]
     data: Any
+    on_cpu: bool
 
 
 class JaxPropagator(AnyCoarsening):
@@ -142,20 +143,24 @@ class JaxPropagator(AnyCoarsening):
             ) from None
 
     def to_block(self, state: np.ndarray) -> Any:
-        """Return a state as a JAX array on the device that this propagator computes on.
+        """Return a state as what a block of states is of: a JAX array on the device, or NumPy's if that is the CPU.
+
+        What a solver does with blocks between the calls would be compiled by JAX for each of their sizes.
 
         Raises
         ------
         PropagatorError
             If it has another dtype or length, or there is no such device.
         """
+        self._check(state)
+        return state if self._compiled().on_cpu else jax.device_put(np.array(state), self._place())
+
+    def _check(self, state: Any) -> None:
         if state.dtype != self.dtype or state.shape[-1] != self.w0.size:
             raise PropagatorError(
                 f"w0 has {state.shape[-1]} entries of {state.dtype}, but states of these parameters and optimizer have "
                 f"{self.w0.size} of {self.dtype}: start from phi.w0, or give propagator(dtype=...)"
             )
-        # A copy: on the CPU, JAX may use the memory of what it is given.
-        return jax.device_put(np.array(state), self._place())
 
     def params(self, state: Any) -> Any:
         """Return the parameters of a state (s,)."""
@@ -228,27 +233,32 @@ class JaxPropagator(AnyCoarsening):
             # Compiled once for a size of block, whatever the level: so the number of updates is an argument.
             update = jax.vmap(self._updated, in_axes=(0, 0, 0, None))
             state, data = jax.device_put((self.w0, self._data), self._place())
-            group = None
-            if next(iter(state.devices())).platform == "cpu":
+            group, on_cpu = None, next(iter(state.devices())).platform == "cpu"
+            if on_cpu:
                 numbers = self.examples(np.zeros(1, int), 0)
                 first = data if numbers is None else jax.tree.map(lambda leaf: leaf[numbers[0]], data)
                 group = group_size(self._loss_gradient, state, *first)
             gradients, whole = (partial(over_block, one, group) for one in (self._loss_gradient, self._whole_step))
-            self._here = _Compiled(jax.jit(gradients), jax.jit(update), jax.jit(whole), data)
+            self._here = _Compiled(jax.jit(gradients), jax.jit(update), jax.jit(whole), data, on_cpu)
         return self._here
 
     def __call__(self, weights: Any, index: np.ndarray, level: int) -> Any:
-        """Return the states after one step of the level."""
-        if isinstance(weights, np.ndarray):
-            return np.array(self(self.to_block(weights), index, level))
+        """Return the states after one step of the level; NumPy's of NumPy states."""
+        self._check(weights)
         if self.long is not None and level:
             return self.long(partial(self._descent, index, level), weights, self.length(level), level)
-        count = weights.shape[0]
-        weights, index = filled_up(weights), filled_up(index)
         if self._apart:
-            return cut(self._update(weights, self._found(weights, index, level), index, level), count)
-        here, steps = self._compiled(), (index * self.length(level), self.length.taken(level))
-        return cut(here.whole(weights, self.examples(index, level), here.data, *steps), count)
+
+            def step(rows: Any, steps: np.ndarray) -> Any:
+                return self._update(level, rows, self._found(level, rows, steps), steps)
+
+        else:
+
+            def step(rows: Any, steps: np.ndarray) -> Any:
+                here, times = self._compiled(), (steps * self.length(level), self.length.taken(level))
+                return here.whole(rows, self.examples(steps, level), here.data, *times)
+
+        return few_sizes(step, self._place(), weights, index)
 
     def stages(self, level: int) -> int:
         """Return how many gradients a step of `level` takes, one after another."""
@@ -261,13 +271,11 @@ class JaxPropagator(AnyCoarsening):
 
     def at_rate(self, weights: Any, index: np.ndarray, level: int, rate: float) -> Any:
         """Return the states after a step of plain descent at a rate, with the data of `level`."""
-        if isinstance(weights, np.ndarray):
-            return np.array(self.at_rate(self.to_block(weights), index, level, rate))
         return weights - rate * self._descent(index, level, weights)
 
     def _descent(self, index: np.ndarray, level: int, weights: Any) -> Any:
         """Return the gradient that plain descent follows."""
-        return cut(self._found(filled_up(weights), filled_up(index), level), weights.shape[0])
+        return few_sizes(partial(self._found, level), self._place(), weights, index)
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
@@ -284,29 +292,22 @@ class JaxPropagator(AnyCoarsening):
         return self._advance if self._apart else None
 
     def _gradient(self, weights: Any, index: np.ndarray) -> Any:
-        if isinstance(weights, np.ndarray):
-            return np.array(self._gradient(self.to_block(weights), index))
-
         def found(rows: Any, steps: np.ndarray) -> Any:
-            return cut(self._found(filled_up(rows), filled_up(steps), 0), rows.shape[0])
+            return self._descent(steps, 0, rows)
 
-        if next(iter(weights.devices())).platform != "cpu":
-            # One call is what a device gains by.
-            return found(weights, index)
-        return self._rows(found, weights, index, padded(weights.shape[0]))
+        # One call is what a device gains by.
+        alone = self._compiled().on_cpu
+        return self._rows(found, weights, index, padded(weights.shape[0])) if alone else found(weights, index)
 
     def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
-        if isinstance(state, np.ndarray):
-            return np.array(self._advance(self.to_block(state), jnp.asarray(np.array(gradient)), index))
-        count = state.shape[0]
-        return cut(self._update(filled_up(state), filled_up(gradient), filled_up(index), 0), count)
+        return few_sizes(partial(self._update, 0), self._place(), state, gradient, index)
 
-    def _found(self, weights: Any, index: np.ndarray, level: int) -> Any:
+    def _found(self, level: int, weights: Any, index: np.ndarray) -> Any:
         """Return loss gradients of a level's steps, shape (k, g)."""
         here = self._compiled()
         return here.gradients(weights, self.examples(index, level), here.data)
 
-    def _update(self, weights: Any, gradient: Any, index: np.ndarray, level: int) -> Any:
+    def _update(self, level: int, weights: Any, gradient: Any, index: np.ndarray) -> Any:
         """Return the states that the optimizer makes of states and gradients."""
         return self._compiled().update(weights, gradient, index * self.length(level), self.length.taken(level))
 
