@@ -8,7 +8,6 @@ takes the neighbour's block by reference, elsewhere a task of its own cuts the r
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -122,6 +121,7 @@ class GraphBuilder:
         # From files or another process all that a coarse block holds of finer ones would come along to each stage.
         self._joins = context.in_memory and book.store is None
         self._numbers, self._stage = context.numbers, next(context.numbers)
+        self._runs_of: dict[int, list[tuple[int, int]]] = {}
         # By the key of a block that was probed: the block before that.
         self._unprobed: dict[str, Delayed] = {}
 
@@ -215,6 +215,14 @@ class GraphBuilder:
         )
         return GatheredLevel(whole, owner)
 
+    def _runs(self, level: int) -> list[tuple[int, int]]:
+        """Split a level's chunks into runs with one owner each: the first chunk, and the one after the last."""
+        if level not in self._runs_of:
+            owners = self.layout.levels[level].owners
+            ends = [j for j, (a, b) in enumerate(itertools.pairwise(owners), 1) if a != b]
+            self._runs_of[level] = list(itertools.pairwise((0, *ends, len(owners))))
+        return self._runs_of[level]
+
     def _coarse(self, level: int, coarse: Any, chunk: int) -> tuple[Delayed, bool]:
         """The coarse state that a chunk needs, and whether it is the one to carry its records on."""
         chunks = self.layout.levels[level]
@@ -223,7 +231,7 @@ class GraphBuilder:
             if owner == coarse.owner:
                 return coarse.whole, chunk == 0
             # One for a run of chunks with the same owner.
-            runs = _runs(chunks.owners)
+            runs = self._runs(level)
             run = runs[bisect.bisect_right(runs, (chunk, len(chunks))) - 1]
             if run not in coarse.parts:
                 lo, hi = chunks.bounds[run[0]], chunks.bounds[run[1]]
@@ -369,15 +377,8 @@ class GraphBuilder:
         if self.layout.gathered == 0:
             return self._add("residual", 0, 0, 0, tasks.report, blocks)
         owners = self.layout.levels[0].owners
-        runs = _runs(owners)
+        runs = self._runs(0)
         if len(runs) == 1:
             return self._add("residual", 0, 0, owners[0], tasks.report, blocks)
         parts = [self._add("report", 0, lo, owners[lo], tasks.report, blocks[lo:hi]) for lo, hi in runs]
         return self._add("residual", 0, 0, owners[0], chunk_kernels.join, parts)
-
-
-@functools.cache
-def _runs(owners: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Split chunks into runs with one owner each: the first chunk, and the one after the last."""
-    ends = [j for j, (a, b) in enumerate(itertools.pairwise(owners), 1) if a != b]
-    return list(itertools.pairwise((0, *ends, len(owners))))

@@ -150,6 +150,8 @@ def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False) -> list[i
         Whether the last C-point is left out.
     """
     intervals = hierarchy[0].intervals - alone
+    if parts == 1:
+        return [0, intervals]
     best, least, unit = None, math.inf, 1
     for level in range(1, hierarchy.last + 1):
         units = math.ceil(intervals / unit)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import operator
 import pickle
-from collections.abc import Callable
+from enum import Enum
 from functools import cache, partial
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
@@ -23,14 +24,14 @@ from daskmgrit.utils.pickling import Pickled
 
 __all__ = ["large_value", "load", "seal", "sealed_value"]
 
-# What every unpickler knows.
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+# What every unpickler knows, and what stands for a task.
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), GraphNode, TaskRef)
 _PACKAGE = __name__.partition(".")[0] + "."
 
 
 @cache
-def load(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """Return a task, in the form that may stand within another, whose result is a function of this package.
+def load(value: Any) -> tuple[Any, ...]:
+    """Return a task, in the form that may stand within another, whose result is a function or constant of this package.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def load(function: Callable[..., Any]) -> tuple[Any, ...]:
     >>> unpickle(pickled) is sealed_value
     True
     """
-    return pickle.loads, pickle.dumps(function)
+    return pickle.loads, pickle.dumps(value)
 
 
 def sealed_value(key: Any, value: Any, loads: TaskRef | None = None) -> Task:
@@ -56,14 +57,25 @@ def large_value(key: Any, pickled: Pickled, loads: TaskRef, copied: bool) -> Tas
     return Task(key, operator.call, loads, pickled.data, buffers=buffers)
 
 
+@cache
+def _named(value: Any) -> Task:
+    """Return the task that loads a function or a constant of this package: one for all tasks that take it."""
+    return Task(None, *load(value))
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    # A function within another has no name to be found by.
+    named = isinstance(value, Enum) or (isinstance(value, FunctionType) and "<" not in value.__qualname__)
+    return _named(value) if named and value.__module__.startswith(_PACKAGE) else sealed_value(None, value)
+
+
 def _sealed(node: Any) -> Any:
     """Return the task with its function and arguments as bytes; what is not a task of this package, as it is."""
     if type(node) is not Task or not getattr(node.func, "__module__", "").startswith(_PACKAGE):
         return node
-    arguments = [
-        value if isinstance(value, (GraphNode, TaskRef, *_PLAIN)) else sealed_value(None, value) for value in node.args
-    ]
-    return Task(node.key, operator.call, Task(None, *load(node.func)), *arguments)
+    return Task(node.key, operator.call, _named(node.func), *map(_argument, node.args))
 
 
 @collector_paused()

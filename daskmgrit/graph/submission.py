@@ -34,11 +34,18 @@ class TaskBook:
         self.layers: dict[str, Any] = {}
         self.dependencies: dict[str, set[str]] = {}
         self.tasks = 0
+        self._notes: dict[tuple[int, bool], dict[str, Any]] = {}
 
     def note(self, owner: int, urgent: bool = False) -> dict[str, Any] | None:
         """Say on which worker a task is planned; another takes it if that one is lost."""
         if not self.workers:
             return None
+        case = owner % len(self.workers), urgent
+        if case not in self._notes:
+            self._notes[case] = self._note(self.workers[case[0]], urgent)
+        return self._notes[case]
+
+    def _note(self, worker: str, urgent: bool) -> dict[str, Any]:
         asked = dask.get_annotations()
         priority = asked.get("priority", 0)
         if urgent and not callable(priority):
@@ -46,7 +53,7 @@ class TaskBook:
         if asked.get("workers") or asked.get("resources"):
             # To be allowed elsewhere, if a worker is lost, would be to be allowed where these do not hold.
             return asked | {"priority": priority}
-        note = {"workers": [self.workers[owner % len(self.workers)]], "allow_other_workers": True}
+        note = {"workers": [worker], "allow_other_workers": True}
         return asked | note | {"priority": priority}
 
     def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int, urgent: bool = False) -> Delayed:
@@ -70,10 +77,12 @@ class TaskBook:
     def _refer(self, value: Any, parents: set[str]) -> Any:
         """Return what stands for an argument in a task, and take in the graph that it comes with."""
         if isinstance(value, Delayed):
-            graph = value.dask
-            for name, layer in graph.layers.items():
-                self.layers.setdefault(name, layer)
-                self.dependencies.setdefault(name, graph.dependencies[name])
+            # Most are of this book.
+            if value.key not in self.layers:
+                graph = value.dask
+                for name, layer in graph.layers.items():
+                    self.layers.setdefault(name, layer)
+                    self.dependencies.setdefault(name, graph.dependencies[name])
             parents.update(value.__dask_layers__())
             return TaskRef(value.key)
         if type(value) is list:

@@ -104,7 +104,9 @@ class GradientDescent:
             # Before a Hessian of a large one is asked for.
             check_size(getattr(model, "size", 0))
         self._examples = Examples(x, y, data)
+        # Asked for with every call.
         self._stages: dict[int, int] = {}
+        self._plain: dict[int, bool] = {}
         self._descends: Callable[..., None] = _own_descent(model) or self._plain_descent
 
     @property
@@ -114,10 +116,15 @@ class GradientDescent:
 
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
-        # Asked for with every call.
         if level not in self._stages:
             self._stages[level] = self.coarse.stages(self.rate.length(level), level)
         return self._stages[level]
+
+    def plain(self, level: int) -> bool:
+        """Return whether a descent on `level` is one plain step."""
+        if level not in self._plain:
+            self._plain[level] = self.coarse.plain(self.rate.length(level), level)
+        return self._plain[level]
 
     def shortfall(self, level: int) -> float:
         """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""
@@ -133,7 +140,7 @@ class GradientDescent:
 
     def _step(self, weights: Array, index: Array, level: int, plain: float | None) -> Array:
         new = np.empty(weights.shape, weights.dtype)
-        if plain is None and self.coarse.plain(self.rate.length(level), level):
+        if plain is None and self.plain(level):
             plain = self.rate(level)
         for rows, x, y in self._examples.groups(self.model, index, level, weights.dtype):
             before = weights[rows]
