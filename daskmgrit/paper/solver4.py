@@ -118,6 +118,10 @@ def _xor() -> Group:
             variant("substeps, alpha_max 8", "1", coarse="substeps"),
             variant("Chebyshev, alpha_max 8", "1", coarse="chebyshev"),
             variant("Chebyshev, alpha_max 8, m = 4", "1", coarse="chebyshev", coarsening=(4,)),
+            variant("exponential", "1", coarse="exponential"),
+            *(variant(f"exponential, seed {seed}", "1", coarse="exponential", seed=seed) for seed in (2, 3, 4, 5)),
+            variant("exponential, m = 4", "1", coarse="exponential", coarsening=(4,)),
+            variant("exponential with Solver 2's data", "2", coarse="exponential", data="window"),
             variant("**Solver 4**", "4"),
             variant("Solver 4, guess zero", "4", initial_guess="zero"),
             variant("Solver 4, m = 4", "4", coarsening=(4,)),
@@ -267,10 +271,13 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
 
 
 def _examples(variant: Variant, level: int) -> int:
-    """Return how many examples a gradient on `level` is of."""
+    """Return how many examples the gradients of a stage on `level` are of, together."""
     phi = variant.propagator()
     numbers = phi.data(np.zeros(1, int), level)
-    return len(phi.x) if numbers is None else int(numbers.shape[1])
+    examples = len(phi.x) if numbers is None else int(numbers.shape[1])
+    # A Hessian is of differences of gradients.
+    hessian = phi.coarse.on(level) == "exponential" and not phi.plain(level)
+    return examples * (2 * phi.model.size + 1) if hessian else examples
 
 
 def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:

@@ -49,7 +49,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_rate is not None:
             number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
-            CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages)
+            # Whatever alpha_b is: the propagator knows it.
+            CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages, fine_rate=self.max_rate)
         for name in ("coarsening", "relaxation"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name}={getattr(self, name)!r} is not a tuple: give one value per level, as (2,)")
@@ -111,7 +112,8 @@ def default_grid(start: Settings) -> dict[str, Sequence[Any]]:
     ((4.0, 8.0, 12.0, 16.0, 24.0), False)
     """
     grid = dict(DEFAULT_GRID)
-    if start.max_rate is None:
+    # An exponential step has neither alpha_max nor stages.
+    if start.max_rate is None or start.coarse == "exponential":
         del grid["max_rate"], grid["max_stages"]
     else:
         grid["max_rate"] = tuple(start.max_rate * factor for factor in DEFAULT_GRID["max_rate"])

@@ -126,3 +126,13 @@ def test_own_loops_follow_what_is_tried():
         assert dm.MGRIT(phi, 64, coarsening=m).solve(np.zeros(3), "constant").iterations == trial.iterations[1]
     with pytest.raises(ValueError, match=r"window=4: .* has no method tried"):
         tune(rated(lambda w, i, level, a: w * (1 - a), 0.1), np.ones(3), 256, Settings(1.0, window=4), {})
+
+
+def test_exponential_steps_are_tuned_without_rate_and_stages():
+    start = Settings(1.8, coarse="exponential")
+    assert not {"max_rate", "max_stages"} & default_grid(start).keys()
+    report = tune(rated(descend, 0.5), np.ones(2), 4096, start, {"coarsening": [(2,), (4,)]}, prefix=256)
+    assert [trial.settings.coarse for trial in report.trials] == ["exponential"] * 2
+    stabilised = tune(rated(descend, 0.5), np.ones(2), 4096, Settings(1.8), {}, prefix=256)
+    # No step takes more than one gradient after another.
+    assert report.best.critical_path < stabilised.best.critical_path
