@@ -22,6 +22,7 @@ from benchmarks import newton_counts as newton_counts_module
 from benchmarks import newton_nets as newton_nets_module
 from benchmarks import overhead as overhead_module
 from benchmarks import peers as peers_module
+from benchmarks import scale as scale_module
 from benchmarks import scaling as scaling_module
 from benchmarks import tables
 from benchmarks import timed_nets as timed_nets_module
@@ -75,6 +76,14 @@ def overhead(full: bool, as_json: bool) -> None:
 def scaling(full: bool, plot: Path | None, as_json: bool) -> None:
     """Speedup of steps that wait, against the critical path and the plan."""
     show(_scaling(full, plot), as_json)
+
+
+@main.command()
+@FULL
+@AS_JSON
+def scale(full: bool, as_json: bool) -> None:
+    """Many single-threaded workers: the scheduler's time by messages, cycles of steps that wait, a large graph."""
+    show({"scale": scale_module.scale(scale_module.WHOLE if full else scale_module.QUICK, note)}, as_json)
 
 
 @main.command()

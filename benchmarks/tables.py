@@ -130,6 +130,46 @@ def _scaling(report: dict[str, Any]) -> str:
     )
 
 
+def _scale(report: dict[str, Any]) -> str:
+    messages = _table(
+        ("workers", "tasks", "messages per task", "scheduler per task", "its loop is busy", "tasks per second"),
+        [
+            (
+                row["workers"],
+                row["shape"],
+                f"{row['messages_per_task']:.1f}",
+                f"{1e3 * row['scheduler_per_task']:.2f} ms",
+                f"{row['scheduler_busy']:.0%}",
+                f"{row['tasks_per_second']:.0f}",
+            )
+            for row in report["messages"]
+        ],
+    )
+    waiting = _table(
+        ("workers", "Phi", "tasks per second", "a cycle", "replayed", "with a core for each worker", "critical path"),
+        [
+            (
+                row["workers"],
+                f"{1e3 * row['phi_seconds']:g} ms",
+                f"{row['tasks_per_second']:.0f}",
+                *(f"{row[f'{name}_seconds']:.2f} s" for name in ("cycle", "these_cores", "own_cores", "path")),
+            )
+            for row in report["waiting"]
+        ],
+    )
+    large = report["large"]
+    return (
+        "Single-threaded workers in two processes, without nannies and monitors. Messages are those between scheduler "
+        "and workers, each with all that there is to say at its time. A solve has an F-interval of "
+        f"{report['coarsening'][0]} steps for each worker, every level in tasks of its own, and {report['cycles']} "
+        f"cycles; fewer with more than {report['few']} workers.\n\n{messages}\n\n{waiting}\n\n"
+        f"{large['steps']} steps in {large['chunks']} chunks on two workers, m = 16, two cycles: {large['tasks']} "
+        f"tasks. The client takes {1e6 * large['client_per_task']:.0f} µs a task, the scheduler "
+        f"{1e3 * large['scheduler_per_task']:.2f} ms, the workers {1e3 * large['workers_per_task']:.2f} ms; a cycle "
+        f"takes {large['cycle_seconds']:.1f} s."
+    )
+
+
 def _newton(report: dict[str, Any]) -> str:
     head = (
         "N",
@@ -348,6 +388,7 @@ WRITERS = {
     "one_core": _one_core,
     "overhead": _overhead,
     "scaling": _scaling,
+    "scale": _scale,
     "newton": _newton,
     "memory": _memory,
     "listening": _listening,

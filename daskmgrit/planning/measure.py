@@ -71,7 +71,7 @@ def measure_machine(client: Any, seconds: float = math.inf) -> Machine:
             if time.perf_counter() + 3 * took > clock + seconds / 2:
                 break
     scheduler = (after["scheduler"] - before["scheduler"]) / tasks
-    worker = sum(after[name] - before[name] for name in workers) / tasks
+    worker = sum(after[place] - before.get(place, 0.0) for place in after.keys() - {"scheduler"}) / tasks
 
     near, own = _chain(client, workers[:1], 0, ends)
     latency = max(1e-4, (near - own) / 2)
@@ -134,16 +134,21 @@ def _chain(client: Any, workers: list[str], size: int, ends: float) -> tuple[flo
 
 
 def _times(client: Any) -> dict[str, float]:
-    """Processor seconds of the scheduler's loop and of every worker's process so far."""
+    """Processor seconds of the scheduler's loop and of each process of workers so far."""
     # Where a worker is a thread of this process, only its loop can be told apart.
     here = os.getpid()
 
-    def worker_time() -> float:
+    def worker_time() -> tuple[str, float]:
         import os
+        import socket
+        import threading
         import time
 
-        return time.thread_time() if os.getpid() == here else time.process_time()
+        if os.getpid() == here:
+            return f"thread {threading.get_ident()}", time.thread_time()
+        # One process may have several workers.
+        return f"{socket.gethostname()}, {os.getpid()}", time.process_time()
 
     # The loop runs this, so its thread is the loop's.
     times = {"scheduler": float(client.run_on_scheduler(time.thread_time))}
-    return times | {name: float(seconds) for name, seconds in client.run(worker_time).items()}
+    return times | dict(client.run(worker_time).values())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from benchmarks import frameworks, newton_nets, overhead, peers, scaling, tables
+from benchmarks import frameworks, newton_nets, overhead, peers, scale, scaling, tables
 from benchmarks.__main__ import main
 from benchmarks.environment import environment
 from benchmarks.listening import listening
@@ -44,6 +44,17 @@ def test_overhead_of_several_sizes():
         assert row["bytes_per_cycle"] > 0
     assert 0 < report["shares"][0]["path_share"] <= report["shares"][0]["share"] <= 1
     assert "| 20 | 43 |" in tables.text({"overhead": report, "environment": environment()})
+
+
+def test_what_many_workers_take():
+    report = scale.scale(scale.Sizes((2,), (2,), 0.001, 256, 8), lambda text: None)
+    messages = {row["shape"]: row["messages_per_task"] for row in report["messages"]}
+    # A task that waits for another needs a message to its worker and one back at least.
+    assert messages["independent tasks"] < 2 <= messages["a chain on one worker"]
+    assert messages["a chain on one worker"] < messages["a chain from worker to worker"]
+    assert report["waiting"][0]["path_seconds"] <= report["waiting"][0]["own_cores_seconds"]
+    assert report["large"]["tasks"] > 8
+    assert "| 2 | a solve |" in tables.text({"scale": report, "environment": environment()})
 
 
 def test_listening_counts_hooks():
