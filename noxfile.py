@@ -57,6 +57,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation site into docs/_build/html; warnings, as of links that lead nowhere, are errors."""
+    environment(session, "-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, the layering contract, spelling."""
     environment(session, "-e", ".[dev]")

@@ -1,0 +1,69 @@
+"""Settings of the documentation site: ``nox -s site`` builds it."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+from daskmgrit import __version__  # noqa: E402
+
+project = "daskmgrit"
+author = "The daskmgrit developers"
+project_copyright = author
+release = version = __version__
+
+extensions = [
+    "config_options",
+    "myst_parser",
+    "numpydoc",
+    "repository",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+default_role = "code"
+smartquotes = False
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4  # links such as plan.md#workers
+
+# The API is read without the packages of its extras.
+autodoc_mock_imports = ["dask_jobqueue", "jax", "optax", "sklearn", "torch"]
+autodoc_typehints = "none"  # numpydoc's tables have the types
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+numpydoc_show_class_members = False
+
+html_theme = "furo"
+html_title = f"daskmgrit {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_show_sourcelink = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def mend_references(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Have references of a docstring stand alone: here it is not read beside those of its class and module."""
+    text = "\n".join(lines)
+    # "J. B. Schroder" would begin a list, of which J is the tenth item.
+    text = re.sub(r"^( *\.\. \[\d+\] )([A-Z]\. )", r"\1\\\2", text, flags=re.MULTILINE)
+    lone = {number for number in re.findall(r"\[(\d+)\]_", text) if f".. [{number}]" not in text}
+    lines[:] = re.sub(r" *\[(\d+)\]_", lambda match: "" if match[1] in lone else match[0], text).split("\n")
+
+
+def setup(app: Any) -> None:
+    """Register with Sphinx: before numpydoc, which renames references."""
+    app.connect("autodoc-process-docstring", mend_references, priority=100)
