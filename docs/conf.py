@@ -30,6 +30,7 @@ extensions = [
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 default_role = "code"
 smartquotes = False
+highlight_language = "none"  # what a fence without a language holds: commands and what they print
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 
@@ -64,6 +65,17 @@ def mend_references(app: Any, what: str, name: str, obj: Any, options: Any, line
     lines[:] = re.sub(r" *\[(\d+)\]_", lambda match: "" if match[1] in lone else match[0], text).split("\n")
 
 
+def describe_data(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """List the values of a constant; the docstring that Python gives it is that of its type."""
+    if what != "data":
+        return
+    if isinstance(obj, dict) and all(isinstance(value, str) for value in obj.values()):
+        lines[:] = [line for key, value in obj.items() for line in (f'``"{key}"``', f"    {value}")]
+    else:
+        lines[:] = [", ".join(f'``"{key}"``' for key in obj)]
+
+
 def setup(app: Any) -> None:
     """Register with Sphinx: before numpydoc, which renames references."""
     app.connect("autodoc-process-docstring", mend_references, priority=100)
+    app.connect("autodoc-process-docstring", describe_data)

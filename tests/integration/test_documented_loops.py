@@ -1,4 +1,4 @@
-"""The loops of docs/frameworks.md and docs/propagators.md converge as they are printed there."""
+"""The loops of docs/start.md, docs/frameworks.md and docs/propagators.md converge as they are printed there."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,16 @@ import daskmgrit as dm
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "frameworks.md").read_text()
+
+
+def test_the_loop_to_get_started():
+    first, second = re.findall(r"```python\n(.*?)```", (DOCS / "start.md").read_text(), re.DOTALL)
+    known = {}
+    for snippet in (first, second):
+        exec(snippet, known)
+        assert known["result"].converged, str(known["result"])
+        # The problem's own solution, which is printed.
+        assert known["result"].final.round(4).tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

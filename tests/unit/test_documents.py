@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import daskmgrit
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "daskmgrit"
 PAGES = sorted(
@@ -74,6 +76,11 @@ def test_every_page_can_be_reached_from_the_first():
         reached.add(page)
         queue += [page.parent / link.partition("#")[0] for link in _LINK.findall(text_of(page)) if ":" not in link]
     assert {(ROOT / page).resolve() for page in PAGES} - reached == set()
+
+
+def test_the_reference_lists_every_public_name():
+    listed = re.findall(r"^   (\w+)$", (ROOT / "docs/api/index.md").read_text(), re.MULTILINE)
+    assert sorted([*listed, "__version__"]) == sorted(dir(daskmgrit))
 
 
 def test_the_check_finds_broken_links(tmp_path):
