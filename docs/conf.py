@@ -17,7 +17,7 @@ release = version = __version__
 
 extensions = [
     "config_options",
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "repository",
     "sphinx.ext.autodoc",
@@ -27,7 +27,8 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+# The first is that of the pages that autosummary writes.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 default_role = "code"
 smartquotes = False
 highlight_language = "none"  # what a fence without a language holds: commands and what they print
@@ -36,6 +37,8 @@ templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4  # links such as plan.md#workers
+
+nb_execution_mode = "off"  # notebooks are stored with their outputs
 
 # The API is read without the packages of its extras.
 autodoc_mock_imports = ["dask_jobqueue", "jax", "optax", "sklearn", "torch"]

@@ -1,7 +1,8 @@
 """Links between the site and the rest of the repository.
 
 Pages are written for a reader of the repository, where ``../deploy/README.md`` is a file. On the site, a link to a file
-that the site shows leads to its page; a link to any other file offers that file, which MyST copies.
+that the site shows leads to its page; a link to any other file offers that file, which MyST copies. Notebooks are
+copied to where Sphinx finds them.
 """
 
 import os
@@ -20,10 +21,13 @@ SHOWN = {
     "deploy": "deploy.md",
     "deploy/README.md": "deploy.md",
     "examples": "examples.md",
-}
+    "deploy/slurm/cluster.ipynb": "examples/slurm_cluster.ipynb",
+} | {f"examples/{file.name}": f"examples/{file.name}" for file in (ROOT / "examples").glob("*.ipynb")}
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
+# A link whose text is the name of the file: the title of its page says more.
+_NAME = re.compile(r"\[(?:\w+/)*(?:\w+\.md|deploy/|examples/)\](?=\([^)\s]+\.md(?:#[^)\s]*)?\))")
 _INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
 
 
@@ -42,20 +46,23 @@ def retarget(text: str, folder: Path, page: Path) -> str:
 
     def link(match: re.Match[str]) -> str:
         target, fragment = match[1], match[2] or ""
-        if ":" in target:
+        if ":" in target:  # an address elsewhere
             return match[0]
         file = (folder / target).resolve()
-        if not file.is_relative_to(ROOT):
+        if not file.exists() or not file.is_relative_to(ROOT):  # in a notebook it may be no link: table[key](value)
             return match[0]
         name = file.relative_to(ROOT).as_posix()
         file = DOCS / SHOWN[name] if name in SHOWN else file
         return f"]({Path(os.path.relpath(file, page.parent)).as_posix()}{fragment})"
 
+    def outside_fences(text: str) -> str:
+        return _NAME.sub("[]", _LINK.sub(link, text))
+
     pieces, end = [], 0
     for fence in _FENCE.finditer(text):
-        pieces += [_LINK.sub(link, text[end : fence.start()]), fence[0]]
+        pieces += [outside_fences(text[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*pieces, _LINK.sub(link, text[end:])])
+    return "".join([*pieces, outside_fences(text[end:])])
 
 
 def read_page(app: Any, docname: str, source: list[str]) -> None:
@@ -67,13 +74,25 @@ def read_page(app: Any, docname: str, source: list[str]) -> None:
     def included(match: re.Match[str]) -> str:
         file = (page.parent / match[1]).resolve()
         app.env.note_dependency(str(file))
-        return retarget(file.read_text(), file.parent, page)
+        return retarget(file.read_text(encoding="utf-8"), file.parent, page)
 
     own = retarget(source[0], page.parent, page)
     source[0] = _INCLUDE.sub(included, own)
 
 
+def copy_notebooks(app: Any, config: Any) -> None:
+    """Copy notebooks into ``docs/``; one that is the same stays, so that it is not read again."""
+    for name, shown in SHOWN.items():
+        source, copy = ROOT / name, DOCS / shown
+        if source.suffix == ".ipynb":
+            text = retarget(source.read_text(encoding="utf-8"), source.parent, copy)
+            if not copy.exists() or copy.read_text(encoding="utf-8") != text:
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(text, encoding="utf-8")
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
+    app.connect("config-inited", copy_notebooks)
     app.connect("source-read", read_page)
     return {"parallel_read_safe": True}
