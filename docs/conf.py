@@ -32,6 +32,14 @@ source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-n
 default_role = "code"
 smartquotes = False
 highlight_language = "none"  # what a fence without a language holds: commands and what they print
+# Every name that a docstring refers to is a name of the reference, but for these of other packages and of the inside.
+nitpicky = True
+nitpick_ignore = [
+    ("py:class", "ChunkPlan"),
+    ("py:class", "daskmgrit.recurrence.split_propagator.SplitPropagator"),
+    ("py:func", "torch.func.vmap"),
+    ("py:meth", "wait_for_workers"),
+]
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 

@@ -1,5 +1,6 @@
 """The Markdown pages: links lead somewhere, and the architecture pages name files that are there."""
 
+import importlib.util
 import re
 import unicodedata
 from pathlib import Path
@@ -81,6 +82,24 @@ def test_every_page_can_be_reached_from_the_first():
 def test_the_reference_lists_every_public_name():
     listed = re.findall(r"^   (\w+)$", (ROOT / "docs/api/index.md").read_text(), re.MULTILINE)
     assert sorted([*listed, "__version__"]) == sorted(dir(daskmgrit))
+
+
+def test_links_out_of_docs_lead_to_pages_of_the_site():
+    spec = importlib.util.spec_from_file_location("repository", ROOT / "docs/_ext/repository.py")
+    repository = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(repository)
+    page = ROOT / "docs/project/page.md"
+
+    def shown(text):
+        return repository.retarget(text, ROOT, page)
+
+    assert shown("[jobs](deploy/README.md#slurm)") == "[jobs](../deploy.md#slurm)"
+    assert shown("[docs/plan.md](docs/plan.md)") == "[](../plan.md)"
+    assert shown("[a loop](examples/torch_digits.py)") == "[a loop](../../examples/torch_digits.py)"
+    assert shown("[notes](CHANGELOG.md)") == "[notes](changelog.md)"
+    for same in ("[Dask](https://www.dask.org)", "[here](#slurm)", "models[name](w0)", "```\n[deploy](deploy)\n```"):
+        assert shown(same) == same
+    assert [name for name in repository.SHOWN if not (ROOT / name).exists()] == []
 
 
 def test_the_check_finds_broken_links(tmp_path):
