@@ -17,6 +17,7 @@ import dask
 import numpy as np
 
 import daskmgrit as dm
+from benchmarks.lean import lean_mgrit
 from daskmgrit.problems import xor
 
 __all__ = ["ONE_CORE", "TOLERANCE", "one_core", "peers", "pymgrit_python"]
@@ -126,7 +127,7 @@ def peers(
 
 
 def one_core(steps: Sequence[int] = ONE_CORE, repeats: int = 5, note: Any = print) -> list[dict[str, Any]]:
-    """Solve XOR by Solver 4, V-cycles, m = 4, beside the serial loop written by hand; one row per N.
+    """Solve XOR by Solver 4, V-cycles, m = 4, beside the serial loop and a short MGRIT in NumPy; one row per N.
 
     Parameters
     ----------
@@ -140,12 +141,15 @@ def one_core(steps: Sequence[int] = ONE_CORE, repeats: int = 5, note: Any = prin
     rows = []
     for n in steps:
         note(f"XOR by Solver 4 on one core, N = {n}")
-        ours, serial = [], []
+        ours, serial, lean = [], [], []
         for _ in range(repeats):
             result, seconds = _solve_stable(n)
             ours.append(seconds)
             serial.append(_loops(n)[0])
+            residuals, seconds = _solve_lean(n, result.levels, result.tol)
+            lean.append(seconds)
         assert result.converged
+        assert np.allclose(residuals, result.residuals[1:], rtol=1e-6, atol=result.tol)
         rows.append(
             {
                 "steps": n,
@@ -154,6 +158,8 @@ def one_core(steps: Sequence[int] = ONE_CORE, repeats: int = 5, note: Any = prin
                 "seconds": min(ours),
                 "serial_seconds": min(serial),
                 "ratio_to_serial": min(ours) / min(serial),
+                "lean_seconds": min(lean),
+                "ratio_to_lean": min(ours) / min(lean),
             }
         )
     return rows
@@ -166,6 +172,14 @@ def _solve_stable(steps: int) -> tuple[Any, float]:
     with dask.config.set(scheduler="sync"):
         result = solver.solve(problem.w0, "constant")
     return result, time.process_time() - begin
+
+
+def _solve_lean(steps: int, levels: Sequence[int], tol: float) -> tuple[list[float], float]:
+    problem = xor()
+    phi = problem.propagator("4", coarsening=4)
+    begin = time.process_time()
+    _, residuals = lean_mgrit(phi, problem.w0, levels, 4, tol, 50)
+    return residuals, time.process_time() - begin
 
 
 def _solve(steps: int, cycle: str) -> tuple[Any, float]:

@@ -180,10 +180,10 @@ def test_nets_of_parallel_newton():
 
 
 def test_one_core_beside_the_serial_loop():
-    """Which weights the loop comes to is asserted in there."""
+    """Which weights the loop comes to, and which residuals the short MGRIT, is asserted in there."""
     rows = peers.one_core((64, 400), 1, lambda text: None)
     assert [row["steps"] for row in rows] == [64, 400]
-    assert all(row["ratio_to_serial"] > 0 and row["phi_per_step"] > 1 for row in rows)
+    assert all(row["ratio_to_serial"] > 0 and row["ratio_to_lean"] > 0 and row["phi_per_step"] > 1 for row in rows)
     assert f"| 400 | {rows[1]['iterations']} |" in tables.text({"one_core": rows, "environment": environment()})
 
 
