@@ -22,7 +22,7 @@ def main():
     narrowing = Narrowing(problem.model)
     x, y = problem.x[:200], problem.y[:200]
     phi = GradientDescent(narrowing, x, y, CappedRate(0.05, 0.8), AllExamples())
-    # On the coarsest of four levels: what a narrower network cannot hold is mended by relaxation alone.
+    # On the coarsest of four levels: relaxation alone corrects what a narrower network cannot represent.
     compare("digits", phi, problem.w0, 64, [None, None, narrowing])
 
 

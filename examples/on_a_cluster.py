@@ -1,4 +1,4 @@
-"""Solve on a Dask cluster: here two worker processes of this machine; with an address, on yours."""
+"""Solve on a Dask cluster: two worker processes of this machine, or the cluster whose address you give."""
 
 import sys
 

@@ -38,7 +38,7 @@ def loss(params, points):
 
 
 def serial(params):
-    """The loop as it was."""
+    """The original loop."""
     optimizer = optax.adam(SCHEDULE)
 
     @jax.jit

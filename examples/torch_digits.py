@@ -30,7 +30,7 @@ def optimizer_of(parameters):
 
 
 def serial():
-    """The loop as it was."""
+    """The original loop."""
     module = network()
     optimizer = optimizer_of(module.parameters())
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -64,7 +64,7 @@ def main():
     print(f"difference from serial training {difference:.1e}")
     print(f"accuracy on digits not seen {accuracy(trained):.3f}, serially {accuracy(expected):.3f}\n")
 
-    # A trainer may be content earlier: when the loss of the trained weights has settled to three digits.
+    # Training may stop earlier: when the loss of the trained weights has settled to three digits.
     early = solver.solve(phi.w0, initial_guess="constant", settled=dm.Settled(phi.loss, rtol=1e-3))
     print(early)
     print(f"accuracy on digits not seen {accuracy(phi.module(early.final)):.3f}")
