@@ -102,15 +102,15 @@ def estimate_max_rate(
         Serial steps to take from w0: curvature grows in training, so one state is not enough, and nothing is known of
         what comes after them. 0: w0 alone.
     states : int, default 8
-        So many states of these, evenly spread, are looked at, all in one block.
+        Number of these states, evenly spread, that are examined, all in one block.
     level : int, default 0
         The level whose gradients count: where coarse steps see a window of data, their gradients are less noisy than
         those of level 0, and the stable rate is larger.
     coarsening : int or sequence of int, default 2
         Coarsening factor, or factors, which `level` goes by.
     iterations : int, default 30
-        At most so many power iterations. Each is one call with twice `states` rows; it ends when the eigenvalues change
-        by less than one per cent.
+        Maximum number of power iterations. Each is one call with twice `states` rows; they end when the eigenvalues
+        change by less than one per cent.
     safety : float, default 0.8
         Factor on the bound ``2 / eigenvalue``, at most 1, for what curvature does at states that were not looked at.
     seed : int, default 0

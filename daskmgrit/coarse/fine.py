@@ -29,8 +29,8 @@ class from_fine:
     coarsening : int or sequence of int, default 2
         Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
     window : int, default 1
-        B: a coarse step takes the mean over at most so many of the fine steps that it stands for, evenly spread. Each
-        costs one phi; they are done in one call.
+        B: a coarse step takes the mean over at most B of the fine steps that it stands for, evenly spread. Each costs
+        one phi; they are done in one call.
     period : int, optional
         Number of steps after which the data come round again, see :func:`daskmgrit.coarse.window_steps`.
 

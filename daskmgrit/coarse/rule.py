@@ -37,8 +37,8 @@ class CoarseRule:
     damping : float, default 0.05
         eps of the Chebyshev step, in (0, 1].
     max_stages : int, optional
-        At most so many stages. A step that would take more is shortened to what so many are stable for: a cap further
-        out, and the critical path stops growing with the level.
+        Maximum number of stages. A step that would take more is shortened to the length for which this number is
+        stable. This is a cap further out, and the critical path stops growing with the level.
     fine_rate : float, optional
         alpha_b, the rate of a fine step; the exponential step asks for it.
 

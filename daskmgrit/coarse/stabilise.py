@@ -43,7 +43,7 @@ class stabilise:
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional
-        At most so many stages; longer steps are shortened to what these are stable for.
+        Maximum number of stages; longer steps are shortened to the length for which these are stable.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def window_steps(
     span = width if period is None else min(width, period)
     count = span if size is None else min(span, size)
     if span < count / GOLDEN:
-        # All, or so many of them that places varied as below would meet.
+        # All, or such a large part of them that places varied as below would meet.
         places = np.arange(count) * span // count
     else:
         # One in each of `count` equal parts; always the same place in it would see only some residues of the step's

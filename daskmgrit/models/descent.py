@@ -18,7 +18,7 @@ from daskmgrit.models.rates import RateRule
 
 __all__ = ["GradientDescent"]
 
-# Learning rates of so many levels are shown.
+# Maximum number of levels whose learning rates are shown.
 LEVELS_SHOWN = 8
 
 Array = NDArray
@@ -66,7 +66,7 @@ class GradientDescent:
     data : DataRule
         Examples of a step. Where the rule has a true attribute ``average``, a step sees their average instead. Where it
         has ``per_step``, as :class:`~daskmgrit.models.Window` has, a step takes the mean of the gradients of fine steps
-        with so many examples each.
+        with that many examples each.
     repeats : int, default 1
         Descents per step, all with the step's data and rate.
     coarse : str or sequence of str, default "capped"
@@ -75,7 +75,7 @@ class GradientDescent:
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional
-        At most so many stages; longer steps are shortened to what these are stable for.
+        Maximum number of stages; longer steps are shortened to the length for which these are stable.
 
     Examples
     --------

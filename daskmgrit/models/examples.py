@@ -34,7 +34,7 @@ class Examples:
     rule : DataRule
         Examples of a step. Where it has a true attribute ``average``, a step sees their average instead. Where it has
         ``per_step``, as :class:`~daskmgrit.models.Window` has, a step takes the mean of the gradients of fine steps
-        with so many examples each.
+        with that many examples each.
     """
 
     def __init__(self, x: Array, y: Array, rule: DataRule) -> None:

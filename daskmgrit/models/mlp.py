@@ -20,7 +20,7 @@ Array = NDArray
 # 64, 1.5 (one state) to 1 (400 states) for 200.
 LANES = 200
 
-# Weights of so many bytes may not be in the cache when a gradient begins.
+# Size in bytes from which weights may not be in the cache when a gradient begins.
 READ_FIRST = 1 << 18
 
 

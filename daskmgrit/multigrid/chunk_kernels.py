@@ -186,7 +186,7 @@ def restrict(
 
 
 def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
-    """``Phi_c`` of the injected values; needs no residual, so it may run beside :func:`restrict`."""
+    """``Phi_c`` of the injected values; needs no residual, so it may run in parallel with :func:`restrict`."""
     meter = Meter(phi, cycle)
     edge = _edge(left)
     v = restricted(phi, block.points[0], block.level)
@@ -256,7 +256,7 @@ def correct(phi: Phi, block: Block | Uncorrected, coarse: Block | Part, cycle: i
 
 
 def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: int) -> Array:
-    """Return a coarse level's states as so many C-points of `level`."""
+    """Return a coarse level's states as `count` C-points of `level`."""
     rows = compact(coarse.rows(first, first + count))
     transfer = transfer_of(meter.phi, level)
     if transfer is not None:

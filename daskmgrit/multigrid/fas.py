@@ -2,8 +2,8 @@
 
 With v the injected C-points and r their residual, the coarse problem is ``w_c[i] = Phi_c(w_c[i-1]) + g_c[i]``,
 ``g_c[i] = r[i] + v[i] - Phi_c(v[i-1])``. Two things follow that save Phi: ``Phi_c(v)`` depends on v only, so
-it may run beside the fine residual; and ``Phi_c(v[i-1]) + g_c[i]`` is simply ``v[i] + r[i]``. Where coarse states have
-another size (:mod:`daskmgrit.multigrid.state_transfer`), v and r are what they were restricted to.
+it may run in parallel with the fine residual; and ``Phi_c(v[i-1]) + g_c[i]`` is simply ``v[i] + r[i]``. Where coarse
+states have another size (:mod:`daskmgrit.multigrid.state_transfer`), v and r are what they were restricted to.
 """
 
 from __future__ import annotations

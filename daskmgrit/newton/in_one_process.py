@@ -21,7 +21,7 @@ __all__ = ["Solved", "solve_in_one_process"]
 
 
 class Solved(NamedTuple):
-    """What came of a solve.
+    """The outcome of a solve.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def group_length(slots: int) -> int:
-    """Return how many slots a group has in a window of so many: a power of two, a quarter of the root."""
+    """Return how many slots a group has in a window of `slots`: a power of two, a quarter of the root."""
     return 1 << max(0, (slots.bit_length() - 1) // 2 - 2)
 
 
@@ -147,5 +147,5 @@ def apply_maps(maps: Maps, first: int, group: int) -> Array:
 
 
 def doublings(slots: int) -> int:
-    """Return how often a scan over so many slots doubles its reach: the length of its critical path."""
+    """Return how often a scan over `slots` slots doubles its reach: the length of its critical path."""
     return math.ceil(math.log2(slots)) if slots > 1 else 0

@@ -30,7 +30,7 @@ class NewtonSettings:
     size : Size
         How many slots a window has.
     interval : int, default 1
-        Steps of a slot: so many Phi in a row each sweep.
+        Steps of a slot: the number of Phi in a row each sweep.
     rank : int, default 32
         Directions of largest curvature that "lowrank" takes into account.
     groups : int, default 1

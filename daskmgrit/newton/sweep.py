@@ -90,7 +90,7 @@ def sweep(
     Parameters
     ----------
     meter : Meter
-        The propagator; what it counts goes on.
+        The propagator; its counts are continued.
     window : SlidingWindow
         The window, which ends before step N.
     settings : NewtonSettings
@@ -173,7 +173,7 @@ def _correct(
     curvature: Curvature | None,
 ) -> Array:
     """Return the states after the accepted ones, corrected; the first is the last accepted one."""
-    # The last slot that is accepted is the first whose residual goes on to the right.
+    # The last slot that is accepted is the first whose residual passes on to the right.
     tail = slice(count - 1, None)
     number, image = window.first // settings.interval + count - 1, found.images[count - 1 : count, ...]
     if settings.jacobian == "identity" and is_split(phi) and found.gradients is not None:

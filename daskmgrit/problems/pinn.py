@@ -158,7 +158,7 @@ def _collocation(points: int, random: np.random.Generator) -> NDArray:
 def solution(model: Any, places: Any) -> tuple[Any, Any, Any, Any]:
     """Return u and its derivatives u_t, u_x, u_xx, all of shape (n, 1).
 
-    Derivatives are carried through the layers beside the values, which takes a fraction of the time of nested
+    Derivatives are carried through the layers along with the values. That takes a fraction of the time of nested
     automatic differentiation.
 
     Parameters

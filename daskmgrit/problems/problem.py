@@ -47,7 +47,7 @@ class Tuned:
     max_learning_rate : float
         alpha_max.
     max_stages : int or None
-        At most so many stages, see :class:`daskmgrit.coarse.CoarseRule`.
+        Maximum number of stages, see :class:`daskmgrit.coarse.CoarseRule`.
     window : int
         B, see :class:`daskmgrit.models.Window`; without effect where all examples are taken.
     coarsening, relaxation, min_coarse
@@ -194,7 +194,7 @@ class Problem:
         damping : float, default 0.05
             eps of the Chebyshev step.
         max_stages : int, optional
-            At most so many stages of a coarse step, with Solver 4 by default the problem's own.
+            Maximum number of stages of a coarse step, with Solver 4 by default the problem's own.
 
         Raises
         ------

@@ -109,7 +109,7 @@ class Meter:
     records : list of Record
         One for each stage.
     batches : list of int
-        States in each Phi of the last stage: a call of several stages (:func:`stages_of`) is so many entries.
+        States in each Phi of the last stage. A call of several stages (:func:`stages_of`) has an entry for each.
     seconds : float
         What they took together.
     """

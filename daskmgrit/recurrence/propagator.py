@@ -84,7 +84,7 @@ def at_row(row: int, rows: int) -> Iterator[None]:
 
 
 def failed_row(error: Exception, rows: int) -> int | None:
-    """Return the state of a block of so many that an exception came from; None if it does not say so."""
+    """Return which state of a block of `rows` an exception came from; None if it does not say so."""
     row, of = getattr(error, "daskmgrit_row", (None, rows))
     return row if of == rows else None
 

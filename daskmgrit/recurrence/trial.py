@@ -36,7 +36,7 @@ __all__ = [
 SECONDS, COMPILED = 0.2, 2.0
 # States of a trial: a fraction of a percent of the Phi of a solve.
 PART, FEWEST, MOST = 64, 2, 8
-# States that differ by more than so many last bits differ by more than rounding.
+# States that differ by more than this number of last bits differ by more than rounding.
 LAST_BITS = 1e3
 
 

@@ -31,7 +31,7 @@ class _Still:
 def critical_path(
     steps: int, stages: Sequence[int], cycles: int, initial_guess: str = "constant", **hierarchy: Any
 ) -> int:
-    """Return the longest chain of Phi in the graph of so many cycles.
+    """Return the longest chain of Phi in the graph of `cycles` cycles.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class Settings:
     coarse : str
         "capped", "substeps" or "chebyshev".
     max_stages : int or None
-        At most so many stages of a coarse step.
+        Maximum number of stages of a coarse step.
     window : int or None
         B, the most fine steps whose data a coarse step sees; None where the data are the same for all steps.
     """
