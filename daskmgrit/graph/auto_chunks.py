@@ -33,8 +33,8 @@ class ChunkPlan:
     layout : ChunkLayout
         How the levels are cut into chunks.
     beside : bool
-        Whether ``Phi_c(v)`` has tasks of its own, which run beside those of the fine residual: worth it where Phi costs
-        far more than a task.
+        Whether ``Phi_c(v)`` has tasks of its own, which run in parallel with those of the fine residual. It pays where
+        Phi costs far more than a task.
     apart : bool
         Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
         Without them a solve ends with an unused F-relaxation of level 0; with them each cycle has a task more per
@@ -219,7 +219,7 @@ def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: floa
 
 
 def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cost: float) -> bool:
-    """Whether one of so many chunks is best the last C-point alone.
+    """Whether one of `chunks` chunks is best the last C-point alone.
 
     Where m divides N that is an F-interval without F-points. In the last of equal chunks its Phi would make all stages
     longer; the first chunk, in which nothing arrives at point 0, has that much less to do. So both go to one thread.

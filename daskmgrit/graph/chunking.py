@@ -134,7 +134,7 @@ def cut(
 
 
 def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False) -> list[int]:
-    """Return the bounds of so many chunks of level 0, in F-intervals.
+    """Return the bounds of `parts` chunks of level 0, in F-intervals.
 
     They are multiples of a number of F-intervals: 1, which makes chunks equal, or what a C-point of a coarser level
     stands for, so that coarse levels are divided likewise. Of these it is the one for which the longest chunks of all

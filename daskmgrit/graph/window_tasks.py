@@ -216,7 +216,7 @@ def take_round(
     run: str,
     keep: bool,
 ) -> Share:
-    """Take in what all processes evaluated, go on until the sweep asks for more, and evaluate a share of that.
+    """Take in what all processes evaluated, continue until the sweep asks for more, and evaluate a share of that.
 
     Parameters
     ----------

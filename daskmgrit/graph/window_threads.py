@@ -84,7 +84,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def evaluate_on_threads(
     meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray, threads: int, run: str
 ) -> tuple[Evaluation, tuple[Record, ...]]:
-    """Take the steps of each slot, on so many threads where that is quicker than one call for all.
+    """Take the steps of each slot, on several threads where that is quicker than one call for all.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class PhiCost:
         return per_level(self.stages, level)
 
     def seconds(self, batches: Sequence[int], level: int) -> float:
-        """Return the seconds of calls with so many states each, one after another."""
+        """Return the seconds that calls with these numbers of states take, one after another."""
         return self.of_level(level) * (len(batches) * self.call + sum(batches) * self.state)
 
     def at_once(self, threads: int) -> PhiCost:
@@ -152,7 +152,7 @@ def measure_stages(phi: Phi, w0: Any, levels: int, seconds: float = 0.02) -> tup
 
 
 def _least(phi: Phi, w0: Any, rows: int, level: int, seconds: float) -> float:
-    """Return the least of several times that a call took: what it takes when nobody disturbs it."""
+    """Return the least of several times that a call took: its time without disturbance."""
     state = initial_state(w0)
     block, index = move_like(np.tile(state.host, (rows, 1)), state.block(phi)), np.arange(rows)
     best, spent, calls = math.inf, 0.0, 0

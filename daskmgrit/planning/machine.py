@@ -1,4 +1,4 @@
-"""What a cluster costs beside Phi."""
+"""The costs of a cluster in addition to Phi."""
 
 from __future__ import annotations
 

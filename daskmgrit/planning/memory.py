@@ -22,10 +22,10 @@ from daskmgrit.planning.machine import Machine
 __all__ = ["STORAGES", "Memory", "memory_limit", "memory_of", "share", "storage_that_fits"]
 
 STORAGES = ("full", "c-points")
-# While a stage runs it has so many states for each F-interval of its chunk beside its block and its result: what Phi is
-# given and returns, the residual, what is on its way to the coarse level.
+# States that a running stage holds for each F-interval of its chunk, in addition to its block and its result: what Phi
+# is given and returns, the residual, what is on its way to the coarse level.
 AT_WORK = 6
-# So many states per point of it does the worker have that runs the coarse levels within one task.
+# States that a worker holds per point of the finest of the levels that it runs within one task.
 GATHERED = 6
 
 
@@ -107,7 +107,7 @@ def share() -> float:
 
 
 def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, ChunkPlan, Machine], str | None]:
-    """Return a function that says with which storage a setting fits into so many bytes per worker process, if any.
+    """Return a function that says with which storage, if any, a setting fits into `limit` bytes per worker process.
 
     It fits if nothing needs to be written to files.
     """

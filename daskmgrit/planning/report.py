@@ -280,7 +280,7 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         "critical path": "the chain of Phi, which no number of workers shortens",
         "work": "Phi, shared out in whole F-intervals: the longest chunk gets shorter with many more workers only",
-        "overheads": "what tasks and messages take beside Phi: longer Phi, or a faster network, would help",
+        "overheads": "what tasks and messages take in addition to Phi: longer Phi, or a faster network, would help",
     }
     factors = ",".join(map(str, found["coarsening"]))
     rows = [

@@ -208,7 +208,7 @@ def worker_numbers(chunks: int, threads: int, hierarchy: Hierarchy) -> set[int]:
 
 
 def _may_be_alone(hierarchy: Hierarchy, chunks: int) -> bool:
-    """Whether one of so many chunks may be the last C-point, and the others are so short that its Phi matters."""
+    """Whether one of `chunks` chunks may be the last C-point, and the others are so short that its Phi matters."""
     size = hierarchy[0]
     return chunks > 2 and size.steps % size.coarsening == 0 and size.steps // size.coarsening <= SHORT * (chunks - 1)
 
