@@ -1,4 +1,4 @@
-"""Checkpoints: what a solve needs to go on in another process, on another cluster."""
+"""Checkpoints: what a solve needs to resume in another process, on another cluster."""
 
 from daskmgrit.checkpoint.policy import Checkpoint
 

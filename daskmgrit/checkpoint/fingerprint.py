@@ -65,7 +65,7 @@ def word_of(phi: Any) -> str | None:
 
 
 def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, Any]:
-    """Return what a propagator says of itself, and what it does in a few steps of levels with so many steps.
+    """Return what a propagator says of itself, and what it does in a few steps of levels with these numbers of steps.
 
     For each step there are the 2-norm of its change of the weights, and that change's component along a fixed vector.
     """
@@ -154,7 +154,7 @@ def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any
 
 def _another(path: Any, what: str) -> CheckpointUnusable:
     return CheckpointUnusable(
-        f"the checkpoint {path} is of another problem: {what}. To go on from it, make solver, phi and w0 as they "
+        f"the checkpoint {path} is of another problem: {what}. To resume from it, make solver, phi and w0 as they "
         "were; or save to another directory"
     )
 

@@ -49,9 +49,9 @@ class Checkpoint:
         path = Path(name).expanduser().absolute()
         object.__setattr__(self, "path", path)
         if self.every is not None:
-            integer_option("every", self.every, 1, "save after so many cycles; None: not by cycles")
+            integer_option("every", self.every, 1, "save every N cycles; None: not by cycles")
         if self.seconds is not None:
-            number_option("seconds", self.seconds, "save after so many seconds; None: not by time", least=0)
+            number_option("seconds", self.seconds, "save every N seconds; None: not by time", least=0)
 
     @property
     def directory(self) -> Path:

@@ -112,9 +112,9 @@ class Saver:
     w0 : InitialState
         The initial state.
     solve : dict
-        Options of the solve, kept for whoever goes on.
+        Options of the solve, kept for a solve that resumes it.
     saved : Saved, optional
-        The checkpoint that the solve goes on from.
+        The checkpoint that the solve resumes from.
 
     Attributes
     ----------
@@ -238,12 +238,12 @@ class Saver:
             self._partial = None
 
     def hint(self) -> str:
-        """Say where to go on from."""
+        """Say where to resume from."""
         directory = str(self.policy.directory)
         if self.saved is None:
             return f"no checkpoint had been saved in {directory} yet"
         return (
-            f"the checkpoint of cycle {self.saved.cycle} is in {directory}: go on from it with "
+            f"the checkpoint of cycle {self.saved.cycle} is in {directory}: resume from it with "
             f"solver.resume({directory!r}), or daskmgrit solve … --checkpoint {shlex.quote(directory)} --resume"
         )
 
@@ -258,7 +258,7 @@ def open_saver(
 ) -> Iterator[Saver | None]:
     """Hold the directory of a solve's checkpoints; None where it saves none.
 
-    Errors that end the solve say where to go on from.
+    Errors that end the solve say where to resume from.
     """
     if policy is None:
         yield None
@@ -266,9 +266,9 @@ def open_saver(
     saver = Saver(policy, w0, solve, saved)
     with claim(policy.directory, saved is not None, executor):
         try:
-            # Another solve may have gone on since the checkpoint was looked at.
+            # Another solve may have resumed since the checkpoint was looked at.
             if saved is not None and find(policy.directory) != saved.path:
-                raise CheckpointError(f"another solve has gone on from {saved.path}")
+                raise CheckpointError(f"another solve has resumed from {saved.path}")
             yield saver
         except CheckpointUnusable:
             raise

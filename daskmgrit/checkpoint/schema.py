@@ -241,6 +241,6 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
 
 def _unusable(path: Path, error: Exception) -> CheckpointUnusable:
     return CheckpointUnusable(
-        f"the checkpoint {path} is damaged: manifest.json: {error}. Go on from a copy of it; or move it away, "
+        f"the checkpoint {path} is damaged: manifest.json: {error}. Resume from a copy of it; or move it away, "
         "and begin anew"
     )

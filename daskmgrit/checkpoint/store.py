@@ -296,7 +296,7 @@ def regular(path: Path) -> Path:
 
 def _damaged(path: Path | str, what: str) -> CheckpointUnusable:
     return CheckpointUnusable(
-        f"the checkpoint {path} is damaged: {what}. Go on from it when the file system has brought it back whole; "
+        f"the checkpoint {path} is damaged: {what}. Resume from it when the file system has brought it back whole; "
         "or move it away, and begin anew"
     )
 

@@ -80,7 +80,7 @@ class SavedWindow:
         return _SIZES[self.content["size"]["rule"]](**self.content["size"]["values"])
 
     def carrier(self, like: Array, tol: float) -> Carrier:
-        """Return where the solve stood, in the library of a state and on its device, to go on with a tolerance."""
+        """Return where the solve stood, in the library of a state and on its device, to resume with a tolerance."""
 
         def block(name: str) -> Any:
             return move_like(self.arrays[name], like) if name in self.arrays else None
@@ -151,7 +151,7 @@ class WindowSaver:
         self._problem = {"options": options, "phi": known}
 
     def due(self, sweeps: int) -> bool:
-        """Whether a checkpoint is to be saved as soon as possible, after so many sweeps."""
+        """Whether a checkpoint is to be saved as soon as possible, after this number of sweeps."""
         policy = self.policy
         by_sweeps = policy.every is not None and sweeps - self._last >= policy.every
         return by_sweeps or (policy.seconds is not None and time.monotonic() - self._clock > policy.seconds)
@@ -217,7 +217,7 @@ def open_window_saver(
     with claim(policy.directory, saved is not None, None):
         try:
             if saved is not None and find(policy.directory) != saved.path:
-                raise CheckpointError(f"another solve has gone on from {saved.path}")
+                raise CheckpointError(f"another solve has resumed from {saved.path}")
             yield saver
         except CheckpointUnusable:
             raise

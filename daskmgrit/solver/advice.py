@@ -111,7 +111,7 @@ def advise(
 def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
     """Return advice on a solve by parallel Newton that diverged, or took nearly as many sweeps as there are steps.
 
-    With so many sweeps it converges whatever phi does, so that nothing else tells.
+    With nearly N sweeps it converges whatever phi does, so nothing else shows it.
 
     Examples
     --------

@@ -232,5 +232,5 @@ def asks_to_stop(answer: Any) -> bool:
     except (TypeError, ValueError):
         raise TypeError(
             f"the callback returned {brief(answer)}, which is neither true nor false: return True to stop the solve, "
-            "nothing to go on"
+            "nothing to continue"
         ) from None

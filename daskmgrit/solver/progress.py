@@ -40,7 +40,7 @@ class Screen(Protocol):
 
 
 class Lines(Console):
-    """A console that falls silent where nobody can read it: a solve does not end for that."""
+    """A console that falls silent when its output can no longer be read, because that does not end a solve."""
 
     def on_broken_pipe(self) -> None:
         """Say no more; Rich would end the process."""
@@ -158,7 +158,7 @@ class Progress:
         self._screen.wait(self._rows, f"cycle {cycle + 1} of at most {self.maxiter}", self._share())
 
     def sweep(self, sweeps: int, residual: float, steps: int) -> None:
-        """Show the line of a sweep of parallel Newton after which so many steps are accepted."""
+        """Show the line of a sweep of parallel Newton after which `steps` steps are accepted."""
         if not self.enabled:
             return
         elapsed = f"{time.perf_counter() - self._begin:.2f} s"

@@ -66,7 +66,7 @@ def run_solve(
     policy : Checkpoint or None
         Where and when to save.
     saved : Saved or None
-        The checkpoint to go on from.
+        The checkpoint to resume from.
     """
     hierarchy = problem.hierarchy
     wanted = check_chunks(ask.chunks, hierarchy)

@@ -14,12 +14,12 @@ from daskmgrit.recurrence.state import InitialState
 
 __all__ = ["Stagnation", "rounding_of"]
 
-# At rounding a residual moves up and down; so many cycles without a fall by a fifth show that it is no slow fall.
+# At rounding a residual moves up and down. This many cycles without a fall by a fifth show that it is no slow fall.
 AT_ROUNDING = 4
 STEADY = 0.8
 # How far above eps*norm(w0)*sqrt(N) rounding may keep a residual.
 ABOVE = 10.0
-# Elsewhere it must stand still for so many cycles, or this part of maxiter: the peak of a transient is flat, too.
+# Elsewhere it must stand still for this many cycles, or this part of maxiter: the peak of a transient is flat, too.
 CYCLES = 15
 PART = 0.3
 # Standing still is to stay within this factor, and in the later half within what the earlier half has shown.
