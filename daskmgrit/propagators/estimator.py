@@ -39,7 +39,7 @@ def from_estimator(
     ----------
     estimator : estimator
         SGDClassifier, SGDRegressor, Perceptron, MLPClassifier or MLPRegressor.
-        Fitted or not; it is not changed. Training goes on from its weights, or begins with those that it would begin
+        Fitted or not; it is not changed. Training continues from its weights, or begins with those that it would begin
         with. A `random_state` of None is taken as the number of the step.
     x : array_like, shape (K, n)
         Training inputs.
@@ -121,7 +121,7 @@ def _check_settings(estimator: Any) -> None:
         "solver": (lambda value: value == "lbfgs", "it has no partial_fit: give 'sgd' or 'adam'"),
         "random_state": (
             lambda value: value is not None and not isinstance(value, int | np.integer),
-            "a generator goes on from step to step: give an integer or None",
+            "a generator continues from step to step: give an integer or None",
         ),
     }
     for name, (refused, remedy) in wrong.items():

@@ -25,8 +25,8 @@ def from_function(
     ----------
     f : callable
         ``f(w)``, ``f(w, i)`` or ``f(w, i, level)`` returns the weights after step i. A loop that knows no levels (the
-        first two) is a propagator as it is: a coarse step takes the change that the fine step makes so many times as
-        it is long (see Notes).
+        first two) is a propagator as it is: a coarse step of length M takes the fine step's change M times (see
+        Notes).
     vectorized : bool, default False
         Whether f takes k states at once, as weights (k, s) and steps (k,), which is what makes it fast. If not, it is
         given one state (s,), a copy that it may write to, and an integer step, and is called in a loop.
@@ -187,7 +187,7 @@ class Stretched(AnyCoarsening):
 def _view(phi: vectorize) -> Markup:
     """Return what is known of a wrapped function."""
     inner = phi.phi
-    # A function's repr has its address, which tells nobody anything.
+    # A function's repr has its address, which tells a reader nothing.
     place = f"{inner.__module__}." if getattr(inner, "__module__", None) else ""
     rows = [("phi", f"{place}{short_name(inner)}" if inspect.isroutine(inner) else repr(inner))]
     # A function that is not Python's may have none.

@@ -1,6 +1,6 @@
 """Killing all processes with a mark in their environment; run as a program, it does so when its input ends.
 
-It imports nothing of the package, since it is run by its file's name beside each process that runs programs.
+It imports nothing of the package, because each process that runs programs starts it by its file's name.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def propagator(
         the module with the weights of a step. A loss must take the module and its weights from there.
     optimizer : torch.optim.Optimizer or callable
         SGD (with momentum, Nesterov's or not), Adam or AdamW over parameters of the module, or a function of the
-        parameters that makes one. If it has made steps, its moments are what training goes on with.
+        parameters that makes one. If it has made steps, training continues with its moments.
     data : tuple, Tensor, mapping, Dataset or DataLoader
         ``(inputs, targets)``, a `TensorDataset`, or a `DataLoader`, whose batches are drawn once and then taken in
         turn, all of one size; or the tensor, or mapping of names to tensors, that the loss takes.

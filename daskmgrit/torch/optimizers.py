@@ -132,7 +132,7 @@ class Rule(ABC):
         """
 
 
-# Updates of Adam that are computed at once: few calls for a device, at so many times the memory of a state.
+# Updates of Adam that are computed at once: few calls for a device, at this many times the memory of a state.
 _TOGETHER = 16
 
 
@@ -244,7 +244,7 @@ class Adam(Rule):
         new = weights * shrink
         for lo in range(0, times, _TOGETHER):
             scale, unbias, power1, power2 = (plane[lo : lo + _TOGETHER] for plane in planes)
-            # m and v after so many updates.
+            # m and v after each of these updates.
             firsts = power1 * first + (1 - power1) * gradient
             roots = (power2 * second + (1 - power2) * square).sqrt()
             moves = firsts / (roots * unbias + self.eps)

@@ -74,7 +74,7 @@ class Updates:
             return self.along(*_tensors(state, found), index).numpy()
         count, host = len(index), state.device.type == "cpu"
         if not host:
-            # With steps that nobody asked for there are few shapes to record.
+            # With extra steps, which are not asked for, there are few shapes to record.
             more = -count % _STEPS
             found = torch.cat([found, found[-1:].expand(more, -1)])
             index = np.concatenate([index, index[-1] + np.arange(1, more + 1)])
@@ -109,7 +109,7 @@ class Updates:
             after = self.kept.split(found[:, size:])
             for name, momentum in self.statistics.items():
                 then = after[name] + (1 - momentum) * kept[name] if self.apart else after[name]
-                # Towards the batch's own, as far as so many updates would go.
+                # Towards the batch's own, as far as `times` updates would go.
                 share = (1 - (1 - momentum) ** times) / momentum if momentum else 0.0
                 new.append((kept[name] + share * (then - kept[name])).reshape(len(states), -1))
         return torch.cat(new, dim=1)
