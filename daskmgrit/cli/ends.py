@@ -77,7 +77,7 @@ def _said() -> Iterator[None]:
 
 
 def note(text: Any) -> None:
-    """Print on standard error what a person may want to know; if nobody can read it, that is no harm."""
+    """Print on standard error what a person may want to know; ignore it if standard error cannot be written to."""
     try:
         click.echo(text, err=True)
     except OSError:

@@ -87,7 +87,7 @@ def local_cluster(workers: int, timeout: float | None = None, port: int = 0, thr
 
 
 def _start(cluster: Any, workers: int, seconds: float) -> None:
-    """Start workers, some at a time, so that little is to be ended if that is not to go on."""
+    """Start workers, some at a time, so that little is to be ended if the start is abandoned."""
     at_once = max(AT_ONCE, CPU_COUNT)
     for before in range(0, workers, at_once):
         if before:

@@ -31,7 +31,7 @@ def compare(job: Job, result: Result, *, curves: bool = False) -> tuple[dict[str
     job : Job
         What was solved.
     result : Result
-        What came of it.
+        The outcome of the solve.
     curves : bool, default False
         Whether to compute losses along both trainings, if the problem has a loss and all steps of parallel Newton were
         kept.
@@ -103,7 +103,7 @@ def _words(job: Job) -> Words:
 
 
 def _in_comparison(result: Result, checked: dict[str, float]) -> str:
-    """Say how much faster the solve was, unless it went on from a checkpoint: its first part is not timed."""
+    """Say how much faster the solve was, unless it was resumed from a checkpoint: its first part is not timed."""
     if len(result.timings["cycles"]) < result.iterations:
         return "; this part of the solve does not compare"
     ratio = checked["serial_seconds"] / result.timings["total"]

@@ -1,4 +1,4 @@
-"""The scheduler's side: a plug-in for each solve that is going on, which hears its tasks and its client."""
+"""The scheduler's side: a plug-in for each solve in progress, which hears its tasks and its client."""
 
 from __future__ import annotations
 

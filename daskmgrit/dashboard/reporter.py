@@ -58,7 +58,7 @@ def _attach_probe() -> Callable[..., str | None]:
 class Reporter:
     """Tells the dashboard of one solve; on a local scheduler, or where there is no dashboard, it does nothing.
 
-    Whatever fails here is logged, once for a client, and the solve goes on.
+    Any failure here is logged, once for a client, and the solve continues.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Reporter:
         told = _told.setdefault(self._client, set())
         if why not in told:
             told.add(why)
-            logger.warning("this solve goes on without its page /mgrit on Dask's dashboard: %s", why)
+            logger.warning("this solve continues without its page /mgrit on Dask's dashboard: %s", why)
 
     def _fail(self, error: Exception) -> None:
         """Say so, and let the plug-in go if it can be reached."""

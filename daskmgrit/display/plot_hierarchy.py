@@ -10,7 +10,7 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 
 __all__ = ["plot_solver", "traversal"]
 
-# So many points of level 0 can be told apart; a hierarchy with more is shown to this step.
+# Maximum number of points of level 0 that can be told apart; a hierarchy with more is shown to this step.
 MOST_POINTS = 64
 
 

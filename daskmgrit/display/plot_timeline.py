@@ -72,7 +72,7 @@ def lanes(records: Sequence[Record], slack: float = 0.0) -> list[int]:
     records : sequence of Record
         Those of one level.
     slack : float, default 0
-        So many seconds of overlap are none: two clocks made the records.
+        Seconds of overlap that count as none, because two clocks made the records.
 
     Examples
     --------

@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 40
 
 
 def ticks(least: int, most: int, number: int) -> list[int]:
-    """Return round integers from `least` to `most`, evenly spaced, about so many at most.
+    """Return round integers from `least` to `most`, evenly spaced, about `number` at most.
 
     Examples
     --------
