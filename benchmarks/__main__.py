@@ -65,7 +65,7 @@ def peers(full: bool, pymgrit: str | None, as_json: bool) -> None:
 @FULL
 @AS_JSON
 def overhead(full: bool, as_json: bool) -> None:
-    """What a solve takes beside Phi, against empty tasks."""
+    """The time of a solve outside Phi, against empty tasks."""
     show(_overhead(full), as_json)
 
 
@@ -115,7 +115,7 @@ def newton(full: bool, plot: Path | None, as_json: bool) -> None:
 @FULL
 @AS_JSON
 def frameworks(full: bool, as_json: bool) -> None:
-    """What a call of the PyTorch and JAX propagators takes, beside the framework's own step."""
+    """What a call of the PyTorch and JAX propagators takes, against the framework's own step."""
     show({"frameworks": frameworks_module.frameworks(15 if full else 5, note=note)}, as_json)
 
 
@@ -139,7 +139,7 @@ def newton_counts(full: bool, groups: tuple[str, ...], as_json: bool) -> None:
     "--net", "nets", multiple=True, type=click.Choice(newton_nets_module.NETS), help="Only these; may repeat."
 )
 @click.option("--steps", type=click.IntRange(1), help="N.  [default: 300, without --full 60]")
-@click.option("--timed", is_flag=True, help="On 4 and 8 threads, beside PyTorch's own loop; examples are repeated.")
+@click.option("--timed", is_flag=True, help="On 4 and 8 threads, against PyTorch's own loop; examples are repeated.")
 @click.option("--step-seconds", default=0.1, show_default=True, help="With --timed: what a step takes at least.")
 @AS_JSON
 def newton_nets(

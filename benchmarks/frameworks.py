@@ -1,4 +1,4 @@
-"""What a call of the PyTorch and JAX propagators takes, beside the framework's own step and a net batched by hand."""
+"""What a call of the PyTorch and JAX propagators takes, against the framework's own step and a net batched by hand."""
 
 from __future__ import annotations
 

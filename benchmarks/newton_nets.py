@@ -201,7 +201,7 @@ def newton_nets(cases: tuple[Case, ...] = QUICK, note: Callable[[str], Any] = pr
     Returns
     -------
     list of dict
-        Sweeps, steps accepted by one, and work of each, beside what is aimed at; and the error against serial training.
+        Sweeps, steps accepted by one, and work of each, with their targets; and the error against serial training.
     """
     rows = []
     for case in cases:

@@ -1,4 +1,4 @@
-"""What a solve takes beside Phi, against what Dask itself takes for as many empty tasks in the same shape."""
+"""The time of a solve outside Phi, against that of Dask itself for as many empty tasks in the same shape."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _solve(client: Any, phi: Any, size: int, cycles: int) -> Any:
 
 
 def _beside_phi(client: Any, size: int, repeats: int, note: Any) -> dict[str, Any]:
-    """Solves with so many weights and no Phi to speak of, and their graphs with empty tasks, in turn."""
+    """Solves with `size` weights and no Phi to speak of, and their graphs with empty tasks, in turn."""
     traced = trace(build_hierarchy(STEPS), [1, 1], PhiCost(1e-6), chunks=2, cycles=CYCLES, row_bytes=8 * size)
     _solve(client, Idle(), size, 1)
     run_empty(client, traced)

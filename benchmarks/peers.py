@@ -26,7 +26,7 @@ REQUIREMENTS = ("numpy<2", "pymgrit==1.0.6", "mpich")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "daskmgrit" / "pymgrit-1.0.6"
 # Largest relative difference of two histories' entries: sums are taken in another order.
 TOLERANCE = 1e-6
-# Below so many roundings of all states at C-points together a residual is rounding: ours differed by up to 2.7 of them
+# Below this many roundings of all states at C-points a residual is rounding: ours differed by up to 2.7 of them
 # from those with a Phi in extended precision, rounded at its end, and PyMGRIT's may do so the other way.
 ROUNDINGS = 6
 # Steps of the solves that are compared with the serial loop on one core.
@@ -88,7 +88,7 @@ def peers(
     for n, cycle in itertools.product(steps, cycles):
         note(f"XOR, N = {n}, {cycle}-cycle")
         script = Path(__file__).with_name("pymgrit_xor.py")
-        # One after the other, several times: the least is what nobody disturbed.
+        # One after the other, several times: the least time is the least disturbed.
         theirs, ours, serial, loop = [], [], [], []
         for number in range(repeats):
             if number < 2:
@@ -127,7 +127,7 @@ def peers(
 
 
 def one_core(steps: Sequence[int] = ONE_CORE, repeats: int = 5, note: Any = print) -> list[dict[str, Any]]:
-    """Solve XOR by Solver 4, V-cycles, m = 4, beside the serial loop and a short MGRIT in NumPy; one row per N.
+    """Solve XOR by Solver 4, V-cycles, m = 4, against the serial loop and a short MGRIT in NumPy; one row per N.
 
     Parameters
     ----------

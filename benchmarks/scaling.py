@@ -32,7 +32,7 @@ SAMPLE = 12
 
 @dataclass(frozen=True)
 class Run:
-    """What to solve, and on what: so many worker processes with so many threads each."""
+    """What to solve, on how many worker processes, and with how many threads each."""
 
     steps: int
     processes: int

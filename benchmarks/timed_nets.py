@@ -1,4 +1,4 @@
-"""Nets as people have them in real time: parallel Newton on threads of one process beside PyTorch's own loop."""
+"""Nets as people have them in real time: parallel Newton on threads of one process against PyTorch's own loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running columns of tables, with every result kept in a file so that an interrupted run goes on where it stopped."""
+"""Running columns of tables, with every result kept in a file so that an interrupted run resumes where it stopped."""
 
 from __future__ import annotations
 

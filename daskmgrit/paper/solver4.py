@@ -1,4 +1,4 @@
-"""Solver 4 beside Solvers 1-3 on the same data: iterations, critical path and what a trainer waits for."""
+"""Solver 4 compared with Solvers 1-3 on the same data: iterations, critical path and what a trainer waits for."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ def splice(text: str, made: str) -> str:
     """Return a document with the tables between its two marks replaced; one of tables alone where it has none."""
     body = f"{BEGIN}\n\n{made}\n{END}\n"
     if BEGIN not in text or END not in text:
-        return f"# Solver 4 beside Solvers 1-3\n\n{body}"
+        return f"# Solver 4 compared with Solvers 1-3\n\n{body}"
     before, rest = text.split(BEGIN, 1)
     return before + body.rstrip("\n") + rest.split(END, 1)[1]
 

@@ -40,7 +40,7 @@ def potential_speedup(steps: int, levels: int, cycle: str, iterations: int) -> f
 
 
 def sigma_v_on(steps: list[int], processors: int) -> int:
-    """Return sigma_V of one V-cycle on so many processors (Remark 3), m = 2.
+    """Return sigma_V of one V-cycle on P processors (Remark 3), m = 2.
 
     A processor then holds several intervals of two rows on the fine levels and works through them one by one.
 

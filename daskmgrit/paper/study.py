@@ -1,4 +1,4 @@
-"""Experiments beside the tables: Remarks 1 and 4, and why four-layer counts grow where the paper's do not."""
+"""Experiments in addition to the tables: Remarks 1 and 4, and why four-layer counts grow where the paper's do not."""
 
 from __future__ import annotations
 

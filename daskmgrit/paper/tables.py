@@ -91,7 +91,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Table:
-    """One of the paper's tables, as printed, and its readings; the first stands beside the numbers in full."""
+    """One of the paper's tables, as printed, and its readings; the first is printed next to the numbers in full."""
 
     number: int
     caption: str
