@@ -33,9 +33,9 @@ class MGRIT:
     ----------
     phi : callable
         The propagator, ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states,
-        `index` (k,) the integer source step of each on `level`. It must not write to its input. A phi for one state is
-        wrapped by :func:`daskmgrit.vectorize`; :func:`daskmgrit.check_propagator` tests one. If it has a method
-        ``stages(level)``, a call counts that many Phi, one after another.
+        `index` (k,) the integer source step of each on `level`. It must not write to its input. Wrap a phi for one
+        state with :func:`daskmgrit.vectorize`; test one with :func:`daskmgrit.check_propagator`. If phi has a method
+        ``stages(level)``, a call counts as that many Phi, one after another.
     steps : int
         N, the number of training steps.
     coarsening : int or list of int, default 2
@@ -53,8 +53,8 @@ class MGRIT:
         Weight of the C-relaxation, in (0, 2).
     transfer : StateTransfer or list of StateTransfer or None, optional
         Coarsens the states too: an object with ``restrict(weights, level)``, from states (k, s) of `level` to states
-        (k, s_c) of the next, and ``interpolate(weights, level)`` back, both linear. One for all levels, or one for
-        each (None where the size stays), the last repeating. phi is then given states of the level's own size.
+        (k, s_c) of the next, and ``interpolate(weights, level)`` back, both linear. One for all levels, or one for each
+        (None where the size stays), the last repeating. phi then receives states of the level's own size.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class MGRIT:
 
     @property
     def stages(self) -> list[int]:
-        """How many Phi a step of each level counts: more than one where phi takes stages."""
+        """Number of Phi that a step of each level counts as; more than one where phi takes stages."""
         return [stages_of(self.phi, level) for level in range(len(self.hierarchy))]
 
     def __str__(self) -> str:
@@ -132,9 +132,9 @@ class MGRIT:
         return hierarchy_view(self.hierarchy, self.phi)
 
     def plot(self, axes: Any = None) -> Any:
-        """Plot the levels with their C- and F-points, and the order in which a cycle goes through them.
+        """Plot the levels with their C- and F-points, and the order in which a cycle visits them.
 
-        As the paper's Figures 3 and 5 [1]_. Of many steps, the first are shown.
+        The plot follows the paper's Figures 3 and 5 [1]_. With many steps, it shows only the first ones.
 
         Parameters
         ----------
@@ -207,47 +207,47 @@ class MGRIT:
         Parameters
         ----------
         w0 : array_like, shape (s,)
-            The initial state. If it is an array of another library that keeps the Python array API standard (a torch
-            tensor, a JAX array), so are the blocks that phi is given, on its device; results are always NumPy's.
+            The initial state. If it is an array of another library that follows the Python array API standard (a torch
+            tensor, a JAX array), phi receives blocks of that library, on its device. Results are always NumPy's.
         initial_guess : str, array or Result, default "zero"
             ``"zero"`` (w0, then zeros), ``"constant"`` (w0 everywhere), ``"nested"`` (nested iteration from the
             coarsest level), an array of shape (N+1, s), or an earlier Result.
         tol : float, optional
             Absolute tolerance of the residual's 2-norm, by default ``1e-9*sqrt(N)``, in single precision
-            ``1e-5*sqrt(N)`` or ten times the rounding of `w0`. 0 does exactly `maxiter` cycles.
+            ``1e-5*sqrt(N)`` or ten times the rounding of `w0`. With 0 the solve does exactly `maxiter` cycles.
         maxiter : int, default 50
             Maximum number of cycles.
         chunks : int or "auto", default "auto"
-            Number of chunks that level 0 is cut into along the step axis. "auto" takes it from the number of worker
-            threads and the cost of Phi, measured while the initial guess is evaluated.
+            Number of chunks of level 0 along the step axis. "auto" derives it from the number of worker threads and the
+            cost of Phi, which is measured while the initial guess is evaluated.
         client : distributed.Client, optional
             The cluster to solve on. By default the scheduler set in ``dask.config``, else the current client, else the
-            threaded scheduler. With an asynchronous client, write ``await solver.solve(...)``; give it as ``client=``
-            to have type checkers know.
+            threaded scheduler. With an asynchronous client, write ``await solver.solve(...)``; pass it as ``client=``
+            so that type checkers know.
         callback : callable, optional
-            ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array, valid only
-            until the callback returns. Returning True stops the solve.
+            Called as ``callback(iteration, residual, weights)`` after every cycle; `weights` is a lazy dask array,
+            valid only until the callback returns. Returning True stops the solve.
         checkpoint : str, path or Checkpoint, optional
             A directory, shared by the client and all workers, in which to save what :meth:`resume` needs, every 10
-            cycles or 10 minutes and at the end; a :class:`daskmgrit.Checkpoint` says how often. It must not hold a
-            checkpoint yet.
+            cycles or 10 minutes and at the end; pass a :class:`daskmgrit.Checkpoint` to choose how often. The directory
+            must not hold a checkpoint yet.
         progress : bool, default False
             Print a line per cycle.
         timeout : float or str, optional
             Seconds, or a time such as "5 minutes": how long to wait for a first worker, a replacement, a reply or any
             progress. By default ``daskmgrit.worker-timeout`` of ``dask.config``.
         storage : {"full", "c-points"}, default "full"
-            "c-points" keeps no F-points of level 0: about 2/m of the memory, the same bits, no more Phi per cycle,
-            N/m more for the initial guess. ``result.weights`` then makes its F-points, by up to N Phi, each time that
-            they are computed, one chunk at a time, so a function of them needs no more memory either.
+            "c-points" keeps no F-points of level 0. It takes about 2/m of the memory and gives the same bits, with no
+            more Phi per cycle and N/m more for the initial guess. Each computation of ``result.weights`` then makes the
+            F-points anew, by up to N Phi, one chunk at a time, so a function of them needs no more memory either.
         settled : Settled, optional
-            Stop, with ``reason="settled"``, also when a loss of the final weights has settled:
-            ``Settled(loss, rtol=1e-3, cycles=2)``. ``result.losses`` are those after each cycle.
+            Also stop, with ``reason="settled"``, when a loss of the final weights has settled:
+            ``Settled(loss, rtol=1e-3, cycles=2)``. ``result.losses`` holds the losses after each cycle.
 
         Returns
         -------
         Result
-            From an asynchronous client's event loop, a coroutine that gives it.
+            In an asynchronous client's event loop, a coroutine that returns it.
 
         Raises
         ------
@@ -263,19 +263,19 @@ class MGRIT:
 
         Notes
         -----
-        Before the solve, phi is called twice on a few states, which count in no number of the result. A warning says if
+        Before the solve, phi is called twice on a few states; no number of the result counts this. A warning says if
         its rows are not independent or its results do not repeat. A phi with a true attribute ``pure`` is not tried.
 
-        A solve whose residual falls no more stops with ``reason="stagnated"``; ``result.advice`` says what to do about
-        any that did not converge.
+        A solve whose residual no longer falls stops with ``reason="stagnated"``; ``result.advice`` says what to do
+        about a solve that did not converge.
 
-        Weights come back F-relaxed, also with ``maxiter=0``; only ``residuals[0]`` is that of the guess as given.
-        On a cluster, weights are computed through the client that solved: ``client.compute(result.weights)`` if it is
-        not the current one.
+        The returned weights are F-relaxed, also with ``maxiter=0``; only ``residuals[0]`` is that of the guess as
+        given. On a cluster, compute the weights through the client that solved: ``client.compute(result.weights)`` if
+        it is not the current one.
 
-        With ``Client(asynchronous=True)`` the solve runs in a thread of its own and the event loop stays free; futures
-        are that client's: ``await client.compute(result.weights)``. Cancelling the wait stops the solve and drops its
-        futures. A `callback` that is an ``async def`` is awaited on the event loop; any other is called in the solve's
+        With ``Client(asynchronous=True)`` the solve runs in a thread of its own and the event loop stays free. Futures
+        belong to that client: ``await client.compute(result.weights)``. Cancelling the wait stops the solve and drops
+        its futures. An ``async def`` callback is awaited on the event loop; any other callback is called in the solve's
         thread, where ``weights.compute()`` may block.
 
         Examples
@@ -356,9 +356,9 @@ class MGRIT:
         Returns
         -------
         Result
-            Of the whole solve; only its records and timings are of this part. `phi_evaluations` count what led to the
-            checkpoint, what was done since, and one F-relaxation to make the state from its C-points (with "c-points"
-            up to the C-relaxation after it). From an asynchronous client's event loop, a coroutine that gives it.
+            Covers the whole solve; only its records and timings are of this part. `phi_evaluations` counts those up to
+            the checkpoint, those since, and one F-relaxation to make the state from its C-points (with "c-points" up to
+            the C-relaxation after it). In an asynchronous client's event loop, a coroutine that returns it.
 
         Raises
         ------

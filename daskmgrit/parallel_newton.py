@@ -27,30 +27,31 @@ class ParallelNewton:
 
     Solves ``w[i+1] = Phi(w[i])``, i = 0 … N-1, a window of steps at a time [1]_ [2]_ [3]_. A sweep applies Phi to all
     states of the window at once and corrects them by a scan; then the window slides over the steps whose residual is
-    small enough. It needs no coarse Phi and holds a window instead of N states. At least one step is accepted by each
-    sweep, so it ends after N sweeps at most, with the result of the serial loop to within the tolerance.
+    small enough. The method needs no coarse Phi and holds a window instead of N states. Each sweep accepts at least one
+    step, so a solve ends after at most N sweeps. Its result is that of the serial loop, to within the tolerance.
 
     Parameters
     ----------
     phi : callable
-        The propagator, as for :class:`daskmgrit.MGRIT`; it is only applied on level 0. If it has methods
+        The propagator, as for :class:`daskmgrit.MGRIT`; it is applied on level 0 only. It may have methods
         ``gradient(weights, index)`` and ``advance(state, gradient, index)``, which give a step's gradient and the
-        optimizer's update apart, a sweep computes all gradients of the window at once and then runs the optimizer's own
-        recurrence over them: that makes momentum, Nesterov, Adam and AdamW as quick as gradient descent.
+        optimizer's update apart. A sweep then computes all gradients of the window at once and runs the optimizer's own
+        recurrence over them. This makes momentum, Nesterov, Adam and AdamW as quick as gradient descent.
     steps : int
         N, the number of training steps.
     window : int or "auto", default "auto"
-        Slots of the window, each a step or `interval` steps. "auto" follows what sweeps accept, and has no more slots
-        than the cluster has threads if it has several. With "lowrank" a window of all steps is swept with a Jacobian
-        for each of 16 parts of the run: for short horizons, alpha N lambda_max up to about 20.
+        Slots of the window, each a step or `interval` steps. "auto" follows the number of steps that sweeps accept. On
+        a cluster with several threads it has no more slots than there are threads. With "lowrank" a window of all steps
+        is swept with a Jacobian for each of 16 parts of the run. That is for short horizons, alpha N lambda_max up to
+        about 20.
     jacobian : {"auto", "identity", "lowrank", "full"}, default "auto"
-        What stands for the Jacobian of a step. "identity" costs nothing and is for any Phi; "lowrank" takes the `rank`
-        directions of largest curvature into account; "full" computes Jacobians by finite differences, s + 1 Phi for
-        each step at once, for s up to some tens and many times s workers. "auto" is "identity".
+        The approximation of a step's Jacobian. "identity" costs nothing and is for any Phi. "lowrank" takes the `rank`
+        directions of largest curvature into account. "full" computes Jacobians by finite differences, with s + 1 Phi
+        for each step at once; it is for s up to some tens and many times s workers. "auto" is "identity".
     rank : int, default 32
         Directions of "lowrank".
     interval : int, default 1
-        Steps of a slot, taken one after another: where an exchange costs as much as a Phi.
+        Steps of a slot, taken one after another. Increase it where an exchange costs as much as a Phi.
     work : float, default 3.0
         How often ``window="auto"`` may evaluate a step, on average.
 
@@ -192,25 +193,26 @@ class ParallelNewton:
         client : distributed.Client, optional
             The cluster to solve on, as for :meth:`daskmgrit.MGRIT.solve`.
         callback : callable, optional
-            ``callback(sweep, residual, weights)`` after the sweeps that became known together; `weights` (s,) is the
-            last accepted state. Returning True stops the solve.
+            Called as ``callback(sweep, residual, weights)`` after the sweeps that became known together; `weights` (s,)
+            is the last accepted state. Returning True stops the solve.
         checkpoint : str, path or Checkpoint, optional
-            A directory in which to save what :meth:`resume` needs, every minute and at the end; a
-            :class:`daskmgrit.Checkpoint` says how often, by sweeps or seconds. Only the client writes to it.
+            A directory in which to save what :meth:`resume` needs, every minute and at the end; pass a
+            :class:`daskmgrit.Checkpoint` to choose how often, by sweeps or seconds. Only the client writes to it.
         progress : bool, default False
             Print a line per sweep, or for sweeps that became known together.
         timeout : float or str, optional
             How long to wait for a first worker, a replacement, a reply or any progress.
         settled : Settled, optional
-            Stop, with ``reason="settled"``, also when a loss of the last accepted state has settled: when it has hardly
-            changed from one hundredth of the steps to the next.
+            Also stop, with ``reason="settled"``, when a loss of the last accepted state has settled, that is, when it
+            has hardly changed from one hundredth of the steps to the next.
         keep : {"final", "all"}, default "final"
-            "all" keeps the states of all steps: ``result.weights`` is a dask array (N+1, s) then, else None.
+            "all" keeps the states of all steps, and ``result.weights`` is a dask array (N+1, s); else it is None.
 
         Returns
         -------
         Result
-            `iterations` are sweeps, `residuals` those over the window before each sweep and at last over all steps.
+            `iterations` counts sweeps. `residuals` are those over the window before each sweep, and last over all
+            steps.
 
         Raises
         ------
@@ -270,7 +272,7 @@ class ParallelNewton:
 
         The process and the cluster may differ; the propagator and the options of the solver must be the same. The rule
         for the window is that of the solve that saved the checkpoint, with its number of threads: a solver with
-        ``window="auto"`` takes it from there, whatever it is.
+        ``window="auto"`` takes the rule from the checkpoint, whatever it is.
 
         Parameters
         ----------
@@ -286,7 +288,7 @@ class ParallelNewton:
         Returns
         -------
         Result
-            Of the whole solve; only its records and timings are of this part.
+            Covers the whole solve; only its records and timings are of this part.
 
         Raises
         ------

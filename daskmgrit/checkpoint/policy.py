@@ -22,7 +22,7 @@ class Checkpoint:
     Parameters
     ----------
     path : str or path
-        A directory that the client and all workers share. It is made if it is missing.
+        A directory that the client and all workers share. It is created if it is missing.
     every : int or None, default 10
         Save every this many cycles; None leaves it to `seconds`.
     seconds : float or None, default 600
@@ -59,7 +59,7 @@ class Checkpoint:
         return Path(self.path)
 
     def latest(self) -> Path | None:
-        """Return the newest whole checkpoint there, None if there is none to resume from.
+        """Return the newest complete checkpoint in the directory; None if there is none to resume from.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What a solve returns."""
+"""The result of a solve."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class Result:
     cycle : str
         ``"V"`` or ``"F"``.
     phi_evaluations : list of int
-        State updates done on each level: evaluation of the guess, `iterations` cycles, and the C-relaxation that
-        found the last residual. What a cluster did ahead in vain is not in it.
+        State updates done on each level: evaluation of the guess, `iterations` cycles, and the C-relaxation that found
+        the last residual. Work that a cluster did ahead in vain is not counted.
     critical_path : int
         Longest chain of Phi applications in the task graph, at one F-interval per task. With ``storage="c-points"`` it
-        is one longer, for the F-points of the initial guess, but for ``"nested"``.
+        is one longer, for the F-points of the initial guess, except for ``"nested"``.
     tasks : int
-        Tasks submitted, with those done ahead in vain.
+        Tasks submitted, including those done ahead in vain.
     timings : dict
         Seconds: ``total``, ``setup`` (up to the first cycle), ``cycles`` (list), and ``phi`` (list by level, summed
         over workers).
     storage : str
-        ``"full"`` or ``"c-points"``, as it was asked for or was with the checkpoint.
+        ``"full"`` or ``"c-points"``, as requested, or as in the checkpoint.
     losses : list of float
-        What :class:`daskmgrit.Settled` measured of the final weights, that of the initial guess first; empty without.
+        Losses of the final weights for :class:`daskmgrit.Settled`, that of the initial guess first; empty without it.
     method : str
         ``"MGRIT"`` or ``"parallel Newton"``.
     accepted : list of int
@@ -73,15 +73,15 @@ class Result:
     windows : list of int
         Steps in the window of each sweep of parallel Newton; empty for MGRIT.
     strict_path : int or None
-        For parallel Newton: `critical_path` if each doubling of the scan over the window counts as a Phi, too.
+        For parallel Newton: `critical_path` if each doubling of the scan over the window also counts as a Phi.
     error : float or None
         For parallel Newton: an estimate of the 2-norm of the error of `final`, which the residual alone doesn't bound
         where training does not contract.
     remark : str
-        What was found wrong with phi when it was tried before the solve: that its rows are not independent, or that it
-        gives different results for the same input. Empty if nothing was.
+        Defects of phi found by the trial before the solve: its rows are not independent, or it gives different results
+        for the same input. Empty if there are none.
     records : list of Record
-        Every stage as it ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
+        Every stage that ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
 
     weights: Any = field(repr=False)
@@ -139,7 +139,7 @@ class Result:
         )
 
     def summary(self, words: Words = IN_PYTHON) -> list[tuple[str, str]]:
-        """Return what is worth telling, as pairs of a name and a text; ``print(result)`` shows them."""
+        """Return the facts worth knowing, as pairs of a name and a text; ``print(result)`` shows them."""
         advice = self.advise(words)
         steps = self.levels[0]
         ends = {
@@ -250,11 +250,11 @@ class Result:
         return plot_residuals(self, ax) if self.method == "MGRIT" else plot_sweeps(self, ax)
 
     def plot_levels(self, cycles: int | tuple[int, int] | None = None, ax: Any = None) -> Any:
-        """Plot how the run went through the levels: its tasks against time, by level and kind, from `records`.
+        """Plot how the run visited the levels: its tasks against time, by level and kind, from `records`.
 
-        Where tasks of a level ran side by side they lie one above the other, each process in a lane of its own as far
-        as can be. What is between them is time in which no Phi nor array was at work on that level. Tasks that are
-        thinner than a few pixels are drawn as one, in the colour of what took most of their time.
+        Tasks of a level that ran in parallel lie one above the other, each process in a lane of its own where possible.
+        A gap is time in which no Phi or array was at work on that level. Tasks thinner than a few pixels are drawn as
+        one, in the colour of what took most of their time.
 
         Parameters
         ----------
@@ -276,15 +276,15 @@ class Result:
 
         Notes
         -----
-        Times are those of the workers' clocks: where these differ between machines, so do their tasks' places.
+        Times are those of the workers' clocks. If these differ between machines, so do the places of their tasks.
         """
         return plot_traversal(self, cycles, ax)
 
     def plot_window(self, ax: Any = None) -> Any:
         """Plot how the window of parallel Newton moved over the training steps: a bar per sweep, against time.
 
-        A bar is as high as the window and as wide as Phi took; the steps that the sweep accepted are of another
-        colour. What lies between two bars is time without Phi. Sweeps before a checkpoint are not shown.
+        A bar is as high as the window and as wide as the time that Phi took; the steps that the sweep accepted have
+        another colour. A gap between two bars is time without Phi. Sweeps before a checkpoint are not shown.
 
         Parameters
         ----------
