@@ -53,8 +53,8 @@ def plan(
     """Predict whether MGRIT, parallel Newton or serial training is the fastest for your own Phi on a cluster.
 
     Measures in this process, within about `seconds`, on the first steps of the run: what Phi costs, how many cycles
-    MGRIT takes with some coarsenings and cycles, and how many steps a sweep of parallel Newton accepts. What takes
-    longer is assumed, and the plan says so.
+    MGRIT takes with some coarsenings and cycles, and how many steps a sweep of parallel Newton accepts. Anything that
+    takes longer is assumed, and the plan says so.
 
     Parameters
     ----------
@@ -65,33 +65,33 @@ def plan(
     steps : int
         N, the number of training steps.
     workers : int, sequence of int, distributed.Client or Machine
-        Worker threads in all; of several numbers the plan is for the largest, and the curve is for each. What tasks
-        and messages cost is measured on a client's cluster, as given in a :class:`daskmgrit.planning.Machine`, and else
-        what they cost on one machine. By default the current client's cluster.
+        Total number of worker threads. With several numbers the plan is for the largest, and the curve is for each. The
+        costs of tasks and messages are measured on a client's cluster, given in a :class:`daskmgrit.planning.Machine`,
+        or else those on one machine. By default the current client's cluster.
     threads : int, default 1
         Threads of each worker process, where `workers` is a number. ``workers=16, threads=16`` are the threads of one
         process.
     cost : float, str or PhiCost, optional
-        Seconds of Phi for a state, or a time such as "100ms", in place of those measured: for another machine or more
-        data than here. With `iterations` and `accepted` too, phi is not called at all.
+        Seconds of Phi for a state, or a time such as "100ms", instead of those measured: for another machine or more
+        data than here. If `iterations` and `accepted` are given too, phi is not called at all.
     iterations : float, optional
-        Cycles that MGRIT takes, in place of those measured.
+        Cycles that MGRIT takes, instead of those measured.
     accepted : float or dict of int to float, optional
-        Steps that a sweep of parallel Newton accepts, in place of those measured: by the slots of the window, as
+        Steps that a sweep of parallel Newton accepts, instead of those measured: by the slots of the window, as
         ``{8: 2.5}`` from an earlier solve, or one number for windows of four times as many slots and longer ones.
     coarsening : int or sequence of int, optional
         The coarsening factor, or one for each level, that the coarse steps of `phi` are for. By default those that
-        `phi` was made for, as far as it tells, else 2; of a phi with a method ``with_coarsening(factors)``, as the
+        `phi` was made for, as far as it tells, else 2. If `phi` has a method ``with_coarsening(factors)``, as the
         package's own have, factors from 2 to 16 are tried.
     cycle : {"V", "F"}, optional
-        Only this cycle.
+        Try only this cycle.
     initial_guess : {"zero", "constant", "nested"}, default "zero"
         That of the solve.
     seconds : float or str, default 30
-        About how long measuring may take, e.g. "5 min" for a Phi that takes a while; a call of Phi under way is not
+        Approximate time that measuring may take, e.g. "5 min" for a slow Phi; a call of Phi in progress is not
         interrupted.
     progress : bool, default False
-        Say on standard error what is being measured.
+        Print on standard error what is being measured.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def plan(
     ValueError
         If an argument is out of range.
     TypeError
-        If `workers` is none of these.
+        If `workers` is of another type.
     PropagatorError
         If `phi` breaks its contract.
 
