@@ -36,7 +36,7 @@ def propagator(
         ``loss(params, inputs, targets)``, one number, if `data` are a pair; ``loss(params, data)`` if they are another
         pytree; ``loss(params)`` without data. It may be jitted.
     params : pytree of arrays
-        The initial parameters, such as a network of Flax or Haiku gives.
+        The initial parameters, for example those of a Flax or Haiku network.
     optimizer : optax.GradientTransformation
         Any whose state holds real numbers, and counts of steps: SGD, Adam, AdamW, chains with clipping, schedules …
     data : tuple or pytree of arrays, optional
@@ -48,7 +48,7 @@ def propagator(
     coarsening : int or list of int, default 2
         The solver's.
     cap : int, optional
-        Most fine steps that a coarse step takes at once, see Notes.
+        Maximum number of fine steps that a coarse step takes at once, see Notes.
     coarse : str or sequence of str, default "capped"
         With "chebyshev" or "substeps" coarse steps of plain gradient descent have their full length, in several stages
         (Solver 4), see :class:`daskmgrit.coarse.CoarseRule`. With batches, `batch` is then best a
@@ -58,7 +58,7 @@ def propagator(
     dtype : dtype, optional
         float32 or float64, by default that of the parameters.
     device : str, optional
-        "cpu", "cuda" or another platform of JAX; by default the first device of the worker's. States stay there.
+        "cpu", "cuda" or another platform of JAX; by default the worker's first device. States stay there.
 
     Returns
     -------
@@ -68,7 +68,8 @@ def propagator(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or the optimizer's state holds what cannot be had at every step at once.
+        If an argument is of another kind, or the optimizer's state holds something that cannot be had at every step at
+        once.
     PropagatorError
         If JAX cannot differentiate or vectorise the loss.
 
@@ -78,8 +79,8 @@ def propagator(
     and so the learning rate, of its own fine step. For SGD that is M times the rate: `cap` is alpha_max over alpha_b of
     the paper's equation 14.
 
-    No argument is donated: a block stays whole while a step is computed from it. Double precision is switched on where
-    a propagator of float64 arrives; where it is made, it must be on.
+    No argument is donated, so a block stays whole while a step is computed from it. A process that receives a float64
+    propagator switches double precision on. A process that makes one must have switched it on.
 
     Examples
     --------

@@ -143,9 +143,9 @@ class JaxPropagator(AnyCoarsening):
             ) from None
 
     def to_block(self, state: np.ndarray) -> Any:
-        """Return a state as what a block of states is of: a JAX array on the device, or NumPy's if that is the CPU.
+        """Return a state in the array type of a block: a JAX array on the device, or NumPy's if that is the CPU.
 
-        What a solver does with blocks between the calls would be compiled by JAX for each of their sizes.
+        JAX would compile what a solver does with blocks between the calls, for each of their sizes.
 
         Raises
         ------
@@ -279,10 +279,10 @@ class JaxPropagator(AnyCoarsening):
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
-        """What is costly of a fine step, as ``gradient(weights, index)``; None if the optimizer couples entries.
+        """The costly part of a fine step, as ``gradient(weights, index)``; None if the optimizer couples entries.
 
-        See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. On the CPU a row's bits are those that it
-        has by itself.
+        See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. On the CPU a row has the same bits as by
+        itself.
         """
         return self._gradient if self._apart else None
 

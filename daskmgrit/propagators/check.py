@@ -24,16 +24,16 @@ KEPT = "the propagator keeps its contract"
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What :func:`check_propagator` found.
+    """The findings of :func:`check_propagator`.
 
     Attributes
     ----------
     ok : bool
         Whether there are no problems.
     problems : list of str
-        What must be mended, in words.
+        Defects that must be fixed, in words.
     remarks : list of str
-        What is allowed but worth knowing.
+        Properties that are allowed but worth knowing.
     """
 
     problems: list[str]
@@ -69,7 +69,7 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     levels : int, default 2
         Levels 0 … levels-1 are tried.
     raises : bool, default True
-        Whether to raise on a problem; else only the report says so.
+        Whether to raise on a problem; if not, only the report names it.
 
     Returns
     -------

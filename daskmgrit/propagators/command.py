@@ -50,12 +50,12 @@ def from_command(
     format : {"npy", "text"}, default "npy"
         How a state is written: NumPy's file format, or a number per line in decimal, precise to the bit.
     timeout : float, default 60
-        Most seconds that a step may take. A program that takes longer is killed, with all that it started.
+        Maximum number of seconds for a step. A program that takes longer is killed, with all that it started.
     coarsening, cap
         As in :func:`daskmgrit.from_function`, for a program with neither ``{level}`` nor ``{length}`` among its
         arguments: then ``{step}`` is the fine step, and coarse steps take its change several times.
     environment : dict, optional
-        Environment variables to set besides those that there are.
+        Environment variables to set in addition to the existing ones.
 
     Returns
     -------
@@ -71,14 +71,15 @@ def from_command(
 
     Notes
     -----
-    The program's failure is a :class:`daskmgrit.CommandError`, which names its exit status and what it wrote to
+    A failure of the program raises a :class:`daskmgrit.CommandError`, which names its exit status and what it wrote to
     standard error. Starting a program takes milliseconds, so this pays where a step takes longer.
 
-    A program that is not wanted any more is killed with all that it started, also in sessions of their own: after
-    `timeout`, at Ctrl-C, and when the process that runs it ends or is killed. What it leaves running is killed after
-    the step; after one of the next steps, if they are so short that looking for it would take a notable part of their
-    time. It may write no more than a state to standard output, unless the state goes to ``{output}``, and 64 MiB of
-    messages. A nan or inf in the state that it returns ends the solve as ``"diverged"``.
+    A program that is no longer wanted is killed with all that it started, also in sessions of their own. That is so
+    after `timeout`, at Ctrl-C, and when the process that runs the program ends or is killed. Processes that it leaves
+    running are killed after the step, or after one of the next steps if steps are so short that looking for them would
+    take a notable part of the time. The program may write at most a state to standard output, unless the state goes to
+    ``{output}``, and at most 64 MiB of messages. A nan or inf in the state that it returns ends the solve as
+    ``"diverged"``.
 
     Examples
     --------

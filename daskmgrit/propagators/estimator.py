@@ -61,15 +61,15 @@ def from_estimator(
     ImportError
         If scikit-learn is not installed.
     TypeError
-        If it is another estimator.
+        If `estimator` is of another class.
     ValueError
         If a setting makes a step depend on more than its state and its number; the message says which.
 
     Notes
     -----
-    A multilayer perceptron's momenta are part of the state, Adam's second as its root, which is of the size of a
-    gradient: so the residual sees what matters. A coarse step has momentum ``beta**M`` and, so that it moves
-    as far, the rate ``M*rate*(1-beta**M)/(1-beta)`` on velocities in units of M fine steps; with Adam ``beta1**M``,
+    The state of a multilayer perceptron includes its momenta, Adam's second as its root. The root has the size of a
+    gradient, so the residual sees what matters. A coarse step has momentum ``beta**M`` and, so that it moves as far,
+    the rate ``M*rate*(1-beta**M)/(1-beta)`` on velocities in units of M fine steps; with Adam ``beta1**M``,
     ``beta2**M`` and the rate ``M*rate``. For the linear models a coarse step takes the fine step's change M times.
 
     Examples
@@ -301,7 +301,7 @@ class EstimatorPropagator(AnyCoarsening):
         state : ndarray, shape (s,)
             Such as ``result.final``.
         steps : int, default 0
-            Steps done up to there, for the clock of an estimator that is to be trained further.
+            Steps done up to this state, for the clock of an estimator that is to be trained further.
         """
         model = copy.deepcopy(self.model)
         self._load(model, one_state(state, self.w0), steps, 0)

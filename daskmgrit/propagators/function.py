@@ -28,13 +28,13 @@ def from_function(
         first two) is a propagator as it is: a coarse step of length M takes the fine step's change M times (see
         Notes).
     vectorized : bool, default False
-        Whether f takes k states at once, as weights (k, s) and steps (k,), which is what makes it fast. If not, it is
-        given one state (s,), a copy that it may write to, and an integer step, and is called in a loop.
+        Whether f takes k states at once, as weights (k, s) and steps (k,), which makes it fast. If not, f is called in
+        a loop with one state (s,), a copy that it may write to, and an integer step.
     coarsening : int or list of int, default 2
-        The solver's, for an f without `level`.
+        Coarsening factors of the solver, for an f without `level`.
     cap : int, optional
-        For an f without `level`: the most fine steps that a coarse step takes at once. Without it the coarse rate
-        grows with the step's length for ever, and beyond what the loss allows it diverges.
+        For an f without `level`: the maximum number of fine steps that a coarse step takes at once. Without it the
+        coarse rate grows with the step's length without bound, and diverges beyond what the loss allows.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def from_function(
 
     See Also
     --------
-    vectorize : what it is for ``f(w, i, level)`` of one state.
+    vectorize : the equivalent for ``f(w, i, level)`` of one state.
 
     Notes
     -----
@@ -96,7 +96,7 @@ def _arguments(f: Any) -> int:
 class vectorize:
     """Wrap ``phi(w, i, level) -> new w`` for one state w (s,) into a propagator for blocks (k, s).
 
-    It loops, so it is as slow as the serial code; a phi that is batched in itself is worth writing.
+    It loops, so it is as slow as the serial code. A phi that takes a block is worth writing.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class vectorize:
 
     See Also
     --------
-    from_function : takes also a phi without `level`, or a batched one.
+    from_function : also takes a phi without `level`, or a batched one.
 
     Examples
     --------

@@ -37,11 +37,11 @@ def propagator(
     ----------
     module : torch.nn.Module
         The network, with its initial weights, in training or evaluation mode as it is to be used. It is not changed.
-        Parameters that require no gradient, or that the loss does not reach, and buffers are constants; running
+        Buffers, and parameters that require no gradient or that the loss does not reach, are constants. Running
         statistics that batch normalisation updates in training mode are part of the state.
     loss : callable
         ``loss(module(inputs), targets)``, one number, if `data` are pairs; else ``loss(model, data)``, where `model` is
-        the module with the weights of a step. A loss must take the module and its weights from there.
+        the module with the weights of a step. A loss must take the module and its weights from `model`.
     optimizer : torch.optim.Optimizer or callable
         SGD (with momentum, Nesterov's or not), Adam or AdamW over parameters of the module, or a function of the
         parameters that makes one. If it has made steps, training continues with its moments.
@@ -56,7 +56,7 @@ def propagator(
     coarsening : int or list of int, default 2
         The solver's.
     cap : int, optional
-        Most fine steps that a coarse step takes at once, see Notes.
+        Maximum number of fine steps that a coarse step takes at once, see Notes.
     coarse : str or sequence of str, default "capped"
         With "chebyshev" or "substeps" coarse steps of plain gradient descent have their full length, in several stages
         (Solver 4), see :class:`daskmgrit.coarse.CoarseRule`. With batches, `batch` is then best a
@@ -64,7 +64,7 @@ def propagator(
     max_rate : float, optional
         alpha_max of these steps, the largest stable rate; by default estimated along the first 64 steps.
     dtype : torch.dtype, optional
-        What to compute in, by default the module's. The state has it too.
+        The dtype to compute in, by default the module's. The state has it too.
     device : str or torch.device, optional
         Where to compute, by default where the module is: "cuda" is the first device that a worker sees. States stay
         there.
@@ -79,7 +79,7 @@ def propagator(
     Raises
     ------
     TypeError, ValueError
-        If the optimizer, a setting of it, or the data are not known.
+        If the optimizer, one of its settings, or the data are of an unknown kind.
     PropagatorError
         If the module draws random numbers (dropout), or torch.func cannot take it.
 

@@ -160,7 +160,7 @@ class TorchPropagator(AnyCoarsening):
         state : array_like, shape (s,)
             The state, such as ``result.final``.
         steps : int, default 0
-            Steps done up to there, which no state tells, for the batches that batch normalisation counts
+            Steps done up to this state, which the state does not hold, for the batches that batch normalisation counts
             (`num_batches_tracked`).
 
         Raises
@@ -279,10 +279,10 @@ class TorchPropagator(AnyCoarsening):
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
-        """What is costly of a fine step, as ``gradient(weights, index)``; None if it cannot be had apart.
+        """The costly part of a fine step, as ``gradient(weights, index)``; None if it cannot be had apart.
 
         See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. Besides the loss gradient it holds what
-        batch normalisation adds to running statistics. On the CPU a row's bits are those that it has by itself.
+        batch normalisation adds to running statistics. On the CPU a row has the same bits as by itself.
         """
         return self._gradient if self._apart else None
 
