@@ -277,7 +277,7 @@ def _examples(variant: Variant, level: int) -> int:
     examples = len(phi.x) if numbers is None else int(numbers.shape[1])
     # A Hessian is of differences of gradients.
     hessian = phi.coarse.on(level) == "exponential" and not phi.plain(level)
-    return examples * (2 * phi.model.size + 1) if hessian else examples
+    return examples * (2 * _problem(variant.problem, variant.seed).w0.size + 1) if hessian else examples
 
 
 def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
