@@ -21,7 +21,7 @@ class ResidualPlot:
     def __init__(self, single: bool = False, **options: Any) -> None:
         self.points = empty("x", "y", name="mgrit-residuals")
         self.accepted = empty("x", "y")
-        self.zeros, self.tol = empty("x", "y"), empty("x", "y")
+        self.zeros, self.tol = empty("x", "y", name="mgrit-zeros"), empty("x", "y")
         self.y_range = Range1d(0.1, 1)
         plot = new_figure("Residual", y_axis_type="log", y_range=self.y_range, x_axis_label="cycle", **options)
         plot.axis.minor_tick_line_color = None

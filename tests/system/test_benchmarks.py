@@ -46,7 +46,9 @@ def test_overhead_of_several_sizes():
     assert "| 20 | 43 |" in tables.text({"overhead": report, "environment": environment()})
 
 
-def test_what_many_workers_take():
+def test_what_many_workers_take(monkeypatch):
+    for name, few in {"TASKS": 100, "LINKS": 20, "STAGES": 3, "REPEATS": 1}.items():
+        monkeypatch.setattr(scale, name, few)
     report = scale.scale(scale.Sizes((2,), (2,), 0.001, 256, 8), lambda text: None)
     messages = {row["shape"]: row["messages_per_task"] for row in report["messages"]}
     # A task that waits for another needs a message to its worker and one back at least.
