@@ -83,7 +83,7 @@ def scaling(full: bool, plot: Path | None, as_json: bool) -> None:
 @AS_JSON
 def scale(full: bool, as_json: bool) -> None:
     """Many single-threaded workers: the scheduler's time by messages, cycles of steps that wait, a large graph."""
-    show({"scale": scale_module.scale(scale_module.WHOLE if full else scale_module.QUICK, note)}, as_json)
+    show(_scale(full), as_json)
 
 
 @main.command()
@@ -164,8 +164,8 @@ def newton_nets(
 @AS_JSON
 def everything(full: bool, pymgrit: str | None, plot: Path | None, as_json: bool) -> None:
     """All of them."""
-    report = _peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _memory(full) | _listening(full)
-    show(report | _newton_counts(full, ()), as_json)
+    report = _peers(full, pymgrit) | _overhead(full) | _scaling(full, plot) | _scale(full)
+    show(report | _memory(full) | _listening(full) | _newton_counts(full, ()), as_json)
 
 
 def _peers(full: bool, pymgrit: str | None) -> dict[str, Any]:
@@ -189,6 +189,10 @@ def _scaling(full: bool, plot: Path | None) -> dict[str, Any]:
     if plot:
         scaling_module.plot(report, plot)
     return {"scaling": report}
+
+
+def _scale(full: bool) -> dict[str, Any]:
+    return {"scale": scale_module.scale(scale_module.WHOLE if full else scale_module.QUICK, note)}
 
 
 def _newton(full: bool, plot: Path | None) -> dict[str, Any]:

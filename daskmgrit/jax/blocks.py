@@ -85,13 +85,14 @@ def few_sizes(compute: Callable[..., Any], place: Any, *rows: Any) -> Any:
     *rows : Array, shape (k, …)
         The states, which decide what is returned: NumPy's for NumPy's. What else there is for each of them.
     """
-    count = rows[0].shape[0]
+    count, on_host = rows[0].shape[0], isinstance(rows[0], np.ndarray)
     states, *others = map(_filled_up, rows)
-    if isinstance(states, np.ndarray):
-        states = states if place is None else jax.device_put(states, place)
-        # Of its own memory: JAX may return what it was given, and what it returns cannot be written to.
-        return np.array(np.asarray(compute(states, *others))[:count])
+    if on_host and place is not None:
+        states = jax.device_put(states, place)
     computed = compute(states, *others)
+    if on_host:
+        # Of its own memory: JAX may return what it was given, and what it returns cannot be written to.
+        return np.array(np.asarray(computed)[:count])
     return computed if computed.shape[0] == count else computed[:count]
 
 

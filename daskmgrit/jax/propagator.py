@@ -295,9 +295,10 @@ class JaxPropagator(AnyCoarsening):
         def found(rows: Any, steps: np.ndarray) -> Any:
             return self._descent(steps, 0, rows)
 
-        # One call is what a device gains by.
-        alone = self._compiled().on_cpu
-        return self._rows(found, weights, index, padded(weights.shape[0])) if alone else found(weights, index)
+        if not self._compiled().on_cpu:
+            # One call is what a device gains by.
+            return found(weights, index)
+        return self._rows(found, weights, index, padded(weights.shape[0]))
 
     def _advance(self, state: Any, gradient: Any, index: np.ndarray) -> Any:
         return few_sizes(partial(self._update, 0), self._place(), state, gradient, index)

@@ -142,7 +142,7 @@ def test_command_says_what_is_missing():
     run = CliRunner().invoke(main, ["peers", "--pymgrit", sys.executable])
     assert run.exit_code == 1
     assert "cannot import PyMGRIT" in run.output
-    for name in ("peers", "overhead", "scaling", "memory", "listening", "frameworks", "all"):
+    for name in ("peers", "overhead", "scaling", "scale", "memory", "listening", "frameworks", "all"):
         assert "--json" in CliRunner().invoke(main, [name, "--help"]).output
 
 

@@ -72,7 +72,7 @@ def restart(processes, client, count=2):
 
 
 def ready(client, count):
-    """Wait until so many workers are there and have imported what a solve needs.
+    """Wait until that many workers are there and have imported what a solve needs.
 
     That may take longer than the short waits that tests below allow a solve.
     """

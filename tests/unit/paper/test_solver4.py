@@ -24,3 +24,9 @@ def test_tables_of_the_document_are_those_of_the_record(request):
     for make in solver4.GROUPS:
         group = make()
         assert any(store.get(variant, group.columns[0]) for variant in group.variants if variant.solver == "4")
+
+
+def test_gradients_of_a_hessian_are_counted():
+    """XOR has four examples and 16 weights; a step of level 0 is a plain one."""
+    variant = solver4.Variant("", "xor", "1", coarse="exponential")
+    assert [solver4._examples(variant, level) for level in (0, 1)] == [4, 4 * (2 * 16 + 1)]
