@@ -128,7 +128,8 @@ def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
     setting, prediction, seconds = plan.setting, plan.prediction, plan.seconds
     part, slots = setting.machine, asked.machine.slots
     limit = planner.limit(asked.machine)
-    if part.slots < slots:
+    # That it takes fewer may be a matter of whole F-intervals: three for each of 64 threads are two for each of 96.
+    if part.slots < slots and not planner.gains_beyond(asked.machine):
         limit = min(limit or slots, part.slots)
     free = planner.best(replace(asked.machine, scheduler=0.0)) if prediction.scheduler_busy > 0.2 or limit else plan
     whole = _on_all(plan, planner, asked.machine)
@@ -315,7 +316,7 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _fewer(found: dict[str, Any]) -> str:
-    words = f"use {found['workers_used']} of the {found['workers']} threads: more would not be faster"
+    words = f"use {found['workers_used']} of the {found['workers']} threads: with all of them it would not be faster"
     if found["start_workers"] == found["machine"]["workers"]:
         return f"{words}; --chunks {found['chunks']} leaves the others idle"
     return (

@@ -299,6 +299,12 @@ class Planner:
                 low = middle
         return high
 
+    def gains_beyond(self, machine: Machine) -> bool:
+        """Whether four times the workers of a cluster save more than a fifth of its time."""
+        best = self.best(machine)
+        fits = self.storage_of(best.setting) is not None
+        return self._pays(replace(machine, workers=4 * machine.workers), 0.8 * best.seconds, fits)
+
     def limit(self, machine: Machine) -> int | None:
         """Return the number of worker threads from which on four times as many save less than a fifth.
 
@@ -306,11 +312,9 @@ class Planner:
         """
         workers = 1
         while workers < machine.workers:
-            more = min(4 * workers, machine.workers)
-            now, then = self.best(replace(machine, workers=workers)), self.best(replace(machine, workers=more))
-            if 1 - then.seconds / now.seconds < 0.2 * (more / workers - 1) / 3:
+            if not self.gains_beyond(replace(machine, workers=workers)):
                 return workers * machine.threads
-            workers = more
+            workers *= 4
         return None
 
 

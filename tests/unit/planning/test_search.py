@@ -99,7 +99,8 @@ def test_command_says_how_many_threads_to_use():
     assert (few["workers_used"], many["workers_used"], many["chunks"]) == (16, 16, 16)
     assert many["efficiency"] == pytest.approx(many["speedup"] / 16)
     words = planned(*how, "--workers", "24", "--accepted", "1")
-    assert "use 16 of the 24 threads: more would not be faster; --chunks 16 leaves the others idle" in words
+    assert "use 16 of the 24 threads: with all of them it would not be faster" in words
+    assert "; --chunks 16 leaves the others idle" in words
     assert (
         "daskmgrit solve PROBLEM --steps 1000 --cycle F --coarsening 16,4 --chunks 16 --workers 16" in many["command"]
     )
@@ -149,3 +150,16 @@ def test_command_says_how_many_cycles_pay():
     assert "up to " in planned(*how, "--iterations", "5")
     assert "only if " in planned(*how, "--iterations", "30")
     assert "not even if one cycle" in planned("--steps", "400", "--phi-cost", "1ms", "--workers", "2")
+
+
+@pytest.mark.parametrize("workers", [16, 64])
+@pytest.mark.parametrize("phi", [0.1, 0.001])
+def test_more_workers_than_the_limit_gain_little(workers, phi):
+    """Where fewer than all are best, whole F-intervals may be the reason, and many more may still be faster."""
+    options = ("--steps", "400", "--coarsening", "4", "--phi-cost", str(phi), "--iterations", "10", "--cycle", "V")
+    found = json.loads(planned(*options, "--workers", str(workers), "--json"))
+    assert found["workers_used"] < workers
+    more = json.loads(planned(*options, "--workers", str(4 * workers), "--json"))
+    gains = 1 - more["seconds"] / found["seconds"]
+    assert gains <= 0.2 or found["limit_workers"] is None
+    assert found["limit_workers"] is None or (found["break_even_workers"] or 0) <= found["limit_workers"]
