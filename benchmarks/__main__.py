@@ -24,6 +24,7 @@ from benchmarks import overhead as overhead_module
 from benchmarks import peers as peers_module
 from benchmarks import scale as scale_module
 from benchmarks import scaling as scaling_module
+from benchmarks import speedup as speedup_module
 from benchmarks import tables
 from benchmarks import timed_nets as timed_nets_module
 from benchmarks.environment import environment
@@ -109,6 +110,17 @@ def listening(full: bool, as_json: bool) -> None:
 def newton(full: bool, plot: Path | None, as_json: bool) -> None:
     """Parallel Newton on steps that wait, against serial training and what its sweeps allow."""
     show(_newton(full, plot), as_json)
+
+
+@main.command()
+@PLOT
+@AS_JSON
+def speedup(plot: Path | None, as_json: bool) -> None:
+    """Speedup of both methods on steps that wait 250 ms: the picture of the README; takes 15 minutes."""
+    report = speedup_module.speedup(note=note)
+    if plot:
+        speedup_module.plot(report, plot)
+    show(report, as_json)
 
 
 @main.command()

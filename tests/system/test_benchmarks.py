@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from benchmarks import frameworks, newton_nets, overhead, peers, scale, scaling, tables
+from benchmarks import frameworks, newton, newton_nets, overhead, peers, scale, scaling, speedup, tables
 from benchmarks.__main__ import main
 from benchmarks.environment import environment
 from benchmarks.listening import listening
@@ -82,8 +82,16 @@ def test_waiting_is_for_each_state_and_stage(monkeypatch):
     assert waited[0] < 300.0 * stages
 
 
-def test_scaling_against_path_and_plan(tmp_path):
-    report = scaling.scaling((scaling.Run(64, 1, 4, 0.001),), lambda text: None)
+def test_speedup_against_path_and_plan(tmp_path):
+    runs = (newton.Run(1, 2, 0.001, 20),), (scaling.Run(64, 1, 4, 0.001),)
+    both = speedup.speedup(*runs, lambda text: None)
+    speedup.plot(both, tmp_path / "both.png")
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+    (row,) = both["newton"]["runs"]
+    # At least one step is accepted with each sweep, and no more than there are slots.
+    assert 1 <= row["allowed"] <= 2
+    assert row["error"] < 1e-3
+    report = both["scaling"]
     (row,) = report["runs"]
     assert row["path_seconds"] == pytest.approx(0.001 * row["critical_path"])
     # Nothing is faster than the chain of Phi.
