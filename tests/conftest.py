@@ -7,6 +7,9 @@ from pathlib import Path
 # Dask would read, and dask-jobqueue write to, the configuration of whoever runs the tests.
 _configuration = tempfile.TemporaryDirectory()
 os.environ["DASK_CONFIG"] = _configuration.name
+# What every process of a cluster does many times a second, whether it has tasks or not.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
+os.environ["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] = "1s"
 
 import dask  # noqa: E402
 import numpy as np  # noqa: E402

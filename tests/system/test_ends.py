@@ -22,17 +22,17 @@ main()
 """
 # Each is interrupted at as many moments, evenly over about its time on a quiet machine.
 COMMANDS = {
-    "solve on threads": (10, 3.0, ["solve", "digits", "--steps", "200", "--tol", "0", "--maxiter", "60"]),
-    "solve and plot": (6, 3.0, ["solve", "xor", "--steps", "60", "--plot", "{}/plot.png"]),
-    "solve on workers": (8, 5.0, ["solve", "xor", "--steps", "200", "--workers", "2"]),
+    "solve on threads": (6, 3.0, ["solve", "digits", "--steps", "200", "--tol", "0", "--maxiter", "60"]),
+    "solve and plot": (3, 3.0, ["solve", "xor", "--steps", "60", "--plot", "{}/plot.png"]),
+    "solve on workers": (5, 5.0, ["solve", "xor", "--steps", "200", "--workers", "2"]),
     # Most are still starting, a few at a time.
-    "solve on many workers": (4, 8.0, ["solve", "xor", "--steps", "200", "--workers", "8"]),
-    "newton": (6, 3.0, ["solve", "digits", "--method", "newton", "--steps", "400", "--slots", "4"]),
-    "plan": (6, 3.0, ["plan", "--steps", "400", "--problem", "digits", "--workers", "8"]),
-    "tune": (6, 3.0, ["tune", "xor", "--steps", "100"]),
-    "paper": (4, 3.0, ["paper", "--out", "{}/report", "--table", "1", "--max-steps", "100"]),
-    "new": (4, 1.0, ["new", "{}/problem.py"]),
-    "dashboard": (6, 6.0, ["dashboard", "xor", "--steps", "60", "--port", "0", "--no-show", "--repeat", "3"]),
+    "solve on many workers": (3, 8.0, ["solve", "xor", "--steps", "200", "--workers", "8"]),
+    "newton": (3, 3.0, ["solve", "digits", "--method", "newton", "--steps", "400", "--slots", "4"]),
+    "plan": (3, 3.0, ["plan", "--steps", "400", "--problem", "digits", "--workers", "8"]),
+    "tune": (3, 3.0, ["tune", "xor", "--steps", "100"]),
+    "paper": (2, 3.0, ["paper", "--out", "{}/report", "--table", "1", "--max-steps", "100"]),
+    "new": (2, 1.0, ["new", "{}/problem.py"]),
+    "dashboard": (4, 6.0, ["dashboard", "xor", "--steps", "60", "--port", "0", "--no-show", "--repeat", "3"]),
 }
 MOMENTS = [
     pytest.param(name, arguments, seconds * (moment + 0.5) / count, id=f"{name}-{moment}")
