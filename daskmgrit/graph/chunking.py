@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,17 +116,18 @@ def cut(
         return ChunkLayout(())
     for level in range(1, last):
         m, finer = hierarchy[level].coarsening, levels[-1]
+        starts = np.array(finer.bounds[:-1])
         # A bound of the finer level's intervals is a point of this one: it must be a C-point.
-        kept = [j for j in range(len(finer)) if finer.bounds[j] % m == 0]
-        children = [range(a, b) for a, b in zip(kept, [*kept[1:], len(finer)], strict=True)]
+        kept = np.flatnonzero(starts % m == 0)
         if len(kept) == 1 and gathered is None:
             break
+        ends = np.append(kept[1:], len(finer))
         levels.append(
             ChunkedLevel(
-                (*(finer.bounds[j] // m for j in kept), hierarchy[level].intervals),
-                tuple(children),
-                tuple(j for j, mine in enumerate(children) for _ in mine),
-                tuple(finer.owners[j] for j in kept),
+                (*(starts[kept] // m).tolist(), hierarchy[level].intervals),
+                tuple(map(range, kept.tolist(), ends.tolist())),
+                tuple(np.repeat(np.arange(len(kept)), ends - kept).tolist()),
+                tuple(np.array(finer.owners)[kept].tolist()),
             )
         )
     return ChunkLayout(tuple(levels))
@@ -164,7 +164,7 @@ def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False) -> list[i
         if level < hierarchy.last:
             unit *= hierarchy[level].coarsening
     assert best is not None
-    return [int(bound) for bound in best]
+    return best.tolist()
 
 
 def chunk_lengths(hierarchy: Hierarchy, bounds: np.ndarray) -> Iterator[tuple[float, float, int]]:
@@ -183,8 +183,6 @@ def chunk_lengths(hierarchy: Hierarchy, bounds: np.ndarray) -> Iterator[tuple[fl
 
 def _deal(chunks: int, threads: Sequence[int]) -> list[int]:
     """Deal chunks out to workers in runs, in proportion to their threads."""
-    total, ends, count = sum(threads), [], 0
-    for number in threads:
-        count += number
-        ends.append(count)
-    return [bisect.bisect_right(ends, j * total // chunks) for j in range(chunks)]
+    ends = np.cumsum(threads)
+    owners: list[int] = np.searchsorted(ends, np.arange(chunks) * ends[-1] // chunks, side="right").tolist()
+    return owners
