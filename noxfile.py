@@ -58,7 +58,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def site(session: nox.Session) -> None:
-    """Build the documentation site into docs/_build/html; warnings, as of links that lead nowhere, are errors."""
+    """Build the documentation site into docs/_build/html; warnings are errors, as are links that lead nowhere."""
     environment(session, "-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
 

@@ -16,13 +16,13 @@ project_copyright = author
 release = version = __version__
 
 extensions = [
+    "check_pages",
     "config_options",
     "myst_nb",
     "numpydoc",
     "repository",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
@@ -43,7 +43,7 @@ nitpick_ignore = [
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # links such as plan.md#workers
 
 nb_execution_mode = "off"  # notebooks are stored with their outputs
@@ -57,6 +57,7 @@ autosummary_imported_members = True
 numpydoc_show_class_members = False
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"daskmgrit {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -84,10 +84,16 @@ def test_the_reference_lists_every_public_name():
     assert sorted([*listed, "__version__"]) == sorted(dir(daskmgrit))
 
 
+def extension(name):
+    """One of the site's own extensions of Sphinx."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs/_ext" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_links_out_of_docs_lead_to_pages_of_the_site():
-    spec = importlib.util.spec_from_file_location("repository", ROOT / "docs/_ext/repository.py")
-    repository = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(repository)
+    repository = extension("repository")
     page = ROOT / "docs/project/page.md"
 
     def shown(text):
@@ -100,6 +106,27 @@ def test_links_out_of_docs_lead_to_pages_of_the_site():
     for same in ("[Dask](https://www.dask.org)", "[here](#slurm)", "models[name](w0)", "```\n[deploy](deploy)\n```"):
         assert shown(same) == same
     assert [name for name in repository.SHOWN if not (ROOT / name).exists()] == []
+
+
+def test_the_check_of_the_site_finds_its_faults(tmp_path):
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "index.html").write_text('<a href="../index.html#here">a</a> <img src="../a.png" alt="a plot">')
+    (tmp_path / "a.png").write_bytes(b"")
+    page = tmp_path / "index.html"
+    good = '<h1 id="here">A</h1> <a href="#here">b</a> <a href="api/">c</a> <a href="https://example.org/">d</a>'
+    page.write_text(good + '<img src="data:image/png;base64,AA" alt="a plot">')
+    faults = extension("check_pages").faults
+    assert list(faults(tmp_path)) == []
+    page.write_text(
+        good + '<a href="gone.html">e</a> <a href="api/index.html#gone">f</a> <script src="https://example.org/a.js">'
+        '</script> <img src="a.png"> <img src="a.png" alt="a.png"> <img src="a.png" alt="_images/b.png">'
+    )
+    assert [fault.removeprefix("index.html: ") for fault in faults(tmp_path)] == [
+        "the link gone.html leads to no file",
+        "the link api/index.html#gone leads to no place on that page",
+        "https://example.org/a.js is loaded from another host",
+        *3 * ["the picture a.png has no alternative text"],
+    ]
 
 
 def test_the_check_finds_broken_links(tmp_path):
