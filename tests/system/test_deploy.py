@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import yaml
 from distributed import Client
 
 from daskmgrit.cli.connection import command_client
+from daskmgrit.utils.config import setting
 from tests.support.optional import need
 from tests.support.waiting import wait_for
 
@@ -84,6 +86,11 @@ def answers(port):
     return True
 
 
+def python(code):
+    """The shell command that runs a block of Python, and then a task by its client."""
+    return f"python -c {shlex.quote(code + 'print(client.submit(pow, 7, 3).result())')}"
+
+
 def cluster_commands(lines, home, port):
     """Start scheduler and workers and return the addresses on which they listen, and what the last command prints."""
     with ExitStack() as stack:
@@ -107,9 +114,12 @@ def test_on_one_machine(tmp_path):
         "".join(blocks("On one machine")).replace("8786", port).replace("127.0.0.1:8787", "127.0.0.1:0").splitlines()
     )
     assert [line.split()[:2] for line in lines] == [["dask", "scheduler"], ["dask", "worker"], ["daskmgrit", "solve"]]
+    (code,) = blocks("On one machine", "python")
+    lines[-1] += f"; {python(code.replace('8786', port))}"
     addresses, out = cluster_commands(lines, tmp_path, port)
     assert out.returncode == 0, out.stderr
     assert "converged" in out.stdout
+    assert out.stdout.endswith("\n343\n")
     assert addresses == {"127.0.0.1"}
 
 
@@ -141,10 +151,13 @@ def test_machines_reached_by_ssh(tmp_path):
 
     setting, scheduler, worker = cluster.splitlines()
     assert worker.startswith("ssh node1 dask worker tls://")
-    lines = [f"{setting}; {scheduler}", f"{setting}; {worker.removeprefix('ssh node1 ')}", solve]
+    (code,) = blocks("Machines reached by ssh", "python")
+    code = python(code.replace("192.168.0.1:8786", f"127.0.0.1:{port}"))
+    lines = [f"{setting}; {scheduler}", f"{setting}; {worker.removeprefix('ssh node1 ')}", solve + code]
     addresses, out = cluster_commands(lines, tmp_path, port)
     assert out.returncode == 0, out.stderr
     assert "converged" in out.stdout
+    assert out.stdout.endswith("\n343\n")
     assert addresses == {"127.0.0.1"}
 
 
@@ -167,6 +180,21 @@ def test_a_gpu_for_each_worker_of_a_machine(tmp_path):
         wait_for(lambda: answers(port), "the scheduler listens")
         stack.enter_context(running(worker, user(tmp_path) | {"CUDA_VISIBLE_DEVICES": there}))
         client = stack.enter_context(Client(f"tcp://127.0.0.1:{port}", timeout=30))
+        client.wait_for_workers(2, timeout=60)
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        assert sorted(seen.values()) == ["4", "MIG-a"]
+
+
+def test_a_gpu_for_each_worker_of_a_cluster_in_python(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,MIG-a")
+    (code,) = blocks("GPUs", "python")
+    quiet = "(dashboard_address='127.0.0.1:0', n_workers"
+    for printed, taken in (("n_workers=4", "n_workers=2"), ("(n_workers", quiet)):
+        assert printed in code
+        code = code.replace(printed, taken)
+    known = {}
+    exec(code, known)
+    with known["cluster"] as cluster, Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
         seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
         assert sorted(seen.values()) == ["4", "MIG-a"]
@@ -258,11 +286,9 @@ def test_kubernetes_cluster():
 @pytest.mark.parametrize("name", ["jobqueue.yaml", "gpu.yaml"])
 def test_jobqueue_settings_are_known(name):
     """Every name in the file is one that dask-jobqueue or this package reads."""
-    import dask
-
     need("dask_jobqueue", "slurm")
     import daskmgrit.slurm.cluster  # noqa: F401 - with the defaults of jobqueue.slurm
 
     settings = yaml.safe_load((DEPLOY / "slurm" / name).read_text())
     for section in ("jobqueue", "daskmgrit"):
-        assert set(settings[section]["slurm"]) <= set(dask.config.get(f"{section}.slurm"))
+        assert set(settings[section]["slurm"]) <= set(setting(f"{section}.slurm"))

@@ -85,7 +85,8 @@ def test_stored_outputs(path):
 
 
 def test_readme_python():
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    assert code
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     assert out.returncode == 0, out.stderr
     assert "converged" in out.stdout
