@@ -334,16 +334,25 @@ def test_printed_plans(page):
 
 
 def test_tables_of_the_page_on_choosing():
-    """A column of the first, a row of the second."""
+    """A column of the first, all of the second, a row of the third."""
     text = (ROOT / "docs/choose.md").read_text()
-    first, second = (re.findall(rf"^\| {head} .*?(?=\n\n)", text, re.M | re.S)[0] for head in ("workers", "coarsening"))
-    heads, _, mgrit, newton = ([cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines())
+    tables = [
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+        for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    ]
+    workers, factors, predicted = (table for table in tables if table[0][0] in ("workers", "coarsening"))
+    heads, _, mgrit, newton = workers
     column = heads.index("32")
     found = planned(["--steps", "1000", "--phi-cost", "100ms", "--workers", "32"])
     assert f"speedup {mgrit[column]}," in found
     assert f"speedup {newton[column]}," in found
 
-    row = [cell.strip() for cell in second.splitlines()[-1].split("|")[1:-1]]
+    for m, work, path in zip(factors[0][1:], factors[2][1:], factors[3][1:], strict=True):
+        phi = dm.from_function(lambda states, index: 0.99 * states, vectorized=True, coarsening=int(m))
+        result = dm.MGRIT(phi, 25600, coarsening=int(m)).solve(np.ones(1), tol=0, maxiter=10)
+        assert [f"{sum(result.phi_evaluations) / 25600:.1f}", str(result.critical_path)] == [work, path]
+
+    row = predicted[-1]
     command = re.search(r"`daskmgrit plan (--steps 100000 .*?)`", text)[1].split()
     assert row[0] == command[command.index("--coarsening") + 1]
     found = planned(command)
