@@ -64,6 +64,13 @@ def site(session: nox.Session) -> None:
 
 
 @nox.session
+def links(session: nox.Session) -> None:
+    """Links to other hosts: this needs the internet, so CI does not run it."""
+    environment(session, "-e", ".[docs]")
+    session.run("sphinx-build", "-q", "-b", "linkcheck", "docs", "docs/_build/links", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, the layering contract, spelling."""
     environment(session, "-e", ".[dev]")
