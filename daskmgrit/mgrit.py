@@ -39,8 +39,8 @@ class MGRIT:
     steps : int
         N, the number of training steps.
     coarsening : int or list of int, default 2
-        Coarsening factor m of each level; the last of a list repeats. 2 converges best; larger factors shorten the
-        critical path.
+        Coarsening factor m of each level; the last of a list repeats. 2 converges best; larger factors take less work,
+        on a longer critical path.
     max_levels : int, optional
         Maximum number of levels; 2 is the two-level method.
     min_coarse : int, default 10
