@@ -17,6 +17,7 @@ from daskmgrit.cli.options import refuse
 from daskmgrit.cli.solve_options import OF_MGRIT, OF_NEWTON
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.mgrit import MGRIT
+from daskmgrit.models.descent import GradientDescent
 from daskmgrit.newton.sizes import Fixed
 from daskmgrit.parallel_newton import ParallelNewton
 from daskmgrit.problems import OwnProblem, Problem
@@ -89,8 +90,19 @@ def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
     # What is wrong is to be said before the levels are shown and workers are started.
     check_chunks(options["chunks"], solver.hierarchy)
 
+    phi = problem.phi
+    curvatures = phi.coarse.curvatures if isinstance(phi, GradientDescent) else None
+    if curvatures is not None:
+        note(
+            f"the curvatures took {curvatures.evaluations} gradients of all examples, {curvatures.path} of them one "
+            "after another: add them to the counts of the solve"
+        )
+
     def solve(policy: Any, how: How) -> Result:
-        guess = options["initial_guess"] or problem.initial_guess
+        guess = options["initial_guess"]
+        if guess is None:
+            rough = phi.rough_guess(problem.steps) if isinstance(phi, GradientDescent) else None
+            guess = problem.initial_guess if rough is None else rough
         more = {option: options[option] for option in ("maxiter", "chunks", "storage")}
         return solver.solve(problem.w0, guess, checkpoint=policy, **more, **how)
 

@@ -51,7 +51,7 @@ _TRAINING = [
         ["--coarse"],
         type=PerLevel(str, single=True),
         help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4], exponential "
-        "(nets of some tens of weights); a list: per level.",
+        "(nets of some tens of weights), deflated (the 32 largest curvatures); a list: per level.",
     ),
     click.Option(
         ["--data"],

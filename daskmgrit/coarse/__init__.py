@@ -1,6 +1,8 @@
 """Coarse steps: how a step that stands for many fine ones is taken, and what data it sees."""
 
 from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step, published_bound, stability_bound
+from daskmgrit.coarse.curvatures import Curvatures, find_curvatures
+from daskmgrit.coarse.deflated import deflated_step
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.coarse.exponential import exponential_step
 from daskmgrit.coarse.fine import from_fine
@@ -12,11 +14,14 @@ from daskmgrit.coarse.window import window_steps
 __all__ = [
     "METHODS",
     "CoarseRule",
+    "Curvatures",
     "RateEstimate",
     "chebyshev_stages",
     "chebyshev_step",
+    "deflated_step",
     "estimate_max_rate",
     "exponential_step",
+    "find_curvatures",
     "from_fine",
     "published_bound",
     "stabilise",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GROWTH", "LARGEST", "check_size", "exponential_step", "hessian"]
+__all__ = ["GROWTH", "LARGEST", "check_size", "exponential_step", "hessian", "mean_decay"]
 
 Array = NDArray
 Gradient = Callable[[Array], Array]
@@ -58,7 +58,7 @@ def hessian(gradient: Gradient, weights: Array) -> Array:
     return (found + found.transpose(0, 2, 1)) / 2
 
 
-def _mean_decay(curvature: Array, rate: float, count: float, growth: float) -> Array:
+def mean_decay(curvature: Array, rate: float, count: float, growth: float) -> Array:
     """Return ``(1 - (1 - a l)**M) / l``, its limit ``M a`` at l = 0, with ``(1 - a l)**M`` kept in [-1, growth]."""
     z = rate * curvature
     power = np.where(z < 1, 1, np.where(np.floor(count) % 2, -1, 1))
@@ -111,6 +111,6 @@ def exponential_step(gradient: Gradient, weights: Array, length: float, rate: fl
     curvature[lost], slope[lost] = 0, np.nan
     values, modes = np.linalg.eigh(curvature)
     along = np.matmul(modes.transpose(0, 2, 1), slope[:, :, None])[:, :, 0]
-    along *= _mean_decay(values, rate, length / rate, growth).astype(weights.dtype, copy=False)
+    along *= mean_decay(values, rate, length / rate, growth).astype(weights.dtype, copy=False)
     moved: Array = weights - np.matmul(modes, along[:, :, None])[:, :, 0]
     return moved

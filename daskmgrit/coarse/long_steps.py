@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from daskmgrit.coarse.estimate import estimate_max_rate
-from daskmgrit.coarse.rule import CoarseRule
+from daskmgrit.coarse.rule import AT_ONCE, CoarseRule
 from daskmgrit.utils.validation import number_option
 
 __all__ = ["Descent", "LongSteps", "long_steps"]
@@ -70,11 +70,12 @@ def long_steps(phi: Descent, method: str | Sequence[str], max_rate: float | None
         If options do not go together, or a value is out of range.
     """
     methods = (method,) if isinstance(method, str) else method
-    if isinstance(methods, Sequence) and "exponential" in methods:
-        raise ValueError(
-            f"coarse={method!r}: the exponential step is for NumPy states; give chebyshev, or wrap a step in NumPy in "
-            "daskmgrit.coarse.stabilise"
-        )
+    for name in AT_ONCE:
+        if isinstance(methods, Sequence) and name in methods:
+            raise ValueError(
+                f"coarse={method!r}: the {name} step is for NumPy states; give chebyshev, or wrap a step in NumPy in "
+                "daskmgrit.coarse.stabilise"
+            )
     rule = CoarseRule(method)
     if set(rule.method) == {"capped"}:
         if max_rate is not None:

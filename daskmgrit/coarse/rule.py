@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING, chebyshev_stages, chebyshev_step, published_bound
+from daskmgrit.coarse.curvatures import Curvatures
+from daskmgrit.coarse.deflated import deflated_step
 from daskmgrit.coarse.exponential import exponential_step
 from daskmgrit.coarse.substeps import substep_count, substeps
 from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["METHODS", "CoarseRule"]
+__all__ = ["AT_ONCE", "METHODS", "CoarseRule"]
 
 Array = NDArray
 
-METHODS = ("capped", "substeps", "chebyshev", "exponential")
+METHODS = ("capped", "substeps", "chebyshev", "exponential", "deflated")
+# They take the fine steps that a step stands for as such, so alpha_b counts and neither alpha_max nor stages.
+AT_ONCE = ("exponential", "deflated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,9 @@ class CoarseRule:
         ``"capped"``: one plain step of `max_rate`, which is shorter than the fine steps that it stands for (the paper,
         equation 14). ``"substeps"``: as many plain steps as it takes. ``"chebyshev"``: one Runge-Kutta-Chebyshev step.
         ``"exponential"``: the fine steps at once, on the quadratic that the loss is near a state; for NumPy states of
-        some tens of weights, 2 s + 1 gradients that wait for none of each other. One for all levels, or one per level
-        from level 0 on, the last repeating.
+        some tens of weights, 2 s + 1 gradients that wait for none of each other. ``"deflated"``: the same in
+        the directions of the largest curvatures, and one bounded plain step in the rest; one gradient. One for all
+        levels, or one per level from level 0 on, the last repeating.
     max_rate : float
         alpha_max, the largest stable rate of a plain step.
     damping : float, default 0.05
@@ -40,7 +45,9 @@ class CoarseRule:
         Maximum number of stages. A step that would take more is shortened to the length for which this number is
         stable. This is a cap further out, and the critical path stops growing with the level.
     fine_rate : float, optional
-        alpha_b, the rate of a fine step; the exponential step asks for it.
+        alpha_b, the rate of a fine step; the exponential and the deflated step ask for it.
+    curvatures : Curvatures, optional
+        The largest curvatures, see :func:`daskmgrit.coarse.find_curvatures`; the deflated step asks for them.
 
     Raises
     ------
@@ -63,6 +70,7 @@ class CoarseRule:
     damping: float = DAMPING
     max_stages: int | None = None
     fine_rate: float | None = field(default=None, repr=False)
+    curvatures: Curvatures | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, str | Sequence):
@@ -81,8 +89,17 @@ class CoarseRule:
             integer_option("max_stages", self.max_stages, 1, "it is the most stages of a coarse step")
         if self.fine_rate is not None:
             number_option("fine_rate", self.fine_rate, "alpha_b is a positive number", above=0)
-        elif "exponential" in given:
-            raise ValueError('coarse="exponential" stands for steps of one rate: give fine_rate=, that of a fine step')
+        else:
+            for method in AT_ONCE:
+                if method in given:
+                    raise ValueError(
+                        f'coarse="{method}" stands for steps of one rate: give fine_rate=, that of a fine step'
+                    )
+        if "deflated" in given and self.curvatures is None:
+            raise ValueError(
+                'coarse="deflated" needs the largest curvatures: give curvatures=, made by '
+                "daskmgrit.coarse.find_curvatures"
+            )
         object.__setattr__(self, "method", given)
 
     def on(self, level: int) -> str:
@@ -92,7 +109,7 @@ class CoarseRule:
     def _wanted(self, length: float, level: int) -> int:
         """Return the stages that a step of `length` would take."""
         method = self.on(level)
-        if method in ("capped", "exponential"):
+        if method == "capped" or method in AT_ONCE:
             return 1
         if method == "substeps":
             return substep_count(length, self.max_rate)
@@ -100,7 +117,7 @@ class CoarseRule:
 
     def plain(self, length: float, level: int) -> bool:
         """Return whether a step of `length` on `level` is one plain step."""
-        if self.on(level) == "exponential" and self.fine_rate is not None:
+        if self.on(level) in AT_ONCE and self.fine_rate is not None:
             return length <= self.fine_rate
         return self.stages(length, level) == 1
 
@@ -112,7 +129,7 @@ class CoarseRule:
     def covered(self, length: float, level: int) -> float:
         """Return the length that a step takes on `level`: `length`, or what its stages are stable for."""
         stages = self.stages(length, level)
-        if self.on(level) == "exponential":
+        if self.on(level) in AT_ONCE:
             return length
         if stages == 1:
             return min(length, self.max_rate)
@@ -121,7 +138,14 @@ class CoarseRule:
         bound = stages if self.on(level) == "substeps" else published_bound(stages, self.damping) / 2
         return bound * self.max_rate
 
-    def step(self, gradient: Callable[[Array], Array], weights: Array, length: float, level: int) -> Array:
+    def step(
+        self,
+        gradient: Callable[[Array], Array],
+        weights: Array,
+        length: float,
+        level: int,
+        index: Array | None = None,
+    ) -> Array:
         """Take a step.
 
         Parameters
@@ -134,10 +158,16 @@ class CoarseRule:
             The learning rate of the fine steps that the step stands for, together.
         level : int
             The level.
+        index : ndarray of int, shape (k,), optional
+            Source step of each state on `level`; only the deflated step asks for it.
         """
         stages, covered = self.stages(length, level), self.covered(length, level)
         if self.fine_rate is not None and self.on(level) == "exponential":
             return exponential_step(gradient, weights, length, self.fine_rate)
+        if self.fine_rate is not None and self.curvatures is not None and self.on(level) == "deflated":
+            if index is None:
+                raise ValueError('coarse="deflated" asks for where in training a state is: give index=')
+            return deflated_step(gradient, weights, length, self.fine_rate, self.curvatures, index * length)
         if stages == 1 or self.on(level) == "substeps":
             return substeps(gradient, weights, covered, stages)
         return chebyshev_step(gradient, weights, covered, stages, self.damping)

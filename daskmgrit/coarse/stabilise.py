@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.curvatures import Curvatures
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.window import coarsening_option
 from daskmgrit.recurrence.propagator import read_only
@@ -38,12 +39,14 @@ class stabilise:
     coarsening : int or sequence of int, default 2
         Coarsening factor m, or one per level, the last repeating: those given to :class:`daskmgrit.MGRIT`.
     method : str or sequence of str, default "chebyshev"
-        ``"capped"``, ``"substeps"``, ``"chebyshev"`` or ``"exponential"``, see
+        ``"capped"``, ``"substeps"``, ``"chebyshev"``, ``"exponential"`` or ``"deflated"``, see
         :class:`daskmgrit.coarse.CoarseRule`; or one per level.
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional
         Maximum number of stages; longer steps are shortened to the length for which these are stable.
+    curvatures : Curvatures, optional
+        With "deflated": the largest curvatures, by :func:`daskmgrit.coarse.find_curvatures`.
 
     Raises
     ------
@@ -80,6 +83,7 @@ class stabilise:
         method: str | Sequence[str] = "chebyshev",
         damping: float = DAMPING,
         max_stages: int | None = None,
+        curvatures: Curvatures | None = None,
     ) -> None:
         if not callable(phi_of_rate):
             raise TypeError(
@@ -95,7 +99,7 @@ class stabilise:
                 "max_rate=inf: no positive curvature was seen, so nothing limits a step; give the length of the "
                 "longest step that you trust"
             )
-        self.coarse = CoarseRule(method, max_rate, damping, max_stages, self.rate)
+        self.coarse = CoarseRule(method, max_rate, damping, max_stages, self.rate, curvatures)
         if max_rate < rate:
             raise ValueError(
                 f"max_rate={max_rate} is below rate={rate}: plain steps of level 0 would not be stable; lower the rate"
@@ -129,7 +133,7 @@ class stabilise:
             given = read_only(states) if isinstance(states, np.ndarray) else states
             return (states - self.phi_of_rate(given, index, level, plain)) / plain
 
-        return self.coarse.step(gradient, weights, length, level)
+        return self.coarse.step(gradient, weights, length, level, index)
 
     def __repr__(self) -> str:
         return f"stabilise({self.phi_of_rate!r}, rate={self.rate}, {self.coarse!r})"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.curvatures import Curvatures
 from daskmgrit.coarse.exponential import check_size
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.display.html import Markup, block, fields
@@ -70,12 +71,14 @@ class GradientDescent:
     repeats : int, default 1
         Descents per step, all with the step's data and rate.
     coarse : str or sequence of str, default "capped"
-        How a step is taken whose length is beyond the rate's maximum: "capped", "substeps", "chebyshev" or
-        "exponential", for all levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
+        How a step is taken whose length is beyond the rate's maximum: "capped", "substeps", "chebyshev",
+        "exponential" or "deflated", for all levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional
         Maximum number of stages; longer steps are shortened to the length for which these are stable.
+    curvatures : Curvatures, optional
+        With "deflated": the largest curvatures, by :func:`daskmgrit.coarse.find_curvatures`.
 
     Examples
     --------
@@ -97,9 +100,10 @@ class GradientDescent:
         coarse: str | Sequence[str] = "capped",
         damping: float = DAMPING,
         max_stages: int | None = None,
+        curvatures: Curvatures | None = None,
     ) -> None:
         self.model, self.x, self.y, self.rate, self.data, self.repeats = model, x, y, rate, data, repeats
-        self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages, rate.length(0))
+        self.coarse = CoarseRule(coarse, rate.maximum, damping, max_stages, rate.length(0), curvatures)
         if "exponential" in self.coarse.method:
             # Before a Hessian of a large one is asked for.
             check_size(getattr(model, "size", 0))
@@ -130,6 +134,11 @@ class GradientDescent:
         """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""
         return self.rate.length(level) / self.coarse.covered(self.rate.length(level), level)
 
+    def rough_guess(self, steps: int) -> Array | None:
+        """Return the initial guess (steps + 1, s) of the rough run that curvatures were found in; None without them."""
+        found = self.coarse.curvatures
+        return None if found is None else found.guess(steps, self.rate.length(0) * self.repeats)
+
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step."""
         return self._step(weights, index, level, None)
@@ -148,7 +157,7 @@ class GradientDescent:
                 if repeat:
                     before = new[rows].copy()
                 if plain is None:
-                    new[rows] = self._long_step(before, x, y, level)
+                    new[rows] = self._long_step(before, x, y, level, index[rows] * self.repeats)
                 else:
                     self._descends(before, x, y, plain * self._examples.share(self.model, x), new[rows])
         return new
@@ -159,21 +168,23 @@ class GradientDescent:
         new *= -new.dtype.type(rate)
         new += before
 
-    def _long_step(self, before: Array, x: Array, y: Array, level: int) -> Array:
-        """Take one step of several stages."""
+    def _long_step(self, before: Array, x: Array, y: Array, level: int, index: Array) -> Array:
+        """Take one step that is not a plain one; `index` counts descents."""
         share = self._examples.share(self.model, x)
 
         def gradient(states: Array) -> Array:
             found = self.model.gradient(states, x, y)
             return found if share == 1.0 else found * share
 
-        return self.coarse.step(gradient, before, self.rate.length(level), level)
+        return self.coarse.step(gradient, before, self.rate.length(level), level, index)
 
     def fingerprint(self) -> str:
         """Return what tells this step from others, training data and all, whatever the process: checkpoints keep it."""
         of_model = getattr(self.model, "fingerprint", None)
         model = of_model() if of_model else type(self.model).__qualname__
-        return self._examples.fingerprint(f"{model} {self.rate!r} {self.data!r} {self.repeats} {self.coarse!r}")
+        found = self.coarse.curvatures
+        rules = f"{self.rate!r} {self.data!r} {self.repeats} {self.coarse!r}{'' if found is None else found!r}"
+        return self._examples.fingerprint(f"{model} {rules}")
 
     def __repr__(self) -> str:
         return f"GradientDescent({self.model!r}, rate={self.rate!r}, data={self.data!r})"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import DAMPING
+from daskmgrit.coarse.curvatures import Curvatures, find_curvatures
 from daskmgrit.models.data import AllExamples, Averaged, DataRule, Repeat, Serial, Window
 from daskmgrit.models.descent import GradientDescent
 from daskmgrit.models.mlp import MLP
@@ -160,6 +161,8 @@ class Problem:
         window: int | None = None,
         damping: float = DAMPING,
         max_stages: int | None = None,
+        rank: int | None = None,
+        steps: int | None = None,
     ) -> GradientDescent:
         """Make up the propagator.
 
@@ -185,8 +188,8 @@ class Problem:
         dtype : dtype, default float64
             Of the training data.
         coarse : str or sequence of str, optional
-            How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps", "chebyshev" (Solver 4) or
-            "exponential"; see :class:`daskmgrit.coarse.CoarseRule`.
+            How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps", "chebyshev" (Solver 4),
+            "exponential" or "deflated"; see :class:`daskmgrit.coarse.CoarseRule`.
         data : {"step", "window", "injected", "averaged"}, optional
             What a coarse step sees where data are serialized: "step" with Solvers 2 and 3, "window" with 4.
         window : int, optional
@@ -195,6 +198,10 @@ class Problem:
             eps of the Chebyshev step.
         max_stages : int, optional
             Maximum number of stages of a coarse step, with Solver 4 by default the problem's own.
+        rank : int, optional
+            With "deflated": the number of curvatures, by default 32.
+        steps : int, optional
+            With "deflated": N, the steps along which they are found, by default the problem's own.
 
         Raises
         ------
@@ -241,7 +248,23 @@ class Problem:
         data = "averaged" if averaged else data
         rule = self._data(solver, growth, batch, offset, injection, data, window, fine_only)
         x, y = self.x.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
-        return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping, max_stages)
+        found = None
+        if "deflated" in ([coarse] if isinstance(coarse, str) else coarse):
+            seen = rule(np.zeros(1, int), 0)
+            share = 1.0 if seen is None or self.model.reduction == "mean" else seen.shape[1] / len(self.x)
+            length = rate.length(0) * repeats * (self.steps if steps is None else steps)
+            found = self._curvatures(share, length, rate.maximum, 32 if rank is None else rank).astype(dtype)
+        elif rank is not None:
+            raise ValueError(f'rank={rank} has no effect with coarse={coarse!r}: leave it out, or give "deflated"')
+        return GradientDescent(self.model, x, y, rate, rule, repeats, coarse, damping, max_stages, found)
+
+    def _curvatures(self, share: float, length: float, max_rate: float, rank: int) -> Curvatures:
+        """Return the largest curvatures of what fine steps see on average, along a training of a length."""
+
+        def gradient(weights: NDArray) -> NDArray:
+            return self.model.gradient(weights, self.x, self.y) * share
+
+        return find_curvatures(gradient, self.w0, length, max_rate, rank)
 
     def optimizer(
         self,

@@ -59,7 +59,8 @@ def training(
     w0 = task.w0.astype(dtype)
     if optimizer == "sgd":
         coarsening = hierarchy.get("coarsening", 2)
-        phi: Any = task.propagator(solver, learning_rate, coarsening=coarsening, batch=batch, dtype=dtype, **descent)
+        descent = {"coarsening": coarsening, "batch": batch, "dtype": dtype, "steps": steps, **descent}
+        phi: Any = task.propagator(solver, learning_rate, **descent)
     else:
         phi = replace(task, w0=w0).optimizer(optimizer, learning_rate, batch=batch, dtype=dtype)
         w0 = phi.w0

@@ -49,6 +49,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_rate is not None:
             number_option("max_rate", self.max_rate, "alpha_max is a positive number", above=0)
+            if self.coarse == "deflated":
+                raise ValueError(
+                    'coarse="deflated" is not tuned: its curvatures are found for one alpha_max, see '
+                    'daskmgrit.coarse.find_curvatures; give "chebyshev" or "exponential"'
+                )
             # Whatever alpha_b is: the propagator knows it.
             CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages, fine_rate=self.max_rate)
         for name in ("coarsening", "relaxation"):

@@ -41,3 +41,9 @@ def test_settings_that_stay(tmp_path):
     ):
         out = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--solver4", *options])
         assert (out.exit_code, words in out.stderr) == (code, True), out.stderr
+
+
+def test_gradients_that_curvatures_took_are_told():
+    out = call("solve", "xor", "--solver", "1", "--coarse", "deflated", "--steps", "32", "--maxiter", "2")
+    assert "gradients of all examples" in out.stderr
+    assert "add them to the counts" in out.stderr

@@ -9,6 +9,7 @@ from daskmgrit.coarse import (
     METHODS,
     chebyshev_stages,
     chebyshev_step,
+    find_curvatures,
     from_fine,
     stabilise,
 )
@@ -34,8 +35,13 @@ class Quadratic:
 @pytest.mark.parametrize("m", [2, 4, (2, 4)])
 def test_stabilised_phi_converges_to_serial_training(method, m):
     descend = Quadratic()
-    phi = stabilise(descend, 0.25, 1.9, m, method)
     w0 = np.array([1.0, -2.0, 0.5])
+
+    def gradient(weights):
+        return weights - descend(weights, np.zeros(len(weights), int), 0, 1.0)
+
+    found = find_curvatures(gradient, w0, 0.25 * 600, 1.9, rank=2) if method == "deflated" else None
+    phi = stabilise(descend, 0.25, 1.9, m, method, curvatures=found)
     assert dm.check_propagator(phi, w0, levels=6).ok
     result = dm.MGRIT(phi, 600, coarsening=m if isinstance(m, int) else list(m)).solve(w0)
     assert result.converged

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.problems import adder, xor
+from daskmgrit.problems import adder, digits, xor
 from tests.support.counts import close
 
 
@@ -52,3 +52,14 @@ def test_adder_counts():
     other = iterations(problem, 400, "2")
     assert close(other.iterations, 7)
     assert 400 / result.critical_path > 2 * 400 / other.critical_path
+
+
+def test_deflated_steps_shorten_the_path_on_digits():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    problem, steps = digits(), 400
+    phi = problem.propagator("4", coarsening=4, coarse="deflated", rank=16, steps=steps)
+    result = dm.MGRIT(phi, steps, coarsening=4).solve(problem.w0, phi.rough_guess(steps))
+    assert result.converged
+    # Chebyshev steps take 8 cycles and a path of 367.
+    assert result.iterations <= 7
+    assert result.critical_path + phi.coarse.curvatures.path < 300
