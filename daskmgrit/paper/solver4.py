@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ class Variant(Reading):
 
     Attributes
     ----------
-    coarse, data, window, max_stages
+    coarse, data, window, max_stages, rank
         See :meth:`daskmgrit.problems.Problem.propagator`; None for what suits the solver.
+    initial_guess : str
+        "rough" for the run in which curvatures are found.
     coarsening, relaxation, min_coarse
         The hierarchy; None for what suits the solver.
     only : tuple of int
@@ -43,6 +45,7 @@ class Variant(Reading):
     data: str | None = None
     window: int | None = None
     max_stages: int | None = None
+    rank: int | None = None
     coarsening: tuple[int, ...] | None = None
     relaxation: tuple[str, ...] | None = None
     min_coarse: int | None = None
@@ -65,8 +68,8 @@ class Variant(Reading):
         )
         return {"cycle": self.cycle, **options}
 
-    def propagator(self) -> GradientDescent:
-        """Return the propagator."""
+    def propagator(self, steps: int | None = None) -> GradientDescent:
+        """Return the propagator, for a number of steps."""
         return _problem(self.problem, self.seed).propagator(
             self.solver,
             self.rate or None,
@@ -76,11 +79,13 @@ class Variant(Reading):
             data=self.data,
             window=self.window,
             max_stages=self.max_stages,
+            rank=self.rank,
+            steps=steps,
         )
 
     def make(self, steps: int) -> tuple[MGRIT, Problem]:
         """Return the solver of a column, and its problem."""
-        return MGRIT(self.propagator(), steps, **self.hierarchy()), _problem(self.problem, self.seed)
+        return MGRIT(self.propagator(steps), steps, **self.hierarchy()), _problem(self.problem, self.seed)
 
 
 @functools.cache
@@ -185,6 +190,21 @@ def _digits() -> Group:
             variant("Solver 3, V", "3"),
             variant("**Solver 4**", "4"),
             variant("Solver 4, m = 4", "4", coarsening=(4,)),
+            variant("deflated, r = 32", "4", coarse="deflated", rank=32, initial_guess="rough"),
+            *(
+                variant(
+                    f"deflated, r = {rank}, m = 4",
+                    "4",
+                    coarse="deflated",
+                    rank=rank,
+                    initial_guess="rough",
+                    coarsening=(4,),
+                )
+                for rank in (16, 32, 48)
+            ),
+            variant(
+                "deflated, r = 48, m = 4, guess w0", "4", coarse="deflated", rank=48, coarsening=(4,), only=(400, 1600)
+            ),
         ],
     )
 
@@ -234,7 +254,8 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
     dict
         What :func:`daskmgrit.paper.run.measure` gives, and: stages of each level, examples (gradients of single
         examples), agreed (the cycle from which on the loss agrees with the serial one to three digits) and agreed_path
-        (the critical path up to there).
+        (the critical path up to there). Examples and critical paths include what was done to find curvatures, whose
+        gradients `before` counts.
     """
     solver, problem = variant.make(steps)
     losses: list[float] = []
@@ -245,13 +266,20 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
         if on_cycle is not None:
             on_cycle(iteration)
 
-    result = solver.solve(problem.w0, variant.initial_guess, maxiter=MAXITER, callback=callback)
+    phi: Any = solver.phi
+    found = phi.coarse.curvatures
+    # Gradients that were taken before the solve, of all examples each.
+    before, path_before = (0, 0) if found is None else (found.evaluations, found.path)
+    rough = variant.initial_guess == "rough"
+    guess = phi.rough_guess(steps) if rough else variant.initial_guess
+    result = solver.solve(problem.w0, guess, maxiter=MAXITER, callback=callback)
     base = problem.tuned.base if variant.solver == "4" else variant.solver
     agreed = _agreed(losses, _serial_loss(variant.problem, variant.seed, base, variant.rate, steps))
     examples = [_examples(variant, level) for level in range(len(result.levels))]
     path = None
     if agreed is not None:
-        path = critical_path(steps, solver.stages, agreed, variant.initial_guess, **variant.hierarchy())
+        kind = "constant" if rough else variant.initial_guess
+        path = path_before + critical_path(steps, solver.stages, agreed, kind, **variant.hierarchy())
     factor = result.convergence_factor
     return {
         "iterations": result.iterations,
@@ -262,8 +290,10 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
         "levels": result.levels,
         "stages": solver.stages,
         "phi_evaluations": result.phi_evaluations,
-        "examples": sum(count * each for count, each in zip(result.phi_evaluations, examples, strict=True)),
-        "critical_path": result.critical_path,
+        "before": before,
+        "examples": before * len(problem.x)
+        + sum(count * each for count, each in zip(result.phi_evaluations, examples, strict=True)),
+        "critical_path": path_before + result.critical_path,
         "agreed": agreed,
         "agreed_path": path,
         "seconds": round(result.timings["total"], 3),
@@ -272,6 +302,9 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
 
 def _examples(variant: Variant, level: int) -> int:
     """Return how many examples the gradients of a stage on `level` are of, together."""
+    if variant.coarse == "deflated":
+        # A step takes one gradient of the same data; there are no curvatures to find for that.
+        variant = replace(variant, coarse=None, rank=None)
     phi = variant.propagator()
     numbers = phi.data(np.zeros(1, int), level)
     examples = len(phi.x) if numbers is None else int(numbers.shape[1])
@@ -291,7 +324,7 @@ def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
         str(cell["critical_path"]) if done else "-",
         f"{steps / cell['critical_path']:.2f}" if done else "-",
         *agreed,
-        f"{sum(cell['phi_evaluations']) / steps:.1f}",
+        f"{(sum(cell['phi_evaluations']) + cell.get('before', 0)) / steps:.1f}",
         f"{cell['examples'] / (steps * _examples(variant, 0)):.0f}",
     ]
 

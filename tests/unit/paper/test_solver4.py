@@ -30,3 +30,18 @@ def test_gradients_of_a_hessian_are_counted():
     """XOR has four examples and 16 weights; a step of level 0 is a plain one."""
     variant = solver4.Variant("", "xor", "1", coarse="exponential")
     assert [solver4._examples(variant, level) for level in (0, 1)] == [4, 4 * (2 * 16 + 1)]
+
+
+def test_gradients_that_found_curvatures_are_counted():
+    """A deflated step is one gradient of the data of its step; what came before the solve is added."""
+    variant = solver4.Variant("", "xor", "1", coarse="deflated", rank=4, initial_guess="rough")
+    assert [solver4._examples(variant, level) for level in (0, 1)] == [4, 4]
+    phi = variant.propagator(64)
+    found = phi.coarse.curvatures
+    cell = solver4.measure(variant, 64)
+    assert cell["before"] == found.evaluations > 0
+    assert cell["examples"] == 4 * (found.evaluations + sum(cell["phi_evaluations"]))
+    alone = solver4.critical_path(64, cell["stages"], cell["iterations"])
+    assert cell["critical_path"] == alone + found.path
+    row = solver4._row(variant, 64, cell)
+    assert row[-1] == f"{(found.evaluations + sum(cell['phi_evaluations'])) / 64:.0f}"
