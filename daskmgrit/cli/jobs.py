@@ -71,13 +71,21 @@ def make_job(found: Found, method: str, check: bool, options: Mapping[str, Any])
         refuse(OF_MGRIT, "is for --method mgrit")
         return _newton_job(found, check, options)
     # Gradient descent is what MGRIT takes.
-    refuse([name for name in OF_NEWTON if (name, options[name]) != ("optimizer", "sgd")], "is for --method newton")
+    allowed = {"rank"} if _deflated(options) else set()
+    if options["optimizer"] == "sgd":
+        allowed.add("optimizer")
+    refuse([name for name in OF_NEWTON if name not in allowed], "is for --method newton")
     return _mgrit_job(found, options)
+
+
+def _deflated(options: Mapping[str, Any]) -> bool:
+    coarse = options["coarse"] or ()
+    return "deflated" in ((coarse,) if isinstance(coarse, str) else coarse)
 
 
 def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
     levels = {option: options[option] for option in ("coarsening", "relaxation", "min_coarse")}
-    problem = _training(found, "sgd", levels, options)
+    problem = _training(found, "sgd", levels, options, **{"rank": options["rank"]} if _deflated(options) else {})
     if isinstance(found, OwnProblem) and problem.coarsening != found.coarsening and length_of(problem.phi) is None:
         factors = StepLength(problem.coarsening).coarsening
         assert isinstance(factors, tuple)
@@ -146,13 +154,16 @@ def _newton_job(found: Found, check: bool, options: Mapping[str, Any]) -> Job:
     return Job(problem, _name_of(found, optimizer, options), solver, solve, resume, about)
 
 
-def _training(found: Found, optimizer: str, levels: Mapping[str, Any], options: Mapping[str, Any]) -> OwnProblem:
+def _training(
+    found: Found, optimizer: str, levels: Mapping[str, Any], options: Mapping[str, Any], **more: Any
+) -> OwnProblem:
     """Return the problem with the Phi that the options mean."""
     if optimizer != "sgd":
         why = f"is for gradient descent, not for --optimizer {optimizer}"
         refuse(("solver", "max_learning_rate", "coarse", "data", "max_stages", "window"), why)
     names = ("steps", "learning_rate", "batch", "dtype", "max_learning_rate", "coarse", "max_stages", "data", "window")
-    return training(found, optimizer, options["solver"], levels=levels, **{name: options[name] for name in names})
+    descent = {name: options[name] for name in names} | more
+    return training(found, optimizer, options["solver"], levels=levels, **descent)
 
 
 def _name_of(found: Found, optimizer: str, options: Mapping[str, Any]) -> str | None:

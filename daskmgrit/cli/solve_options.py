@@ -51,7 +51,7 @@ _TRAINING = [
         ["--coarse"],
         type=PerLevel(str, single=True),
         help="Coarse steps beyond alpha_max: capped [default of Solvers 1-3], substeps, chebyshev [4], exponential "
-        "(nets of some tens of weights), deflated (the 32 largest curvatures); a list: per level.",
+        "(nets of some tens of weights), deflated (the --rank largest curvatures); a list: per level.",
     ),
     click.Option(
         ["--data"],
@@ -115,7 +115,11 @@ _NEWTON = [
         type=click.Choice(["auto", *JACOBIANS]),
         help="What stands for the Jacobian of a step.  [default: auto]",
     ),
-    click.Option(["--rank"], type=click.IntRange(min=1), help="Rank of --jacobian lowrank.  [default: 32]"),
+    click.Option(
+        ["--rank"],
+        type=click.IntRange(min=1),
+        help="Rank of --jacobian lowrank; number of curvatures of --coarse deflated.  [default: 32]",
+    ),
     click.Option(
         ["--interval"],
         type=click.IntRange(min=1),

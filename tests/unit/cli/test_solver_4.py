@@ -44,6 +44,13 @@ def test_settings_that_stay(tmp_path):
 
 
 def test_gradients_that_curvatures_took_are_told():
-    out = call("solve", "xor", "--solver", "1", "--coarse", "deflated", "--steps", "32", "--maxiter", "2")
-    assert "gradients of all examples" in out.stderr
-    assert "add them to the counts" in out.stderr
+    asked = ("solve", "xor", "--solver", "1", "--steps", "32", "--maxiter", "2")
+    told = []
+    for rank in ("2", "4"):
+        out = call(*asked, "--coarse", "deflated", "--rank", rank)
+        assert "add them to the counts" in out.stderr
+        told.append(next(line for line in out.stderr.splitlines() if "gradients of all examples" in line))
+    assert told[0] != told[1]
+    out = call(*asked, "--coarse", "chebyshev", "--rank", "4")
+    assert out.exit_code == 2
+    assert "--rank is for --method newton" in out.stderr
