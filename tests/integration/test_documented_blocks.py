@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from distributed import get_client
 
 import daskmgrit as dm
+from daskmgrit import problems
 from daskmgrit.cli.main import main
 from tests.support.optional import need
 from tests.support.recurrences import Decay
@@ -279,7 +280,11 @@ def test_networks():
 
 
 def test_solver_4():
-    stable, adapter = blocks("docs/solver4.md")
+    stable, adapter, deflated = blocks("docs/solver4.md")
+    known = {"dm": dm, "problem": problems.xor(), "N": 100}
+    exec(deflated, known)
+    assert known["result"].converged
+    assert known["phi"].coarse.curvatures.rank == 16  # all that there are
 
     def descend(weights, index, level, rate):
         return weights - rate * np.sin(weights)
