@@ -38,19 +38,19 @@ PLOT = click.option(
 
 
 def note(text: str) -> None:
-    """Say what is under way."""
+    """Print a progress message."""
     click.echo(text, err=True)
 
 
 def show(report: dict[str, Any], as_json: bool) -> None:
-    """Print what was measured, as JSON or as tables, and on what."""
+    """Print the measurements and their environment, as JSON or as tables."""
     report = report | {"environment": environment()}
     click.echo(json.dumps(report) if as_json else tables.text(report))
 
 
 @click.group()
 def main() -> None:
-    """Measure, side by side, and print ratios: seconds alone mean little on a machine that others use, too."""
+    """Measure side by side and print ratios: seconds alone mean little on a shared machine."""
 
 
 @main.command()
@@ -99,7 +99,7 @@ def memory(full: bool, as_json: bool) -> None:
 @FULL
 @AS_JSON
 def listening(full: bool, as_json: bool) -> None:
-    """What the dashboard's listening costs: solves with and without it, in turn."""
+    """Cost of the dashboard's listening: solves with and without it, in turn."""
     show(_listening(full), as_json)
 
 
@@ -127,7 +127,7 @@ def speedup(plot: Path | None, as_json: bool) -> None:
 @FULL
 @AS_JSON
 def frameworks(full: bool, as_json: bool) -> None:
-    """What a call of the PyTorch and JAX propagators takes, against the framework's own step."""
+    """Time of a call of the PyTorch and JAX propagators, against the framework's own step."""
     show({"frameworks": frameworks_module.frameworks(15 if full else 5, note=note)}, as_json)
 
 
@@ -138,7 +138,7 @@ def frameworks(full: bool, as_json: bool) -> None:
 )
 @AS_JSON
 def newton_counts(full: bool, groups: tuple[str, ...], as_json: bool) -> None:
-    """Sweeps, Phi in a row and work of parallel Newton; with --full against what is expected."""
+    """Sweeps, Phi in a row and work of parallel Newton; with --full against expected values."""
     report = _newton_counts(full, groups)
     show(report, as_json)
     if any(row["as_expected"] is False for row in report["newton_counts"]):
@@ -152,7 +152,7 @@ def newton_counts(full: bool, groups: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option("--steps", type=click.IntRange(1), help="N.  [default: 300, without --full 60]")
 @click.option("--timed", is_flag=True, help="On 4 and 8 threads, against PyTorch's own loop; examples are repeated.")
-@click.option("--step-seconds", default=0.1, show_default=True, help="With --timed: what a step takes at least.")
+@click.option("--step-seconds", default=0.1, show_default=True, help="With --timed: minimum time of a step.")
 @AS_JSON
 def newton_nets(
     full: bool, nets: tuple[str, ...], steps: int | None, timed: bool, step_seconds: float, as_json: bool

@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""The environment of a measurement: cores, load, versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("daskmgrit", "dask", "distributed", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """Return the number of cores and how busy they are, versions, and the date."""
+    """Return the number of cores, their load, versions, and the date."""
     return {
         "machine": f"{platform.system()} {platform.machine()}",
         "cores": CPU_COUNT,

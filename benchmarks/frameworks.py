@@ -1,4 +1,4 @@
-"""What a call of the PyTorch and JAX propagators takes, against the framework's own step and a net batched by hand."""
+"""Time of a call of the PyTorch and JAX propagators, against the framework's own step and a net batched by hand."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def frameworks(repeats: int = 5, seconds: float = 0.05, note: Callable[[str], An
     Parameters
     ----------
     repeats : int
-        Of each measurement; medians are returned.
+        Number of measurements; their median is returned.
     seconds : float
-        Least processor time of one.
+        Minimum processor time of a measurement.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
 
     Returns
     -------

@@ -1,7 +1,6 @@
 """``python -m benchmarks.gpu``: PyTorch and JAX loops, MGRIT and parallel Newton, one after the other on one device.
 
-A serial loop of small steps is bound by the time that it takes to launch them; a block of states takes no more launches
-than one.
+The launches bound a serial loop of small steps; a block of states takes no more launches than a single state.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def network(width: int, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def seconds_of(work: Callable[[], Any], device: str) -> tuple[Any, float]:
-    """Return what some work gives, and the seconds until the device has done it."""
+    """Return the result of some work, and the seconds until the device has done it."""
     clock = time.perf_counter()
     value = work()
     if device != "cpu":
@@ -44,7 +43,7 @@ def seconds_of(work: Callable[[], Any], device: str) -> tuple[Any, float]:
 def measure(
     device: str, steps: int, width: int, examples: int, cycle: str, coarsening: int, rtol: float
 ) -> dict[str, Any]:
-    """Return the seconds of both, and how far apart their weights are."""
+    """Return the seconds of both, and the difference of their weights."""
     rate = 1e-3
     net, value, phi = propagator_of("digits", width, examples, rate, device, coarsening=coarsening)
     training = training_of(phi, net, value, rate, steps, device)
@@ -146,7 +145,7 @@ def measure_newton(
     windows : sequence of int
         Slots.
     tol : float
-        What a step may have as residual, on average.
+        Tolerance on the residual per step, on average.
     net : str
         "digits", or one of ``newton_nets.NETS``.
     rate : float
@@ -196,7 +195,7 @@ def measure_newton(
 @click.option("--examples", type=click.IntRange(10, 1797), default=512, show_default=True)
 @click.option("--cycle", type=click.Choice(["V", "F"]), default="F", show_default=True)
 @click.option("--coarsening", type=click.IntRange(2), default=4, show_default=True)
-@click.option("--rtol", default=1e-3, show_default=True, help="Relative change of the loss that counts as none.")
+@click.option("--rtol", default=1e-3, show_default=True, help="Relative loss change that counts as unchanged.")
 @click.option(
     "--net", "nets", multiple=True, type=click.Choice(["digits", *newton_nets.NETS]), help="For parallel Newton."
 )
@@ -208,7 +207,7 @@ def measure_newton(
 def main(nets: tuple[str, ...], windows: tuple[int, ...], tol: float, mgrit: bool, **given: Any) -> None:
     """Train nets by full-batch Adam: serially, by MGRIT and by parallel Newton; print a JSON object for each."""
     if given["device"] == "cpu":
-        click.echo("no GPU is used: these are times of the CPU", err=True)
+        click.echo("no GPU is used: these times are the CPU's", err=True)
     sizes = {name: given[name] for name in ("device", "steps", "width", "examples")}
     if mgrit:
         click.echo(json.dumps(measure(**given)))

@@ -1,4 +1,4 @@
-"""MGRIT as short as NumPy allows, V-cycles with FCF-relaxation: what this package's bookkeeping is measured against."""
+"""MGRIT as short as NumPy allows, V-cycles with FCF-relaxation: the reference for this package's bookkeeping."""
 
 from __future__ import annotations
 

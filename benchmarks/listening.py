@@ -1,11 +1,11 @@
-"""What the dashboard's listening costs: solves with and without it in turn, on one cluster, in one process.
+"""Cost of the dashboard's listening: solves with and without it in turn, on one cluster, in one process.
 
-Client and scheduler share this process, so what the hooks take the solve might have had. Measured are
+Client and scheduler share this process, so the hooks take time from the solve. Measured are
 
-* the ratio of the times of neighbouring solves with and without listening, its quartiles: on a machine that has other
-  work it is mostly noise;
-* the processor time of the hooks by task of the solve, once as the sum of all calls, which on a busy machine holds what
-  interrupted them, and once as their number times their median.
+* quartiles of the ratio of the times of neighbouring solves with and without listening; on a busy machine this is
+  mostly noise;
+* the processor time of the hooks per task of the solve, once as the sum of all calls, which on a busy machine includes
+  interruptions, and once as their number times their median.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WITHIN = "task"
 
 
 class _Nothing:
-    """Has a function whose time is that of looking at the clock."""
+    """Holds a function that takes only the time of reading the clock."""
 
     def nothing(self) -> None:
         """Do nothing."""
@@ -45,7 +45,7 @@ class _Nothing:
 
 @contextmanager
 def _timed(owner: Any, name: str) -> Iterator[list[float]]:
-    """Note the processor seconds of every call of a function."""
+    """Record the processor seconds of every call of a function."""
     function: Callable[..., Any] = getattr(owner, name)
     seconds: list[float] = []
 
@@ -62,7 +62,7 @@ def _timed(owner: Any, name: str) -> Iterator[list[float]]:
 
 
 def _look() -> float:
-    """Median seconds of looking at the clock."""
+    """Median seconds of reading the clock."""
     with _timed(_Nothing, "nothing") as seconds:
         for _ in range(20_000):
             _Nothing().nothing()
@@ -79,7 +79,7 @@ def listening(pairs: int = 6, steps: int = 200, note: Any = print) -> dict[str, 
     steps : int
         N, of the adder.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     problem = adder()
     solver = dm.MGRIT(problem.propagator(), steps=steps)

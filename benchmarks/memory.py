@@ -55,9 +55,9 @@ def memory(runs: Any = QUICK, note: Any = print) -> list[dict[str, Any]]:
     Parameters
     ----------
     runs : sequence of (int, str, int or None)
-        Steps, storage, and bytes of blocks to keep in memory.
+        Steps, storage, and the memory limit for blocks in bytes.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     rows = []
     for steps, storage, limit in runs:
@@ -119,7 +119,7 @@ def _held(result: Any) -> int:
 
 
 class _Watch:
-    """Looks every half second how much is in a folder."""
+    """Measures the size of a folder every half second."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.most, self._end = folder, 0, threading.Event()

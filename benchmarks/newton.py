@@ -1,7 +1,7 @@
 """Parallel Newton in real time: steps that wait, on threads of one process and of several, against serial training.
 
-What threads allow is N over the number of sweeps, with a window as long as there are threads; the share of that which a
-solve reaches is what Dask and this package leave of it.
+Threads allow a speedup of N over the number of sweeps, with one slot per thread; the share of it that a solve reaches
+shows the overhead of Dask and this package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["QUICK", "WHOLE", "Run", "newton", "plot"]
 
 @dataclass(frozen=True)
 class Run:
-    """What to solve, and on what: worker processes with threads each."""
+    """A solve and its cluster: worker processes with a number of threads each."""
 
     processes: int
     threads: int
@@ -55,7 +55,7 @@ def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
     runs : tuple of Run
         What to solve.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     rows, phi = [], digits().optimizer("adam")
     for run in runs:
@@ -87,7 +87,7 @@ def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
 
 
 def plot(report: dict[str, Any], file: Path) -> None:
-    """Draw speedup against threads, measured, and as sweeps allow it."""
+    """Draw the speedup against threads, as measured and as the sweeps allow."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,6 +1,6 @@
 """Counts of parallel Newton: sweeps, Phi in a row and work, on the package's own problems.
 
-Nothing here is timed: counts are the same on every machine, but for rounding.
+Nothing here is timed: counts are the same on every machine, except for rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MARGIN = 1.1
 
 @dataclass(frozen=True)
 class Case:
-    """A solve: a problem, how many steps, to which residual per step, by which method, and what is expected of it."""
+    """A solve: problem, number of steps, residual per step, method, and the expected result."""
 
     group: str
     problem: str
@@ -106,12 +106,12 @@ def newton_counts(cases: tuple[Case, ...] = QUICK, note: Callable[[str], Any] = 
     cases : tuple of Case
         What to solve.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
 
     Returns
     -------
     list of dict
-        Sweeps, Phi in a row (with and without the scans) and work of each, and whether that is as expected.
+        Sweeps, Phi in a row (with and without the scans) and work of each, and whether they are as expected.
     """
     rows = []
     for case in cases:

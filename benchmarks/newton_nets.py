@@ -1,7 +1,7 @@
-"""Counts of parallel Newton on nets as people have them: convolutional, physics-informed, a transformer, in PyTorch.
+"""Counts of parallel Newton on realistic PyTorch nets: convolutional, physics-informed, a transformer.
 
-Nothing here is timed. Steps accepted by a sweep, N over sweeps, are the speedup on as many workers as the window has
-slots if gradients are all that costs.
+Nothing here is timed. The steps accepted per sweep, N over sweeps, are the speedup with one worker per slot of the
+window if gradients are the only cost.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TOKENS = 18
 
 @dataclass(frozen=True)
 class Case:
-    """A solve: a net, its optimizer, how many steps, the window."""
+    """A solve: net, optimizer, number of steps, window."""
 
     net: str
     optimizer: str
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def aim(self) -> float | None:
-        """Steps that a sweep should accept, if that was measured before."""
+        """Steps that a sweep should accept; None if they were not measured before."""
         aims = AIMS.get((self.net, self.rate)) if self.steps == 300 and self.optimizer == "adam" else None
         return aims[WINDOWS.index(self.window)] if aims and self.window in WINDOWS else None
 
@@ -196,7 +196,7 @@ def newton_nets(cases: tuple[Case, ...] = QUICK, note: Callable[[str], Any] = pr
     cases : tuple of Case
         What to solve.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
 
     Returns
     -------

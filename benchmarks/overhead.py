@@ -1,4 +1,4 @@
-"""The time of a solve outside Phi, against that of Dask itself for as many empty tasks in the same shape."""
+"""The time of a solve outside Phi, against Dask's own time for the same number of empty tasks in the same shape."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _empty(*args: Any) -> None:
 
 
 def _books(traced: Trace, workers: list[str]) -> list[tuple[TaskBook, list[str], set[str]]]:
-    """Build all graphs of a solve with empty tasks: with each, what later ones need, and what it needs of earlier."""
+    """Build all graphs of a solve with empty tasks; return each with its outputs for later graphs and its inputs."""
     run = uuid.uuid4().hex[:8]
     events = [event for event in traced.events if isinstance(event, Submitted)]
     later: list[set[str]] = [set() for _ in events]
@@ -91,7 +91,7 @@ def _books(traced: Trace, workers: list[str]) -> list[tuple[TaskBook, list[str],
 def run_empty(client: Any, traced: Trace) -> float:
     """Submit the graphs of a solve with empty tasks, waiting where the solve waits; return the seconds.
 
-    The graphs are built before the clock starts: what is timed is Dask.
+    The graphs are built before the clock starts, so only Dask is timed.
     """
     from distributed import wait
 
@@ -135,18 +135,18 @@ def overhead(
     repeats: int = 6,
     note: Any = print,
 ) -> dict[str, Any]:
-    """Measure on two worker processes, with as many chunks, every level in tasks of its own.
+    """Measure on two worker processes with two chunks, every level in tasks of its own.
 
     Parameters
     ----------
     phis : tuple of float
         Seconds that a call of Phi takes, for the share of the time inside Phi.
     sizes : tuple of int
-        Weights, with a Phi that takes next to nothing.
+        Numbers of weights, with a Phi that takes almost no time.
     repeats : int
         Solves and empty graphs, in turn.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     report: dict[str, Any] = {"steps": STEPS, "workers": 2, "cycles": CYCLES, "sizes": [], "shares": []}
     with cluster(2) as client, dask.config.set({"daskmgrit.agglomerate": 99, "daskmgrit.beside": False}):
@@ -174,7 +174,7 @@ def _solve(client: Any, phi: Any, size: int, cycles: int) -> Any:
 
 
 def _beside_phi(client: Any, size: int, repeats: int, note: Any) -> dict[str, Any]:
-    """Solves with `size` weights and no Phi to speak of, and their graphs with empty tasks, in turn."""
+    """Time solves with `size` weights and an almost free Phi, and their graphs with empty tasks, in turn."""
     traced = trace(build_hierarchy(STEPS), [1, 1], PhiCost(1e-6), chunks=2, cycles=CYCLES, row_bytes=8 * size)
     _solve(client, Idle(), size, 1)
     run_empty(client, traced)

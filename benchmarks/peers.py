@@ -34,12 +34,12 @@ ONE_CORE = (400, 1600, 6400, 25_600)
 
 
 def pymgrit_python(given: str | None, note: Any = print) -> str:
-    """Return an interpreter that has PyMGRIT; by default of an environment made for it, once, in the user's cache.
+    """Return an interpreter with PyMGRIT; by default that of an environment made once in the user's cache.
 
     Raises
     ------
     RuntimeError
-        If it cannot be made, or the one given has no PyMGRIT.
+        If the environment cannot be made, or the given interpreter has no PyMGRIT.
     """
     python = Path(given) if given else CACHE / "bin" / "python"
     done = CACHE / "complete"
@@ -82,7 +82,7 @@ def peers(
     cycles : str
         Cycles to do.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     rows = []
     for n, cycle in itertools.product(steps, cycles):
@@ -134,9 +134,9 @@ def one_core(steps: Sequence[int] = ONE_CORE, repeats: int = 5, note: Any = prin
     steps : sequence of int
         N to solve for.
     repeats : int
-        Runs of each, one after the other; the least counts.
+        Runs of each, one after the other; the minimum counts.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     rows = []
     for n in steps:
@@ -191,7 +191,7 @@ def _solve(steps: int, cycle: str) -> tuple[Any, float]:
 
 
 def _loops(steps: int) -> tuple[float, float]:
-    """Processor time of the serial loop, written for one state as anybody would, and of that with our Phi."""
+    """Processor time of the usual serial loop for one state, and of the loop with our Phi."""
     problem = xor()
     x, y, w = problem.x, problem.y, problem.w0
     begin = time.process_time()

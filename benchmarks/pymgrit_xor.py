@@ -1,4 +1,4 @@
-"""The XOR problem in PyMGRIT, one step at a time as it asks for it. Runs in PyMGRIT's own environment.
+"""The XOR problem in PyMGRIT, one step at a time as PyMGRIT requires. Runs in PyMGRIT's own environment.
 
 Called as ``python pymgrit_xor.py N CYCLE``; prints one JSON object.
 """

@@ -1,4 +1,4 @@
-"""What saturates first with many single-threaded workers: the scheduler's time by messages, cycles, a large graph."""
+"""Limits with many single-threaded workers: the scheduler's time by messages, cycles, a large graph."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TASKS, LINKS, STAGES, REPEATS = 2000, 300, 20, 3
 
 
 class Sizes(NamedTuple):
-    """How much to measure: workers, those that wait, seconds of a Phi; steps and chunks of a large graph."""
+    """Sizes of the measurement: workers, waiting workers, seconds of a Phi; steps and chunks of a large graph."""
 
     workers: tuple[int, ...]
     waiting: tuple[int, ...]
@@ -66,7 +66,7 @@ def scale(sizes: Sizes = QUICK, note: Any = print) -> dict[str, Any]:
     sizes : Sizes
         What to measure.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     report: dict[str, Any] = {"cycles": CYCLES, "few": FEW, "coarsening": COARSENING, "messages": [], "waiting": []}
     for count in sizes.workers:
@@ -190,7 +190,7 @@ def _per_task(before: np.ndarray, after: np.ndarray, tasks: int, seconds: float)
 
 
 def _shape(client: Any, build: Callable[..., list[Any]]) -> dict[str, float]:
-    """Run empty tasks; of several runs the one with the least of the scheduler's time."""
+    """Run empty tasks; return the run with the least scheduler time."""
     from distributed import wait
 
     workers, found = sorted(client.nthreads()), []
@@ -234,7 +234,7 @@ def _solved(client: Any, phi: Any, workers: int) -> dict[str, Any]:
 
 
 def _waiting(client: Any, machine: Machine, seconds: float) -> dict[str, Any]:
-    """Cycles of a Phi that waits: measured; replayed here, on a core for each worker, and without overheads."""
+    """Cycles of a Phi that waits: measured, replayed here, replayed with a core per worker, and without overheads."""
     workers, cost = machine.workers, PhiCost(seconds)
     row = _solved(client, Waits(Idle(), seconds), workers)
     with dask.config.set({"daskmgrit.agglomerate": 99}):
@@ -252,7 +252,7 @@ def _waiting(client: Any, machine: Machine, seconds: float) -> dict[str, Any]:
 
 
 def _large(steps: int, chunks: int) -> dict[str, Any]:
-    """A cycle of many steps in many chunks on two workers: what the client and the scheduler take of it."""
+    """A cycle of many steps in many chunks on two workers: time per task of the client and the scheduler."""
     solver = dm.MGRIT(Idle(), steps, coarsening=16)
     with cluster(2) as client, dask.config.set({"daskmgrit.agglomerate": 99}):
         solver.solve(np.zeros(4), tol=0, maxiter=1, chunks=2, client=client)

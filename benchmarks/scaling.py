@@ -1,7 +1,7 @@
 """Speedup over serial training of steps that wait, through the real scheduler: against the critical path and the plan.
 
 A step that waits is one that calls a simulator, an accelerator or a remote service. Threads wait side by side on any
-number of cores, so this shows what the graph and the scheduler allow, not what cores compute.
+number of cores, so this shows the limits of the graph and the scheduler, not the speed of the cores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SAMPLE = 12
 
 @dataclass(frozen=True)
 class Run:
-    """What to solve, on how many worker processes, and with how many threads each."""
+    """A solve and its cluster: numbers of worker processes and of threads each."""
 
     steps: int
     processes: int
@@ -66,7 +66,7 @@ def scaling(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
     runs : tuple of Run
         What to solve.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     problem, rows = adder(), []
     options = problem.hierarchy("4", coarsening=COARSENING)
@@ -133,7 +133,7 @@ def predicted(
 
 
 def plot(report: dict[str, Any], file: Path) -> None:
-    """Draw speedup against threads, measured and as the plan has it."""
+    """Draw the speedup against threads, measured and as the plan predicts it."""
     import matplotlib
 
     matplotlib.use("Agg")

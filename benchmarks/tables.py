@@ -1,4 +1,4 @@
-"""What was measured as Markdown tables."""
+"""Measurements as Markdown tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["text"]
 
 
 def text(report: dict[str, Any]) -> str:
-    """Return all tables of a report, with what they were measured on."""
+    """Return all tables of a report, with the environment of the measurement."""
     parts = [f"{writer(report[name])}\n" for name, writer in WRITERS.items() if name in report]
     return "\n".join([*parts, _environment(report["environment"])])
 
@@ -40,8 +40,9 @@ def _peers(rows: list[dict[str, Any]]) -> str:
         ],
     )
     return (
-        f"{table}\n\nProcessor seconds, the least of several runs. Differences are of entries of the residual history. "
-        "The serial loop is written by hand for one state; the Phi loop is `train_serially` with this package's Phi."
+        f"{table}\n\nProcessor seconds, the minimum of several runs. Differences are of entries of the residual "
+        "history. The serial loop is written by hand for one state; the Phi loop is `train_serially` with this "
+        "package's Phi."
     )
 
 
@@ -60,9 +61,9 @@ def _one_core(rows: list[dict[str, Any]]) -> str:
         ],
     )
     return (
-        f"{table}\n\nXOR by Solver 4, V-cycles, m = 4, on one core; processor seconds, the least of several runs. The "
-        "serial loop is written by hand for one state; the short MGRIT is the same algorithm with the same Phi in some "
-        "lines of NumPy, without chunks, checks and records (`benchmarks/lean.py`)."
+        f"{table}\n\nXOR by Solver 4, V-cycles, m = 4, on one core; processor seconds, the minimum of several runs. "
+        "The serial loop is written by hand for one state; the short MGRIT is the same algorithm with the same Phi in "
+        "some lines of NumPy, without chunks, checks and records (`benchmarks/lean.py`)."
     )
 
 
@@ -99,8 +100,8 @@ def _overhead(report: dict[str, Any]) -> str:
     )
     return (
         f"{report['cycles']} cycles of {report['steps']} steps on {report['workers']} worker processes, every level in "
-        f"tasks of its own. Time beside Phi over that of as many empty tasks in the same shape is the least of "
-        f"{len(report['sizes'][0]['ratios'])} each; processor time is that of all processes.\n\n{sizes}\n\n{shares}"
+        f"tasks of its own. Time outside Phi, over that of the same number of empty tasks in the same shape: minimum "
+        f"of {len(report['sizes'][0]['ratios'])} each; processor time is that of all processes.\n\n{sizes}\n\n{shares}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Nets as people have them in real time: parallel Newton on threads of one process against PyTorch's own loop."""
+"""Realistic nets in real time: parallel Newton on threads of one process against PyTorch's own loop."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def timed_nets(
     Parameters
     ----------
     nets : tuple of str
-        Which.
+        Their names.
     steps : int
         N.
     seconds : float
-        What a step takes on one thread, at least: examples are repeated until it does.
+        Minimum time of a step on one thread: examples are repeated until a step takes it.
     rate : float
         Adam's.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _enlarged(net: str, steps: int, seconds: float, rate: float) -> tuple[Any, Any]:
-    """Return the propagator of a net and its training, with examples repeated until a step takes so long."""
+    """Return the propagator of a net and its training, with examples repeated until a step takes that many seconds."""
     import torch
 
     import daskmgrit.torch

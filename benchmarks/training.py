@@ -1,4 +1,4 @@
-"""A training run in PyTorch as its user has it: the loop that solvers are compared with."""
+"""A usual training run in PyTorch: the loop that solvers are compared with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Training", "flat", "training_of"]
 
 @dataclass
 class Training:
-    """A training run as a user has it: a net on a device, its loss, the data of each step, Adam.
+    """A usual training run: a net on a device, its loss, the data of each step, Adam.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Training:
     numbers : list of Tensor or None
         The examples of each step; None for all.
     rate : float
-        Of learning.
+        Learning rate.
     steps : int
         N.
     """
@@ -54,7 +54,7 @@ class Training:
         return module
 
     def compiled(self) -> Callable[[], torch.nn.Module] | None:
-        """Return the loop with its net through torch.compile, compiled already, or None where that does not go."""
+        """Return the loop with its net through torch.compile, compiled already; None where torch.compile fails."""
         module = self.make()
         try:
             run = torch.compile(module)
@@ -64,7 +64,7 @@ class Training:
         return lambda: self.loop(module, run)
 
     def captured(self) -> Callable[[], torch.nn.Module] | None:
-        """Return the loop with each step as one launch, a CUDA graph; None without CUDA, or where that does not go."""
+        """Return the loop with each step as one launch, a CUDA graph; None without CUDA, or where capturing fails."""
         module = self.make()
         if not next(module.parameters()).is_cuda:
             return None

@@ -1,4 +1,4 @@
-"""Propagators with a latency: they wait, as one does that calls a simulator, an accelerator or a remote service."""
+"""Propagators with a latency: they wait, like a call of a simulator, an accelerator or a remote service."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Idle", "Waits", "WaitsForGradient"]
 
 
 class Waits:
-    """A propagator that takes a certain time to answer what another does.
+    """A propagator that gives the result of another after a given time.
 
     Parameters
     ----------
     phi : callable
-        The other.
+        The other propagator.
     seconds : float
-        How long, for each state and stage.
+        Time for each state and stage.
     together : bool, default False
         Whether a block of states waits no longer than one.
     """
@@ -28,14 +28,14 @@ class Waits:
         self.phi, self.seconds, self.together = phi, seconds, together
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
-        """Apply the other, and wait for the rest of the time."""
+        """Apply the other propagator, and wait for the rest of the time."""
         end = time.perf_counter() + self.seconds * (1 if self.together else len(weights)) * self.stages(level)
         new = self.phi(weights, index, level)
         time.sleep(max(0.0, end - time.perf_counter()))
         return new
 
     def stages(self, level: int) -> int:
-        """Return what the other says of its stages."""
+        """Return the stages of the other propagator."""
         return stages_of(self.phi, level)
 
 
@@ -48,7 +48,7 @@ class Idle:
 
 
 class WaitsForGradient(Waits):
-    """The same for a propagator that gives gradient and update apart: its gradients take the time."""
+    """The same for a propagator with separate gradient and update: its gradients take the time."""
 
     def gradient(self, weights: Array, index: Array) -> Array:
         """Compute gradients, and wait for the rest of the time."""
@@ -58,5 +58,5 @@ class WaitsForGradient(Waits):
         return new
 
     def advance(self, state: Array, gradient: Array, index: Array) -> Array:
-        """Make the other's update."""
+        """Make the update of the other propagator."""
         return self.phi.advance(state, gradient, index)

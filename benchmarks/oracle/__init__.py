@@ -1,4 +1,4 @@
-"""A replay of every task of a solve: what the prediction of ``daskmgrit plan``, stage by stage, is compared with."""
+"""A replay of every task of a solve: the reference for the prediction of ``daskmgrit plan``, stage by stage."""
 
 from benchmarks.oracle.replay import Replay, replay
 from benchmarks.oracle.trace import Submitted, Trace, trace

@@ -46,7 +46,7 @@ class Replay:
 
     @property
     def cycle(self) -> float:
-        """Seconds of a cycle in mid-solve: the mean but for the first, which fills the pipeline, and the last."""
+        """Seconds of a cycle in mid-solve: the mean without the first, which fills the pipeline, and the last."""
         inner = self.cycles[1:-1] or self.cycles
         return sum(inner) / len(inner)
 
@@ -67,7 +67,7 @@ class _Cpu:
         self.busy: defaultdict[Any, float] = defaultdict(float)
 
     def run(self, name: Any, now: float, seconds: float) -> float:
-        """Return when an operation of this process is done that may begin now."""
+        """Return the time at which an operation of this process is done if it may begin now."""
         start = max(now, self.process[name])
         if self.free and seconds > 0:
             # The core that was busy last, of those that are free by then.
@@ -109,7 +109,7 @@ class _Run:
         return now
 
     def client(self, now: float) -> None:
-        """Do the next thing that the client does."""
+        """Take the client's next action."""
         while self.program:
             event = self.program[0]
             if isinstance(event, Waited):
@@ -172,7 +172,7 @@ class _Run:
         self.start(now, owner)
 
     def start(self, now: float, owner: int) -> None:
-        """Give idle threads what is waiting."""
+        """Give waiting tasks to idle threads."""
         while self.idle[owner] and self.queues[owner]:
             _, key = heapq.heappop(self.queues[owner])
             self.idle[owner] -= 1
@@ -188,7 +188,7 @@ class _Run:
         self.at(done + self.machine.latency, self.report, key)
 
     def report(self, now: float, key: str) -> None:
-        """The scheduler hears that a task is done."""
+        """The scheduler receives the report that a task is done."""
         done = self.cpu.run("scheduler", now, self.machine.scheduler / 2)
         self.at(done, self.release, key)
 
@@ -213,7 +213,7 @@ def replay(trace: Trace, machine: Machine, cost: PhiCost, row_bytes: int = 0) ->
     Parameters
     ----------
     trace : Trace
-        What the client submits and waits for.
+        Submissions and waits of the client.
     machine : Machine
         Overheads. Its workers and threads must be those of the trace.
     cost : PhiCost

@@ -78,7 +78,7 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the client does in a solve, and how it chose to cut the levels."""
+    """The client's actions in a solve, and its choice of chunks."""
 
     events: tuple[Submitted | Waited, ...]
     plan: ChunkPlan
@@ -90,7 +90,7 @@ class Trace:
 
 
 class _CountingPhi:
-    """Returns zeros, and notes what it was given."""
+    """Returns zeros, and records its arguments."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int]] = []
@@ -127,7 +127,7 @@ def _rows(value: Any) -> int:
 
 
 class _Recorder:
-    """An executor that runs tasks at once and notes what it was asked to do."""
+    """An executor that runs tasks at once and records its calls."""
 
     name = "distributed"
     ahead = True
@@ -141,22 +141,22 @@ class _Recorder:
         self.cycle = 0
 
     def check(self, phi: Any) -> None:
-        """Nothing is sent anywhere."""
+        """Check nothing: nothing is sent."""
 
     def ask_workers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        """There are no other processes."""
+        """Return no answers: there are no other processes."""
         return {}
 
     def session(self) -> AbstractContextManager[None]:
-        """Tasks run in any context."""
+        """Return an empty context: tasks run in any."""
         return nullcontext()
 
     def store(self, held: int) -> BlockStore | None:
-        """Blocks are so small that they stay in memory."""
+        """Return None: blocks are small, and stay in memory."""
         return None
 
     def keep(self, array: Any) -> Any:
-        """The array is here already."""
+        """Return the array as it is: its chunks are in this process."""
         return array
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
@@ -168,7 +168,7 @@ class _Recorder:
         return self.put(phi, key)
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
-        """Run the tasks and note them."""
+        """Run the tasks and record them."""
         graph = book.graph()
         keys = list(graph.layers)
         watch = _Watch(self.phi)
