@@ -1,4 +1,4 @@
-"""Checkpoints: what a solve needs to resume in another process, on another cluster."""
+"""Checkpoints: files from which a solve resumes in another process, on another cluster."""
 
 from daskmgrit.checkpoint.policy import Checkpoint
 

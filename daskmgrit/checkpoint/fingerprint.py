@@ -1,8 +1,9 @@
-"""What tells one problem from another: options, w0, and the propagator by its own word and by what it does.
+"""The identity of a problem: options, w0, and the propagator by its fingerprint and its values.
 
-A propagator is any callable, so it is known by its values: a few steps of every level from states near w0. They are
-compared to within rounding, since another machine may round otherwise. A propagator that says what it is, by a method
-``fingerprint()`` that returns a string, is known by that too; it finds what those few steps do not show.
+A propagator is any callable, so its values identify it: a few steps of every level from states near w0. They are
+compared to within rounding because another machine may round differently. If a propagator has a method
+``fingerprint()``, which returns a string, the strings are compared too; they find differences that those few steps do
+not show.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ TRIED = 8, 3
 
 
 def describe(hierarchy: Hierarchy, w0: InitialState) -> dict[str, Any]:
-    """Return what of a problem is known without calling the propagator."""
+    """Return the part of a problem's identity that needs no call of the propagator."""
     return options_of(hierarchy) | describe_state(w0)
 
 
 def describe_state(w0: InitialState) -> dict[str, Any]:
-    """Return what of an initial state tells it from another."""
+    """Return the identity of an initial state."""
     return {
         "library": w0.library,
         "dtype": w0.dtype.str,
@@ -57,7 +58,7 @@ def options_of(hierarchy: Hierarchy) -> dict[str, Any]:
 
 
 def word_of(phi: Any) -> str | None:
-    """Return what a propagator says of itself, None if it says nothing."""
+    """Return the propagator's own fingerprint; None if it has none."""
     while isinstance(phi, vectorize | TransferredPhi):
         phi = phi.phi
     word = getattr(phi, "fingerprint", None)
@@ -65,9 +66,9 @@ def word_of(phi: Any) -> str | None:
 
 
 def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, Any]:
-    """Return what a propagator says of itself, and what it does in a few steps of levels with these numbers of steps.
+    """Return the propagator's fingerprint and its values in a few steps of levels with these numbers of steps.
 
-    For each step there are the 2-norm of its change of the weights, and that change's component along a fixed vector.
+    A step's values are the 2-norm of its change of the weights, and that change's component along a fixed vector.
     """
     starts = phi.starts if isinstance(phi, TransferredPhi) else (w0,) * len(steps)
     tried = []
@@ -91,7 +92,7 @@ def evaluate(phi: Phi, w0: Array | Origin, steps: Sequence[int]) -> dict[str, An
 
 
 def _passed(phi: Phi, start: Array | Origin, level: int) -> list[Array]:
-    """Return the initial value of a level as its transfer passes it on, and what comes back."""
+    """Return the initial value of a level as its transfer restricts it, and as it interpolates that back."""
     transfer = phi.transfers[level] if isinstance(phi, TransferredPhi) and level < len(phi.transfers) else None
     if transfer is None:
         return []
@@ -107,31 +108,31 @@ def _measure(row: Array) -> list[str]:
 
 
 def compare_options(before: dict[str, Any], after: dict[str, Any], path: Any) -> None:
-    """See that options and initial value are those of the checkpoint `path`.
+    """Check that options and initial value are those of the checkpoint `path`.
 
     Raises
     ------
     CheckpointUnusable
-        If they are not; the message says what differs.
+        If they are not; the message names the difference.
     """
     for name, value in before.items():
         if after[name] != value:
             if name == "library":
                 raise CheckpointUnusable(
                     f"the checkpoint {path} began with an initial state of {value}, here it is of {after[name]}: give "
-                    "w0 again, as it was given to solve"
+                    "the same w0 to resume as to solve"
                 )
             said = {"weights": "number of weights"}.get(name, name)
             raise _another(path, f"its {said} is {_short(value)}, here it is {_short(after[name])}")
 
 
 def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any) -> None:
-    """See that the propagator, on states of a dtype, is that of the checkpoint `path`.
+    """Check that the propagator, on states of a dtype, is that of the checkpoint `path`.
 
     Raises
     ------
     CheckpointUnusable
-        If it is not; the message says what differs.
+        If it is not; the message names the difference.
     """
     if before["word"] is not None and after["word"] is not None and before["word"] != after["word"]:
         raise _another(path, f"phi.fingerprint() was {_short(before['word'])}, here it is {_short(after['word'])}")
@@ -154,8 +155,8 @@ def compare(before: dict[str, Any], after: dict[str, Any], dtype: Any, path: Any
 
 def _another(path: Any, what: str) -> CheckpointUnusable:
     return CheckpointUnusable(
-        f"the checkpoint {path} is of another problem: {what}. To resume from it, make solver, phi and w0 as they "
-        "were; or save to another directory"
+        f"the checkpoint {path} is of another problem: {what}. To resume from it, use the same solver, phi and w0; "
+        "or save to another directory"
     )
 
 

@@ -15,7 +15,7 @@ __all__ = ["Checkpoint", "as_checkpoint"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often a solve saves what another process needs to resume it.
+    """Where and how often a solve saves a checkpoint, from which another process can resume it.
 
     A checkpoint is saved after `every` cycles or `seconds`, whichever comes first, and when the solve ends.
 
@@ -24,7 +24,7 @@ class Checkpoint:
     path : str or path
         A directory that the client and all workers share. It is created if it is missing.
     every : int or None, default 10
-        Save every this many cycles; None leaves it to `seconds`.
+        Save every N cycles; None leaves it to `seconds`.
     seconds : float or None, default 600
         Save when the last checkpoint, or the start, is this long ago; None leaves it to `every`. With both None only
         the end is saved.
@@ -70,7 +70,7 @@ class Checkpoint:
 
 
 def as_checkpoint(value: Any) -> Checkpoint | None:
-    """Return what an argument `checkpoint` means: a Checkpoint, the name of a directory, or None.
+    """Return the Checkpoint for an argument `checkpoint`: a Checkpoint, the name of a directory, or None.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The checkpoints of one solve: when one is due, the tasks that write and read it, and what makes it whole."""
+"""The checkpoints of one solve: when one is due, the tasks that write and read it, and its completion."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ logger = logging.getLogger("daskmgrit")
 
 @dataclass(frozen=True)
 class Saved:
-    """A whole checkpoint.
+    """A complete checkpoint.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Saved:
     depth : int
         Longest chain of Phi so far.
     problem, solve : dict
-        What the problem is (see :mod:`daskmgrit.checkpoint.fingerprint`), and the options of the solve.
+        The identity of the problem (see :mod:`daskmgrit.checkpoint.fingerprint`), and the options of the solve.
     chunk : tuple of int
         Rows and columns of a chunk of the array.
     checksums : dict
@@ -80,7 +80,7 @@ class Saved:
 
     @classmethod
     def load(cls, path: Path) -> Saved:
-        """Read what a checkpoint says of itself."""
+        """Read a checkpoint's manifest."""
         content = store.manifest(path)
         check_manifest(path, content)
         return cls(
@@ -144,7 +144,7 @@ class Saver:
         executor: Executor,
         context: GraphContext,
     ) -> None:
-        """Find out what the problem is, and see that it is that of the checkpoint to resume from."""
+        """Identify the problem, and check that it is that of the checkpoint to resume from."""
         hierarchy = context.hierarchy
         options = fingerprint.describe(hierarchy, self._w0)
         if self.saved is not None:
@@ -160,11 +160,11 @@ class Saver:
     # -- when ----------------------------------------------------------------------------------------------------
 
     def wants(self, cycle: int) -> bool:
-        """Whether the policy has a checkpoint after this cycle."""
+        """Whether the policy asks for a checkpoint after this cycle."""
         return self.policy.every is not None and cycle % self.policy.every == 0
 
     def overdue(self) -> bool:
-        """Whether the policy has a checkpoint as soon as possible."""
+        """Whether the policy asks for a checkpoint as soon as possible."""
         return self.policy.seconds is not None and time.monotonic() - self._clock > self.policy.seconds
 
     def has(self, cycle: int) -> bool:
@@ -188,7 +188,7 @@ class Saver:
     def finish(
         self, cycle: int, checksums: dict[str, str], residuals: list[float], evaluations: list[int], depth: int
     ) -> None:
-        """Make the checkpoint whole, and remove the one before."""
+        """Complete the checkpoint, and remove the one before."""
         assert self._partial is not None
         content = {
             "cycle": cycle,
@@ -211,8 +211,8 @@ class Saver:
     def read(self, builder: GraphBuilder, report: bool = False) -> list[Delayed]:
         """Add the tasks that make the state of level 0 from the last checkpoint.
 
-        They depend on nothing but phi: what the state was first made from may be forgotten. Blocks that hold all
-        points may report; C-points are no more than what is in the file.
+        They depend only on phi, so the solve may forget the tasks that first made the state. Blocks that hold all
+        points may report; blocks of C-points hold only the content of the file.
         """
         assert self.saved is not None
         saved = self.saved
@@ -232,13 +232,13 @@ class Saver:
         return tasks
 
     def close(self) -> None:
-        """Remove what was begun and not made whole."""
+        """Remove an incomplete checkpoint."""
         if self._partial is not None:
             store.discard(self._partial)
             self._partial = None
 
     def hint(self) -> str:
-        """Say where to resume from."""
+        """Return advice where to resume from."""
         directory = str(self.policy.directory)
         if self.saved is None:
             return f"no checkpoint had been saved in {directory} yet"

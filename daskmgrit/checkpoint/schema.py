@@ -1,4 +1,4 @@
-"""What a manifest must say before any of it is used: kinds of values, their ranges, and that they fit together."""
+"""Checks of a manifest before its use: kinds of values, their ranges, and their consistency."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ Kind = TypeVar("Kind", _Manifest, _WindowManifest)
 
 
 def check_manifest(path: Path, content: Any) -> None:
-    """See that a manifest of MGRIT is one.
+    """Check a manifest of MGRIT.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def check_manifest(path: Path, content: Any) -> None:
 
 
 def check_window_manifest(path: Path, content: Any) -> None:
-    """See that a manifest of parallel Newton is one.
+    """Check a manifest of parallel Newton.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def check_window_manifest(path: Path, content: Any) -> None:
 
 
 def _check(path: Path, content: Any, kind: type[Kind], fit: Callable[[Kind], None]) -> None:
-    """See that a manifest has entries of the right kinds, which fit together."""
+    """Check that a manifest has entries of the right kinds, which fit together."""
     try:
         known = msgspec.convert(content, kind)
         fit(known)
@@ -186,7 +186,7 @@ def _check(path: Path, content: Any, kind: type[Kind], fit: Callable[[Kind], Non
 
 
 def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """See that the arrays of a window fit together, and its manifest.
+    """Check that the arrays of a window fit together and fit its manifest.
 
     Raises
     ------
@@ -234,13 +234,13 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
             if not together.isdisjoint(arrays) and not together <= arrays.keys():
                 raise ValueError(f"it has only some of {', '.join(sorted(together))}")
         if "before" in arrays and len(arrays["before"]) != len(arrays["values"]):
-            raise ValueError("its values are not as many as its states")
+            raise ValueError("it has different numbers of values and states")
     except (TypeError, ValueError) as error:
         raise _unusable(path, error) from error
 
 
 def _unusable(path: Path, error: Exception) -> CheckpointUnusable:
     return CheckpointUnusable(
-        f"the checkpoint {path} is damaged: manifest.json: {error}. Resume from a copy of it; or move it away, "
-        "and begin anew"
+        f"the checkpoint {path} is damaged: manifest.json: {error}. Resume from a copy of it; or move it away and "
+        "start again"
     )

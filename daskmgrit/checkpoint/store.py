@@ -1,11 +1,11 @@
-"""A checkpoint on disk: which files there are, and how a save is whole or is not at all.
+"""A checkpoint on disk: its files, and saves that are complete or do not exist.
 
 ::
 
     DIR/
         lock                                  held by the solve that writes here
-        cycle-000020/                         whole: it got this name when all of it was on disk
-            manifest.json                     what it is, with a checksum of every chunk
+        cycle-000020/                         complete: it got this name when all of it was on disk
+            manifest.json                     its description, with a checksum of every chunk
             c_points/                         zarr array: C-points of level 0 by weights
         cycle-000030.0123456789ab.partial/    being written, or left behind by a solve that was killed
 
@@ -83,11 +83,11 @@ def foreign(directory: Path) -> list[str]:
 
 
 def strays(directory: Path) -> dict[str, str]:
-    """Return the names of checkpoints in a directory that no solve made, with what they are: none is a directory."""
+    """Return the names of checkpoints in a directory that no solve made, with their kinds: none is a directory."""
     named = (_WHOLE, _OTHERS)
     entries = (entry for entry in os.scandir(directory) if any(form.fullmatch(entry.name) for form in named))
     found = {
-        entry.name: "a symbolic link" if entry.is_symlink() else "no directory"
+        entry.name: "a symbolic link" if entry.is_symlink() else "not a directory"
         for entry in entries
         if entry.is_symlink() or not (entry.is_dir() or entry.name == LOCK)
     }
@@ -95,7 +95,7 @@ def strays(directory: Path) -> dict[str, str]:
 
 
 def _whole(directory: Path) -> list[Path]:
-    """Return the whole checkpoints, oldest first."""
+    """Return the complete checkpoints, oldest first."""
     try:
         entries = [entry for entry in os.scandir(directory) if _WHOLE.fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
@@ -107,23 +107,23 @@ def _whole(directory: Path) -> list[Path]:
 
 
 def latest(directory: Path) -> Path | None:
-    """Return the newest whole checkpoint in a directory, None if there is none."""
+    """Return the newest complete checkpoint in a directory, None if there is none."""
     whole = _whole(directory)
     return whole[-1] if whole else None
 
 
 def cycle_of(name: str) -> int:
-    """Return the cycle in the name of a whole checkpoint."""
+    """Return the cycle in the name of a complete checkpoint."""
     return int(name.removeprefix("cycle-"))
 
 
 def manifest(path: Path, form: str = FORMAT) -> dict[str, Any]:
-    """Read what a whole checkpoint says of itself.
+    """Read the manifest of a complete checkpoint.
 
     Raises
     ------
     CheckpointUnusable
-        If it is damaged, or of a version of the format that this one does not know.
+        If it is damaged, or of an unknown version of the format.
     """
     file = path / "manifest.json"
     try:
@@ -133,7 +133,8 @@ def manifest(path: Path, form: str = FORMAT) -> dict[str, Any]:
             raise ValueError("it is no table of entries")
         if outer["format"] != form:
             raise CheckpointUnusable(
-                f"{path} has the format {outer['format']!r}, not {form!r}: it is of another method, or version"
+                f"{path} has the format {outer['format']!r}, not {form!r}: it is of another method or version; "
+                "resume with that one, or give another directory"
             )
         if outer["checksum"] != _checksum_of_json(content):
             raise ValueError("its checksum is wrong")
@@ -184,7 +185,7 @@ def write(path: str, first: int, rows: Array) -> dict[str, str]:
 
 
 def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping[str, str]) -> Array:
-    """Read rows ``lo … hi-1`` of the C-points and check every chunk that they are in.
+    """Read rows ``lo … hi-1`` of the C-points and check every chunk that holds them.
 
     Raises
     ------
@@ -223,7 +224,7 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
 
 
 def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtype: Any, chunk: tuple[int, int]) -> Path:
-    """Begin a checkpoint: make its directory, under a name of its own, with the array that workers write to."""
+    """Begin a checkpoint: make its directory, under a unique name, with the array that workers write to."""
     path = directory / f"cycle-{cycle:06d}.{token}.partial"
     with named(f"no checkpoint can be written in {directory}"):
         path.mkdir()
@@ -242,7 +243,7 @@ def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtyp
 
 
 def commit(path: Path, content: Mapping[str, Any], form: str = FORMAT) -> Path:
-    """Make a checkpoint whole, once all workers have written: flush it to disk, and rename it."""
+    """Complete a checkpoint once all workers have written: flush it to disk, and rename it."""
     whole = path.with_name(path.name.split(".")[0])
     # What has the name and is no checkpoint stays; one more zero is the same cycle.
     while whole.name in strays(path.parent):
@@ -263,7 +264,7 @@ def commit(path: Path, content: Mapping[str, Any], form: str = FORMAT) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove a checkpoint; at no moment does what is left of it look whole."""
+    """Remove a checkpoint; its remains never look complete."""
     with suppress(OSError):
         if _WHOLE.fullmatch(path.name):
             path = path.rename(path.with_name(f"{path.name}.{os.urandom(6).hex()}.removed"))
@@ -271,9 +272,9 @@ def discard(path: Path) -> None:
 
 
 def clear(directory: Path, keep: Path | None) -> None:
-    """Remove what a newer checkpoint replaces, and what solves that were killed have left behind.
+    """Remove the checkpoints that a newer one replaces, and the remains of killed solves.
 
-    What has such a name and is no directory is none of these: it stays, see :func:`strays`.
+    A file with such a name that is not a directory stays, see :func:`strays`.
     """
     for entry in list(os.scandir(directory)):
         if not entry.is_dir(follow_symlinks=False):
@@ -288,22 +289,21 @@ def clear(directory: Path, keep: Path | None) -> None:
 
 
 def regular(path: Path) -> Path:
-    """Return a file's path; of anything else, e.g. a pipe, the reading might never end."""
+    """Return a file's path; refuse anything else, e.g. a pipe, because its reading might never end."""
     if path.exists() and not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     return path
 
 
 def _damaged(path: Path | str, what: str) -> CheckpointUnusable:
     return CheckpointUnusable(
-        f"the checkpoint {path} is damaged: {what}. Resume from it when the file system has brought it back whole; "
-        "or move it away, and begin anew"
+        f"the checkpoint {path} is damaged: {what}. Restore its files and resume; or move it away and start again"
     )
 
 
 @contextmanager
 def named(what: str) -> Iterator[None]:
-    """Say what an operating system's error kept from being done."""
+    """Name in an operating system's error the work that failed."""
     try:
         yield
     except OSError as error:

@@ -4,8 +4,8 @@
 
     DIR/
         lock                                  held by the solve that writes here
-        cycle-000020/                         whole: after 20 sweeps
-            manifest.json                     what it is, with a checksum of every array
+        cycle-000020/                         complete: after 20 sweeps
+            manifest.json                     its description, with a checksum of every array
             states.npy, …                     the arrays; nothing here is ever pickled
 """
 
@@ -28,7 +28,7 @@ FORMAT = "daskmgrit window checkpoint 1"
 
 
 def write_window(directory: Path, sweeps: int, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write a checkpoint, whole or not at all; return its path.
+    """Write a checkpoint completely or not at all; return its path.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def write_window(directory: Path, sweeps: int, content: Mapping[str, Any], array
     sweeps : int
         Sweeps done.
     content : mapping
-        What the manifest says besides the arrays' checksums.
+        Entries of the manifest besides the arrays' checksums.
     arrays : mapping of str to ndarray
         The arrays.
     """

@@ -1,4 +1,4 @@
-"""The checkpoints of one solve by parallel Newton: when one is due, what it holds, and how a solve resumes from it."""
+"""The checkpoints of one solve by parallel Newton: when one is due, its content, and how a solve resumes from it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _SIZES = {rule.__name__: rule for rule in (Fixed, ByAcceptance, ByCorrections)}
 
 @dataclass(frozen=True)
 class SavedWindow:
-    """A whole checkpoint.
+    """A complete checkpoint.
 
     Attributes
     ----------
     path : Path
         Where it is.
     content : dict
-        What its manifest says.
+        Entries of its manifest.
     arrays : dict
         Its arrays.
     """
@@ -66,7 +66,7 @@ class SavedWindow:
 
     @property
     def reports(self) -> list[SweepReport]:
-        """On the sweeps that led to it."""
+        """The reports on the sweeps that led to it."""
         return [SweepReport(*report) for report in self.content["reports"]]
 
     @property
@@ -76,11 +76,11 @@ class SavedWindow:
 
     @property
     def size(self) -> Size:
-        """The rule for the number of slots that it was solved with."""
+        """The rule of the saved solve for the number of slots."""
         return _SIZES[self.content["size"]["rule"]](**self.content["size"]["values"])
 
     def carrier(self, like: Array, tol: float) -> Carrier:
-        """Return where the solve stood, in the library of a state and on its device, to resume with a tolerance."""
+        """Return the state of the solve, in the library of a state and on its device, to resume with a tolerance."""
 
         def block(name: str) -> Any:
             return move_like(self.arrays[name], like) if name in self.arrays else None
@@ -137,7 +137,7 @@ class WindowSaver:
         self._problem: dict[str, Any] = {}
 
     def identify(self, executor: Executor, phi: Delayed, w0: Delayed, run: str) -> None:
-        """Find out what the problem is, and see that it is that of the checkpoint to resume from."""
+        """Identify the problem, and check that it is that of the checkpoint to resume from."""
         settings = self._settings
         method = {name: getattr(settings, name) for name in ("steps", "jacobian", "interval", "rank")}
         options = method | fingerprint.describe_state(self._w0)
@@ -151,13 +151,13 @@ class WindowSaver:
         self._problem = {"options": options, "phi": known}
 
     def due(self, sweeps: int) -> bool:
-        """Whether a checkpoint is to be saved as soon as possible, after this number of sweeps."""
+        """Whether a checkpoint is due after this number of sweeps."""
         policy = self.policy
         by_sweeps = policy.every is not None and sweeps - self._last >= policy.every
         return by_sweeps or (policy.seconds is not None and time.monotonic() - self._clock > policy.seconds)
 
     def save(self, carrier: Carrier, reports: Sequence[SweepReport]) -> None:
-        """Save where the solve stands, and remove the checkpoint before."""
+        """Save the state of the solve, and remove the checkpoint before."""
         if self._last == carrier.sweeps and self.saved is not None:
             return
         window, growth, curvature = carrier.window, carrier.window.growth, carrier.curvature
@@ -188,7 +188,7 @@ class WindowSaver:
         self.saved = SavedWindow(path, {**content, "cycle": carrier.sweeps}, held)
 
     def hint(self) -> str:
-        """Say where to resume."""
+        """Return advice where to resume from."""
         directory = str(self.policy.directory)
         if self.saved is None:
             return f"no checkpoint had been saved in {directory} yet"

@@ -28,7 +28,7 @@ def go_on(method, directory, every, chunks, out):
     try:
         result = solver.resume(policy, np.linspace(1, 2, 5), **more)
     except dm.CheckpointError as error:
-        if "there is nothing to go on from" not in str(error):
+        if "there is no checkpoint to resume from" not in str(error):
             raise
         result = solver.solve(np.linspace(1, 2, 5), checkpoint=policy, **how, **more)
     np.savez(out, final=result.final, residuals=result.residuals)

@@ -290,7 +290,7 @@ def test_rounding_of_another_machine_is_no_other_problem(saved):
 def test_directory_with_a_checkpoint_is_not_begun_again(saved, w0):
     before = snapshot(saved)
     with pytest.raises(
-        dm.CheckpointError, match=r"already holds a checkpoint, of cycle 3: go on from it with solver\.resume"
+        dm.CheckpointError, match=r"already holds a checkpoint, of cycle 3: resume from it with solver\.resume"
     ):
         dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=saved)
     assert snapshot(saved) == before
@@ -336,10 +336,10 @@ def test_arguments(make, words):
 
 def test_nothing_to_go_on_from(tmp_path):
     solver = dm.MGRIT(Decay(), STEPS)
-    with pytest.raises(dm.CheckpointError, match=r"nothing to go on from.*nowhere is not there"):
+    with pytest.raises(dm.CheckpointError, match=r"no checkpoint to resume from.*nowhere does not exist"):
         solver.resume(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    with pytest.raises(dm.CheckpointError, match="holds no whole checkpoint"):
+    with pytest.raises(dm.CheckpointError, match="holds no complete checkpoint"):
         solver.resume(tmp_path)
 
 
@@ -355,7 +355,7 @@ def test_two_solves_in_one_directory(tmp_path, w0):
     first.start()
     try:
         assert inside.wait(60)
-        with pytest.raises(dm.CheckpointError, match="is written to by another solve"):
+        with pytest.raises(dm.CheckpointError, match="is in use by another solve"):
             solver.solve(w0, checkpoint=tmp_path)
     finally:
         leave.set()
@@ -388,7 +388,7 @@ def test_full_disk(saved, w0, monkeypatch):
 
 def test_directory_that_workers_do_not_share(tmp_path):
     """What a worker answers that sees another directory, or none."""
-    assert "does not see what the client wrote" in place.look(str(tmp_path / "nowhere"), "token")
+    assert "does not see the client's file" in place.look(str(tmp_path / "nowhere"), "token")
     (tmp_path / "client").write_text("another")
     assert "another directory" in place.look(str(tmp_path), "token")
 

@@ -75,7 +75,7 @@ def make(kind, path):
         path.write_text("precious")
     else:
         path.symlink_to(path.parent if kind == "link" else "nowhere")
-    return "no directory" if kind in ("fifo", "file") else "a symbolic link"
+    return "not a directory" if kind in ("fifo", "file") else "a symbolic link"
 
 
 @pytest.mark.usefixtures("synchronous")
@@ -86,7 +86,7 @@ def test_what_is_named_like_a_newer_checkpoint(tmp_path, w0, solver, kind, caplo
     # That of the last cycle is in the way, one is older, one is newer than all.
     names = [f"cycle-{cycle:06d}" for cycle in (1, whole.iterations, 999)]
     what = {name: make(kind, tmp_path / name) for name in names}
-    with pytest.raises(dm.CheckpointError, match=f"no whole checkpoint; cycle-000001 is {what[names[0]]}"):
+    with pytest.raises(dm.CheckpointError, match=f"no complete checkpoint; cycle-000001 is {what[names[0]]}"):
         solver.resume(tmp_path)
     with caplog.at_level(logging.WARNING, "daskmgrit"):
         result = solver.solve(w0, tol=0, checkpoint=dm.Checkpoint(tmp_path, every=2))

@@ -69,7 +69,7 @@ def test_a_directory_of_checkpoints_that_cannot_be_used_is_told_first(tmp_path, 
             ("other", "holds something else (thesis.tex)"),
             ("other/thesis.tex/below", "cannot be used"),
             ("linked", "cannot be written to"),
-            ("busy", "is written to by another solve"),
+            ("busy", "is in use by another solve"),
         ):
             for method in ("mgrit", "newton"):
                 out = call(
