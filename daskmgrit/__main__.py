@@ -1,4 +1,4 @@
-"""``python -m daskmgrit``, for where the command itself is not on the path."""
+"""``python -m daskmgrit``, if the command itself is not on the path."""
 
 from daskmgrit.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""The version, from the one place that says it: the installed distribution."""
+"""The version, from its one source: the installed distribution."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""The client that a command solves on: of a cluster that runs, or of one on this machine."""
+"""The client that a command solves on: of a running cluster, or of a new one on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANSWER = 10.0
 
 
 def connect(scheduler: str, keys: str | None = None, timeout: float | None = None) -> Any:
-    """Return a client of the cluster at an address; `timeout` is how many seconds to wait for its scheduler."""
+    """Return a client of the cluster at an address; wait `timeout` seconds for its scheduler."""
     from distributed import Client
     from distributed.comm import parse_address, parse_host_port
 
@@ -43,8 +43,8 @@ def connect(scheduler: str, keys: str | None = None, timeout: float | None = Non
     except Exception as error:
         # Mostly an OSError, but a client that is interrupted in connecting raises others, assertions among them.
         raise ClusterError(
-            f"no Dask scheduler answers at {scheduler} within {seconds:g} s: {error!r}; is the address right, "
-            "and does its port let this machine in? --timeout says how long to wait"
+            f"no Dask scheduler answers at {scheduler} within {seconds:g} s: {error!r}; check the address, and that "
+            "this machine can reach its port; or increase --timeout"
         ) from error
 
 
@@ -67,7 +67,7 @@ def command_client(
     timeout: float | None = None,
     threads: int | None = None,
 ) -> Iterator[Any]:
-    """Connect to a cluster, or start one on loopback; None where neither is asked for, on threads of this process."""
+    """Connect to a cluster, or start one on loopback; None if the user asked for neither: threads of this process."""
     if scheduler:
         with connect(scheduler, keys, timeout) as client, client.as_current(), quiet_end():
             link = client.dashboard_link

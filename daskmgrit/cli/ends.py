@@ -1,4 +1,4 @@
-"""How commands end: what they say, on which stream, and with which status.
+"""The end of a command: its messages, their stream, and its status.
 
 0 done (and converged), 1 not converged or diverged, 2 bad usage, 3 could not run, 130 interrupted.
 """
@@ -33,21 +33,21 @@ STATUSES = "Exit status: 0 done, 1 not converged or diverged, 2 bad usage, 3 cou
 
 
 class CannotRun(click.ClickException):
-    """A command could not do its work: no cluster, a package that is missing, no memory, nowhere to write to."""
+    """A command could not do its work: no cluster, a missing package, no memory, or no place to write to."""
 
     exit_code = 3
 
 
 class NotConverged(click.ClickException):
-    """A command did its work, and nothing has converged."""
+    """A command did its work, but nothing converged."""
 
     exit_code = 1
 
 
 def say(text: Any) -> None:
-    """Print what a command was asked for on standard output.
+    """Print a command's answer on standard output.
 
-    A reader that has gone, as ``head`` does, is nothing to complain of.
+    It is no error if the reader has gone, as ``head`` does.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _said() -> Iterator[None]:
 
 
 def note(text: Any) -> None:
-    """Print on standard error what a person may want to know; ignore it if standard error cannot be written to."""
+    """Print a note for the user on standard error; ignore it if standard error cannot be written to."""
     try:
         click.echo(text, err=True)
     except OSError:
@@ -85,7 +85,7 @@ def note(text: Any) -> None:
 
 
 def _give_up(stream: Any) -> None:
-    """Have nothing more written to a stream: what it holds would fail again at the end of the process."""
+    """Discard further output to a stream: its buffer would fail again at the end of the process."""
     with suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), stream.fileno())
 
@@ -98,12 +98,12 @@ def _show_stacks(context: click.Context, option: click.Parameter, debug: bool) -
 
 
 class Command(click.Command):
-    """A command with the option ``--debug``, whose help ends as documented: it is written while options are read."""
+    """A command with the option ``--debug``; its help, written while options are read, ends as documented."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         debug: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True, "callback": _show_stacks}
-        self.params.append(click.Option(["--debug"], help="Show the call stack of an error, whole.", **debug))
+        self.params.append(click.Option(["--debug"], help="Show the whole call stack of an error.", **debug))
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the options."""
@@ -114,7 +114,7 @@ class Command(click.Command):
 
 
 def run(command: click.Command) -> int:
-    """Run a command as the program; return its status, which holds also where its error can't be written."""
+    """Run a command as the program; return its status, also if its error message can't be written."""
     try:
         return command.main(prog_name="daskmgrit", standalone_mode=False) or 0
     except click.ClickException as error:
@@ -131,7 +131,7 @@ def run(command: click.Command) -> int:
 
 @contextmanager
 def call_stacks() -> Iterator[None]:
-    """Print the call stack of an error that ends the block, if that was asked for."""
+    """Print the call stack of an error that ends the block, if the user asked for it."""
     try:
         yield
     except click.ClickException as error:
@@ -145,7 +145,7 @@ def call_stacks() -> Iterator[None]:
 
 @contextmanager
 def documented_ends() -> Iterator[None]:
-    """Have the block end as documented, whatever happens in it."""
+    """End the block with a documented status in every case."""
     try:
         yield
     except (KeyboardInterrupt, click.Abort) as error:
@@ -155,17 +155,17 @@ def documented_ends() -> Iterator[None]:
         raise CannotRun(". ".join([str(error), *getattr(error, "__notes__", [])])) from error
     except MemoryError as error:
         words = f"out of memory ({error})" if str(error) else "out of memory"
-        raise CannotRun(f"{words}: take fewer --steps, or a machine with more memory") from error
+        raise CannotRun(f"{words}: reduce --steps, or use a machine with more memory") from error
 
 
 @contextmanager
 def usage_errors(as_json: bool = False) -> Iterator[None]:
-    """Have values that are refused end the command as bad usage.
+    """End the command as bad usage if a value is refused.
 
     Parameters
     ----------
     as_json : bool, default False
-        Whether the answer is one object on standard output: what the user's own code prints there goes to stderr.
+        Whether the answer is one object on standard output; output of the user's own code then goes to stderr.
     """
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():

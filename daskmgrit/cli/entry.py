@@ -1,6 +1,6 @@
-"""Where the command starts: from its first moment to its last, Ctrl-C ends it in one line, with status 130.
+"""The start of the command: at every moment Ctrl-C ends it in one line, with status 130.
 
-The package itself comes before this module, so it imports next to nothing.
+The package itself is imported before this module, so it imports almost nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _end(number: int, frame: Any) -> None:
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """Interrupt again where Ctrl-C came in what drops exceptions, as calls of weak references and ``__del__`` do."""
+    """Interrupt again if Ctrl-C came in code that drops exceptions, as calls of weak references and ``__del__`` do."""
     if unraisable.exc_type is KeyboardInterrupt:
         _thread.start_new_thread(_interrupt_soon, (_thread.get_ident(),))
     else:

@@ -1,4 +1,4 @@
-"""Ctrl-C on the command line: one line and status 130, with the workers that were started gone."""
+"""Ctrl-C on the command line: one line, status 130, and the end of all workers that were started."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["hush", "quiet_end", "spared"]
 
 @contextmanager
 def spared() -> Iterator[None]:
-    """Keep Ctrl-C from processes that are started within: they end with this one, in order.
+    """Keep Ctrl-C from processes that are started in the block: they end with this one, in order.
 
-    A terminal sends it to all processes of the foreground. Here it is put off until the end of the block.
+    A terminal sends it to all foreground processes. The block delays it until its end.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -34,12 +34,12 @@ def spared() -> Iterator[None]:
 
 @contextmanager
 def quiet_end(client: Any = None) -> Iterator[None]:
-    """When Ctrl-C ends the block, let what is around it close, without a second one and without Dask's log of losses.
+    """When Ctrl-C ends the block, ignore a second one and Dask's log of losses while the surroundings close.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        Of a cluster that ends with the block: its workers are to be quiet, too.
+        Client of a cluster that ends with the block: its workers log nothing more, either.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def quiet_end(client: Any = None) -> Iterator[None]:
 
 
 def hush() -> None:
-    """Have Dask log nothing more of what ends."""
+    """Silence Dask's log while the cluster closes."""
     # Its event loop tells by the other two what it could not finish.
     dask = ("distributed", "tornado", "asyncio")
     for name in (*dask, *logging.root.manager.loggerDict):

@@ -1,4 +1,4 @@
-"""What ``daskmgrit solve`` is to do, by either method: solver, initial state, how to solve and to resume."""
+"""The solve that ``daskmgrit solve`` runs, by either method: solver, initial state, solve and resume."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Job:
     problem : OwnProblem
         The problem, with its Phi.
     name : str or None
-        How a built-in problem takes its steps: its solver, or the optimizer.
+        Name of a built-in problem's solver, or of the optimizer.
     solver : MGRIT or ParallelNewton
         The solver.
     solve : callable
@@ -48,7 +48,7 @@ class Job:
     resume : callable
         ``resume(policy, given, how)``: from a checkpoint; `given` are the options that were given.
     about : dict
-        What is to be told of the solver.
+        Further entries of the report on the solver.
     """
 
     problem: OwnProblem
@@ -60,7 +60,7 @@ class Job:
 
 
 def make_job(found: Found, method: str, check: bool, options: Mapping[str, Any]) -> Job:
-    """Return the solve that the options mean; those that mean nothing are refused.
+    """Return the solve that the options describe; refuse options that have no effect.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def _name_of(found: Found, optimizer: str, options: Mapping[str, Any]) -> str | 
 
 
 def _check_window(policy: Any, slots: int | str) -> None:
-    """See that the window asked for is that of the checkpoint, which a resumed solve keeps."""
+    """Check that the requested window is that of the checkpoint, which a resumed solve keeps."""
     place = as_checkpoint(policy)
     assert place is not None
     size = load_window(place.directory).size
@@ -181,5 +181,5 @@ def _check_window(policy: Any, slots: int | str) -> None:
     if slots != saved:
         raise click.UsageError(
             f"--slots {slots} with --resume: the checkpoint in {place.directory} was saved with --slots {saved}, which "
-            "a resumed solve keeps; leave --slots out, or solve anew in another directory"
+            "a resumed solve keeps; leave --slots out, or start a new solve in another directory"
         )

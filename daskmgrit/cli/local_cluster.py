@@ -1,4 +1,4 @@
-"""Worker processes on this machine for one command: how many it can hold, and their start, which ends at any moment."""
+"""Worker processes on this machine for one command: their maximum number, and a start that can be interrupted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_workers(workers: int) -> None:
     if workers > most:
         raise click.UsageError(
             f"--workers {workers}: this machine has {CPU_COUNT} cores and {size_in_words(MEMORY_LIMIT)} of memory, "
-            f"for {most} worker processes at most, and more than {CPU_COUNT} are not faster; "
+            f"for {most} worker processes at most (more than {CPU_COUNT} are not faster); "
             "for more, give --slurm or --scheduler"
         )
 
@@ -50,18 +50,18 @@ def check_workers(workers: int) -> None:
 def local_cluster(workers: int, timeout: float | None = None, port: int = 0, threads: int = 1) -> Iterator[Any]:
     """Start a cluster on loopback; it ends with the context.
 
-    Ctrl-C and an error end it at any moment, also while its workers start.
+    Ctrl-C or an error ends it at any moment, also while its workers start.
 
     Parameters
     ----------
     workers : int
-        How many, as :func:`check_workers` allows.
+        Number of worker processes, as :func:`check_workers` allows.
     timeout : float, optional
-        Seconds to wait for the next ones to come, by default ``daskmgrit.worker-timeout``.
+        Seconds to wait for the next workers, by default ``daskmgrit.worker-timeout``.
     port : int, default 0
-        Of the dashboard; 0 is any.
+        Port of the dashboard; 0 is any.
     threads : int, default 1
-        Of each worker process.
+        Threads of each worker process.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def local_cluster(workers: int, timeout: float | None = None, port: int = 0, thr
 
 
 def _start(cluster: Any, workers: int, seconds: float) -> None:
-    """Start workers, some at a time, so that little is to be ended if the start is abandoned."""
+    """Start workers, a few at a time, so that there are few to end if the start is cancelled."""
     at_once = max(AT_ONCE, CPU_COUNT)
     for before in range(0, workers, at_once):
         if before:
@@ -113,7 +113,7 @@ async def _all(cluster: Any) -> None:
 
 
 def _end(coming: Future[None], others: Collection[psutil.Process]) -> None:
-    """Kill the processes that are being started: Dask would wait until each has got to its first words."""
+    """Kill the processes that are being started: Dask would wait until each of them reports."""
     hush()
     while not coming.done():
         for process in set(psutil.Process().children()) - set(others):

@@ -16,7 +16,7 @@ __all__ = ["main"]
 # Each command is the function of its name in the module of its name; here, the first sentence of its help.
 COMMANDS = {
     "dashboard": "Watch PROBLEM being solved, over and over, on the page /mgrit of Dask's dashboard.",
-    "new": "Write FILE, a problem of your own to begin with, which `daskmgrit solve FILE:problem` solves at once.",
+    "new": "Write FILE, an example of a problem of your own, which `daskmgrit solve FILE:problem` solves at once.",
     "paper": "Solve the paper's experiments and set published and measured numbers side by side.",
     "plan": "Predict which method pays on a cluster: MGRIT, parallel Newton, or serial training.",
     "solve": "Train PROBLEM in parallel over the training steps, by MGRIT or by parallel Newton.",

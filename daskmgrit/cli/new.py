@@ -21,12 +21,12 @@ FRAMEWORKS = ("numpy", "torch", "jax")
     type=click.Choice(FRAMEWORKS),
     default="numpy",
     show_default=True,
-    help="What the training loop is written in.",
+    help="Library of the training loop.",
 )
 def new(file: Path, framework: str) -> None:
-    """Write FILE, a problem of your own to begin with, which `daskmgrit solve FILE:problem` solves at once.
+    """Write FILE, an example of a problem of your own, which `daskmgrit solve FILE:problem` solves at once.
 
-    It is commented; put your own training loop in place of the example. A file that is there is left alone.
+    It is commented; put your own training loop in place of the example. An existing file is not overwritten.
     """
     if file.suffix != ".py":
         raise click.UsageError(f"FILE {file}: the name must end in .py")
@@ -37,7 +37,7 @@ def new(file: Path, framework: str) -> None:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text.replace("problem.py", str(file)))
     except FileExistsError:
-        raise click.UsageError(f"FILE {file} is there already: give another name, or remove it") from None
+        raise click.UsageError(f"FILE {file} already exists: give another name, or remove it") from None
     except BaseException as error:
         # Whole or not at all.
         file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Options that several commands share, their layout in the help, and which of them were given."""
+"""Options that several commands share, their layout in the help, and the options that were given."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ AS_JSON = click.Option(
 
 
 def method(says: str) -> click.Option:
-    """Return the option ``--method``; `says` what each method is asked for."""
+    """Return the option ``--method``; `says` describes each method."""
     return click.Option(["--method"], type=click.Choice(METHODS), help=f"{says}  [default: mgrit, or PROBLEM's own]")
 
 
 def optimizer(of: str = "Of --method newton") -> click.Option:
-    """Return the option ``--optimizer``, None where it was not given."""
+    """Return the option ``--optimizer``; its value is None if it was not given."""
     return click.Option(
         ["--optimizer"],
         type=click.Choice(OPTIMIZERS),
@@ -57,7 +57,7 @@ class Grouped(Command):
         self.params += [option for options in groups.values() for option in options]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one list of options for each group, and what is in none at the end."""
+        """Write one list of options for each group, and at the end one of the other options."""
         grouped = {option.name for options in self.groups.values() for option in options}
         others = [
             param for param in self.get_params(ctx) if isinstance(param, click.Option) and param.name not in grouped
@@ -75,7 +75,7 @@ def given() -> set[str]:
 
 
 def refuse(names: Collection[str], why: str) -> None:
-    """Refuse parameters that were given, by the name of the option.
+    """Refuse given parameters; name the option in the error.
 
     Raises
     ------

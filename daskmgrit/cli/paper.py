@@ -27,7 +27,7 @@ FURTHER_STEPS = {range(1, 9): 25600, range(9, 13): 320, range(13, 21): 3200}
 
 
 def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
-    """Whether a column is run where no --max-steps is given."""
+    """Whether a column is run without --max-steps."""
 
     def limit(steps_of: dict[range, int]) -> int:
         return next(most for numbers, most in steps_of.items() if table.number in numbers)
@@ -73,7 +73,7 @@ def paper(
     stopped: paper.json keeps every column that was solved, and the report shows them all.
     """
     if not folder:
-        raise click.UsageError("--out names no folder: give one to write the report into")
+        raise click.UsageError("--out names no folder: give a folder for the report")
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def paper(
         raise click.UsageError(f"--out {out}: {error}") from error
     _check_folder(out)
     if only_solver4 and (wanted or remarks or with_study):
-        raise click.UsageError("--solver4 is of that table only: leave --table, --remarks and --study out")
+        raise click.UsageError("--solver4 excludes --table, --remarks and --study: leave them out")
     if only_solver4 or not wanted:
         _solver4(out, max_steps, full, no_solve)
     if only_solver4:
@@ -108,7 +108,7 @@ def paper(
         raise click.UsageError(f"--max-steps {max_steps} leaves no column: the smallest N of these tables is {least}")
     todo.sort(key=lambda task: task[2])
     if no_solve and not any(store.get(reading, steps) for _, reading, steps in todo):
-        raise click.UsageError(f"--no-solve: none of this was solved in {out} before")
+        raise click.UsageError(f"--no-solve: {out} has no results of these tables yet; leave --no-solve out")
     if not no_solve:
         try:
             _run(todo, store, measure)
@@ -147,7 +147,7 @@ def paper(
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse to overwrite files that are not this command's."""
+    """Refuse to overwrite files that this command did not write."""
     path = out / "paper.md"
     ours = not path.exists() or (path.is_file() and path.read_bytes().startswith(report.TITLE.encode()))
     names = [f"figure{figure.number}.png" for figure in figures()]
@@ -155,11 +155,11 @@ def _check_folder(out: Path) -> None:
     if not (out / "paper.json").exists() and not path.exists():
         foreign += [out / name for name in ("paper.csv", *names) if (out / name).exists()]
     if foreign:
-        raise click.UsageError(f"{foreign[0]} is not of this command: move it away, or choose another folder")
+        raise click.UsageError(f"{foreign[0]} is not from this command: move it away, or choose another folder")
 
 
 def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> None:
-    """Solve what Solver 4 is compared on, and write its tables."""
+    """Solve the problems on which Solver 4 is compared, and write its tables."""
     try:
         store = Measurements(out / "solver4.json")
     except ValueError as error:
@@ -178,7 +178,7 @@ def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> No
 
 
 def _run(todo: Sequence[tuple[str, Any, int]], store: Measurements, solve: Callable[..., dict[str, Any]]) -> None:
-    """Solve what is not in the store yet, smallest N first."""
+    """Solve the columns that are not in the store yet, smallest N first."""
     left = [task for task in todo if store.get(task[1], task[2]) is None]
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     if len(left) < len(todo):

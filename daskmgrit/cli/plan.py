@@ -110,16 +110,16 @@ def plan(
     steps on P worker threads.
     """
     if phi_cost is None and problem is None:
-        raise click.UsageError("give --phi-cost, the seconds of Phi for a state, or --problem to have it measured")
+        raise click.UsageError("give --phi-cost, the seconds of Phi for a state, or --problem to measure it")
     if steps is None and problem is None:
         raise click.UsageError("give --steps, the number of training steps")
     if phi_cost is None and (call_cost is not None or stages is not None):
-        raise click.UsageError("--call-cost and --stages go with --phi-cost; with --problem alone they are measured")
+        raise click.UsageError("--call-cost and --stages need --phi-cost; with --problem alone they are measured")
     for option, value in (("solver", solver), ("optimizer", optimizer), ("w0", w0)):
         if value and not problem:
-            raise click.UsageError(f"--{option} goes with --problem")
+            raise click.UsageError(f"--{option} needs --problem")
     if measure != bool(scheduler):
-        raise click.UsageError("--measure and --scheduler go together: the cluster to measure overheads on")
+        raise click.UsageError("--measure and --scheduler need each other: give the cluster to measure overheads on")
     if keys and not (scheduler or "").startswith("tls://"):
         raise click.UsageError(f"--keys {keys}: they are for --scheduler tls://HOST:PORT")
     if not measure and workers is None:
@@ -139,7 +139,7 @@ def plan(
         machine, limit = _cluster(scheduler, keys, workers, threads, overheads)
         # One more may be for the last C-point.
         if chunks is not None and chunks > machine.slots + 1:
-            raise ValueError(f"chunks={chunks} is more than one per thread: give at most {machine.slots}")
+            raise ValueError(f"chunks={chunks} is more than one chunk per thread: give at most {machine.slots}")
         with explained(task, problem or ""):
             about: dict[str, Any] = {}
             if task is None:
@@ -170,7 +170,7 @@ def _measured(
     coarsening: tuple[int, ...] | None,
     how: dict[str, Any],
 ) -> tuple[PhiSource, dict[str, Any]]:
-    """Return what is measured on a problem, and which options say which problem it is."""
+    """Return the source of measurements on a problem, and the options that name the problem."""
     factors = None if coarsening is None else fixed_coarsening(coarsening)
     if isinstance(task, OwnProblem):
         of = [] if w0 is None else ["--w0", w0]
@@ -220,6 +220,6 @@ def _cluster(
         workers = given["workers"] * given["threads"]
     if workers % threads:
         raise ValueError(
-            f"--workers {workers} threads do not make processes of --threads {threads} each: give a multiple of it"
+            f"--workers {workers} threads are no whole number of processes with --threads {threads}: give a multiple"
         )
     return Machine(**given | {"workers": workers // threads, "threads": threads}), limit

@@ -18,7 +18,7 @@ __all__ = ["check_plot", "save_plot"]
 
 
 def check_plot(path: Path) -> None:
-    """Find out before the solve what would keep the plot from being written."""
+    """Check before the solve that the plot can be written."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
@@ -31,7 +31,7 @@ def check_plot(path: Path) -> None:
 
 
 def save_plot(result: Result, path: Path, losses: Losses | None = None) -> None:
-    """Write the plot of the residuals, and of losses if there are any, whole or not at all."""
+    """Write the plot of the residuals, and of losses if there are any, completely or not at all."""
     from matplotlib.figure import Figure
 
     if losses is None:

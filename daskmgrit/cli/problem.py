@@ -1,4 +1,4 @@
-"""The problem that a command is asked for: found by its name, tried before the work begins, explained if it fails."""
+"""The problem of a command: found by its name, tried before the work begins, explained if it fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OF_BUILT_IN = (
 
 
 def completed(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what a shell may complete the name of a problem with: names that are known, else files."""
+    """Return a shell's completions of a problem's name: known names, else files."""
     names = [CompletionItem(name) for name in known_names() if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type="file")]
 
@@ -45,7 +45,7 @@ def completed(context: click.Context, param: click.Parameter, incomplete: str) -
 def asked_problem(
     target: str, w0: str | None, steps: int | None, seed: int = 1, argument: str = "PROBLEM"
 ) -> Problem | OwnProblem:
-    """Return the problem that a command was asked for; see :func:`daskmgrit.problems.find.find_problem`."""
+    """Return the problem of a command; see :func:`daskmgrit.problems.find.find_problem`."""
     found = find_problem(target, w0=w0, steps=steps, seed=seed, argument=argument)
     if target not in (*PROBLEMS, *LOOPS):
         refuse(["seed"], f"is for built-in problems: {target} has an initial state of its own")
@@ -57,30 +57,30 @@ def asked_problem(
 
 
 def method_of(found: Problem | OwnProblem, given: str | None) -> str:
-    """Return the method that was asked for, else that of the problem."""
+    """Return the given method, else that of the problem."""
     return given or (found.method if isinstance(found, OwnProblem) else "mgrit")
 
 
 def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False, parts: bool = False) -> Finding | None:
-    """Call a Phi a few times, before any worker is started; return what was found, None if it could not be tried.
+    """Call a Phi a few times before any worker starts; return the finding, None if it could not be tried.
 
     Parameters
     ----------
     problem : OwnProblem
         The problem.
     name : str
-        How it was called on the command line.
+        Its name on the command line.
     elsewhere : bool, default False
-        Whether workers are on other machines: a Phi for these may not run here.
+        Whether workers are on other machines: their Phi may not run here.
     parts : bool, default False
-        Whether gradient and update are taken apart, as by parallel Newton.
+        Whether gradient and update are called separately, as by parallel Newton.
 
     Raises
     ------
     click.UsageError
-        If it does not take its initial state.
+        If Phi does not take its initial state.
     PropagatorError
-        If it is for one state at a time.
+        If Phi is for one state at a time.
     """
     state = initial_state(problem.w0)
     try:
@@ -100,7 +100,7 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False, parts: b
 
 
 def explained(found: Problem | OwnProblem | None, name: str) -> contextlib.AbstractContextManager[None]:
-    """Return a block in which what a Phi of the user's own raises ends the command in a line that says where."""
+    """Return a context in which an error of the user's own Phi ends the command in a line that names its place."""
     return _explained(name) if isinstance(found, OwnProblem) else contextlib.nullcontext()
 
 

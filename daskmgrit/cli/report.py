@@ -1,4 +1,4 @@
-"""What ``daskmgrit solve`` says of a solve that has ended: to a person, as JSON, in comparison with serial training."""
+"""The report of ``daskmgrit solve``: for a person, as JSON, in comparison with serial training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compare(job: Job, result: Result, *, curves: bool = False) -> tuple[dict[str
     Parameters
     ----------
     job : Job
-        What was solved.
+        The job that was solved.
     result : Result
         The outcome of the solve.
     curves : bool, default False
@@ -57,7 +57,7 @@ def compare(job: Job, result: Result, *, curves: bool = False) -> tuple[dict[str
 
 
 def _losses(job: Job, result: Result, serial: np.ndarray) -> Losses | None:
-    """Return the losses of both trainings at up to `POINTS` steps; if they fail, only say so."""
+    """Return the losses of both trainings at up to `POINTS` steps; if they fail, print a note."""
     loss, steps = job.problem.loss, np.unique(np.linspace(0, job.solver.steps, POINTS).astype(int)).tolist()
     assert loss is not None
     assert result.weights is not None
@@ -70,7 +70,7 @@ def _losses(job: Job, result: Result, serial: np.ndarray) -> Losses | None:
 
 
 def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) -> None:
-    """Print the summary, the problem's metrics, and what the comparison found."""
+    """Print the summary, the problem's metrics, and the comparison."""
     metrics = _metrics(job, result.final) if np.isfinite(result.final).all() else {}
     if as_json:
         say(json.dumps(_clean(_summary(job, result) | checked | {"metrics": metrics})))
@@ -88,7 +88,7 @@ def tell(job: Job, result: Result, checked: dict[str, float], *, as_json: bool) 
 
 
 def _words(job: Job) -> Words:
-    """Return how the command names remedies: by its options, of which a problem of one's own lacks some."""
+    """Return the command's names of remedies: its options, of which the user's own problem lacks some."""
     own = job.name is None
     return Words(
         tol="--tol {}",
@@ -103,15 +103,15 @@ def _words(job: Job) -> Words:
 
 
 def _in_comparison(result: Result, checked: dict[str, float]) -> str:
-    """Say how much faster the solve was, unless it was resumed from a checkpoint: its first part is not timed."""
+    """Return how much faster the solve was, except after a resume, where the first part is not timed."""
     if len(result.timings["cycles"]) < result.iterations:
-        return "; this part of the solve does not compare"
+        return "; not comparable, because the solve was resumed"
     ratio = checked["serial_seconds"] / result.timings["total"]
     return ": this solve was " + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
 
 
 def _metrics(job: Job, final: np.ndarray) -> dict[str, float]:
-    """Return the problem's metrics; if they fail, which is no reason to lose the result, only say so."""
+    """Return the problem's metrics; if they fail, print a note and keep the result."""
     try:
         return job.problem.tell(final)
     except Exception as error:

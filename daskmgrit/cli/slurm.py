@@ -21,24 +21,24 @@ __all__ = ["slurm_client"]
 
 
 class Terminated(SystemExit):
-    """The end of the process that a signal asks for."""
+    """The end of the process by a signal."""
 
 
 @contextmanager
 def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[Any]:
-    """Have SLURM run workers, and yield a client when they have come; the jobs end with the context.
+    """Start workers as SLURM jobs, and yield a client when they have come; the jobs end with the context.
 
     Parameters
     ----------
     workers : int or None
-        How many, by default those of ``daskmgrit.slurm.jobs`` jobs.
+        Number of workers, by default those of ``daskmgrit.slurm.jobs`` jobs.
     timeout : float, optional
         Seconds to wait for them, by default ``daskmgrit.slurm.wait``.
 
     Raises
     ------
     ClusterError
-        If they do not come; it says what SLURM says of their jobs.
+        If they do not come; the message quotes SLURM on their jobs.
     """
     from distributed import Client
 
@@ -68,7 +68,7 @@ def slurm_client(workers: int | None, timeout: float | None = None) -> Iterator[
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Have SIGTERM and a lost terminal unwind the stack: so that this process's jobs end with it."""
+    """Unwind the stack at SIGTERM or a lost terminal, so that this process's jobs end with it."""
 
     def end(number: int, frame: Any) -> None:
         raise Terminated(128 + number)

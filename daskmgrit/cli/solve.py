@@ -119,7 +119,7 @@ def _solve(job: Job, policy: Checkpoint | Path | None, resume: bool, how: dict[s
 
 
 def _policy(directory: Path | None, every: int | None, minutes: float | None, method: str) -> Checkpoint | Path | None:
-    """Return what says where and how often to save; a directory alone leaves the latter to the solve."""
+    """Return where and how often to save; a directory alone leaves the latter to the solve."""
     if directory is None or (every is None and minutes is None):
         return directory
     usual: dict[str, Any] = {"every": None, "seconds": USUAL_SECONDS} if method == "newton" else {}

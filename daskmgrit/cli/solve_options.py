@@ -56,7 +56,7 @@ _TRAINING = [
     click.Option(
         ["--data"],
         type=click.Choice(list(COARSE_DATA)),
-        help="What coarse steps see of serialized data: step [default of Solvers 2 and 3], window [4], injected, "
+        help="Serialized data that coarse steps see: step [default of Solvers 2 and 3], window [4], injected, "
         "averaged.",
     ),
     click.Option(
@@ -113,7 +113,7 @@ _NEWTON = [
     click.Option(
         ["--jacobian"],
         type=click.Choice(["auto", *JACOBIANS]),
-        help="What stands for the Jacobian of a step.  [default: auto]",
+        help="Approximation of a step's Jacobian.  [default: auto]",
     ),
     click.Option(
         ["--rank"],
@@ -197,6 +197,6 @@ GROUPS = {
     "Output": _OUTPUT,
 }
 
-# Options that the other method has no use for.
+# Options that the other method does not have.
 OF_MGRIT = tuple(str(option.name) for option in _MGRIT)
 OF_NEWTON = tuple(str(option.name) for option in _NEWTON)

@@ -126,13 +126,13 @@ def tune(
 
 @contextmanager
 def _none_converged(found: Problem | OwnProblem, tried: Finding | None) -> Iterator[None]:
-    """Have a search without a find end as a solve that has not converged."""
+    """End a search in which nothing converged like a solve that has not converged."""
     try:
         yield
     except NoneConverged as error:
         rates = "shorten its coarse steps" if isinstance(found, OwnProblem) else "lower --learning-rate"
         advice = f"{rates}, allow more cycles (--maxiter), or take --method newton, which needs no coarse steps"
-        why = ", as phi is not one to converge: see above" if tried and tried.remark else f": {advice}"
+        why = ", because phi cannot converge: see above" if tried and tried.remark else f": {advice}"
         raise NotConverged(error.args[0] + why) from error
 
 
@@ -180,7 +180,7 @@ def _coarse_steps(task: Problem, steps: int, options: Mapping[str, Any]) -> Tune
 
 
 def _levels(problem: OwnProblem, steps: int, options: Mapping[str, Any]) -> Tuned:
-    """Find levels for a Phi whose coarse steps are its own matter."""
+    """Find levels for a Phi that chooses its own coarse steps."""
 
     def several(value: Any) -> tuple[Any, ...]:
         return (value,) if isinstance(value, int | str) else tuple(value)
@@ -257,7 +257,7 @@ def _estimated(estimate: RateEstimate | None) -> dict[str, Any] | None:
 
 
 def _told(report: TuneReport) -> dict[str, Any]:
-    """Return everything that JSON can hold."""
+    """Return all entries that JSON can hold."""
     return {
         "steps": report.steps,
         "prefixes": list(report.prefixes),

@@ -39,7 +39,7 @@ class Finite(click.FloatRange):
         """Return the number."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value} is no finite number", param, ctx)
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 
@@ -86,7 +86,7 @@ class PerLevel(click.ParamType):
     convert : callable
         Makes a value of its text, or raises ValueError.
     single : bool, default False
-        Whether one value is given as it is, not in a tuple.
+        Whether to return a single value as it is, not in a tuple.
     """
 
     name = "list"

@@ -1,4 +1,4 @@
-"""Coarse steps: how a step that stands for many fine ones is taken, and what data it sees."""
+"""Coarse steps: methods for a step that stands for many fine ones, and the data that it sees."""
 
 from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step, published_bound, stability_bound
 from daskmgrit.coarse.curvatures import Curvatures, find_curvatures

@@ -28,7 +28,7 @@ logger = logging.getLogger("daskmgrit")
 
 @dataclass(frozen=True, slots=True)
 class RateEstimate:
-    """What :func:`estimate_max_rate` found.
+    """The result of :func:`estimate_max_rate`.
 
     Attributes
     ----------
@@ -41,11 +41,11 @@ class RateEstimate:
     eigenvalues : list of float
         The largest eigenvalue at each state.
     steps : list of int
-        The training steps that the states are from.
+        The training steps of the states.
     iterations : int
         Power iterations done.
     settled : bool
-        Whether the eigenvalues had stopped to change, to one per cent.
+        Whether the eigenvalues had settled to within one per cent.
     phi_evaluations : int
         State updates spent, with the serial steps that led to the states.
     """
@@ -99,22 +99,22 @@ def estimate_max_rate(
     rate : float
         alpha_b, the rate to train at.
     steps : int, default 64
-        Serial steps to take from w0: curvature grows in training, so one state is not enough, and nothing is known of
-        what comes after them. 0: w0 alone.
+        Serial steps to take from w0: curvature grows in training, so one state is not enough. The estimate knows
+        nothing of later steps. 0: w0 alone.
     states : int, default 8
         Number of these states, evenly spread, that are examined, all in one block.
     level : int, default 0
         The level whose gradients count: where coarse steps see a window of data, their gradients are less noisy than
         those of level 0, and the stable rate is larger.
     coarsening : int or sequence of int, default 2
-        Coarsening factor, or factors, which `level` goes by.
+        Coarsening factor, or factors, that `level` refers to.
     iterations : int, default 30
         Maximum number of power iterations. Each is one call with twice `states` rows; they end when the eigenvalues
         change by less than one per cent.
     safety : float, default 0.8
-        Factor on the bound ``2 / eigenvalue``, at most 1, for what curvature does at states that were not looked at.
+        Factor on the bound ``2 / eigenvalue``, at most 1, because curvature may be larger at states not examined.
     seed : int, default 0
-        Of the vector that the iteration starts with.
+        Seed of the vector that the iteration starts with.
 
     Returns
     -------
@@ -133,8 +133,8 @@ def estimate_max_rate(
     Notes
     -----
     ``H v`` is ``(g(w + d v) - g(w - d v)) / (2 d)`` with ``d`` the cube root of the machine precision times the size of
-    w. The eigenvalue is the largest Ritz value over all vectors that the power iteration has come through (the Lanczos
-    recurrence): so few iterations do, and a negative eigenvalue of larger modulus is not in the way.
+    w. The eigenvalue is the largest Ritz value over all vectors of the power iteration (the Lanczos recurrence), so few
+    iterations suffice, and a negative eigenvalue of larger modulus does no harm.
 
     Examples
     --------
@@ -212,7 +212,7 @@ def estimate_max_rate(
     top = float(largest.max())
     if level == 0 and top * rate > 2:
         logger.warning(
-            "descent at rate=%g is not stable: the largest rate that is, is 2 / %.4g = %.4g", rate, top, 2 / top
+            "descent at rate=%g is not stable: lower it to the largest stable rate, 2 / %.4g = %.4g", rate, top, 2 / top
         )
     best = safety * 2 / top if top > 0 else math.inf
     return RateEstimate(best, top, safety, [float(v) for v in largest], chosen, done, settled, count)

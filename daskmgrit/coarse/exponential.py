@@ -1,4 +1,4 @@
-"""The exponential step: M steps of plain descent at once, on the quadratic that a small net's loss is near a state."""
+"""The exponential step: M steps of plain descent at once, on the quadratic model of a small net's loss."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LARGEST = 256
 
 
 def check_size(weights: int) -> None:
-    """See that a net is small enough for a Hessian.
+    """Check that a net is small enough for a Hessian.
 
     Raises
     ------
     ValueError
-        If it has too many weights.
+        If the net has too many weights.
     """
     if weights > LARGEST:
         raise ValueError(
-            f'coarse="exponential" takes a Hessian of each state, which is for nets of up to {LARGEST} weights, not of '
+            f'coarse="exponential" takes a Hessian of each state, for at most {LARGEST} weights, but the net has '
             f'{weights}: give "chebyshev"'
         )
 
@@ -94,7 +94,7 @@ def exponential_step(gradient: Gradient, weights: Array, length: float, rate: fl
 
     Notes
     -----
-    ``w - (1 - (1 - a H)**M) / H g``, H the Hessian by differences: on a quadratic what M plain steps give, to rounding.
+    ``w - (1 - (1 - a H)**M) / H g``, H the Hessian by differences: on a quadratic equal to M plain steps, to rounding.
 
     Examples
     --------

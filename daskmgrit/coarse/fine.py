@@ -1,4 +1,4 @@
-"""A loop that knows neither rates nor levels, as a descent step that takes a rate and sees a window of fine steps."""
+"""A loop without rates and levels as a descent step that takes a rate and sees a window of fine steps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Array = NDArray
 
 
 class from_fine:
-    """Make a descent step that takes a rate of what a propagator does on level 0.
+    """Make a descent step that takes a rate from a propagator of level 0.
 
-    What level 0 does in a step is taken for the gradient, and its rate for the unit of rates: give
+    The change of a step on level 0 serves as the gradient, and its rate as the unit of rates: give
     :class:`daskmgrit.coarse.stabilise` ``rate=1``, and as `max_rate` the largest stable rate in units of the loop's.
 
     Parameters
@@ -32,7 +32,7 @@ class from_fine:
         B: a coarse step takes the mean over at most B of the fine steps that it stands for, evenly spread. Each costs
         one phi; they are done in one call.
     period : int, optional
-        Number of steps after which the data come round again, see :func:`daskmgrit.coarse.window_steps`.
+        Number of steps after which the data repeat, see :func:`daskmgrit.coarse.window_steps`.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class from_fine:
             integer_option("period", period, 1, "it is the number of steps after which the data come round again")
 
     def tried(self, coarsening: int | Sequence[int], window: int | None) -> from_fine:
-        """Return the same for other coarsening factors, and another window, as :func:`daskmgrit.tune.rated` asks."""
+        """Return the same step for other coarsening factors and window, for :func:`daskmgrit.tune.rated`."""
         return from_fine(self.phi, coarsening, self.window if window is None else window, self.period)
 
     def __call__(self, weights: Array, index: Array, level: int, rate: float) -> Array:

@@ -14,7 +14,7 @@ __all__ = ["Descent", "LongSteps", "long_steps"]
 
 
 class Descent(Protocol):
-    """What an adapter's propagator tells of a step that is gradient descent."""
+    """The interface of an adapter's propagator whose step is gradient descent."""
 
     w0: Any
 
@@ -28,14 +28,14 @@ class Descent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LongSteps:
-    """How a step that stands for several fine ones is taken at its full length.
+    """Steps that stand for several fine ones and are taken at full length.
 
     Attributes
     ----------
     rate : float
         alpha_b, the learning rate of a fine step.
     rule : CoarseRule
-        What is done beyond alpha_max.
+        The method beyond alpha_max.
     """
 
     rate: float
@@ -51,7 +51,7 @@ class LongSteps:
 
 
 def long_steps(phi: Descent, method: str | Sequence[str], max_rate: float | None, cap: int | None) -> LongSteps | None:
-    """Return how coarse steps are taken that are not capped; None if all are.
+    """Return the coarse steps that are not capped; None if all are.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def long_steps(phi: Descent, method: str | Sequence[str], max_rate: float | None
     if set(rule.method) == {"capped"}:
         if max_rate is not None:
             raise ValueError(
-                f'max_rate={max_rate} goes with coarse="chebyshev" or "substeps"; a capped step is bounded by cap, the '
+                f'max_rate={max_rate} is for coarse="chebyshev" or "substeps"; a capped step is bounded by cap, the '
                 "most fine steps that it takes at once"
             )
         return None

@@ -1,4 +1,4 @@
-"""The choice, per level, of how a coarse step that is too long for plain descent is taken."""
+"""The method, per level, for a coarse step that is too long for plain descent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_ONCE = ("exponential", "deflated")
 
 @dataclass(frozen=True, slots=True)
 class CoarseRule:
-    """How steps that are longer than the largest stable rate are taken.
+    """The method for steps that are longer than the largest stable rate.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class CoarseRule:
         return wanted if self.max_stages is None else min(wanted, self.max_stages)
 
     def covered(self, length: float, level: int) -> float:
-        """Return the length that a step takes on `level`: `length`, or what its stages are stable for."""
+        """Return the length that a step takes on `level`: `length`, or the length for which its stages are stable."""
         stages = self.stages(length, level)
         if self.on(level) in AT_ONCE:
             return length

@@ -57,9 +57,9 @@ class stabilise:
 
     Notes
     -----
-    The gradient is ``(w - phi_of_rate(w, …, a)) / a``, with a = `max_rate`, or the step's length if that is less: how
-    phi_of_rate works is of no concern. A step of s stages calls it s times, and counts s times; an
-    exponential step, whose calls wait for none of each other, counts once.
+    The gradient is ``(w - phi_of_rate(w, …, a)) / a``, with a = `max_rate`, or the step's length if that is less;
+    nothing else of phi_of_rate is used. A step of s stages calls it s times, and counts s times; an exponential step,
+    whose calls are independent, counts once.
 
     Examples
     --------
@@ -107,7 +107,7 @@ class stabilise:
 
     @property
     def step_length(self) -> StepLength:
-        """How many fine steps a step of each level stands for."""
+        """Number of fine steps that a step of each level stands for."""
         return StepLength(self.coarsening)
 
     def length(self, level: int) -> float:
@@ -115,11 +115,11 @@ class stabilise:
         return self.rate * growth(self.coarsening, level)
 
     def stages(self, level: int) -> int:
-        """Return how often a step of `level` calls `phi_of_rate`, one after another."""
+        """Return the number of calls of `phi_of_rate`, one after another, in a step of `level`."""
         return self.coarse.stages(self.length(level), level)
 
     def shortfall(self, level: int) -> float:
-        """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""
+        """Return the factor by which a step of `level` is shorter than the fine steps that it stands for."""
         return self.length(level) / self.coarse.covered(self.length(level), level)
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:

@@ -1,4 +1,4 @@
-"""Which fine steps a coarse step stands for, and a sample of them: what a window gradient is taken over."""
+"""The fine steps that a coarse step stands for, and the sample of them over which a window gradient is taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def coarsening_option(coarsening: Any) -> int | tuple[int, ...]:
     Raises
     ------
     ValueError
-        If they are neither an integer of at least 2 nor some.
+        If they are neither an integer of at least 2 nor a non-empty sequence of such integers.
     """
     remedy = "it is the coarsening factor, or one per level: that of the solver"
     if isinstance(coarsening, Sequence | np.ndarray) and not isinstance(coarsening, str):
@@ -42,7 +42,7 @@ def window_steps(
     """Return the source steps of level 0 that coarse steps stand for, at most `size` of each, evenly spread.
 
     Step i of level l stands for the steps ``M*i … M*i + M-1``, M the product of the coarsening factors above l. A mean
-    of their gradients says more of them than the gradient of any one.
+    of their gradients represents them better than the gradient of any one.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def window_steps(
     size : int, optional
         B, the most steps to take of a window; all by default.
     period : int, optional
-        Number of steps after which the data come round again. Of a window that holds a whole round, one round is taken,
-        or a sample of it.
+        Number of steps after which the data repeat. From a window that holds a whole period, one period is taken, or a
+        sample of it.
 
     Returns
     -------

@@ -220,7 +220,9 @@ def _cluster(
     ]
     for number in numbers:
         if number % threads:
-            raise ValueError(f"workers={number} threads do not make processes of threads={threads}: give a multiple")
+            raise ValueError(
+                f"workers={number} threads are no whole number of processes with threads={threads}: give a multiple"
+            )
     return Machine(max(numbers) // threads, threads), sorted(set(numbers)) if several else [], None
 
 

@@ -91,7 +91,7 @@ class Planner:
         if self.chunks is not None:
             most = max(most_chunks(self.hierarchy(m, "V")) for m in self.coarsenings)
             if self.chunks > most:
-                raise ValueError(f"chunks={self.chunks} is more than one per F-interval: give at most {most}")
+                raise ValueError(f"chunks={self.chunks} is more than one chunk per F-interval: give at most {most}")
             self.coarsenings = [m for m in self.coarsenings if most_chunks(self.hierarchy(m, "V")) >= self.chunks]
 
     def hierarchy(self, coarsening: Coarsening, cycle: str) -> Hierarchy:
@@ -172,7 +172,7 @@ class Planner:
 
     def _too_many_chunks(self, machine: Machine) -> ValueError:
         """Return what to say where a last C-point that is not alone has no thread."""
-        return ValueError(f"chunks={self.chunks} is more than one per thread: give at most {machine.slots}")
+        return ValueError(f"chunks={self.chunks} is more than one chunk per thread: give at most {machine.slots}")
 
     def numbers(self, coarsening: Coarsening, slots: int) -> list[int]:
         """Return the numbers of chunks to try, one per thread at most and one for the last C-point."""

@@ -141,7 +141,7 @@ def _check_window(window: int | str, size: Size, saved: SavedWindow) -> None:
         before = saved.size.first if isinstance(saved.size, Fixed) else "auto"
         raise CheckpointUnusable(
             f"window={window}, but the checkpoint {saved.path} was saved with window={before!r}, which a resumed solve "
-            'keeps: give that, or "auto" to take it from there; or solve anew in another directory'
+            'keeps: give that, or "auto" to take it from there; or start a new solve in another directory'
         )
 
 

@@ -52,7 +52,7 @@ def test_by_the_other_method():
 
 @pytest.mark.parametrize(
     ("file", "words"),
-    [("there.py", "is there already"), ("there", "must end in .py"), ("no/where.py", "does not exist")],
+    [("there.py", "already exists"), ("there", "must end in .py"), ("no/where.py", "does not exist")],
 )
 def test_refusals(folder, file, words):
     (folder / "there.py").write_text("mine")

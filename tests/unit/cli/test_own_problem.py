@@ -306,7 +306,7 @@ def test_a_phi_that_draws_is_no_matter_of_settings(folder):
     assert "keep no state between calls" in run.stderr
     last = run.stderr.splitlines()[-1]
     assert last.startswith("Error: none of ")
-    assert last.endswith("as phi is not one to converge: see above")
+    assert last.endswith("because phi cannot converge: see above")
     run = CliRunner().invoke(
         main, ["plan", "--problem", "drawn.py:phi", "--w0", "drawn.py:w0", "--steps", "64", "--workers", "4"]
     )
@@ -376,7 +376,7 @@ def test_what_plan_recommends_can_be_told_to_solve(folder, target):
         (["--problem", "mine.py:problem", "--solver", "2"], "--solver is for built-in problems"),
         (["--problem", "mine.py:problem", "--optimizer", "adam"], "--optimizer is for built-in problems"),
         (["--problem", "mine.py:phi", "--w0", "short.npy"], "states of 3 weights"),
-        (["--phi-cost", "1", "--w0", "w0.npy"], "--w0 goes with --problem"),
+        (["--phi-cost", "1", "--w0", "w0.npy"], "--w0 needs --problem"),
         (["--phi-cost", "1", "--iterations", "nan"], "--iterations"),
         (["--phi-cost", "1", "--accepted", "8:2,x"], "8:2.5,16:3.1"),
         (["--phi-cost", "1", "--accepted", "8:9"], "of 8 slots a sweep accepts no more than 8"),

@@ -50,7 +50,7 @@ def test_foreign_report_is_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("# My notes\n")
     out = run("--out", str(tmp_path), "--table", "4", "--max-steps", "100")
     assert out.exit_code == 2
-    assert f"{name} is not of this command" in out.stderr
+    assert f"{name} is not from this command" in out.stderr
     assert (tmp_path / name).read_text() == "# My notes\n"
 
 

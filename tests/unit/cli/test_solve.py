@@ -98,7 +98,7 @@ def test_options_of_newton_are_refused_with_mgrit(option):
     ("option", "words"),
     [
         (("--slots", "0"), "a number of slots, at least 1"),
-        (("--tol", "nan"), "nan is no finite number"),
+        (("--tol", "nan"), "nan is not a finite number"),
         (("--optimizer", "adam", "--solver", "2"), "--solver is for gradient descent, not for --optimizer adam"),
         (("--optimizer", "adam", "--max-learning-rate", "2"), "--max-learning-rate is for gradient descent"),
     ],

@@ -35,7 +35,7 @@ def test_settings_that_stay(tmp_path):
     assert out.exit_code == 2
     assert "max_stages=3 has no effect where coarse steps are capped" in out.stderr
     for options, code, words in (
-        (["--table", "8"], 2, "--solver4 is of that table only"),
+        (["--table", "8"], 2, "--solver4 excludes --table, --remarks and --study"),
         (["--max-steps", "10"], 0, "its smallest N is above --max-steps 10"),
         (["--no-solve"], 0, "nothing of it was solved"),
     ):

@@ -79,9 +79,9 @@ def test_xor_is_trained_in_fewer_cycles_than_by_capped_steps():
 
 
 def test_nets_that_are_too_large_are_refused_before_a_hessian_is_taken():
-    with pytest.raises(ValueError, match=r'up to 256 weights, not of \d+: give "chebyshev"'):
+    with pytest.raises(ValueError, match=r'at most 256 weights, but the net has \d+: give "chebyshev"'):
         adder().propagator("1", coarse="exponential")
-    with pytest.raises(ValueError, match="not of 257"):
+    with pytest.raises(ValueError, match="the net has 257"):
         exponential_step(lambda w: w, np.ones((1, 257)), 2.0, 1.0)
 
 

@@ -67,7 +67,7 @@ def test_numbers_of_workers_that_are_given_are_the_curve():
     plan = dm.plan(never, W0, 1000, [64, 4, 16], **KNOWN)
     assert [point.workers for point in plan.curve] == [4, 16, 64]
     assert plan.workers == 64
-    with pytest.raises(ValueError, match="workers=6 threads do not make processes of threads=4"):
+    with pytest.raises(ValueError, match="workers=6 threads are no whole number of processes with threads=4"):
         dm.plan(never, W0, 1000, 6, threads=4, **KNOWN)
 
 

@@ -278,7 +278,7 @@ def test_command_measures_a_problem():
         (("--phi-cost", "1ms"), "give --workers"),
         (("--phi-cost", "soon", "--workers", "2"), "'soon'"),
         (("--phi-cost", "0", "--workers", "2"), "phi-cost=0"),
-        (("--phi-cost", "1ms", "--workers", "2", "--measure"), "go together"),
+        (("--phi-cost", "1ms", "--workers", "2", "--measure"), "need each other"),
         (("--phi-cost", "1ms", "--workers", "2", "--keys", "folder"), "--keys folder"),
         (("--phi-cost", "1ms", "--workers", "5", "--threads", "2"), "--workers 5"),
         (("--problem", "xor", "--workers", "2", "--stages", "1,2"), "--stages"),
@@ -297,7 +297,7 @@ def test_command_refuses(args, message):
     [
         (["--phi-cost", "1e400", "--workers", "2"], "'1e400'"),
         (["--phi-cost", "1", "--workers", "2", "--bytes", "-5"], "'-5'"),
-        (["--phi-cost", "1", "--workers", "2", "--iterations", "inf"], "'--iterations': inf is no finite number"),
+        (["--phi-cost", "1", "--workers", "2", "--iterations", "inf"], "'--iterations': inf is not a finite number"),
         (["--phi-cost", "1", "--workers", "10000000000"], "--workers"),
     ],
 )

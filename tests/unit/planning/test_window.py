@@ -181,8 +181,8 @@ def test_training_that_hardly_contracts_is_told():
     ("args", "message"),
     [
         (("--phi-cost", "1", "--accepted", "0.5"), "--accepted"),
-        (("--phi-cost", "1", "--accepted", "inf"), "'--accepted': inf is no finite number"),
-        (("--phi-cost", "1", "--optimizer", "adam"), "--optimizer goes with --problem"),
+        (("--phi-cost", "1", "--accepted", "inf"), "'--accepted': inf is not a finite number"),
+        (("--phi-cost", "1", "--optimizer", "adam"), "--optimizer needs --problem"),
     ],
 )
 def test_command_refuses(args, message):
