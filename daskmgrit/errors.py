@@ -6,11 +6,11 @@ __all__ = ["CheckpointError", "CheckpointUnusable", "ClusterError", "CommandErro
 
 
 class PropagatorError(ValueError):
-    """A propagator broke its contract: wrong shape or dtype, or it wrote to its input."""
+    """A propagator broke its contract: it returned the wrong shape or dtype, or wrote to its input."""
 
 
 class ClusterError(RuntimeError):
-    """The Dask cluster cannot run the solve: no workers, none that answers, no package on them, or another version."""
+    """The Dask cluster cannot run the solve: it has no workers, they do not answer, or they lack this version."""
 
 
 class CheckpointError(RuntimeError):

@@ -24,7 +24,7 @@ _taken: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def _listed() -> str:
-    """Return what nvidia-smi says of the GPUs; nothing if there is no such program, or it fails."""
+    """Return nvidia-smi's list of the GPUs; empty if the program is missing or fails."""
     try:
         out = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -38,7 +38,7 @@ def devices(visible: str | None = None, listed: Callable[[], str] = _listed) -> 
     Parameters
     ----------
     visible : str, optional
-        What that variable holds, by default that of this process; if it is set, GPUs beyond those are others'.
+        Value of that variable, by default in this process; if it is set, only its GPUs are used.
     listed : callable, optional
         Returns what ``nvidia-smi -L`` prints.
 
@@ -63,12 +63,12 @@ def devices(visible: str | None = None, listed: Callable[[], str] = _listed) -> 
 
 
 def take_device(number: int, environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """Have this process see one GPU only, before it has used any; return which, None if there are none.
+    """Restrict this process to one GPU, before it has used any; return its name, None without GPUs.
 
     Parameters
     ----------
     number : int
-        Of this process on its node, such as ``SLURM_LOCALID``: process k takes GPU k, and begins anew behind the last.
+        Number of this process on its node, such as ``SLURM_LOCALID``: process k takes GPU k, modulo their number.
     environment : mapping, optional
         Where ``CUDA_VISIBLE_DEVICES`` is set.
     """
@@ -85,7 +85,7 @@ async def dask_setup(nanny: Any) -> None:
     Raises
     ------
     RuntimeError
-        If there are no GPUs, or this is not a nanny's.
+        If there are no GPUs, or this process is not a nanny.
     """
     if not hasattr(nanny, "env"):
         raise RuntimeError(
@@ -94,8 +94,8 @@ async def dask_setup(nanny: Any) -> None:
     found = devices()
     if not found:
         raise RuntimeError(
-            f"daskmgrit.gpus: no GPU here. {VARIABLE} lists none, or is not set and nvidia-smi finds none; in a SLURM "
-            "job ask for them, e.g. --gres=gpu:1"
+            f"daskmgrit.gpus: no GPU here. {VARIABLE} lists none, or is unset and nvidia-smi finds none; in a SLURM "
+            "job request GPUs, e.g. --gres=gpu:1"
         )
     taken = list(_taken.values())
     chosen = min(found, key=taken.count)

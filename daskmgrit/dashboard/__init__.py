@@ -2,8 +2,8 @@
 
 ``reporter`` is the client's side, which reports what each cycle or sweep did; ``plugin`` the scheduler's, which sees
 the tasks; ``history`` and ``window_run`` hold what is known of the last runs of either method; ``plots``,
-``window_plots`` and ``page`` draw it. Nothing has to be set up, but ``dask scheduler --preload daskmgrit.dashboard``
-has the page there before the first solve.
+``window_plots`` and ``page`` draw it. No set-up is needed; ``dask scheduler --preload daskmgrit.dashboard`` adds the
+page before the first solve.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["dask_setup"]
 
 
 def dask_setup(scheduler: Any) -> None:
-    """Add the page to a scheduler as it starts: what ``--preload`` calls.
+    """Add the page to a scheduler as it starts; ``--preload`` calls this.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the client of an MGRIT solve reports to the page: a residual per cycle, and the stages done up to there."""
+"""Reports of an MGRIT solve's client to the page: a residual per cycle, and the stages done up to there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CycleReporter"]
 
 
 class CycleReporter(Reporter):
-    """Tells the dashboard of one solve by MGRIT.
+    """Reports one solve by MGRIT to the dashboard.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class CycleReporter(Reporter):
         super().__init__(executor, run, lambda client: describe(run, client, phi, hierarchy, layout, tol, maxiter))
 
     def cycle(self, cycle: int, residual: float, layout: ChunkLayout, records: Sequence[Record]) -> None:
-        """Tell of a cycle whose residual is known; 0 is the initial guess.
+        """Report a cycle whose residual is known; 0 is the initial guess.
 
         `layout` is how the levels are cut from here on, `records` all of the solve so far.
         """

@@ -1,4 +1,4 @@
-"""The documents that a browser is given: a section for each run, or a single plot of the newest."""
+"""The documents for a browser: a section for each run, or a single plot of the newest."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ class _Section:
 
 
 def _section(run: AnyRun) -> _Section:
-    """Return what shows a run of this method."""
+    """Return the section that shows a run of this method."""
     if isinstance(run, WindowRun):
         return _Section(WindowPlot, (AcceptedPlot, ResidualPlot, PhiPlot))
     return _Section(LevelPlot, (CyclePlot, ResidualPlot, PhiPlot))
 
 
 class _Live(DashboardComponent, ABC):
-    """Something that is drawn anew from time to time."""
+    """A component that is redrawn periodically."""
 
     failed = False
 
     def update(self) -> None:
-        """Draw what is new. An error that left a callback would disturb Bokeh's other documents in this process."""
+        """Draw the news. An error that left a callback would disturb Bokeh's other documents in this process."""
         try:
             # Dask's periodic callbacks go without Bokeh's checks, which also turn a new plot's strings into models.
             with validate(True):
@@ -94,11 +94,11 @@ class _Live(DashboardComponent, ABC):
 
     @abstractmethod
     def draw(self) -> None:
-        """Bring it up to date."""
+        """Bring the component up to date."""
 
 
 class _Page(_Live):
-    """All that the page shows; each browser has its own."""
+    """The content of the page; each browser has its own."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -134,7 +134,7 @@ class _Page(_Live):
 
 
 class _Single(_Live):
-    """One plot, of the newest run of those that have it."""
+    """One plot of the newest run that has it."""
 
     def __init__(self, history: History, make: Callable[..., Any], kind: type[AnyRun] = AnyRun) -> None:
         self.history, self.plot, self.kind = history, make(sizing_mode="stretch_both", single=True), kind
@@ -168,7 +168,7 @@ def _single_document(
 
 
 def single_documents() -> dict[str, Callable[[History, Any, dict[str, Any]], None]]:
-    """Return what makes the document of each plot, by its name."""
+    """Return the function that makes the document of each plot, by its name."""
     plots: dict[str, tuple[Callable[..., Any], type[AnyRun]]] = {
         "levels": (LevelPlot, Run),
         "cycle": (CyclePlot, Run),

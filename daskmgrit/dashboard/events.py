@@ -1,4 +1,4 @@
-"""What the keys of a solve's tasks say, and what its client tells the scheduler: plain lists and dicts."""
+"""The content of a solve's task keys, and the client's events for the scheduler: plain lists and dicts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StageRow(NamedTuple):
 
 
 def read_key(key: Any, run: str) -> TaskName | None:
-    """Return what a key says, or None if it is none of this run's.
+    """Return the parts of a key, or None if it is not of this run.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def read_key(key: Any, run: str) -> TaskName | None:
 def describe(
     run: str, client: str, phi: Any, hierarchy: Hierarchy, layout: ChunkLayout, tol: float, maxiter: int
 ) -> dict[str, Any]:
-    """Return what the page says of a run; `layout` is that of the initial guess."""
+    """Return the page's description of a run; `layout` is that of the initial guess."""
     return {
         "run": run,
         "client": client,
@@ -77,7 +77,7 @@ def describe(
 
 
 def short_name(phi: Any) -> str:
-    """Return a short name for a propagator: a function's, what its class shows it as, or the class's."""
+    """Return a short name for a propagator: a function's, that of its own repr, or the class's."""
     shown = getattr(phi, "__name__", "") or ("" if type(phi).__repr__ is object.__repr__ else repr(phi))
     return shown if 0 < len(shown) <= 40 else type(phi).__name__
 
@@ -85,7 +85,7 @@ def short_name(phi: Any) -> str:
 def layout_event(layout: ChunkLayout, hierarchy: Hierarchy) -> dict[str, Any]:
     """Return the fine steps at which the chunks of each level begin, the last end added.
 
-    With them goes, for each level, the coarsest that is corrected in one task with it.
+    The event also has, for each level, the coarsest level that is corrected in one task with it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the page's plots have in common: a figure, an empty source, a legend."""
+"""Parts of all plots of the page: a figure, an empty source, a legend."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def legend(items: list[Any]) -> Legend:
 
 
 def box_key(plot: Any, label: str, color: str, **style: Any) -> LegendItem:
-    """Return a box for the legend. It has a glyph of its own: without data a glyph has no colour there."""
+    """Return a box for the legend. It has its own glyph because a glyph without data has no colour there."""
     style = {"fill_color": color, "line_color": color} | style
     return _key(plot, label, Rect(x="x", y="x", width=1, height=1, **style))
 

@@ -15,19 +15,19 @@ __all__ = ["group_layout"]
 def group_layout(
     dependencies: Mapping[str, set[str]],
 ) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, list[str]]]]:
-    """Return a place for each group, to the right of those that it depends on, and its arrows.
+    """Return a place for each group, to the right of its dependencies, and its arrows.
 
     Parameters
     ----------
     dependencies : mapping of str to set of str
-        What each group depends on. Itself and groups that are gone do not count.
+        Groups that each group depends on. The group itself and removed groups do not count.
 
     Returns
     -------
     dict of str to dict
         x and y of each group.
     dict of str to dict
-        Where each group's arrows start (``nstart``) and end (``nend``); what closes a circle goes to the left.
+        Where each group's arrows start (``nstart``) and end (``nend``); an arrow that closes a circle points left.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def group_layout(
 
 
 def _parents_first(parents: Mapping[str, list[str]]) -> list[str]:
-    """Return all groups, each after its parents but for those that close a circle."""
+    """Return all groups, each after its parents except those that close a circle."""
     found: dict[str, Any] = {}
     begun: set[str] = set()
     for last in parents:

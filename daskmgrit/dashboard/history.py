@@ -1,4 +1,4 @@
-"""What is known of MGRIT's last runs, in bounded memory: plain data, written by the plug-in and read by the page."""
+"""MGRIT's last runs, in bounded memory: plain data, written by the plug-in and read by the page."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Bar(NamedTuple):
 
 @dataclass(slots=True)
 class Stage:
-    """A stage of a cycle: its tasks, and how many of them are done."""
+    """A stage of a cycle: its tasks, and the number of those done."""
 
     name: str
     level: int
@@ -119,7 +119,7 @@ class Run(AnyRun):
     # -- what is heard -------------------------------------------------------------------------------------------
 
     def submitted(self, names: Iterable[TaskName]) -> None:
-        """Take note of tasks that the client has sent."""
+        """Record tasks that the client has sent."""
         for name in names:
             stages = self.cycles.setdefault(name.cycle, {})
             stage = stages.get(name.stage)
@@ -130,13 +130,13 @@ class Run(AnyRun):
             # A graph may name again what an earlier one has made.
             if (name.name, name.chunk) not in stage.ended:
                 stage.waiting.add((name.name, name.chunk))
-        # Two cycles are under way at most; the one before them may still be reported on.
+        # At most two cycles are in progress; the one before them may still be reported on.
         for old in sorted(self.cycles)[:-3]:
             del self.cycles[old]
         self.changes += 1
 
     def task(self, name: TaskName, worker: str, start: float, stop: float, transfer: float) -> None:
-        """Take note of a task that ended."""
+        """Record a task that ended."""
         stage = self.cycles.get(name.cycle, {}).get(name.stage)
         if stage is not None:
             stage.waiting.discard((name.name, name.chunk))
@@ -162,7 +162,7 @@ class Run(AnyRun):
                 self._open.setdefault((name.cycle, level, chunk), []).append(task)
 
     def hear(self, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Take in what the client tells of a cycle."""
+        """Process the client's event of a cycle."""
         if "layout" in event:
             self.layout(event["layout"])
         if "residual" not in event:
@@ -171,11 +171,11 @@ class Run(AnyRun):
         return [{name: event[name] for name in ("cycle", "residual")}]
 
     def layout(self, event: dict[str, Any]) -> None:
-        """Take note of how the levels are cut, from cycle 1 on."""
+        """Record the chunks of the levels, from cycle 1 on."""
         self._layout = event
 
     def settled(self, cycle: int, residual: float, rows: Iterable[StageRow]) -> None:
-        """Take note of a cycle whose residual is known, and of the stages done up to there."""
+        """Record a cycle whose residual is known, and the stages done up to there."""
         for row in rows:
             task = self._holder(row)
             if task is not None:
@@ -196,14 +196,14 @@ class Run(AnyRun):
         self.changes += 1
 
     def end(self, state: str, message: str, now: float) -> None:
-        """Take note of the run's end; the stages of open tasks will not be told."""
+        """Record the run's end; the stages of open tasks will not be reported."""
         AnyRun.end(self, state, message, now)
         self._open.clear()
 
     # -- what is drawn -------------------------------------------------------------------------------------------
 
     def new_bars(self, seen: int) -> Iterator[Bar]:
-        """Return the bars after the first `seen`, as far as they are remembered."""
+        """Return the bars after the first `seen` that are still kept."""
         return islice(self.bars, max(len(self.bars) - (self.count - seen), 0), None)
 
     @property
@@ -212,7 +212,7 @@ class Run(AnyRun):
         return int((self._layout or self.about["layout"])["gathered"])
 
     def current(self) -> int | None:
-        """Return the cycle that is under way: the first with tasks to be done; after the end, the last that counts."""
+        """Return the cycle in progress: the first with open tasks; after the end, the last that counts."""
         if self.ended is not None and self.residuals:
             return self.residuals[-1][0]
         for cycle in sorted(self.cycles):
@@ -226,7 +226,7 @@ class Run(AnyRun):
         return [stages[number] for number in sorted(stages) if stages[number].name not in {*SERVICE, "guess"}]
 
     def shares(self) -> list[tuple[str, tuple[float, float, float, float]]]:
-        """Return where worker threads' time went, by the level of the tasks."""
+        """Return the shares of worker threads' time, by the level of the tasks."""
         last, shares = len(self.about["steps"]) - 1, []
         for level, (phi, rest, transfer) in enumerate(self.totals):
             if phi + rest + transfer:
@@ -242,12 +242,12 @@ class Run(AnyRun):
         self.changes += 1
 
     def _layout_of(self, cycle: int) -> dict[str, Any]:
-        """Return how the levels are cut in a cycle."""
+        """Return the chunks of the levels in a cycle."""
         layout: dict[str, Any] = self._layout if cycle and self._layout else self.about["layout"]
         return layout
 
     def _last(self, name: TaskName) -> int:
-        """Return the coarsest of the levels that a task corrects; that of the task where it does not."""
+        """Return the coarsest of the levels that a task corrects; the task's own if it corrects none."""
         levels = self._layout_of(name.cycle)["corrected_from"] if name.name == "correct" else []
         return int(levels[name.level]) if name.level < len(levels) else name.level
 
@@ -267,7 +267,7 @@ class Run(AnyRun):
         return name.chunk * points // count, (name.chunk + 1) * points // count
 
     def _holder(self, row: StageRow) -> _Task | None:
-        """Return the task that a stage was part of: that of its chunk which fits it in time."""
+        """Return the task that a stage was part of: the task of its chunk that fits it in time."""
         # The first C-relaxation of a cycle belongs to the residual of the one before. A coarse step may have a task of
         # its own, which is named for its own level; and the first F-relaxation may be part of the task that restricts.
         levels = {"coarse step": (row.row, row.row + 1), "F-relaxation": (row.row, row.row - 1)}

@@ -1,4 +1,4 @@
-"""The words of the page: what each kind of task is called, its colour, and the state of a run in a line."""
+"""The words of the page: the name and colour of each kind of task, and the state of a run in a line."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _HOW_TO_READ = {
 
 
 def how_to_read(kinds: Collection[type[AnyRun]]) -> str:
-    """Return what the large plots of runs of these methods show."""
+    """Return an explanation of the large plots of runs of these methods."""
     text = " ".join(words for kind, words in _HOW_TO_READ.items() if kind in kinds)
     return f"<div style='font-size:12px;color:#555;line-height:1.35;max-width:900px'>{text}</div>"
 
@@ -102,7 +102,7 @@ _STATE = {
 
 
 def kind(name: str, task: bool) -> str:
-    """Return the kind, by which it is coloured, of a task or a stage.
+    """Return the kind of a task or a stage, which decides its colour.
 
     Examples
     --------
@@ -113,12 +113,12 @@ def kind(name: str, task: bool) -> str:
 
 
 def does(name: str, task: bool) -> str:
-    """Return in words what a task or a stage does."""
+    """Return a description of a task or a stage."""
     return f"task {name}: {_DOES.get(name, name)}" if task else f"stage: {name}"
 
 
 def direction(name: str) -> str:
-    """Return which way a stage goes.
+    """Return the direction of a stage.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def seconds(value: float) -> str:
 
 
 def last_of(count: int, kept: int) -> str:
-    """Return what to add to the title of a plot of the whole run that has only the last bars; nothing if it has all.
+    """Return the addition to a plot's title if it shows only the last bars of a run; empty if it shows all.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def last_of(count: int, kept: int) -> str:
 
 
 def number_of(count: int, what: str) -> str:
-    """Return a number of things.
+    """Return a number with its noun, singular or plural.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def _state(run: AnyRun) -> tuple[str, str]:
 
 
 def where(run: Run) -> tuple[int | None, str, float]:
-    """Return the current cycle, where in it the solve is, and the share of its tasks that are done."""
+    """Return the current cycle, the solve's place in it, and the share of its tasks that are done."""
     cycle = run.current()
     stages = run.cycles.get(cycle, {}) if cycle is not None else {}
     tasks = sum(stage.tasks for stage in stages.values())

@@ -1,4 +1,4 @@
-"""The page ``/mgrit``, its entry in the navigation bar, and its plots one by one for JupyterLab."""
+"""The page ``/mgrit``, its entry in the navigation bar, and its single plots for JupyterLab."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class NoPage(RuntimeError):
 
 
 def history_of(scheduler: Any) -> History:
-    """Return what the scheduler remembers of its last runs."""
+    """Return the scheduler's history of its last runs."""
     history: History = scheduler.extensions.setdefault(_EXTENSION, History())
     return history
 
 
 def install(scheduler: Any) -> None:
-    """Add the page to a scheduler's dashboard, if it is not there yet.
+    """Add the page to a scheduler's dashboard if it is missing.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def install(scheduler: Any) -> None:
 
 
 def _document(draw: Any) -> Any:
-    """Return what Dask calls to make a document; it is given the scheduler and the templates' variables first."""
+    """Return the function that Dask calls to make a document; the scheduler and template variables come first."""
 
     def modify(scheduler: Any, extra: dict[str, Any], doc: Any) -> None:
         draw(doc, extra)

@@ -1,4 +1,4 @@
-"""The plots of an MGRIT run; each shows whatever run it is given and sends the browser only what is new."""
+"""The plots of an MGRIT run; each shows any run and sends the browser only the news."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scheduler's side: a plug-in for each solve in progress, which hears its tasks and its client."""
+"""The scheduler's side: a plug-in for each solve in progress, which follows its tasks and its client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MgritPlugin", "attach"]
 
 
 class MgritPlugin(SchedulerPlugin):
-    """Hears one solve. It goes when the solve ends or its client does; what it heard stays with the page.
+    """Follows one solve. It is removed when the solve or its client ends; the page keeps the data.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class MgritPlugin(SchedulerPlugin):
         self.about = about
 
     def attach(self, scheduler: Any) -> None:
-        """Begin to listen.
+        """Start to listen.
 
         Raises
         ------
@@ -50,13 +50,13 @@ class MgritPlugin(SchedulerPlugin):
     # -- what the scheduler tells ----------------------------------------------------------------------------------
 
     def update_graph(self, scheduler: Any, *, client: str, tasks: list[Any], **others: Any) -> None:
-        """Hear of new tasks."""
+        """Record new tasks."""
         if client == self.about["client"]:
             names = [read_key(key, self.about["run"]) for key in tasks]
             self.run.submitted(name for name in names if name is not None)
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Hear of tasks that end."""
+        """Record tasks that end."""
         if finish != "memory" or start != "processing":
             return
         name: TaskName | None = read_key(key, self.about["run"])
@@ -72,14 +72,14 @@ class MgritPlugin(SchedulerPlugin):
             self.run.task(name, str(kwargs.get("worker", "")), *spans["compute"], transfer)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Hear of clients that go."""
+        """End if the solve's client leaves."""
         if client == self.about["client"]:
             self.end("client lost", "")
 
     # -- what the client tells -------------------------------------------------------------------------------------
 
     def hear(self, events: list[dict[str, Any]]) -> None:
-        """Hear the client, whose events come in their order."""
+        """Process an event of the client; events arrive in order."""
         for event in events:
             for told in self.run.hear(event):
                 self.scheduler.log_event(CHANNEL, told | {"run": self.about["run"]})
@@ -87,7 +87,7 @@ class MgritPlugin(SchedulerPlugin):
                 self.end(event["end"], event["message"])
 
     def end(self, state: str, message: str) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.run.end(state, message, time())
         self.scheduler.plugins.pop(self.name, None)
 

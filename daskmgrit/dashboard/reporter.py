@@ -1,4 +1,4 @@
-"""The client's side: tells the scheduler of a solve, and never stands in the solve's way."""
+"""The client's side: reports a solve to the scheduler and never interrupts the solve."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 def _attach_probe() -> Callable[..., str | None]:
     # A nested function travels by value, so it runs also where the package is missing.
     def attach(about: Any, version: str, dask_scheduler: Any) -> str | None:
-        """Return what is missing, if anything is."""
+        """Return a missing part, None if the page is complete."""
         import importlib
 
         try:
@@ -56,7 +56,7 @@ def _attach_probe() -> Callable[..., str | None]:
 
 
 class Reporter:
-    """Tells the dashboard of one solve; on a local scheduler, or where there is no dashboard, it does nothing.
+    """Reports one solve to the dashboard; does nothing on a local scheduler or without a dashboard.
 
     Any failure here is logged, once for a client, and the solve continues.
 
@@ -67,7 +67,7 @@ class Reporter:
     run : str
         Token of the solve's keys.
     describe : callable
-        Returns what the page is to know of the run, from the identifier of its client.
+        Returns the page's description of the run, from the identifier of its client.
     """
 
     def __init__(self, executor: Executor, run: str, describe: Callable[[str], dict[str, Any]]) -> None:
@@ -96,10 +96,10 @@ class Reporter:
         told = _told.setdefault(self._client, set())
         if why not in told:
             told.add(why)
-            logger.warning("this solve continues without its page /mgrit on Dask's dashboard: %s", why)
+            logger.warning("this solve continues without the page /mgrit of Dask's dashboard: %s", why)
 
     def _fail(self, error: Exception) -> None:
-        """Say so, and let the plug-in go if it can be reached."""
+        """Log the error, and remove the plug-in if it can be reached."""
         if not self._on:
             return
         self._warn(repr(error))
@@ -109,7 +109,7 @@ class Reporter:
             self._client.loop.add_callback(self._send)
 
     def tell(self, make: Callable[[], dict[str, Any]], at_once: bool = False) -> None:
-        """Tell what `make` returns, if anything, with the next message; it is called only if the page listens."""
+        """Send the result of `make`, if any, with the next message; `make` is called only if the page listens."""
         if not self._on:
             return
         try:
@@ -123,7 +123,7 @@ class Reporter:
             self._fail(error)
 
     async def _send(self) -> None:
-        """Send what there is; one call at a time, so that events arrive in their order."""
+        """Send the waiting events; one call at a time, so that events arrive in order."""
         if self._turn is None:
             self._turn = asyncio.Lock()
         async with self._turn:
@@ -137,7 +137,7 @@ class Reporter:
                 self._fail(error)
 
     def end(self, state: str, message: str = "") -> None:
-        """Tell that the solve has ended."""
+        """Report the end of the solve."""
         if not self._on:
             return
         self._events.append({"end": state, "message": message})

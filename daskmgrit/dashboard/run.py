@@ -1,4 +1,4 @@
-"""What the page knows of a run whatever its method: whose it is, how long it took, how it ended."""
+"""The page's data of a run by either method: its client, its times, its end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class AnyRun(ABC):
     Attributes
     ----------
     about : dict
-        What its client said of it as it began.
+        The client's description as the run began.
     started, ended : float
         Seconds since the epoch.
     state : str
-        ``"running"``, the reason of the Result, or why there is none.
+        ``"running"``, the reason of the Result, or the cause of its absence.
     residuals : deque of (int, float)
         The last of them, by cycle or sweep.
     accepted_residuals : deque of (int, float)
@@ -36,10 +36,10 @@ class AnyRun(ABC):
     busy : float
         Seconds of worker threads in all tasks.
     changes : int
-        Grows with whatever is heard.
+        Grows with each event.
     """
 
-    #: What a number of `residuals` counts.
+    #: Unit of the numbers in `residuals`.
     counts: ClassVar[str] = "cycle"
     #: The rows of :meth:`shares`.
     shares_by: ClassVar[str] = "level"
@@ -58,26 +58,26 @@ class AnyRun(ABC):
 
     @abstractmethod
     def submitted(self, names: Iterable[TaskName]) -> None:
-        """Take note of tasks that the client has sent."""
+        """Record tasks that the client has sent."""
 
     @abstractmethod
     def task(self, name: TaskName, worker: str, start: float, stop: float, transfer: float) -> None:
-        """Take note of a task that ended, with the seconds that it waited for transfers."""
+        """Record a task that ended, with the seconds that it waited for transfers."""
 
     @abstractmethod
     def hear(self, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Take in what the client tells; return what a program that subscribes to the events is told."""
+        """Process an event of the client; return its form for programs that subscribe to the events."""
 
     @abstractmethod
     def shares(self) -> list[tuple[str, tuple[float, float, float, float]]]:
-        """Return where worker threads' time went: a name, then seconds of Phi, other work, transfers, and waiting."""
+        """Return the shares of worker threads' time: a name, then seconds of Phi, other work, transfers, waiting."""
 
     def shown_residuals(self) -> list[tuple[int, float]]:
         """Return the residuals that are drawn."""
         return list(self.residuals)
 
     def end(self, state: str, message: str, now: float) -> None:
-        """Take note of the run's end; only the first counts."""
+        """Record the run's end; only the first counts."""
         if self.ended is None:
             self.state, self.message, self.ended = state, message, now
             self.changes += 1

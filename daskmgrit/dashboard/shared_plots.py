@@ -85,7 +85,7 @@ class ResidualPlot:
         }  # fmt: skip
 
     def _name(self, counts: str, of_steps: bool) -> None:
-        """Say what is counted from left to right, and which line is which where there are two."""
+        """Label the axis, and the lines if there are two."""
         self.plot.xaxis.axis_label = counts
         self.legend.visible = of_steps
         for hover, value in zip(self.hovers, ("@y{0.000e+0}", "0"), strict=True):
@@ -93,7 +93,7 @@ class ResidualPlot:
 
 
 class PhiPlot:
-    """Where the workers' time went, by level or name of the tasks: Phi, the rest of them, transfers, waiting."""
+    """Shares of the workers' time, by level or name of the tasks: Phi, the rest of the tasks, transfers, waiting."""
 
     _PARTS = (
         ("Phi", "#0072B2", None),

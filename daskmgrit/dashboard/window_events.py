@@ -1,4 +1,4 @@
-"""What the client of a parallel Newton solve tells the scheduler: a row per sweep, or per run of quick sweeps."""
+"""Events of a parallel Newton solve's client for the scheduler: a row per sweep, or per run of quick sweeps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SweepRow(NamedTuple):
 def describe_window(
     run: str, client: str, phi: Any, settings: NewtonSettings, threads: Sequence[int], first: int
 ) -> dict[str, Any]:
-    """Return what the page says of a run that begins at step `first` and has these threads in each process."""
+    """Return the page's description of a run that begins at step `first` and has these threads in each process."""
     return {
         "run": run,
         "client": client,
@@ -51,7 +51,7 @@ def describe_window(
 def sweep_rows(
     reports: Sequence[SweepReport], number: int, records: Sequence[Record], settings: NewtonSettings
 ) -> list[SweepRow]:
-    """Return the rows of successive sweeps, the first of which has this number, from what was done in them."""
+    """Return the rows of successive sweeps, the first of which has this number, from their records."""
     done = by_round(records)
     rows, size = [], max(math.ceil(len(reports) / MOST), 1)
     for begin in range(0, len(reports), size):

@@ -1,4 +1,4 @@
-"""The plots of a parallel Newton run: the window as it moves over the steps, and what each sweep accepts."""
+"""The plots of a parallel Newton run: the window as it moves over the steps, and the steps that each sweep accepts."""
 
 from __future__ import annotations
 

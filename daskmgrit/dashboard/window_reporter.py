@@ -1,4 +1,4 @@
-"""What the client of a parallel Newton solve reports to the page: a row per sweep, from what each round tells it."""
+"""Reports of a parallel Newton solve's client to the page: a row per sweep, from the reports of each round."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["WindowReporter"]
 
 
 class WindowReporter(Reporter):
-    """Tells the dashboard of one solve by parallel Newton.
+    """Reports one solve by parallel Newton to the dashboard.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class WindowReporter(Reporter):
         )
 
     def round(self, told: Told) -> None:
-        """Tell of the sweeps that ended in a round."""
+        """Report the sweeps that ended in a round."""
         self.tell(partial(self._event, told), at_once=not self._done)
 
     def _event(self, told: Told) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is known of a parallel Newton run, in bounded memory: its sweeps, and where the workers' time went."""
+"""A parallel Newton run, in bounded memory: its sweeps, and the shares of the workers' time."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class WindowRun(AnyRun):
         self.first = self.begin
 
     def submitted(self, names: Iterable[TaskName]) -> None:
-        """Take note of nothing: rounds are submitted ahead."""
+        """Record nothing: rounds are submitted ahead."""
 
     def task(self, name: TaskName, worker: str, start: float, stop: float, transfer: float) -> None:
-        """Take note of a task that ended."""
+        """Record a task that ended."""
         sweeping, threads = name.name in _SWEEPING, self.about["window"]["threads"]
         width = threads[name.chunk] if sweeping and name.chunk < len(threads) else 1
         total = self._sweeping if sweeping else self._others
@@ -77,7 +77,7 @@ class WindowRun(AnyRun):
         self.changes += 1
 
     def hear(self, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Take in what the client tells of a round."""
+        """Process the client's event of a round."""
         if "sweeps" not in event:
             return []
         told = []
@@ -110,21 +110,21 @@ class WindowRun(AnyRun):
         return (self.first - self.begin) / self.swept if self.swept else math.nan
 
     def new_rows(self, seen: int) -> Iterator[SweepRow]:
-        """Return the rows after the first `seen`, as far as they are remembered."""
+        """Return the rows after the first `seen` that are still kept."""
         return islice(self.rows, max(len(self.rows) - (self.count - seen), 0), None)
 
     def thinned(self) -> list[tuple[SweepRow, ...]]:
-        """Return the remembered rows, neighbours together so that no more than `POINTS` groups are left."""
+        """Return the kept rows, with neighbours merged into at most `POINTS` groups."""
         rows = tuple(self.rows)
         size = max(math.ceil(len(rows) / POINTS), 1)
         return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
     def shown_residuals(self) -> list[tuple[int, float]]:
-        """Return the residuals that are drawn: of neighbours, where there are many, the largest."""
+        """Return the residuals that are drawn: if there are many, the largest of each group of neighbours."""
         return [(group[-1].sweep, max(row.residual for row in group)) for group in self.thinned()]
 
     def shares(self) -> list[tuple[str, tuple[float, float, float, float]]]:
-        """Return where worker threads' time went: in sweeps and between them, and in other tasks if that is much."""
+        """Return the shares of worker threads' time: in sweeps, between them, and in other tasks if that is much."""
         if not self._sweeping[0]:
             return []
         threads = sum(self.about["window"]["threads"])

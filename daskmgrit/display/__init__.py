@@ -1,1 +1,1 @@
-"""Colours, HTML and pictures: of plain data, without knowledge of who solves."""
+"""Colours, HTML and pictures of plain data, without knowledge of the solvers."""

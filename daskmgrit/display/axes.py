@@ -1,4 +1,4 @@
-"""New axes to draw on, or a plain word that matplotlib is missing."""
+"""New axes to draw on, or a clear error without matplotlib."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["faint", "foreground", "legend_below", "new_axes", "paper"]
 
 
 def new_axes(width: float, height: float, **grid: Any) -> Any:
-    """Return the axes of a new figure of pyplot's, which a notebook shows by itself.
+    """Return the axes of a new pyplot figure, which a notebook shows by itself.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def new_axes(width: float, height: float, **grid: Any) -> Any:
 
 
 def foreground() -> str:
-    """Return the colour of text, which on a dark style is a light one: pictures follow the user's ``rcParams``."""
+    """Return the colour of text, light in a dark style: pictures follow the user's ``rcParams``."""
     from matplotlib import rcParams
     from matplotlib.colors import to_hex
 
@@ -48,7 +48,7 @@ def paper() -> str:
 
 
 def faint(share: float = 0.15) -> str:
-    """Return a colour between background and text, for grids and what lies behind."""
+    """Return a colour between background and text, for grids and the background of a plot."""
     from matplotlib.colors import to_hex, to_rgb
 
     pairs = zip(to_rgb(paper()), to_rgb(foreground()), strict=True)

@@ -1,4 +1,4 @@
-"""Bars on an axis of their own, in a strip below a residual's log axis: neither hides the other."""
+"""Bars on their own axis, in a strip below a residual's log axis, so that neither hides the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRIP, BEGIN = 0.2, 0.27
 def bars_below(
     ax: Any, values: Sequence[float], places: Sequence[int], heights: Sequence[float], most: float, width: float = 0.5
 ) -> tuple[Any, Any]:
-    """Draw bars below the values of a log axis; all of the height is theirs where there are no values.
+    """Draw bars below the values of a log axis; without values the bars take the whole height.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The kinds of work in a cycle and how each is shown: colours and hatches that stay apart in print and for all eyes."""
+"""The kinds of work in a cycle with their colours and hatches, which are distinct in print and for all eyes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Kind(NamedTuple):
     Attributes
     ----------
     name : str
-        What it is called.
+        Its name.
     stages : tuple of str
-        The stages (``Record.kind``) that are of this kind.
+        The stages (``Record.kind``) of this kind.
     colour : str
         Its colour. They are of the palette of Okabe and Ito, which colour-blind readers can tell apart.
     hatch : str

@@ -39,7 +39,7 @@ _MARK = '<span style="background:#D55E00;color:#fff;padding:1px 6px;margin-right
 
 
 def block(title: str, *parts: Markup, failed: str = "") -> Markup:
-    """Return parts under a title, marked by the word `failed` if there is one."""
+    """Return parts under a title, marked by the word `failed` if it is given."""
     style = f' style="{_FAILED}"' if failed else ""
     mark = _MARK.format(escaped(failed)) if failed else ""
     return Markup(f"<div{style}><p>{mark}<strong>{escaped(title)}</strong></p>{''.join(parts)}</div>")
@@ -52,7 +52,7 @@ def fields(rows: Iterable[tuple[str, object]]) -> Markup:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], left: Sequence[int] = ()) -> Markup:
-    """Return a table; columns are set right, but for those in `left`."""
+    """Return a table; columns are aligned right, except those in `left`."""
     sides = ["left" if number in left else "right" for number in range(len(headings))]
     head = "".join(_cell(name, "th", side) for name, side in zip(headings, sides, strict=True))
     body = "".join(
@@ -71,12 +71,12 @@ def bar(share: float) -> Markup:
 
 
 def fold(summary: str, content: Markup) -> Markup:
-    """Return content that opens by a click."""
+    """Return content that opens at a click."""
     return Markup(f"<details><summary>{escaped(summary)}</summary>{content}</details>")
 
 
 def side_by_side(*parts: Markup) -> Markup:
-    """Return parts in a row, below each other where that is too wide."""
+    """Return parts in a row, or below each other if the row is too wide."""
     cells = "".join(f"<div>{part}</div>" for part in parts)
     return Markup(f'<div style="display:flex;flex-wrap:wrap;gap:0.5em 2em;align-items:flex-start">{cells}</div>')
 

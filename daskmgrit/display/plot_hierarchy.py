@@ -15,7 +15,7 @@ MOST_POINTS = 64
 
 
 class _Visits:
-    """The operations of a cycle, noted rather than done: which levels it stops at, and what it does there."""
+    """The operations of a cycle, recorded instead of done: the levels that it visits, and its work there."""
 
     def __init__(self, hierarchy: Hierarchy) -> None:
         self.hierarchy = hierarchy
@@ -49,10 +49,10 @@ class _Visits:
 
 
 def traversal(hierarchy: Hierarchy) -> list[tuple[int, str]]:
-    """Return the levels in the order in which a cycle visits them, each with what is done there.
+    """Return the levels in the order in which a cycle visits them, each with its work.
 
-    ``"CF"``: relaxation with C-points, before going down; ``"F"``: F-relaxation only, after a correction or where that
-    is all there is; ``"solve"``: the serial solve of the coarsest level.
+    ``"CF"``: relaxation with C-points, before going down; ``"F"``: F-relaxation only, after a correction or without
+    C-relaxation; ``"solve"``: the serial solve of the coarsest level.
 
     Examples
     --------

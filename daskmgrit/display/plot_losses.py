@@ -36,7 +36,7 @@ def plot_losses(losses: Losses, accepted: Sequence[int], axes: Any = None) -> An
     Parameters
     ----------
     losses : Losses
-        What to draw.
+        The losses to draw.
     accepted : sequence of int
         Steps that each sweep accepted, see :class:`daskmgrit.Result`.
     axes : sequence of two matplotlib.axes.Axes, optional

@@ -1,4 +1,4 @@
-"""The residual, cycle by cycle, with the tolerance, and each over the one before."""
+"""The residual, cycle by cycle, with the tolerance, and the reduction by each cycle."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ def plot_speedup(
     workers : sequence of int
         Numbers of workers.
     curves : mapping of str to (sequence, int or None, sequence)
-        For each method its speedups, None where there is none, its break-even number of workers, and the least that the
-        speedups may be: what is between them is shaded.
+        For each method its speedups, None where there is none, its break-even number of workers, and a lower bound of
+        the speedups: the area between them is shaded.
     title : str
-        Above the picture.
+        Title above the picture.
     asked : int, optional
         A number of workers to mark.
     ax : matplotlib.axes.Axes, optional
@@ -67,7 +67,7 @@ def plot_speedup(
 
 
 def _label_numbers(ax: Any) -> None:
-    """Have log axes with plain numbers, 4 or more of them."""
+    """Label log axes with plain numbers, 4 or more of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = ax.get_ylim()

@@ -67,7 +67,7 @@ def plot_window(result: Shown, ax: Any = None) -> Any:
     firsts = [0, *itertools.accumulate(result.accepted)]
     sweeps = [sweep for sweep in range(1, len(result.accepted) + 1) if sweep in done]
     if not sweeps:
-        raise ValueError("there is nothing to plot: no sweep of this run is known, so it has no records")
+        raise ValueError("there is nothing to plot: this run did no sweep, so it has no records")
     if ax is None:
         ax = new_axes(9.0, 4.0)
     spans = {sweep: span(done[sweep]) for sweep in sweeps}

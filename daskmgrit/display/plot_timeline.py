@@ -1,4 +1,4 @@
-"""The levels as a run went through them: its tasks against time, from the records that it brought home."""
+"""The path of a run through the levels: its tasks against time, from its records."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Box(NamedTuple):
     Attributes
     ----------
     start, seconds : float
-        When it begins, and how wide it is.
+        Its start and its width.
     kind : Kind
-        What took most of its time.
+        The kind of work that took most of its time.
     lane : int
         Its lane.
     """
@@ -40,7 +40,7 @@ class Box(NamedTuple):
 
 
 def chosen_cycles(cycles: Any, done: int) -> tuple[int, int]:
-    """Return the first and the last cycle that the user's `cycles` means, of `done` cycles.
+    """Return the first and the last cycle that the user's `cycles` selects, of `done` cycles.
 
     Raises
     ------
@@ -65,14 +65,14 @@ def chosen_cycles(cycles: Any, done: int) -> tuple[int, int]:
 
 
 def lanes(records: Sequence[Record], slack: float = 0.0) -> list[int]:
-    """Give each record a lane of its level, so that none overlaps another there; a process stays in its lane if it can.
+    """Assign each record a lane of its level, so that no two overlap; a process stays in its lane if possible.
 
     Parameters
     ----------
     records : sequence of Record
         Those of one level.
     slack : float, default 0
-        Seconds of overlap that count as none, because two clocks made the records.
+        Seconds of overlap that are ignored, because two clocks made the records.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def lanes(records: Sequence[Record], slack: float = 0.0) -> list[int]:
 
 
 def joined(records: Sequence[Record], given: Sequence[int], thin: float) -> list[Box]:
-    """Return what to draw of a level's records: none is thinner than `thin`, and what would be is joined.
+    """Return the boxes to draw for a level's records: thinner records than `thin` are joined.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def joined(records: Sequence[Record], given: Sequence[int], thin: float) -> list
     given : sequence of int
         The lane of each.
     thin : float
-        Seconds that can just be seen.
+        Minimum visible width in seconds.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
     first, last = chosen_cycles(cycles, result.iterations)
     records = [record for record in result.records if first <= record.cycle <= last]
     if not records:
-        raise ValueError("there is nothing to plot: no residual of this run is known, so it has no records")
+        raise ValueError("there is nothing to plot: this run ended before its first residual, so it has no records")
     depth = len(result.levels)
     if ax is None:
         ax = new_axes(9.0, 1.5 + 0.45 * depth)
@@ -174,7 +174,7 @@ def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
     for level, (here, given) in enumerate(zip(levels, lane_of, strict=True)):
         if level % 2:
             ax.axhspan(level - 0.5, level + 0.5, color=faint(0.05), zorder=0)
-        # All bars are of one height, whatever ran side by side on a level.
+        # All bars have the same height, also where several tasks ran side by side on a level.
         top = level - height * (max(given, default=0) + 1) / 2
         for box in joined(here, given, THIN * pixel):
             left, right = ((moment - origin) * scale for moment in (box.start, box.start + box.seconds))
@@ -200,7 +200,7 @@ def plot_traversal(result: Shown, cycles: Any = None, ax: Any = None) -> Any:
 
 
 def _name_cycles(ax: Any, records: Sequence[Record], origin: float, span: float, scale: float) -> None:
-    """Mark where each cycle begins, with its name or number where there is room for it."""
+    """Mark the beginning of each cycle, with its name or number if there is room for it."""
     begins: dict[int, float] = {}
     for record in records:
         begins[record.cycle] = min(begins.get(record.cycle, math.inf), record.start - origin)
@@ -230,7 +230,7 @@ def _style(kind: Kind) -> dict[str, Any]:
 
 
 def _draw_boxes(ax: Any, corners: dict[tuple[Kind, bool], list[Any]]) -> None:
-    """Draw all boxes of a kind as one collection, for there may be thousands; an edge would hide a narrow one."""
+    """Draw all boxes of a kind as one collection, because there may be thousands; an edge would hide a narrow one."""
     from matplotlib.collections import PolyCollection
 
     for (kind, wide), drawn in corners.items():

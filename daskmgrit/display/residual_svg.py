@@ -1,4 +1,4 @@
-"""The residual against the cycle or sweep as inline SVG, made by hand so that a notebook needs nothing else."""
+"""The residual against the cycle or sweep as inline SVG, without any package, so that a notebook needs none."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def residual_svg(residuals: Sequence[float], tol: float, of: str = "cycle") -> M
     Parameters
     ----------
     residuals : sequence of float
-        One for the initial guess and one for each cycle. What is not finite is left out; an exact zero, which a log
-        axis has no place for, is a triangle at the bottom.
+        One for the initial guess and one for each cycle. Values that are not finite are left out; an exact zero, which
+        has no place on a log axis, is a triangle at the bottom.
     tol : float
         The tolerance; 0 is not drawn.
     of : {"cycle", "sweep"}, default "cycle"
-        What they are of. Sweeps count from 1; of many, each point is the largest of several.
+        Unit of the residuals. Sweeps count from 1; if there are many, each point is the largest of several.
     """
     begin, several = int(of == "sweep"), 1
     if of == "sweep":
@@ -108,7 +108,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, more: str = "") -> str:
 
 
 def _told(residuals: Sequence[float], cycle: int) -> str:
-    """Say a point's cycle, residual and factor."""
+    """Return a point's cycle, residual and factor as text."""
     if cycle == 0:
         return f"initial guess: {residuals[0]:.3e}"
     before = residuals[cycle - 1]

@@ -1,4 +1,4 @@
-"""What a picture of a result needs of it."""
+"""The part of a result that a picture needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Shown"]
 
 
 class Shown(Protocol):
-    """A result, as far as pictures go; see :class:`daskmgrit.Result`."""
+    """A result as pictures see it; see :class:`daskmgrit.Result`."""
 
     @property
     def residuals(self) -> list[float]:

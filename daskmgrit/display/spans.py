@@ -1,4 +1,4 @@
-"""When what several processes did together began and ended."""
+"""Beginning and end of the joint work of several processes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def by_round(records: Sequence[Record]) -> dict[int, list[Record]]:
 
 
 def span(records: Sequence[Record]) -> tuple[float, float]:
-    """Return when the first of these records began and the last one ended, in seconds since the epoch.
+    """Return the beginning of the first of these records and the end of the last, in seconds since the epoch.
 
-    Clocks of machines differ, so it is that of the process of the first record; others may have taken longer.
+    Clocks of machines differ, so the times are those of the first record's process; others may have taken longer.
 
     Examples
     --------

@@ -8,7 +8,7 @@ __all__ = ["text_table"]
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table of cells, set to the right.
+    """Return the lines of a table of cells, aligned right.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Asking a solve in another thread to end: every wait of its ends then."""
+"""Cancelling a solve in another thread: each of its waits ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Stop", "Stopped", "current_stop", "with_stop"]
 
 
 class Stopped(BaseException):
-    """Ends a solve whose caller has stopped waiting; ``except Exception`` does not catch it."""
+    """The end of a solve whose caller has stopped waiting; ``except Exception`` does not catch it."""
 
 
 class Stop:
@@ -24,7 +24,7 @@ class Stop:
         self._wakers: list[Callable[[], Any]] = []
 
     def ask(self) -> None:
-        """Have every wait end, those under way and those to come."""
+        """End every wait, now and later."""
         with self._lock:
             self._asked = True
             wakers = list(self._wakers)
@@ -32,13 +32,13 @@ class Stop:
             wake()
 
     def check(self) -> None:
-        """Raise :class:`Stopped` if asked to."""
+        """Raise :class:`Stopped` if the solve was asked to end."""
         if self._asked:
             raise Stopped
 
     @contextmanager
     def waking(self, wake: Callable[[], Any]) -> Iterator[None]:
-        """Within this there is a wait that `wake` ends: it has to raise then, and `check` to be called."""
+        """Register a wait that `wake` ends: after that the wait must raise, and the caller must call `check`."""
         with self._lock:
             self.check()
             self._wakers.append(wake)
@@ -54,10 +54,10 @@ _stop: contextvars.ContextVar[Stop | None] = contextvars.ContextVar("daskmgrit-s
 
 
 def current_stop() -> Stop:
-    """Return what may ask this solve to end."""
+    """Return the object that can ask this solve to end."""
     return _stop.get() or Stop()
 
 
 def with_stop(stop: Stop) -> None:
-    """Have all that runs in this context from now on end when `stop` is asked."""
+    """End everything that runs in this context from now on when `stop` is asked."""
     _stop.set(stop)

@@ -1,4 +1,4 @@
-"""Choosing the scheduler to solve on, as Dask does."""
+"""The choice of the scheduler to solve on, as Dask makes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["DaskClient", "choose_executor", "chosen_client", "is_asynchronous"]
 
 @runtime_checkable
 class DaskClient(Protocol):
-    """What is asked of a client of a cluster; ``distributed.Client`` has it."""
+    """The interface of a cluster's client; ``distributed.Client`` has it."""
 
     @property
     def get(self) -> Any:
@@ -39,9 +39,9 @@ class DaskClient(Protocol):
 def chosen_client(client: Any = None) -> Any:
     """Return `client`, else the one set in ``dask.config`` as the scheduler, else the current one, else None.
 
-    As in Dask, ``dask.config.set(scheduler=...)`` comes before a current client. Within a Dask task there is no current
-    one unless the task sets it by ``as_current()`` or ``worker_client()``: whether the worker's own client is there
-    depends on which tasks ran before.
+    As in Dask, ``dask.config.set(scheduler=...)`` has priority over a current client. Within a Dask task there is no
+    current client unless the task sets it by ``as_current()`` or ``worker_client()``: whether the worker's own client
+    exists depends on earlier tasks.
     """
     if client is not None:
         return client
@@ -53,12 +53,12 @@ def chosen_client(client: Any = None) -> Any:
 
 
 def is_asynchronous(client: Any) -> bool:
-    """Whether the methods of a client give coroutines where this is called; False if there is none."""
+    """Whether the methods of a client return coroutines in this thread; False without a client."""
     return bool(getattr(client, "asynchronous", False))
 
 
 def _configured_scheduler() -> Any:
-    """Return the scheduler set in ``dask.config``; None where that leaves it to the current client."""
+    """Return the scheduler set in ``dask.config``; None if it leaves the choice to the current client."""
     configured = dask.config.get("scheduler", None)
     return None if configured in ("dask.distributed", "distributed") else configured
 
@@ -88,12 +88,12 @@ def choose_executor(client: Any = None, timeout: float | None = None) -> Executo
             "one or the threaded scheduler"
         )
     if getattr(client, "status", "running") == "closed":
-        raise ClusterError(f"client={client!r} is closed: pass an open one, or None for the threaded scheduler")
+        raise ClusterError(f"client={client!r} is closed: pass an open client, or None for the threaded scheduler")
     return ClusterExecutor(client, timeout)
 
 
 def _current_client() -> Any:
-    """Return the current client, without importing distributed if that was not done before."""
+    """Return the current client, without importing distributed if it was not imported before."""
     if "distributed" not in sys.modules:
         return None
     from distributed import Client, default_client

@@ -1,4 +1,4 @@
-"""Running a graph on a cluster, through its client: results stay on the workers until they are fetched."""
+"""Execution of a graph on a cluster, through its client: results stay on the workers until they are fetched."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RENEWAL = 5.0
 def _span() -> Any:
     """Return one span for all tasks of a solve, unless the user has set one.
 
-    The scheduler makes one whenever tasks come without, and forgets none.
+    The scheduler makes a span for all tasks that come without one, and never forgets a span.
     """
     from distributed import span
 
@@ -112,7 +112,7 @@ class ClusterExecutor(Executor):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Leave the slot of the Dask task that the solve is in, if it is in one; workers see to BLAS themselves."""
+        """Leave the slot of the Dask task that the solve runs in, if any; workers limit BLAS themselves."""
         allow_programs()
         with slot_left():
             try:
@@ -127,7 +127,7 @@ class ClusterExecutor(Executor):
                 held(self._root).release()
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
-        """Send a value to its owner, as a task: so the scheduler can have it again when a worker is lost."""
+        """Send a value to its owner as a task, so that the scheduler can repeat it when a worker is lost."""
         return self._put(sealed_value(key, value, TaskRef(self._root.key)), owner)
 
     def _put(self, task: Task, owner: int = 0) -> Delayed:
@@ -141,7 +141,7 @@ class ClusterExecutor(Executor):
             return self.submit(book, [stub])[0]
 
     def share(self, phi: Any, key: str, owner: Any) -> Delayed:
-        """Send a propagator, a large one only if it was not sent before; the scheduler can have it again, too."""
+        """Send a propagator, a large one only if it was not sent before; the scheduler can repeat this, too."""
         pickled = check_picklable(phi)
         if pickled.nbytes < LARGE:
             return self.put(phi, key)
@@ -160,7 +160,7 @@ class ClusterExecutor(Executor):
         return stand_in(future.key, future)
 
     def _copies(self) -> bool:
-        """Whether arrays are to be sent as copies: to a scheduler that lacks NumPy, or in this process."""
+        """Whether to send arrays as copies: to a scheduler without NumPy, or in this process."""
         if self.client.scheduler.address.startswith("inproc:"):
             return True
         return not bounded(self.client, self.patience, self.client.run_on_scheduler, numpy_probe())
@@ -181,7 +181,7 @@ class ClusterExecutor(Executor):
             return self._send(book, wanted)
         except ClusterError as error:
             if any(future.status == "cancelled" for future in self._sent):
-                raise _lost("what it held of this solve") from error
+                raise _lost("its data of this solve") from error
             raise  # it is a guess that was lost before
 
     def _send(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
@@ -192,9 +192,9 @@ class ClusterExecutor(Executor):
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
-        """Wait for a result; it ends with an error if the cluster is lost or makes no progress for too long.
+        """Wait for a result; raise an error if the cluster is lost or makes no progress for too long.
 
-        The cluster may forget it then, unless it is fetched `again`.
+        The cluster may forget the result then, unless it is fetched `again`.
         """
         future = held(handle)
         with self._stop.waking(future.release):
@@ -223,8 +223,8 @@ class ClusterExecutor(Executor):
                 # Nor may the client have heard yet that it is to be made again.
                 if future.status == "finished" and tried and not watch.silence:
                     raise ClusterError(
-                        f"{what} is on a worker but could not be brought from there within {self.patience:g} s: look "
-                        f"at the network, or {LONGER}"
+                        f"{what} is on a worker but could not be fetched within {self.patience:g} s: check the "
+                        f"network, or {LONGER}"
                     ) from None
                 tried = not watch.silence
             except CancelledError as error:
@@ -235,10 +235,11 @@ class ClusterExecutor(Executor):
             except KilledWorker as error:
                 future.release()
                 raise ClusterError(
-                    f"the task {error.task} was given up while waiting for {what}: {error.allowed_failures + 1} "
-                    f"workers died while they ran it or had it in their queue, the last {error.last_worker.address}. "
-                    "Their logs say why; where memory ran out, give workers more of it or the solve more chunks. Where "
-                    "workers are expected to die, raise distributed.scheduler.allowed-failures on the scheduler"
+                    f"the scheduler gave up the task {error.task} while waiting for {what}: "
+                    f"{error.allowed_failures + 1} workers died while they ran it or had it in their queue, the last "
+                    f"{error.last_worker.address}. Their logs give the cause; if memory ran out, give the workers more "
+                    "memory or the solve more chunks. If workers are expected to die, increase "
+                    "distributed.scheduler.allowed-failures on the scheduler"
                 ) from None
             except Exception:
                 # The client keeps an error with its traceback, and that all futures of the solve, until it is told
@@ -250,7 +251,7 @@ class ClusterExecutor(Executor):
         return Watchdog(self.client, self.patience, what, self._alone, key, made_for_tasks(self.client))
 
     def _outcome(self, future: Any, watch: Watchdog) -> BaseException | None:
-        """Wait for a task; returns its error, if it has failed."""
+        """Wait for a task; return its error if it failed."""
         while True:
             try:
                 # This does not bring the result: to cut that short would cut short what other threads have brought by
@@ -271,10 +272,10 @@ class ClusterExecutor(Executor):
         self.workers = [worker if worker in present or not new else new.pop() for worker in self.workers]
 
     def store(self, held: int) -> None:
-        """Return None: workers see to their memory themselves."""
+        """Return None: workers limit their memory themselves."""
 
     def keep(self, array: Any) -> Any:
-        """Have the array's chunks made on the workers and held there."""
+        """Compute the array's chunks on the workers and hold them there."""
         with dask.annotate(span=self._span):
             kept = self.client.persist(array)
         layers = {name: HeldLayer(layer) for name, layer in kept.dask.layers.items()}
@@ -305,7 +306,7 @@ class ClusterExecutor(Executor):
         return dict(threads)
 
     def _allowed(self) -> tuple[dict[str, int], list[str]]:
-        """Return how many tasks each worker may run at a time, of those that may be used; and what all offer."""
+        """Return the tasks that each allowed worker may run at a time, and descriptions of all workers."""
         if not self._wishes:
             return bounded(self.client, self.patience, self.client.nthreads), []
         wishes = (self._wishes.workers, self._wishes.others, self._wishes.resources)
@@ -330,5 +331,5 @@ class ClusterExecutor(Executor):
 def _lost(what: str) -> ClusterError:
     return ClusterError(
         f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or it forgot "
-        "data that the solve had sent to it"
+        "data that the solve had sent; solve again"
     )

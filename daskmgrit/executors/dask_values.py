@@ -1,4 +1,4 @@
-"""Dask collections that a user gives: their values, from whichever cluster holds them."""
+"""The values of Dask collections that a user gives, from the cluster that holds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["computed", "owner_elsewhere"]
 
 
 def owner_elsewhere(values: Any, executor: Executor, name: str) -> Any:
-    """Return the client of another cluster than the executor's that holds a collection; None if there is none.
+    """Return the client of the cluster that holds a collection; None if it is the executor's, or there is none.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def owner_elsewhere(values: Any, executor: Executor, name: str) -> Any:
 
 
 def computed(values: Any, executor: Executor, name: str) -> Any:
-    """Compute a collection, where it is or where the solve will be."""
+    """Compute a collection on the cluster that holds it, else where the solve runs."""
     owner = owner_elsewhere(values, executor, name)
     if owner is not None:
         return owner.compute(values).result()

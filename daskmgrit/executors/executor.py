@@ -1,4 +1,4 @@
-"""What a solve asks of the place where its graphs run: one Protocol, for local schedulers and for clusters.
+"""The interface between a solve and the scheduler of its graphs: one Protocol for local schedulers and clusters.
 
 A solve adds tasks to a :class:`~daskmgrit.graph.submission.TaskBook`, submits it with the tasks whose results are
 wanted, and gets stand-ins (``Delayed``) for those results, which later graphs may build on.
@@ -24,12 +24,12 @@ class Executor(Protocol):
     Attributes
     ----------
     name : str
-        The scheduler's name, by which ``daskmgrit.task-overhead`` of ``dask.config`` has its costs: "sync", "threads",
+        The scheduler's name, the key of its costs in ``daskmgrit.task-overhead`` of ``dask.config``: "sync", "threads",
         "processes" or "distributed".
     ahead : bool
         Whether :meth:`submit` returns at once, so that a solve may submit cycles ahead of the one that it waits for.
     in_memory : bool
-        Whether a task finds what the one before it on its chunk has made in memory, without a copy.
+        Whether a task finds the result of the one before it on its chunk in memory, without a copy.
     hosts : int
         Machines that the workers are on.
     workers : list of str or None
@@ -90,7 +90,7 @@ class Executor(Protocol):
         """
 
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
-        """Have the tasks run; return a stand-in for the result of each wanted one."""
+        """Run the tasks; return a stand-in for the result of each wanted one."""
 
     def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
         """Wait for a result and return it.
@@ -100,9 +100,9 @@ class Executor(Protocol):
         handle : Delayed
             The stand-in for it.
         what : str
-            What it is, in words, for errors.
+            Its description in errors.
         again : bool
-            Whether the result is needed afterwards; else the scheduler may forget it.
+            Whether the result is needed later; otherwise the scheduler may forget it.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class Executor(Protocol):
         """
 
     def store(self, held: int) -> BlockStore | None:
-        """Return where the blocks of a solve go that holds `held` bytes of them; None for the scheduler's memory."""
+        """Return the store for the `held` bytes of blocks of a solve; None for the scheduler's memory."""
 
     def keep(self, array: Any) -> Any:
-        """Return a dask array whose chunks are computed and held here, so that their inputs may go."""
+        """Return a dask array whose chunks are computed and held here, so that their inputs can be freed."""

@@ -1,4 +1,4 @@
-"""Running a graph on a local Dask scheduler: synchronous, threaded or of processes."""
+"""Execution of a graph on a local Dask scheduler: synchronous, threaded or of processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["LocalExecutor"]
 
 
 class _BlasLimit:
-    """Holds BLAS to its share while any solve runs: the limit is the process's, and solves may overlap."""
+    """Limits BLAS to its share while any solve runs: the limit is the process's, and solves may overlap."""
 
     def __init__(self) -> None:
         self._lock, self._users = threading.Lock(), 0
@@ -76,7 +76,7 @@ class LocalExecutor(Executor):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Hold BLAS to its share of the cores."""
+        """Limit BLAS to its share of the cores."""
         _blas.enter()
         allow_programs()
         try:
@@ -107,7 +107,7 @@ class LocalExecutor(Executor):
         return load(held(handle).value)
 
     def store(self, held: int) -> BlockStore | None:
-        """Return where the blocks of a solve go that holds `held` bytes of them, None for plain memory."""
+        """Return the store for the `held` bytes of blocks of a solve, None for plain memory."""
         limit = setting("daskmgrit.memory")
         if self.name == "processes" or limit is None:
             return None
@@ -123,5 +123,5 @@ class LocalExecutor(Executor):
         return BlockStore(limit) if held > limit else None
 
     def keep(self, array: Any) -> Any:
-        """Have the array's chunks made, so that the blocks they come from may go."""
+        """Compute the array's chunks, so that their blocks can be freed."""
         return array.persist(scheduler=self._get)

@@ -1,4 +1,4 @@
-"""Checks of a cluster before anything is submitted: can it run the solve at all?"""
+"""Checks, before anything is submitted, that a cluster can run the solve."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["AllWorkersLost", "ask_workers", "cannot_load", "check_cluster", "num
 
 
 class AllWorkersLost(ClusterError):
-    """All workers that were there a moment ago are lost."""
+    """All workers that were connected a moment ago are lost."""
 
 
 def ask_workers(
     client: Any, function: Callable[..., Any], *args: Any, timeout: float, **options: Any
 ) -> dict[str, Any]:
-    """Run a function on all workers, or those in ``workers=``; returns each one's answer, an error in its place.
+    """Run a function on all workers, or those in ``workers=``; return each one's answer or error.
 
-    Workers that are lost meanwhile are left out.
+    Workers that are lost during the call are left out.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def ask_workers(
         left = {worker: answer for worker, answer in answers.items() if not isinstance(answer, CommClosedError)}
         if not left:
             who = _some(sorted(answers)) or "every worker"
-            raise AllWorkersLost(f"{who} was lost while the solve began: try again")
+            raise AllWorkersLost(f"{who} was lost while the solve began: solve again")
         return left
     try:
         workers = look(client, timeout).workers
@@ -78,7 +78,7 @@ def _load_probe() -> Callable[[bytes, list[bytes]], str | None]:
 
 
 def numpy_probe() -> Callable[[], bool]:
-    """Return a function that says whether NumPy is where it runs."""
+    """Return a function that tells whether its process has NumPy."""
 
     def probe() -> bool:
         import importlib.util
@@ -107,7 +107,7 @@ def check_cluster(client: Any, phi: Any, timeout: float = 60.0, workers: list[st
     if missing:
         raise ClusterError(
             f"daskmgrit is not installed on {_some(missing)}: install version {__version__} in that environment before "
-            "it starts, or by the PipInstall plug-in of distributed"
+            "the worker starts, or by the PipInstall plug-in of distributed"
         )
     broken = sorted(f"{where} ({error!r})" for where, error in versions.items() if isinstance(error, BaseException))
     if broken:
@@ -129,7 +129,7 @@ def check_cluster(client: Any, phi: Any, timeout: float = 60.0, workers: list[st
 
 
 def cannot_load(phi: Any, where: str, error: str) -> ClusterError:
-    """Return the error that a worker cannot load phi."""
+    """Return the error for a worker that cannot load phi."""
     return ClusterError(
         f"phi={phi!r} cannot be loaded on {where} ({error}): install its module there, send it with "
         "client.upload_file(...), or define phi in the script or notebook itself"

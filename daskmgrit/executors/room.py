@@ -1,4 +1,4 @@
-"""Whether this machine can hold the states of a solve, before anything is computed."""
+"""A check, before anything is computed, that this machine can hold the states of a solve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = 1 << 28
 
 
 def check_room(steps: int, coarsening: int, row_bytes: int, storage: str) -> None:
-    """See that states fit into this machine's memory and the disk of its temporary files together.
+    """Check that the states fit into this machine's memory and its disk of temporary files together.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def check_room(steps: int, coarsening: int, row_bytes: int, storage: str) -> Non
         return  # the store for blocks says what is wrong with it
     if held > MEMORY_LIMIT + free:
         raise MemoryError(
-            f"N = {steps} steps with storage={storage!r} hold {size_in_words(held)} of states at least; here are "
-            f"{size_in_words(MEMORY_LIMIT)} of memory and {size_in_words(free)} in {place}. Parallel Newton holds a "
-            "window only"
+            f"N = {steps} steps with storage={storage!r} hold at least {size_in_words(held)} of states; this machine "
+            f"has {size_in_words(MEMORY_LIMIT)} of memory and {size_in_words(free)} in {place}. Use parallel Newton, "
+            "which holds only a window, or a cluster"
         )

@@ -1,4 +1,4 @@
-"""Large propagators are sent to a cluster once: its futures of them are held here, for later solves of a client."""
+"""Futures of large propagators, which are sent to a cluster once, for later solves of the same client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import dask
 
 __all__ = ["LARGE", "Shared", "shared_by"]
 
-# Bytes from which on a propagator is not sent anew for each solve.
+# Bytes from which on a propagator is sent only once for all solves.
 LARGE = 1 << 20
 
 
@@ -23,15 +23,15 @@ class _Held:
 
 
 def _annotations() -> dict[str, Any]:
-    """Return those that are set, but for the name that a user gives a group of tasks."""
+    """Return the annotations that are set, except the name that a user gives a group of tasks."""
     return {name: value for name, value in dask.get_annotations().items() if name != "span"}
 
 
 class Shared:
-    """Futures of what was sent to one cluster, each as long as the object lives that it was sent for.
+    """Futures of objects that were sent to one cluster, each held as long as its object lives.
 
-    An object that has changed since it was sent is not found any more. (Nor is one that is equal but not the same: the
-    code of its class may have changed.)
+    An object that has changed since it was sent is not found any more. (Nor is an equal but different object: the code
+    of its class may have changed.)
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Shared:
         return held.future if known else None
 
     def hold(self, owner: Any, digest: str, future: Any) -> None:
-        """Hold a future as long as `owner` lives; not at all if that cannot be found out."""
+        """Hold a future as long as `owner` lives; do nothing if its lifetime cannot be observed."""
         identity, held = id(owner), self._held
         try:
             reference = weakref.ref(owner, lambda _: held.pop(identity, None))
@@ -58,6 +58,6 @@ class Shared:
 
 
 def shared_by(client: Any) -> Shared:
-    """Return what was sent by a client. It is kept at the client, so that both go together."""
+    """Return the objects that a client sent. The client holds them, so that both end together."""
     shared: Shared = client.extensions.setdefault("daskmgrit", Shared())
     return shared

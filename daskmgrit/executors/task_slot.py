@@ -1,4 +1,4 @@
-"""A solve within a Dask task: it leaves the task's slot on the worker to others while it waits for them."""
+"""A solve within a Dask task: it leaves the task's slot on the worker to other tasks while it waits for them."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def made_for_tasks(client: Any) -> bool:
 
 @contextmanager
 def slot_left() -> Iterator[None]:
-    """Within this, the worker may run another task in the place of the one that this thread runs, if it runs one.
+    """Let the worker run another task in place of this thread's task, if there is one.
 
-    Otherwise tasks that wait for tasks of their own would come to occupy all workers, as Dask's ``Client.get`` knows.
+    Otherwise tasks that wait for their own tasks could occupy all workers; Dask's ``Client.get`` does the same.
     """
     from distributed import rejoin, secede
     from distributed.worker import thread_state
@@ -59,7 +59,7 @@ def slot_left() -> Iterator[None]:
 
 
 def leave_slot() -> None:
-    """Leave the slot of the asynchronous task that this coroutine runs in, if it runs in one."""
+    """Leave the slot of the asynchronous task that this coroutine runs in, if any."""
     worker = _worker()
     task = asyncio.current_task()
     if worker is None or task is None:

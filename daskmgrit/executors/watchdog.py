@@ -1,8 +1,8 @@
-"""The wait for a cluster's result: who does not answer, what is stuck, and when to give up.
+"""The wait for a cluster's result: silent workers, stuck tasks, and the end of the wait.
 
-Dask recomputes what a lost worker held. What it does not see for minutes, or ever, is a worker that has stopped but is
-still connected, a scheduler that does not answer, workers paused for want of memory, and workers that cannot reach
-each other. Those are looked for here, so that every wait ends.
+Dask recomputes the data of a lost worker. But for minutes, or for ever, it does not notice a worker that has stopped
+and is still connected, a scheduler that does not answer, workers paused because their memory is full, and workers that
+cannot reach each other. This module looks for them, so that every wait ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["LONGER", "View", "Watchdog", "WorkerView", "bounded", "look"]
 
 
 def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call a method of a client, and wait no longer than `seconds` for its answer.
+    """Call a method of a client, and wait at most `seconds` for its answer.
 
     Raises
     ------
@@ -35,12 +35,12 @@ def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any,
 
 
 def absence(client: Any, patience: float) -> float:
-    """Return how many seconds there may be no workers: more where the cluster gets them from a queue, and says so."""
+    """Return the seconds to wait without workers: more if the cluster gets them from a queue and says so."""
     return float(max(patience, getattr(getattr(client, "cluster", None), "patience", 0.0)))
 
 
 def excuse(client: Any) -> str:
-    """Return why workers have not come, where the cluster gets them from a queue and can say so."""
+    """Return why workers have not come, if the cluster gets them from a queue and can say so."""
     explain = getattr(getattr(client, "cluster", None), "explain", None)
     said = explain() if explain else ""
     return f" ({said})" if said else ""
@@ -74,12 +74,12 @@ def look(client: Any, seconds: float, key: Any = None, held: bool = False) -> Vi
     client : distributed.Client
         The cluster's client.
     seconds : float
-        The time that the scheduler has to answer.
+        Maximum time for the scheduler's answer.
     key : str, optional
         Key of the task whose result is waited for.
     held : bool
-        Whether a task may hold its slot until the result is there: then those alone count as running which the result
-        needs.
+        Whether a task may hold its slot until the result is there: then only tasks that the result needs count as
+        running.
     """
     view = bounded(client, seconds, client.run_on_scheduler, _look(), key, held)
     workers = {address: WorkerView(*worker) for address, worker in view["workers"].items()}
@@ -142,7 +142,7 @@ def _look() -> Callable[..., dict[str, Any]]:
 
 def _restart() -> Callable[..., Any]:
     async def restart(address: str, seconds: float, dask_scheduler: Any) -> None:
-        """Do what the scheduler itself does, much later, to a worker that it does not hear of."""
+        """Restart a silent worker, as the scheduler itself does much later."""
         await dask_scheduler.restart_workers(
             [address],
             timeout=seconds,
@@ -156,7 +156,7 @@ def _restart() -> Callable[..., Any]:
 
 def _free() -> Callable[..., None]:
     def free(dask_scheduler: Any) -> None:
-        """Let tasks run anywhere that became ready while no worker ran, and whose own workers are gone.
+        """Let tasks run anywhere if they became ready while no worker ran, and their own workers are gone.
 
         They were sent with ``allow_other_workers``, but the scheduler gives such a task to no worker that comes later.
         """
@@ -183,13 +183,13 @@ class Watchdog:
     patience : float
         Seconds to wait for a worker, a reply or any progress.
     what : str
-        What is being waited for.
+        Description of the result.
     alone : float, optional
-        Seconds to wait for one to come, by default `patience`.
+        Seconds to wait for a first worker, by default `patience`.
     key : str, optional
-        Key of what is being waited for.
+        Key of the result.
     held : bool
-        Whether a Dask task may wait in its slot for what waits here, in a thread of its own.
+        Whether a Dask task may hold its slot while it waits for this wait, which is in a thread of its own.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Watchdog:
         self.silence = False
 
     def look(self) -> list[str]:
-        """See that the wait may still come to an end; returns the addresses of the workers.
+        """Check that the wait can still succeed; return the addresses of the workers.
 
         Raises
         ------
@@ -281,7 +281,7 @@ class Watchdog:
                     self.what,
                     max(patience - worker.silent, 0),
                 )
-            # Seen twice, lest the scheduler was kept from hearing its workers while it answered this.
+            # Seen twice, because the scheduler may have been kept from hearing its workers while it answered this.
             if worker.silent > patience and address in self._late:
                 self._give_up(address, worker.silent)
         self._late = {address for address, worker in view.workers.items() if worker.silent > patience}
@@ -294,7 +294,7 @@ class Watchdog:
                 f"{self.what}; if phi holds the interpreter that long, {LONGER}"
             )
         logger.warning(
-            "worker %s has not answered for %.0f s: it is given up (a nanny restarts it), and its work is done again",
+            "worker %s has not answered for %.0f s: it is treated as lost (a nanny restarts it); its work is retried",
             address,
             silent,
         )
@@ -313,7 +313,7 @@ class Watchdog:
             self._ask(bounded, self.client, self.patience, self.client.run_on_scheduler, _free())
         if self._lasts("stuck", still, self.patience, f"nothing runs: {reason},"):
             raise ClusterError(
-                f"nothing has run for {self.patience:g} s while waiting for {self.what}: {reason}. If that is to be "
+                f"nothing has run for {self.patience:g} s while waiting for {self.what}: {reason}. If this is "
                 f"expected, {LONGER}"
             )
 
@@ -333,7 +333,7 @@ class Watchdog:
             return f"no worker may run {view.stranded}"
         if self.held:
             return (
-                "other tasks have the slots of its workers, and may wait for this solve: a thread that a task "
-                "has started can't leave its slot. Solve in the task's own thread, which can"
+                "other tasks hold the slots of its workers, and may wait for this solve: a thread that a task "
+                "has started can't leave the task's slot. Solve in the task's own thread, which can"
             )
         return "the scheduler has given no worker a task that it can run"

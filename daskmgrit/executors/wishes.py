@@ -17,14 +17,14 @@ __all__ = ["Wishes", "find_allowed"]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What is asked of workers.
+    """Requirements on workers.
 
     Attributes
     ----------
     workers : tuple of str
         Addresses, names or hosts; empty if all may be used.
     others : bool
-        Whether others may be used where these are not there.
+        Whether other workers may be used if these are missing.
     resources : dict
         Amount of each resource that a task needs.
     """
@@ -35,17 +35,17 @@ class Wishes:
 
     @classmethod
     def current(cls) -> Wishes:
-        """Return those of the annotations that are set.
+        """Return the wishes of the annotations that are set.
 
         Raises
         ------
         ValueError
-            If they are a function of the task, no workers, or amounts that are not positive.
+            If an annotation is a function of the task, names no workers, or has an amount that is not positive.
         """
         asked = dask.get_annotations()
         workers, resources = asked.get("workers"), asked.get("resources") or {}
         if workers is not None and not callable(workers) and not workers:
-            raise ValueError(f"dask.annotate(workers={workers!r}) names no worker: name some, or leave it out")
+            raise ValueError(f"dask.annotate(workers={workers!r}) names no worker: name at least one, or leave it out")
         workers = workers or ()
         for name, value in (("workers", workers), ("resources", resources)):
             if callable(value):
@@ -77,7 +77,7 @@ def find_allowed() -> Callable[..., tuple[dict[str, int], list[str]]]:
     def find(
         workers: tuple[str, ...], others: bool, resources: dict[str, float], dask_scheduler: Any
     ) -> tuple[dict[str, int], list[str]]:
-        """Return how many tasks each worker that is allowed may run at a time; and what all workers offer."""
+        """Return the tasks that each allowed worker may run at a time, and descriptions of all workers."""
         there = list(dask_scheduler.workers.values())
         named = [ws for ws in there if {ws.address, str(ws.name), ws.host} & set(workers)]
         allowed = {}

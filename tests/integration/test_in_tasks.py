@@ -209,4 +209,4 @@ def test_a_thread_that_a_task_waits_for(client):
     """It has no slot to leave, so what is planned on the task's worker may never run."""
     [end] = client.submit(in_a_thread, pure=False).result(timeout=60)
     assert end.startswith("nothing has run for 2 s")
-    assert "other tasks have the slots of its workers" in end
+    assert "other tasks hold the slots of its workers" in end

@@ -342,7 +342,7 @@ def test_result_that_cannot_be_brought(client):
     book = TaskBook(executor.workers)
     task = book.add("slow-to-send-1", SlowToSend, owner=0)
     (handle,) = executor.submit(book, [task])
-    with pytest.raises(dm.ClusterError, match=r"it is on a worker but could not be brought.*0\.3 s"):
+    with pytest.raises(dm.ClusterError, match=r"it is on a worker but could not be fetched.*0\.3 s"):
         executor.fetch(handle, "it")
 
 

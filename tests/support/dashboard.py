@@ -14,4 +14,4 @@ def plugins(cluster):
 
 
 def warnings_of(caplog):
-    return [record.message for record in caplog.records if "its page /mgrit" in record.message]
+    return [record.message for record in caplog.records if "the page /mgrit" in record.message]

@@ -259,7 +259,7 @@ def test_out_of_memory(w0):
         processes.worker("a", nanny=True, memory="300MB")
         with Client(processes.address, timeout=60) as client:
             client.wait_for_workers(1, timeout=60)
-            with pytest.raises(dm.ClusterError, match=r"was given up while waiting for .*: 1 workers died.*memory"):
+            with pytest.raises(dm.ClusterError, match=r"gave up the task .*: 1 workers died.*memory"):
                 dm.MGRIT(Hungry(keep=False), STEPS).solve(w0, client=client, timeout=60, **HOW)
 
 

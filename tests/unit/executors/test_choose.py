@@ -64,5 +64,5 @@ def test_what_is_no_client():
         choose_executor("tcp://a")
     closed = ScriptedClient()
     closed.status = "closed"
-    with pytest.raises(dm.ClusterError, match="is closed: pass an open one"):
+    with pytest.raises(dm.ClusterError, match="is closed: pass an open client"):
         choose_executor(closed)

@@ -61,7 +61,7 @@ def test_workers_that_changed_are_seen_before_a_graph_is_sent(monkeypatch):
 def test_a_result_on_a_worker_that_does_not_answer():
     future = ScriptedFuture(TimeoutError(), 3)
     assert fetch(future) == 3
-    with pytest.raises(ClusterError, match="the residual is on a worker but could not be brought"):
+    with pytest.raises(ClusterError, match="the residual is on a worker but could not be fetched"):
         fetch(ScriptedFuture(TimeoutError(), TimeoutError()))
 
 
@@ -71,7 +71,7 @@ def test_a_result_on_a_worker_that_is_given_up():
     client = ScriptedClient(silent, silent, FINE)
     assert fetch(ScriptedFuture(TimeoutError(), TimeoutError(), TimeoutError(), 3), client) == 3
     assert client.asked == [("restart", B)]
-    with pytest.raises(ClusterError, match="the residual is on a worker but could not be brought"):
+    with pytest.raises(ClusterError, match="the residual is on a worker but could not be fetched"):
         fetch(ScriptedFuture(*[TimeoutError()] * 4), ScriptedClient(silent, silent, FINE, FINE))
 
 
@@ -90,7 +90,7 @@ def test_a_result_that_the_cluster_lost():
 
 def test_a_task_that_kills_its_workers():
     future = ScriptedFuture(KilledWorker("relax", SimpleNamespace(address=A), 3))
-    with pytest.raises(ClusterError, match=r"task relax was given up.*4 workers died.*the last tcp://a:1"):
+    with pytest.raises(ClusterError, match=r"gave up the task relax.*4 workers died.*the last tcp://a:1"):
         fetch(future)
     assert future.released == 1
 

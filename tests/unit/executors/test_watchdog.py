@@ -206,7 +206,7 @@ def test_the_view_of_a_task_that_left_its_slot():
 
 def test_a_wait_for_slots_that_tasks_hold(clock):
     watch = Watchdog(ScriptedClient(view({A: worker()})), 20, "x", held=True)
-    with pytest.raises(ClusterError, match=r"nothing has run for 20 s.*other tasks have the slots.*own thread"):
+    with pytest.raises(ClusterError, match=r"nothing has run for 20 s.*other tasks hold the slots.*own thread"):
         look_at(watch, clock, 0, 1, 22)
 
 
