@@ -239,7 +239,7 @@ class MGRIT:
         storage : {"full", "c-points"}, default "full"
             "c-points" keeps no F-points of level 0. It takes about 2/m of the memory and gives the same bits, with no
             more Phi per cycle and N/m more for the initial guess. Each computation of ``result.weights`` then makes the
-            F-points anew, by up to N Phi, one chunk at a time, so a function of them needs no more memory either.
+            F-points again, by up to N Phi, one chunk at a time, so a function of them needs no more memory either.
         settled : Settled, optional
             Also stop, with ``reason="settled"``, when a loss of the final weights has settled:
             ``Settled(loss, rtol=1e-3, cycles=2)``. ``result.losses`` holds the losses after each cycle.

@@ -1,4 +1,4 @@
-"""How many chunks are worth having, and from which level down a cycle is one task, from the cost of Phi."""
+"""The choice of chunks, and of the level from which a cycle is one task, by the cost of Phi."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class ChunkPlan:
     apart: bool = False
 
     def fused(self, hierarchy: Hierarchy) -> bool:
-        """Whether the first C-relaxation of a cycle can settle the residual of the cycle before, and is to do so."""
+        """Whether the first C-relaxation of a cycle can and should settle the residual of the cycle before."""
         return self.layout.gathered > 0 and hierarchy[0].nu > 0 and not self.apart
 
 
 def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
-    """Return the number of chunks asked for, None for "auto".
+    """Return the requested number of chunks, None for "auto".
 
     Raises
     ------
@@ -71,7 +71,7 @@ def check_chunks(chunks: Any, hierarchy: Hierarchy) -> int | None:
 def task_overhead(scheduler: str, hosts: int = 1) -> float:
     """Return the wall time that one task costs beyond its work, in seconds.
 
-    Where a cluster has several hosts each sees to its own tasks, and what the scheduler does for a task remains.
+    On a cluster of several hosts each host handles its own tasks; the scheduler's part of a task remains.
     """
     overhead = time_setting(f"daskmgrit.task-overhead.{scheduler}")
     return max(overhead / hosts, min(overhead, time_setting("daskmgrit.scheduler-overhead")))
@@ -94,9 +94,9 @@ def first_layout(
     c_points: bool = False,
     nested: bool = False,
 ) -> ChunkLayout:
-    """Return how the levels are cut for the initial guess, whose evaluation shows the cost of Phi.
+    """Return the chunks for the initial guess, whose evaluation shows the cost of Phi.
 
-    Parameters are those of :func:`plan_layout`; `nested` says that the coarse levels of the guess are to be cut, too.
+    Parameters are those of :func:`plan_layout`; with `nested` the coarse levels of the guess are cut, too.
     """
     if chunks is None:
         least = _least_c_chunks(hierarchy, row_bytes) if c_points else 1
@@ -122,7 +122,7 @@ def plan_layout(
     c_points: bool = False,
     hosts: int = 1,
 ) -> ChunkPlan:
-    """Choose how the levels are cut, and what has tasks of its own.
+    """Choose the chunks of the levels, and the stages with tasks of their own.
 
     The stages of a cycle do (2m + 1)/3 Phi per F-interval on average. One with n F-intervals, cut into P chunks, takes
     the time of ceil(n/P) of them and P times a task's overhead; the P for which that is least is taken, one chunk per
@@ -191,7 +191,7 @@ def plan_layout(
 
 
 def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
-    """Return the number of chunks for which the stages of all levels take least."""
+    """Return the number of chunks for which the stages of all levels take the least time."""
     size = hierarchy[0]
     intervals = math.ceil(size.steps / size.coarsening)
     each = (2 * size.coarsening + 1) / 3 * cost
@@ -219,7 +219,7 @@ def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: floa
 
 
 def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cost: float) -> bool:
-    """Whether one of `chunks` chunks is best the last C-point alone.
+    """Whether one of `chunks` chunks should be the last C-point alone.
 
     Where m divides N that is an F-interval without F-points. In the last of equal chunks its Phi would make all stages
     longer; the first chunk, in which nothing arrives at point 0, has that much less to do. So both go to one thread.
@@ -245,7 +245,7 @@ def _settles_apart(hierarchy: Hierarchy, layout: ChunkLayout, overhead: float, c
 def _gathered(
     hierarchy: Hierarchy, layout: ChunkLayout, overhead: float, cost: float, travel: float, row_bytes: int
 ) -> int:
-    """First level that costs more to split than to bring together."""
+    """First level that costs more to split than to gather."""
     # One worker holds a gathered level's values and right-hand sides, and as much again while it makes them.
     most = bytes_option("daskmgrit.chunk-bytes", 1) / 4
     for number, level in enumerate(layout.levels):

@@ -30,13 +30,13 @@ _BY_HANDLE: set[Callable[..., Any]] = set()
 
 
 def by_handle(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function that only looks at blocks' edges and reports: it is given blocks that stay in the store."""
+    """Mark a function that only reads blocks' edges and reports: its blocks stay in the store."""
     _BY_HANDLE.add(function)
     return function
 
 
 class StoredResult:
-    """Stands for a result in the store; what is often asked of a block is at hand."""
+    """Stands for a result in the store; keeps the often used parts of a block in memory."""
 
     def __init__(self, store: BlockStore, key: int, value: Any) -> None:
         self._store, self._key = store, key
@@ -55,7 +55,7 @@ class StoredResult:
 
 
 class BlockStore:
-    """Keeps results within a limit of memory, and the rest in a temporary folder that goes with the last of them.
+    """Keeps results within a memory limit, and the rest in a temporary folder that is removed with the last of them.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class BlockStore:
         except OSError as error:
             raise ValueError(
                 f"temporary-directory in dask.config={place!r} cannot be used for blocks beyond "
-                f"daskmgrit.memory: {error}"
+                f"daskmgrit.memory: {error}; set it to a folder that can be written to"
             ) from error
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         files = zict.Func(partial(serialize_bytelist, on_error="raise"), deserialize_bytes, zict.File(self.folder))
@@ -89,7 +89,7 @@ class BlockStore:
             del self._data[str(self._dropped.popleft())]
 
     def put(self, value: Any) -> Any:
-        """BlockStore a result; returns what stands for it, or itself if it is small.
+        """Store a result; return its stand-in, or the result itself if it is small.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class BlockStore:
         except OSError as error:
             error.add_note(
                 f"daskmgrit: while blocks beyond {self.limit} bytes were written to {self.folder}: set dask's "
-                "temporary-directory to a larger disk, or raise daskmgrit.memory in dask.config"
+                "temporary-directory to a larger disk, or increase daskmgrit.memory in dask.config"
             )
             raise
         return StoredResult(self, key, value)
@@ -118,12 +118,12 @@ class BlockStore:
             return self._data[str(key)]
 
     def drop(self, key: int) -> None:
-        """Forget a result at the next opportunity: garbage collection may call this in the midst of anything."""
+        """Forget a result at the next opportunity, because garbage collection may call this at any time."""
         self._dropped.append(key)
 
 
 def load(value: Any) -> Any:
-    """Return results for what stands for them, also within lists and tuples."""
+    """Return the results of stand-ins, also within lists and tuples."""
     if isinstance(value, StoredResult):
         return value.load()
     if type(value) in (list, tuple):
@@ -132,10 +132,10 @@ def load(value: Any) -> Any:
 
 
 def through(store: BlockStore, function: Callable[..., Any], *args: Any) -> Any:
-    """Run a task on what is in the store, and put its result there."""
+    """Run a task on results in the store, and put its result there."""
     return store.put(function(*(args if _BY_HANDLE & {function, *_functions(args)} else map(load, args))))
 
 
 def _functions(args: Any) -> list[Any]:
-    """Return the function that a task's function is to run, if it is such a one."""
+    """Return the function that a task's function runs, if it runs one."""
     return [argument for argument in args[:1] if inspect.isfunction(argument)]

@@ -1,8 +1,8 @@
 """One cycle as ``dask.delayed`` tasks on chunks: keys, rows passed on, placement, agglomeration.
 
 The graph knows levels and chunks, nothing of networks. It is the same for the synchronous, the threaded and the
-distributed scheduler. A chunk needs one row of its left neighbour: where that is planned on the same worker the task
-takes the neighbour's block by reference, elsewhere a task of its own cuts the row out and only that travels.
+distributed scheduler. A chunk needs one row of its left neighbour. If the neighbour is planned on the same worker, the
+task takes its block by reference; otherwise a separate task cuts the row out, and only the row travels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ URGENT = ("edge", "part", "report", "residual", "final")
 
 @dataclass(frozen=True, slots=True)
 class GraphContext:
-    """What all graphs of a solve have in common.
+    """Common data of all graphs of a solve.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class GraphContext:
     c_points : bool
         Whether level 0 holds its C-points only.
     in_memory : bool, default True
-        Whether what a task makes is handed to the next of its chunk in memory, and not from process to process.
+        Whether a task's result is passed to the next task of its chunk in memory, not from process to process.
     numbers : iterator of int
         Numbers the stages of the solve: with them its keys are unique.
     """
@@ -71,12 +71,12 @@ class GatheredLevel:
 
 @dataclass(frozen=True, slots=True)
 class PendingCorrection:
-    """Corrections that are no tasks yet, of successive levels with the same chunks: one task each is to do them all.
+    """Corrections without tasks yet, of successive levels with the same chunks: one task per chunk will do them all.
 
     Attributes
     ----------
     blocks : list of Delayed
-        Relaxed blocks of the coarsest of the levels. With them come those of the finer ones.
+        Relaxed blocks of the coarsest of the levels. They hold those of the finer levels.
     level : int
         That level.
     coarse : list of Delayed or GatheredLevel
@@ -132,7 +132,7 @@ class GraphBuilder:
         return self.book.add(key, tasks.attempt, function, *args, owner=owner, urgent=name in URGENT)
 
     def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
-        """What chunk needs of its left neighbour: its block on the same worker, else only the edge."""
+        """Return a chunk's input from its left neighbour: the block on the same worker, else only the edge."""
         if chunk == 0:
             return None
         owners, block = self.layout.levels[level].owners, blocks[chunk - 1]
@@ -201,7 +201,7 @@ class GraphBuilder:
         return level == self.layout.gathered
 
     def _gathering_owner(self) -> int:
-        """The worker that the gathered levels are planned on."""
+        """Return the worker that the gathered levels are planned on."""
         owners = self.layout.levels[-1].owners
         return owners[len(owners) // 2]
 
@@ -224,7 +224,7 @@ class GraphBuilder:
         return self._runs_of[level]
 
     def _coarse(self, level: int, coarse: Any, chunk: int) -> tuple[Delayed, bool]:
-        """The coarse state that a chunk needs, and whether it is the one to carry its records on."""
+        """Return the coarse state that a chunk needs, and whether this chunk passes its records on."""
         chunks = self.layout.levels[level]
         owner = chunks.owners[chunk]
         if isinstance(coarse, GatheredLevel):
@@ -252,7 +252,7 @@ class GraphBuilder:
         return self._joins and self.layout.joined(level)
 
     def _kept(self, level: int) -> Keep | None:
-        """What the blocks that a level is restricted to are to hold of it."""
+        """Return the part of a level that its coarse blocks hold."""
         if not self._joined(level + 1):
             return None
         # An F-cycle relaxes a level again when it has come back to it for the first time.
@@ -261,12 +261,12 @@ class GraphBuilder:
         return Keep.TO_RELAX if again else Keep.TO_CORRECT
 
     def correct(self, level: int, state: list[Delayed], coarse: Any) -> Any:
-        """Coarse correction and F-relaxation; put off where that is to be one task with what follows."""
+        """Coarse correction and F-relaxation; deferred if they share a task with the next level's."""
         pending = coarse if isinstance(coarse, PendingCorrection) else PendingCorrection(state, level, coarse)
         return pending if self._joined(level) else self._corrected(level, pending)
 
     def _corrected(self, level: int, state: Any) -> Any:
-        """Return the state of a level, adding the tasks that make it if they were put off."""
+        """Return the state of a level, adding its tasks if they were deferred."""
         if not isinstance(state, PendingCorrection):
             return state
         self._stage = next(self._numbers)
@@ -313,9 +313,9 @@ class GraphBuilder:
         first: FirstRelaxation = FirstRelaxation.PLAIN,
         unprobed: Sequence[Delayed] = (),
     ) -> CycleTasks:
-        """Add one cycle; `first` says what its first C-relaxation of level 0 does, if it has one.
+        """Add one cycle; `first` is the task of its first C-relaxation of level 0, if it has one.
 
-        `unprobed` are the blocks of the state before they were probed, where those are still there.
+        `unprobed` are the blocks of the state before they were probed, if they are still there.
         """
         self._unprobed = dict(zip((block.key for block in state), unprobed, strict=False))
         if self.layout.gathered == 0:
@@ -325,7 +325,7 @@ class GraphBuilder:
         return CycleTasks(*run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first))
 
     def probe(self, state: list[Delayed]) -> list[Delayed]:
-        """Add what settles this cycle's residual: the next C-relaxation's Phi."""
+        """Add the tasks that settle this cycle's residual: the next C-relaxation's Phi."""
         if self.layout.gathered == 0:
             return state
         self._stage = next(self._numbers)
@@ -337,7 +337,7 @@ class GraphBuilder:
         return self._chunkwise("initial", state, chunk_kernels.evaluate)
 
     def nested_guess(self) -> list[Delayed]:
-        """Add the nested initial guess, and what settles its residual."""
+        """Add the nested initial guess, and the tasks that settle its residual."""
         return self.probe(nested_iteration(self))
 
     def chunk_task(self, name: str, chunk: int, function: Any, *args: Any) -> Delayed:
@@ -350,7 +350,7 @@ class GraphBuilder:
         return self.hierarchy[0].spans(self.layout.bounds(self.hierarchy))
 
     def regroup(self, state: list[Delayed], bounds: Sequence[int]) -> list[Delayed]:
-        """Add what brings level 0 from other chunk bounds to those of the layout."""
+        """Add the tasks that bring level 0 from other chunk bounds to those of the layout."""
         wanted = self.layout.bounds(self.hierarchy)
         owners = self.layout.levels[0].owners if self.layout.levels else (0,)
         made = []
@@ -366,7 +366,7 @@ class GraphBuilder:
         ]
 
     def final(self, state: list[Delayed]) -> Delayed:
-        """Add what cuts out the state after the last step, with the records of what that took."""
+        """Add the task that cuts out the state after the last step, with the records of its work."""
         self._stage = next(self._numbers)
         makes_f = [self.phi_task] if self.c_points else []
         return self.chunk_task("final", len(state) - 1, tasks.final, state[-1], *makes_f)

@@ -1,4 +1,4 @@
-"""How the levels are cut into chunks along the step axis, and which worker each chunk is planned on."""
+"""The chunks of the levels along the step axis, and the worker that each chunk is planned on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ChunkLayout:
         return len(self.levels)
 
     def joined(self, level: int) -> bool:
-        """Whether a level has the chunks of the next finer one, so that one task may correct a chunk of both."""
+        """Whether a level has the chunks of the next finer one, so that one task can correct a chunk of both."""
         return 0 < level < self.gathered and len(self.levels[level]) == len(self.levels[level - 1])
 
     def corrected_from(self, level: int) -> int:
@@ -87,7 +87,7 @@ def cut(
     chunks : int
         Number of chunks on level 0, at most :func:`most_chunks`.
     threads : sequence of int
-        Threads of each worker; chunks are dealt out in runs in proportion.
+        Threads of each worker; each gets a run of chunks in proportion.
     gathered : int, optional
         First level to be run within one task. By default the first that is left with one chunk, or the
         coarsest.
@@ -136,9 +136,10 @@ def cut(
 def even_bounds(hierarchy: Hierarchy, parts: int, alone: bool = False) -> list[int]:
     """Return the bounds of `parts` chunks of level 0, in F-intervals.
 
-    They are multiples of a number of F-intervals: 1, which makes chunks equal, or what a C-point of a coarser level
-    stands for, so that coarse levels are divided likewise. Of these it is the one for which the longest chunks of all
-    levels take least together, whichever of them are cut in the end: chunks are not to move when that is decided.
+    They are multiples of a number of F-intervals: 1, which makes chunks equal, or the F-intervals that a C-point of a
+    coarser level stands for, so that coarse levels are divided likewise. Of these it is the number for which the
+    longest chunks of all levels take the least time together, whether or not those levels are cut later: chunks must
+    not move when that is decided.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Graphs that a scheduler can handle without importing this package or phi.
 
-Dask's scheduler unpickles every graph that it is sent, so it needs each module that a function or an argument comes
-from. Here those travel as bytes, which only the worker that runs the task unpickles: the scheduler needs neither this
-package nor the modules of phi, and it never holds phi or the data as objects.
+Dask's scheduler unpickles every graph that it receives, so it needs the modules of all functions and arguments. Here
+those travel as bytes, which only the worker that runs the task unpickles. So the scheduler needs neither this package
+nor the modules of phi, and it never holds phi or the data as objects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PACKAGE = __name__.partition(".")[0] + "."
 
 @cache
 def load(value: Any) -> tuple[Any, ...]:
-    """Return a task, in the form that may stand within another, whose result is a function or constant of this package.
+    """Return a task, in a form for use within another, whose result is a function or constant of this package.
 
     Examples
     --------
@@ -43,15 +43,15 @@ def load(value: Any) -> tuple[Any, ...]:
 
 
 def sealed_value(key: Any, value: Any, loads: TaskRef | None = None) -> Task:
-    """Return a task whose result is the value; `loads` may stand for a task whose result unpickles it."""
+    """Return a task whose result is the value; `loads` may be a task whose result unpickles it."""
     pickled = bytes(cloudpickle.dumps(value))
     return Task(key, pickle.loads, pickled) if loads is None else Task(key, operator.call, loads, pickled)
 
 
 def large_value(key: Any, pickled: Pickled, loads: TaskRef, copied: bool) -> Task:
-    """Return a task whose result is what was pickled; `loads` stands for a task whose result unpickles it.
+    """Return a task whose result is the pickled object; `loads` is a task whose result unpickles it.
 
-    Without copies, its arrays travel as they are and use the memory that they arrive in; this takes NumPy there.
+    Without copies, its arrays travel as they are and use the memory in which they arrive; this needs NumPy there.
     """
     buffers = [bytearray(buffer) if copied else np.frombuffer(buffer, np.uint8) for buffer in pickled.buffers]
     return Task(key, operator.call, loads, pickled.data, buffers=buffers)
@@ -72,7 +72,7 @@ def _argument(value: Any) -> Any:
 
 
 def _sealed(node: Any) -> Any:
-    """Return the task with its function and arguments as bytes; what is not a task of this package, as it is."""
+    """Return the task with its function and arguments as bytes; return anything but a task of this package as it is."""
     if type(node) is not Task or not getattr(node.func, "__module__", "").startswith(_PACKAGE):
         return node
     return Task(node.key, operator.call, _named(node.func), *map(_argument, node.args))
@@ -80,9 +80,9 @@ def _sealed(node: Any) -> Any:
 
 @collector_paused()
 def seal(graph: HighLevelGraph) -> HighLevelGraph:
-    """Return the graph with this package's functions, and what they are given, as bytes.
+    """Return the graph with this package's functions and their arguments as bytes.
 
-    Layers whose notes (annotations) are of the same kinds become one: to unpickle a layer for each task took the
+    Layers whose annotations are of the same kinds become one, because unpickling a layer for each task took the
     scheduler longer than the tasks.
     """
     mappings: dict[tuple[str, ...], dict[Any, Any]] = {}
@@ -106,7 +106,7 @@ def seal(graph: HighLevelGraph) -> HighLevelGraph:
 
 
 def _by_key(values: dict[Any, Any]) -> Any:
-    """Return a note for all tasks of a layer: the value, where it is the same, else a function of the key."""
+    """Return an annotation for all tasks of a layer: the common value, else a function of the key."""
     first = next(iter(values.values()))
     if all(value == first for value in values.values()):
         return first

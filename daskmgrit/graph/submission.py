@@ -37,7 +37,7 @@ class TaskBook:
         self._notes: dict[tuple[int, bool], dict[str, Any]] = {}
 
     def note(self, owner: int, urgent: bool = False) -> dict[str, Any] | None:
-        """Say on which worker a task is planned; another takes it if that one is lost."""
+        """Plan a task on a worker; another takes it if that one is lost."""
         if not self.workers:
             return None
         case = owner % len(self.workers), urgent
@@ -57,13 +57,13 @@ class TaskBook:
         return asked | note | {"priority": priority}
 
     def add(self, key: str, function: Callable[..., Any], *args: Any, owner: int, urgent: bool = False) -> Delayed:
-        """Add a task; returns a stand-in for its result that carries no graph but its own.
+        """Add a task; return a stand-in for its result that carries only its own graph.
 
         An urgent task does not queue behind others on its worker.
 
-        (Each ``Delayed`` otherwise holds all that came before it, which makes long graphs quadratic. And
-        ``dask.delayed`` looks for others within every argument, the hierarchy among them, and optimises what it finds
-        in lists: for small problems that took a fifth of a solve. Here they come singly or in lists.)
+        (Otherwise each ``Delayed`` holds all earlier tasks, which makes long graphs quadratic. And ``dask.delayed``
+        searches every argument, also the hierarchy, for others and optimises those in lists: for small problems that
+        took a fifth of a solve. Here they come singly or in lists.)
         """
         if self.store is not None:
             function, args = through, (self.store, function, *args)
@@ -75,7 +75,7 @@ class TaskBook:
         return Delayed(key, HighLevelGraph({key: self.layers[key]}, {key: set()}))
 
     def _refer(self, value: Any, parents: set[str]) -> Any:
-        """Return what stands for an argument in a task, and take in the graph that it comes with."""
+        """Return an argument's stand-in in a task, and add the graph that it comes with."""
         if isinstance(value, Delayed):
             # Most are of this book.
             if value.key not in self.layers:
@@ -96,7 +96,7 @@ class TaskBook:
 
 
 class HeldLayer(MaterializedLayer):
-    """Results that a cluster holds, by key. Once they are lost Dask would miss them without a word why."""
+    """Results that a cluster holds, by key. Once they are lost, Dask would miss them without giving the cause."""
 
     def __getitem__(self, key: Any) -> Any:
         node = self.mapping[key]
@@ -114,7 +114,7 @@ class HeldLayer(MaterializedLayer):
 
 
 def _loss(node: Any) -> str:
-    """Return how a future's result was lost, with the remedy; empty for one that is there, and for a value."""
+    """Return the cause of a future's loss, with the remedy; empty if the result is there, and for a value."""
     client = getattr(node, "client", None)
     if client is None:
         return ""
@@ -123,8 +123,8 @@ def _loss(node: Any) -> str:
     # What is "lost" with a worker is made again.
     if node.status == "cancelled":
         return (
-            "these weights are not on the cluster any more, which was restarted, or told to cancel them: compute() "
-            "them before, or solve again"
+            "these weights are not on the cluster any more, because it was restarted or told to cancel them: compute() "
+            "them earlier, or solve again"
         )
     return ""
 
@@ -134,10 +134,10 @@ def _refuse(loss: str) -> None:
 
 
 def stand_in(key: str, node: Any) -> Delayed:
-    """Return what stands for a future, or for a value, in later graphs."""
+    """Return the stand-in of a future, or of a value, in later graphs."""
     return Delayed(key, HighLevelGraph({key: HeldLayer({key: node})}, {key: set()}))
 
 
 def held(handle: Delayed) -> Any:
-    """Return the future, or the value, that a stand-in stands for, whether it is lost or not."""
+    """Return the future, or the value, of a stand-in, whether it is lost or not."""
     return handle.dask.layers[handle.key].mapping[handle.key]

@@ -1,4 +1,4 @@
-"""What a task of the graph runs where that is not one stage alone, and how divergence passes from task to task."""
+"""Functions of the graph's tasks that run more or less than one stage; divergence passes from task to task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def attempt(function: Any, *args: Any) -> Any:
-    """Run a stage. Divergence is an outcome that tasks hand on, not an error that a worker logs with a traceback."""
+    """Run a stage. Divergence is an outcome that tasks pass on, not an error that a worker logs with a traceback."""
     reuse_blocks()
     if (found := _diverged(args)) is not None:
         return found
@@ -54,7 +54,7 @@ def _diverged(values: Any) -> Diverged | None:
 
 @by_handle
 def edge(block: Any) -> Any:
-    """Cut out what the block to the right needs."""
+    """Cut out the rows that the block to the right needs."""
     return block.edge()
 
 
@@ -103,13 +103,13 @@ def solve_pairs(phi: Any, pairs: Any, hierarchy: Any, level: int, kind: str, cyc
 
 
 def weights(block: Any, phi: Phi | None = None) -> Array:
-    """Return all points of a chunk of level 0; F-points that are not held are made by an F-relaxation."""
+    """Return all points of a chunk of level 0; an F-relaxation makes the F-points that are not held."""
     block = load(block)
     return all_rows(phi, block) if phi is not None and isinstance(block, CPoints) else to_host(block.rows())
 
 
 def final(block: Any, phi: Phi | None = None) -> tuple[Array, tuple[Record, ...]]:
-    """Return the last point of a chunk, and the records of what that took."""
+    """Return the last point of a chunk, and the records of its work."""
     block = load(block)
     if phi is None or not isinstance(block, CPoints):
         _, last = block.point_range

@@ -1,4 +1,4 @@
-"""The state of level 0 as the dask array that a user sees."""
+"""The state of level 0 as a dask array for the user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def as_array(
 ) -> da.Array:
     """Return the state as an (N+1, s) dask array, a chunk of rows per block
 
-    `phi_task` stands for phi, which makes F-points that the blocks do not hold, when they are asked for.
+    `phi_task` stands for phi, which makes the F-points that the blocks do not hold when they are needed.
     """
     lengths = tuple(span.points for span in hierarchy[0].spans(layout.bounds(hierarchy)))
     needed = [] if phi_task is None else [phi_task]

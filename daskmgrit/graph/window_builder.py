@@ -1,4 +1,4 @@
-"""The rounds of a parallel Newton solve as ``dask.delayed`` tasks: keys, placement, what travels."""
+"""The rounds of a parallel Newton solve as ``dask.delayed`` tasks: keys, placement, transfers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WindowBuilder:
     threads : tuple of int
         Threads of each process that the solve uses.
     window_bytes : int
-        Bytes of a window, about.
+        Approximate bytes of a window.
     run : str
         Token that sets this solve's keys apart.
     numbers : iterator of int
@@ -59,12 +59,12 @@ class WindowBuilder:
         return self.book.add(key, tasks.attempt, function, *args, owner=owner, urgent=urgent)
 
     def start(self) -> list[Delayed]:
-        """Add where a solve begins."""
+        """Add the state at which a solve begins."""
         begin = self._add("window", next(self.numbers), 0, window_tasks.start, self.phi, self.w0, self.settings)
         return [begin] * len(self.threads)
 
     def round(self, state: Sequence[Delayed], answered: bool) -> list[Delayed]:
-        """Add a round; `answered` says whether the state is that of a round, or where a solve begins."""
+        """Add a round; `answered` tells whether the state is a round's result or the beginning of a solve."""
         number = next(self.numbers)
         if len(self.threads) == 1:
             return [
@@ -102,7 +102,7 @@ class WindowBuilder:
         ]
 
     def _answers(self, state: Sequence[Delayed], number: int) -> list[list[Delayed]]:
-        """Return, for each process, what it takes in of all: its own share as it is, the others' without the window."""
+        """Return the inputs of each process from all: its own share as it is, the others' without the window."""
         if self.window_bytes <= TRAVELS:
             return [list(state)] * len(self.threads)
         cut = [
@@ -112,20 +112,20 @@ class WindowBuilder:
         return [[*cut[:owner], state[owner], *cut[owner + 1 :]] for owner in range(len(state))]
 
     def tell(self, state: Sequence[Delayed]) -> Delayed:
-        """Add what the client is to hear of a round."""
+        """Add the report of a round for the client."""
         return self._add("tell", next(self.numbers), 0, window_tasks.tell, self.settings, state[0], urgent=True)
 
     def collect(self, state: Sequence[Delayed]) -> Delayed:
-        """Add what all that comes after may begin from."""
+        """Add the state from which later tasks can begin."""
         number = next(self.numbers)
         answers = self._answers(state, number)[0] if len(self.threads) > 1 else []
         return self._add("collect", number, 0, window_tasks.collect, self.settings, state[0], answers, urgent=True)
 
     def final(self, state: Delayed) -> Delayed:
-        """Add what cuts out the last accepted state."""
+        """Add the task that cuts out the last accepted state."""
         return self._add("final", next(self.numbers), 0, window_tasks.final, state, urgent=True)
 
     def accepted(self, state: Sequence[Delayed], first: bool, like: Any) -> Delayed:
-        """Add what cuts out the states that a round accepted."""
+        """Add the tasks that cut out the states that a round accepted."""
         begin = self.w0 if first else None
         return self._add("accepted", next(self.numbers), 0, window_tasks.accepted_rows, state[0], begin, like)

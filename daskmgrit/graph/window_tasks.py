@@ -1,9 +1,9 @@
-"""What a task of a parallel Newton solve runs: sweeps over a window, by one process or by several.
+"""Functions of the tasks of a parallel Newton solve: sweeps over a window, by one process or by several.
 
-Every process carries the same window along. What costs Phi is dealt out: a round of tasks evaluates what the sweep asks
-for next, each task its share, and the tasks of the next round take all shares in, each by itself. So a sweep is one
-link of the chain, however many processes there are, and every one of them finds the same bits. Where all of the window
-is with one process no round ends before a second has passed: that task does many sweeps.
+Every process carries the same window. The evaluations of Phi are distributed: a round of tasks evaluates the next
+request of the sweep, each task its share, and each task of the next round collects all shares. So a sweep is one link
+of the chain for any number of processes, and each of them finds the same bits. If one process has the whole window, no
+round ends before a second has passed: its task does many sweeps.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """Where a solve stands, the same in every process.
+    """The state of a solve, the same in every process.
 
     Attributes
     ----------
     window : SlidingWindow
-        The window that is being swept.
+        The current window.
     curvature : Curvature or None
-        What is known of the curvature.
+        The curvature as known so far.
     sweeps : int
         Sweeps done.
     answers : tuple of Evaluation
-        What this sweep has asked for so far, evaluated.
+        The evaluations that this sweep has requested so far.
     diverged : Diverged or None
         Why the solve ends here, if serial training diverges.
     """
@@ -71,33 +71,33 @@ class Carrier:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A process's share of what a sweep asked for: None where that is nothing, and the records of making it."""
+    """A process's share of the evaluations that a sweep requested, None if empty, and their records."""
 
     rows: Evaluation | None
     records: tuple[Record, ...]
 
     def __sizeof__(self) -> int:
-        """Bytes held, so that Dask weighs transfers rightly."""
+        """Bytes held, so that Dask estimates transfers correctly."""
         rows = () if self.rows is None else (self.rows.images, *(self.rows.gradients or ()))
         return 200 + sum(map(nbytes, rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a task of a round leaves.
+    """The result of a task of a round.
 
     Attributes
     ----------
     carrier : Carrier
         Where the solve stands.
     own : Answer
-        Its share of what the sweep asks for next.
+        Its share of the sweep's next request.
     reports : tuple of SweepReport
-        On the sweeps that ended in this task.
+        The reports on the sweeps that ended in this task.
     accepted : tuple of Array, shape (a, s) each
-        States that these accepted, where they are to be kept.
+        States that these accepted, if they are kept.
     records : tuple of Record
-        What was done, of all processes.
+        Records of the work of all processes.
     """
 
     carrier: Carrier
@@ -115,14 +115,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the client hears of a round.
+    """The report of a round to the client.
 
     Attributes
     ----------
     reports : tuple of SweepReport
-        On the sweeps that ended in it.
+        The reports on the sweeps that ended in it.
     records : tuple of Record
-        What was done.
+        Records of the work.
     first : int
         p, the steps that are accepted by now.
     spent : float
@@ -145,14 +145,14 @@ class Told:
 
 
 class _Missing(Exception):
-    """What a sweep asks for has not been evaluated yet."""
+    """The request of a sweep has not been evaluated yet."""
 
     def __init__(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> None:
         self.states, self.begins, self.lengths = states, begins, lengths
 
 
 def start(phi: Phi, w0: Array | Origin, settings: NewtonSettings) -> Carrier:
-    """Return where a solve begins: a window of guesses, all of them the initial state."""
+    """Return the state at which a solve begins: a window of guesses, all of them the initial state."""
     state = as_block(phi, w0)[None, ...]
     return Carrier(first_window(state, settings.size.first, settings.steps, settings.interval))
 
@@ -216,7 +216,7 @@ def take_round(
     run: str,
     keep: bool,
 ) -> Share:
-    """Take in what all processes evaluated, continue until the sweep asks for more, and evaluate a share of that.
+    """Collect the evaluations of all processes, continue until the sweep's next request, and evaluate a share of it.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def take_round(
     before : Carrier or Share
         Where the solve stands.
     answers : sequence of Answer or Share
-        What each process evaluated in the last round.
+        The evaluations of each process in the last round.
     number : int
         Number of this process.
     threads : sequence of int
@@ -278,12 +278,12 @@ def _own_share(meter: Meter, asked: _Missing, number: int, threads: Sequence[int
 
 
 def answer(share: Share) -> Answer:
-    """Cut out what other processes need: where the window is large, it is not to travel along."""
+    """Cut out the data that other processes need, because a large window should not travel."""
     return share.own
 
 
 def collect(settings: NewtonSettings, before: Share, answers: Sequence[Answer | Share]) -> Carrier:
-    """Return where a solve stands once the answers of a round are taken in; all that comes after depends on this."""
+    """Return the state of a solve after the answers of a round; all later tasks depend on it."""
     given = [each.own if isinstance(each, Share) else each for each in answers]
     parts = [each.rows for each in given if each.rows is not None]
     carrier = before.carrier
@@ -291,7 +291,7 @@ def collect(settings: NewtonSettings, before: Share, answers: Sequence[Answer | 
 
 
 def tell(settings: NewtonSettings, share: Share) -> Told:
-    """Return what the client is to hear of a round."""
+    """Return the report of a round for the client."""
     carrier, window = share.carrier, share.carrier.window
     over = carrier.over(settings.steps)
     return Told(

@@ -1,4 +1,4 @@
-"""Evaluating slots of a window on the threads of one process."""
+"""Evaluation of a window's slots on the threads of one process."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _habits: OrderedDict[str, _Habit] = OrderedDict()
 class _Habit:
     """Seconds per slot of the last evaluations of a solve: on threads, and in one call for all slots.
 
-    A Phi of microseconds is quicker in one call, which holds the interpreter once. Both give the same bits. The least
-    of a few counts, as a single one may have waited for something else, and what was slower is tried again, each time
-    after twice as many evaluations.
+    A Phi of microseconds is quicker in one call, which holds the interpreter once. Both give the same bits. The minimum
+    of a few measurements counts, because a single one may have waited for something else. The slower way is tried
+    again, each time after twice as many evaluations.
     """
 
     calls: int = 0
@@ -46,7 +46,7 @@ class _Habit:
     together: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))
 
     def on_threads(self) -> bool:
-        """Whether the next evaluation is to be on threads."""
+        """Whether the next evaluation runs on threads."""
         if len(self.apart) < 2:
             return True
         if not self.together:
@@ -58,7 +58,7 @@ class _Habit:
         return not quicker
 
     def note(self, on_threads: bool, seconds: float, slots: int) -> None:
-        """Remember what an evaluation took."""
+        """Remember the time of an evaluation."""
         self.calls += 1
         (self.apart if on_threads else self.together).append(seconds / slots)
         if len(self.apart) == 2 and not self.together and slots * min(self.apart) > LONG:
@@ -84,7 +84,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def evaluate_on_threads(
     meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray, threads: int, run: str
 ) -> tuple[Evaluation, tuple[Record, ...]]:
-    """Take the steps of each slot, on several threads where that is quicker than one call for all.
+    """Take the steps of each slot, on several threads if that is quicker than one call for all.
 
     Parameters
     ----------

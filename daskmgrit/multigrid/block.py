@@ -1,4 +1,4 @@
-"""What a task of the graph hands to the next: the state of one chunk of a level."""
+"""The state of one chunk of a level, which a task of the graph passes to the next."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Block", "Edge", "Keep", "Part", "ResidualReport", "Uncorrected", "in
 
 
 class ResidualReport(NamedTuple):
-    """What a chunk reports when a cycle's residual is known."""
+    """The report of a chunk on a cycle's residual."""
 
     norms: Squares  # of each row of the residual
     depth: int
@@ -25,7 +25,7 @@ class ResidualReport(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """The two rows that the right neighbour needs, and how many Phi lie behind them."""
+    """The two rows that the right neighbour needs, and the number of Phi behind them."""
 
     last_f: Array
     last_c: Array
@@ -58,7 +58,7 @@ class Part(NamedTuple):
 
 
 class Keep(Enum):
-    """What the coarse block that a block is restricted to holds of it, for its correction."""
+    """The part of a block that its coarse block holds for the correction."""
 
     TO_CORRECT = auto()
     """C-points, and right-hand sides of F-points."""
@@ -82,15 +82,15 @@ class Block:
     depth : ndarray of int, one per F-interval
         Longest chain of Phi behind the points of each, as if each were a task of its own.
     records : tuple of Record
-        What was done in this cycle to get here.
+        Records of this cycle up to this state.
     arrived : ndarray or None
-        What the next C-relaxation will find (``Phi + g``), where it has been computed already.
+        The result of the next C-relaxation (``Phi + g``), if it has been computed already.
     arrival_depth : ndarray of int or None
         The depth behind each row of `arrived`.
     settled : ResidualReport or None
         The report on the cycle before, once its residual is known.
     finer : Uncorrected or None
-        On a coarse level: what the same chunk of the next finer one waits with for its correction.
+        On a coarse level: the state of the same chunk of the next finer level, which waits for its correction.
     """
 
     level: int
@@ -106,7 +106,7 @@ class Block:
 
     @property
     def deferred(self) -> tuple[int, ...]:
-        """Rows of each step of an F-relaxation that is put off to a later stage; its calls count where it belongs."""
+        """Rows of each step of an F-relaxation deferred to a later stage; its calls count in its own stage."""
         return ()
 
     @property
@@ -121,11 +121,11 @@ class Block:
         return start, start + sum(self.counts)
 
     def edge(self) -> Edge:
-        """Return what the block to the right needs of this one."""
+        """Return the rows that the block to the right needs of this one."""
         return Edge(copy_of(self.points[-1][-1:, ...]), copy_of(self.points[0][-1:, ...]), int(self.depth[-1]))
 
     def uncorrected(self, keep: Keep) -> Uncorrected:
-        """Return what the correction needs of this block: F-points are made anew by it."""
+        """Return the part of this block that the correction needs; the correction computes the F-points again."""
         rhs = self.rhs
         if rhs is not None and keep is Keep.TO_CORRECT:
             rhs = (copy_of(rhs[0][:0, ...]), *rhs[1:])
@@ -150,11 +150,11 @@ class Block:
         return whole[start : start + hi - lo, ...]
 
     def by_place(self, lo: int, hi: int) -> tuple[Array, ...]:
-        """Return the points ``lo … hi-1`` by place in an interval: as they are held, if these are all points."""
+        """Return the points ``lo … hi-1`` by place in an interval, without a copy if these are all points."""
         return self.points if (lo, hi) == self.point_range else (self.rows(lo, hi),)
 
     def __sizeof__(self) -> int:
-        """Bytes held, so that Dask weighs transfers and spilling rightly."""
+        """Bytes held, so that Dask estimates transfers and spilling correctly."""
         arrays = [*self.points, *(self.rhs or ())]
         arrays += [array for array in (self.arrived, self.settled and self.settled.norms.values) if array is not None]
         return 200 + sum(map(nbytes, arrays)) + (self.finer.block.__sizeof__() if self.finer else 0)
@@ -168,7 +168,7 @@ class Uncorrected(NamedTuple):
 
 
 def interleave(places: Sequence[Array]) -> Array:
-    """Put points together from their places in the F-interval."""
+    """Join points from their places in the F-interval."""
     first, m = places[0], len(places)
     if isinstance(first, np.ndarray):
         whole = np.empty((sum(map(len, places)), *first.shape[1:]), first.dtype)

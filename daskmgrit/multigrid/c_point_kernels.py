@@ -1,4 +1,4 @@
-"""The stages that only ``storage="c-points"`` has: initial guess, interpolation, F-points when they are asked for."""
+"""The stages of ``storage="c-points"`` alone: initial guess, interpolation, F-points on request."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _begun(
     records: tuple[Record, ...] = (),
     settled: ResidualReport | None = None,
 ) -> CPoints:
-    """Return a chunk of C-points with a number of Phi behind them, and an F-relaxation that is put off."""
+    """Return a chunk of C-points with a number of Phi behind them, and a deferred F-relaxation."""
     depth = after_deferred(depth, [count for count in span.counts[1:] if count], stages_of(phi, 0))
     return CPoints(0, span.first, (c_points,), None, depth, records, settled=settled, m=span.m, steps=span.steps)
 

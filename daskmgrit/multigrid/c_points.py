@@ -1,8 +1,8 @@
 """A block of level 0 that holds its C-points only (``storage="c-points"``).
 
-The F-relaxation that ends a stage is put off to the stage that needs its last F-points. That takes the C-point left
-of the block along in its batch. So no Phi is done twice, one row instead of two comes from the left neighbour, and a
-block's F-points never exist all at a time.
+The F-relaxation that ends a stage is deferred to the stage that needs its last F-points, which also includes the
+C-point left of the block in its batch. So no Phi is done twice, one row instead of two comes from the left neighbour,
+and the F-points of a block never exist all at the same time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CPoints(Block):
     m : int
         The level's coarsening factor.
     steps : int
-        N, which says how long the last F-interval is.
+        N, which decides the length of the last F-interval.
     """
 
     m: int = 0
@@ -37,7 +37,7 @@ class CPoints(Block):
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Rows that the block would have at each place of the F-interval."""
+        """Rows of the whole block at each place of the F-interval."""
         return tuple(Span(self.first, self.first + self.points[0].shape[0], self.m, self.steps).counts)
 
     @property
@@ -46,7 +46,7 @@ class CPoints(Block):
         return tuple(count for count in self.places[1:] if count)
 
     def edge(self) -> Edge:
-        """Return what the block to the right needs: the last C-point."""
+        """Return the last C-point, which the block to the right needs."""
         last = copy_of(self.points[0][-1:, ...])
         return Edge(last[:0, ...], last, int(self.depth[-1]))
 

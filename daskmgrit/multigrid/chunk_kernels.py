@@ -1,4 +1,4 @@
-"""The stages of a cycle on one chunk: what a task of the graph runs.
+"""The stages of a cycle on one chunk, which the tasks of the graph run.
 
 Each takes blocks, applies the kernels of :mod:`daskmgrit.multigrid.relaxation` and :mod:`daskmgrit.multigrid.fas`
 through a :class:`~daskmgrit.recurrence.meter.Meter`, and returns a new block.
@@ -127,7 +127,7 @@ def evaluate(phi: Phi, block: Block, left: Left) -> Block:
 
 
 def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
-    """Find what the next C-relaxation will find: with it the residual of `cycle` is known."""
+    """Compute the result of the next C-relaxation, which also gives the residual of `cycle`."""
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "C-relaxation")
     arrived = with_start(block.points[0], arrived)
@@ -148,7 +148,7 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Bloc
 
 
 def _moved(block: Block, phi: Phi, points: tuple[Array, ...], depth: Array, records: tuple[Record, ...]) -> Block:
-    """Return a block with other points: what arrived at the old ones does not count any more."""
+    """Return a block with other points; arrivals at the old points are dropped."""
     depth = after_deferred(depth, block.deferred, stages_of(phi, block.level))
     return replace(block, points=points, depth=depth, records=records, arrived=None, arrival_depth=None, settled=None)
 
@@ -164,7 +164,7 @@ def restrict(
 ) -> RestrictedChunk:
     """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor.
 
-    `keep` says what the coarse chunk is to hold of this one.
+    `keep` is the part of this chunk that the coarse chunk holds.
     """
     meter = Meter(phi, cycle)
     arrived, depth = _arrive(meter, block, left, "residual")
@@ -239,7 +239,7 @@ def enter(
 
 
 def correct(phi: Phi, block: Block | Uncorrected, coarse: Block | Part, cycle: int, records: bool = True) -> Block:
-    """Correct the C-points, then F-relaxation; `records` says whether to carry the coarse levels' records on."""
+    """Correct the C-points, then F-relaxation; `records` tells whether to pass the coarse levels' records on."""
     meter, counts = Meter(phi, cycle), block.counts
     if isinstance(block, Uncorrected):
         block = block.block
@@ -298,7 +298,7 @@ def take(coarse: Block, lo: int, hi: int, records: bool) -> Part:
 
 
 def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
-    """Put F-intervals ``lo … hi-1`` together from the chunks that hold them."""
+    """Join F-intervals ``lo … hi-1`` from the chunks that hold them."""
 
     def cut(rows: Array, block: Block) -> Array:
         end = min(hi - block.first, rows.shape[0])
@@ -325,12 +325,12 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
 
 
 def report(blocks: Sequence[Block]) -> ResidualReport:
-    """Put the reports of several chunks together, in their order."""
+    """Join the reports of several chunks, in their order."""
     return join([block.settled for block in blocks if block.settled is not None])
 
 
 def join(settled: Sequence[ResidualReport]) -> ResidualReport:
-    """Put reports together, in their order."""
+    """Join reports, in their order."""
     return ResidualReport(
         norms.join([part.norms for part in settled]),
         max(part.depth for part in settled),

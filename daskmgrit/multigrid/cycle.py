@@ -1,6 +1,6 @@
 """V-, F- and two-level cycles as an order of stages (paper, Algorithm 1 and Figure 5).
 
-Nothing here computes: `ops` says what a stage is. The same recursion builds a task graph over many chunks
+Nothing here computes: `ops` implements the stages. The same recursion builds a task graph over many chunks
 (:mod:`daskmgrit.graph.builder`) and runs the coarse levels within one task (:mod:`daskmgrit.multigrid.whole_levels`).
 """
 
@@ -19,22 +19,22 @@ __all__ = [
     "run_top_cycle",
 ]
 
-# Whatever stands for the state of a level: blocks, or tasks that will make them.
+# The state of a level: blocks, or tasks that will make them.
 State = Any
 
 
 class FirstRelaxation(Enum):
-    """What the first C-relaxation of a cycle on level 0 has to do with the residual of the cycle before.
+    """The role of a cycle's first C-relaxation on level 0 for the residual of the cycle before.
 
-    That residual is the difference which this C-relaxation makes.
+    That residual is the change by this C-relaxation.
     """
 
     PLAIN = auto()
-    """Nothing: the residual is known, but not what arrives at the C-points."""
+    """None: the residual is known, but not the arrivals at the C-points."""
     SETTLES = auto()
     """It settles the residual."""
     KNOWN = auto()
-    """What arrives is known with the residual, so that no chunk needs anything of its neighbour."""
+    """The arrivals are known with the residual, so that no chunk needs its neighbour."""
 
 
 class Operations(Protocol):
@@ -57,7 +57,7 @@ class Operations(Protocol):
 
 
 class SweepOperations(Operations, Protocol):
-    """The stages of a cycle whose first relaxation may do more than to relax."""
+    """The stages of a cycle whose first relaxation may also settle the residual."""
 
     def sweep(self, level: int, state: State, first: FirstRelaxation) -> State:
         """One C-relaxation and one F-relaxation; on level 0 the first of a cycle as `first` says."""
@@ -83,7 +83,7 @@ def run_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
 
 
 def _rest_of_cycle(ops: Operations, level: int, kind: str, state: State) -> State:
-    """Run what follows the relaxation in a cycle from `level` down and back."""
+    """Run the rest of a cycle after the relaxation, from `level` down and back."""
     coarse = ops.restrict(level, state)
     if ops.ends_at(level + 1):
         coarse = ops.solve(level + 1, coarse, kind)
@@ -98,9 +98,9 @@ def _rest_of_cycle(ops: Operations, level: int, kind: str, state: State) -> Stat
 def run_top_cycle(
     ops: SweepOperations, kind: str, nu: int, state: State, first: FirstRelaxation
 ) -> tuple[State, State]:
-    """Run one cycle from level 0, relaxed by F(CF)^nu there; its first C-relaxation does what `first` says.
+    """Run one cycle from level 0, relaxed by F(CF)^nu there; `first` is the role of its first C-relaxation.
 
-    Returns the state after the cycle, and the one after that first relaxation (with nu = 0, before the cycle).
+    Returns the state after the cycle, and the state after that first relaxation (with nu = 0, before the cycle).
     """
     relaxed = state
     if nu:

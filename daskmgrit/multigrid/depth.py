@@ -1,4 +1,4 @@
-"""The length of the chain of Phi behind each row: what ``Result.critical_path`` is counted from."""
+"""The length of the chain of Phi behind each row, from which ``Result.critical_path`` is counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["after_deferred", "after_first", "after_last", "behind"]
 
 
 def after_first(depth: Array, batches: Sequence[int]) -> Array:
-    """Return the depth behind each row after these calls, where a call has as many of the first rows as it says."""
+    """Return the depth behind each row after these calls, each with its number of the first rows."""
     depth = depth + len(batches)
     for count in batches:
         if count < len(depth):
@@ -21,19 +21,19 @@ def after_first(depth: Array, batches: Sequence[int]) -> Array:
 
 
 def after_deferred(depth: Array, rows: Sequence[int], stages: int) -> Array:
-    """Likewise for steps of several stages that are put off, each with a number of the first rows."""
+    """Return the same for deferred steps of several stages, each with a number of the first rows."""
     return after_first(depth, [count for count in rows for _ in range(stages)]) if rows else depth
 
 
 def after_last(depth: Array, batches: Sequence[int]) -> Array:
-    """Likewise, where a call has the last rows."""
+    """Return the same if a call has the last rows."""
     return after_first(depth[::-1], batches)[::-1]
 
 
 def behind(depth: Array, left: int | None) -> Array:
     """Return the depth behind each F-interval and the one before it; `left` is that of the interval left of the block.
 
-    None means that there is none.
+    `left` is None if there is no such interval.
     """
     deepest = np.empty_like(depth)
     np.maximum(depth[1:], depth[:-1], out=deepest[1:])

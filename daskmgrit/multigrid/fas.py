@@ -2,8 +2,8 @@
 
 With v the injected C-points and r their residual, the coarse problem is ``w_c[i] = Phi_c(w_c[i-1]) + g_c[i]``,
 ``g_c[i] = r[i] + v[i] - Phi_c(v[i-1])``. Two things follow that save Phi: ``Phi_c(v)`` depends on v only, so
-it may run in parallel with the fine residual; and ``Phi_c(v[i-1]) + g_c[i]`` is simply ``v[i] + r[i]``. Where coarse
-states have another size (:mod:`daskmgrit.multigrid.state_transfer`), v and r are what they were restricted to.
+it may run in parallel with the fine residual; and ``Phi_c(v[i-1]) + g_c[i]`` is simply ``v[i] + r[i]``. If coarse
+states have another size (:mod:`daskmgrit.multigrid.state_transfer`), v and r are the restricted ones.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def coarse_rhs(u: Array, stepped: Array, m: int = 1) -> tuple[Array, ...]:
     u : ndarray, shape (n, s)
         ``v + r``.
     stepped : ndarray, shape (n, s) or (n-1, s)
-        What comes from :func:`coarse_step`. Without a row for point 0, its g is u there.
+        The result of :func:`coarse_step`. Without a row for point 0, its g is u there.
     m : int
         The coarse level's coarsening factor.
     """

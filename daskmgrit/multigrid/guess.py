@@ -105,7 +105,7 @@ def guess_rows(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> Uniform
 class GuessResidual:
     """Residual of a chunk of a guess: its norm at each point, the depth behind each F-interval.
 
-    `first_f` is Phi of the C-points, where it was to be kept.
+    `first_f` is Phi of the C-points, if it is kept.
     """
 
     norms: Squares

@@ -94,7 +94,7 @@ class Hierarchy:
         return self.table()
 
     def table(self, stages: Sequence[int] | None = None) -> str:
-        """Return the levels as a table, with the stages of a step on each where that is given."""
+        """Return the levels as a table, with the stages of a step on each if they are given."""
         total = sum(self.steps) / self.steps[0]
         lines = [
             f"MGRIT hierarchy: {len(self)} levels, {self.cycle}-cycle, step complexity {total:.2f}",
@@ -133,7 +133,7 @@ def parse_relaxation(value: Any) -> int:
     if nu is not None and nu <= MOST_SWEEPS:
         return nu
     if nu is not None:
-        raise ValueError(f"relaxation with nu={nu} takes {nu} sweeps for each cycle: give nu <= {MOST_SWEEPS}")
+        raise ValueError(f"relaxation with nu={nu} takes {nu} sweeps in each cycle: give nu <= {MOST_SWEEPS}")
     raise ValueError(
         f'relaxation={value!r} is not known: give "F", "FCF", "FCFCF" … or the integer nu >= 0 of F(CF)^nu, '
         "or a list of these with one entry per level"

@@ -1,4 +1,4 @@
-"""F-intervals of a level: which points a run of them has, and how many at each place of the interval."""
+"""F-intervals of a level: the points of a run of them, and their number at each place of the interval."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def f_relaxation(
     level : int
         Level, passed on to `phi`.
     known : ndarray, optional
-        The values at the first F-points, where they are known without a Phi.
+        The values at the first F-points, if they are known without a Phi.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def arrivals(
     Returns
     -------
     ndarray, shape (n, s) or (n-1, s)
-        Row i is what arrives at C-point i. There is no row for point 0, where nothing arrives; see :func:`with_start`.
+        Row i is the arrival at C-point i. There is no row for point 0, where nothing arrives; see :func:`with_start`.
     """
     m, rows = len(points), points[0].shape[0]
     arrived = arrive(phi, points[-1], left, rows, m, first, level)
@@ -102,7 +102,7 @@ def arrive(phi: Phi, last_f: Array, left: Array | None, rows: int, m: int, first
 
 
 def with_start(c_points: Array, arrived: Array) -> Array:
-    """Return what arrived at each C-point; point 0, where nothing arrives, keeps its value."""
+    """Return the arrival at each C-point; point 0, where nothing arrives, keeps its value."""
     if arrived.shape[0] == c_points.shape[0]:
         return arrived
     return namespace(arrived).concat((c_points[:1, ...], arrived))
@@ -111,6 +111,6 @@ def with_start(c_points: Array, arrived: Array) -> Array:
 def c_relaxation(c_points: Array, arrived: Array, weight: float) -> Array:
     """Return ``weight * arrived + (1 - weight) * c_points``.
 
-    With weight 1 it is `arrived` to the bit, and where nothing changes it is `c_points` to the bit.
+    With weight 1 it is bitwise identical to `arrived`; without a change it is bitwise identical to `c_points`.
     """
     return arrived if weight == 1.0 else c_points + weight * (arrived - c_points)

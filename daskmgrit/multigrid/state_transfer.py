@@ -62,7 +62,7 @@ class TransferredPhi:
         return self.phi(weights, index, level)
 
     def __getattr__(self, name: str) -> Any:
-        # Whatever else a propagator says of itself.
+        # All other attributes of the propagator.
         if name.startswith("__") or name in self.__slots__:
             raise AttributeError(name)
         return getattr(self.phi, name)
@@ -91,7 +91,7 @@ def check_transfers(transfer: Any, coarse_levels: int) -> tuple[StateTransfer | 
 
 
 def with_transfers(phi: Phi, transfers: Sequence[StateTransfer | None], w0: InitialState) -> Phi:
-    """Return what stands for `phi` where there are transfers: `phi` itself if there are none.
+    """Return the propagator for levels with transfers: `phi` itself if there are none.
 
     Raises
     ------
@@ -125,28 +125,30 @@ def _restricted(transfer: StateTransfer, start: Array, level: int) -> Array:
         if shape is None or len(shape) != 2 or shape[0] != 3 or (columns is not None and shape[1] != columns):
             raise ValueError(
                 f"transfer.{name} of level {level} returned shape {shape} for states of shape {tuple(before.shape)}: "
-                f"it must return {want}, a row for each"
+                f"return {want}, a row for each state"
             )
         if after.dtype != start.dtype:
             raise ValueError(
                 f"transfer.{name} of level {level} returned dtype {after.dtype} for states of {start.dtype}: return "
-                "states of the dtype that it is given"
+                "states of the given dtype"
             )
         after = to_host(after)
         if not np.isfinite(after).all():
-            raise ValueError(f"transfer.{name} of level {level} returned nan or inf for the initial value")
+            raise ValueError(
+                f"transfer.{name} of level {level} returned nan or inf for the initial value: return finite states"
+            )
         scale = float(np.abs(after).max())
         tolerance = 1e3 * np.finfo(after.dtype).eps * scale
         if np.abs(after[0]).max() > tolerance or np.abs(after[2] - 2 * after[1]).max() > tolerance:
             raise ValueError(
-                f"transfer.{name} of level {level} is not linear: corrections pass it too, so it must return zero for "
-                "zero and twice as much for twice as much"
+                f"transfer.{name} of level {level} is not linear: corrections pass it, too, so return zero for zero "
+                "and twice the result for twice the input"
             )
     return coarse[1, ...]
 
 
 def transfer_of(phi: Phi, level: int) -> StateTransfer | None:
-    """Return what takes states from `level` to the next; None where they stay as they are."""
+    """Return the transfer of states from `level` to the next; None if they stay as they are."""
     return phi.transfers[level] if isinstance(phi, TransferredPhi) else None
 
 
@@ -157,5 +159,5 @@ def restricted(phi: Phi, rows: Array, level: int) -> Array:
 
 
 def start_of(phi: Phi, level: int) -> Array | None:
-    """Return the initial value on `level`, shape (1, s_l); None where there are no transfers."""
+    """Return the initial value on `level`, shape (1, s_l); None without transfers."""
     return as_block(phi, phi.starts[level])[None, ...] if isinstance(phi, TransferredPhi) else None
