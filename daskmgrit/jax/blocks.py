@@ -17,7 +17,7 @@ CACHE = 2**21
 
 
 def group_size(function: Callable[..., Any], *arguments: Any) -> int:
-    """Return how many states to compute at a time with a function of one, a power of two.
+    """Return the number of states to compute at a time with a function of one state, a power of two.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def over_block(
 
 
 def few_sizes(compute: Callable[..., Any], place: Any, *rows: Any) -> Any:
-    """Call a compiled function on blocks filled up to one of few sizes, and cut off what is too much.
+    """Call a compiled function on blocks padded to one of few sizes, and cut off the padding.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def few_sizes(compute: Callable[..., Any], place: Any, *rows: Any) -> Any:
     place : jax.Device or None
         Where to compute on NumPy states; None for JAX's own choice.
     *rows : Array, shape (k, …)
-        The states, which decide what is returned: NumPy's for NumPy's. What else there is for each of them.
+        The states, whose library is that of the result; and further rows for each of them.
     """
     count, on_host = rows[0].shape[0], isinstance(rows[0], np.ndarray)
     states, *others = map(_filled_up, rows)
@@ -105,6 +105,6 @@ def _filled_up(rows: Any) -> Any:
 
 
 def padded(count: int) -> int:
-    """Return how many states to compute for `count` wanted: of few sizes, because each is compiled for itself."""
+    """Return the number of states to compute for `count` wanted: one of few sizes, because each is compiled."""
     unit = 1 << max(count.bit_length() - 3, 0) if count > 64 else 1 << (count - 1).bit_length()
     return -(-count // unit) * unit

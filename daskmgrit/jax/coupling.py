@@ -43,8 +43,8 @@ class _Coupled(Exception):
 def is_elementwise(update: Callable[[Any, Any, Any], Any], params: Any, opt_state: Any) -> bool:
     """Return whether no entry of the new parameters and optimizer's state depends on another entry's gradient or value.
 
-    What cannot be seen to be so counts as not so: reductions such as norms, reshaping, learning rates that are kept in
-    the state.
+    The answer is False if this cannot be shown: for reductions such as norms, reshaping, and learning rates in the
+    state.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def is_elementwise(update: Callable[[Any, Any, Any], Any], params: Any, opt_stat
 
 
 def plain_rate(update: Callable[[Any, Any, Any], Any], params: Any, opt_state: Any) -> float | None:
-    """Return the learning rate if an update is plain gradient descent at one rate, whatever the gradient; else None.
+    """Return the learning rate if an update is plain gradient descent at one rate for any gradient; else None.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""An existing JAX training loop as a propagator: what its user calls."""
+"""An existing JAX training loop as a propagator: the function for the user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def propagator(
     params : pytree of arrays
         The initial parameters, for example those of a Flax or Haiku network.
     optimizer : optax.GradientTransformation
-        Any whose state holds real numbers, and counts of steps: SGD, Adam, AdamW, chains with clipping, schedules …
+        Any optimizer whose state holds real numbers, and counts of steps: SGD, Adam, AdamW, chains with clipping,
+        schedules …
     data : tuple or pytree of arrays, optional
         ``(inputs, targets)``, or what the loss takes.
     batch : int or data rule, optional
@@ -68,7 +69,7 @@ def propagator(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or the optimizer's state holds something that cannot be had at every step at
+        If an argument is of another kind, or the optimizer's state holds an entry that is not available at all steps at
         once.
     PropagatorError
         If JAX cannot differentiate or vectorise the loss.

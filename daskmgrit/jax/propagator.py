@@ -31,7 +31,7 @@ _PLATFORMS = (None, "cpu", "gpu", "cuda", "rocm", "tpu")
 
 
 class _Compiled(NamedTuple):
-    """A step as one process has compiled it, the data on its device, and whether that is the processor."""
+    """A step as one process has compiled it, the data on its device, and whether the device is the CPU."""
 
     gradients: Callable[..., Any]
     update: Callable[..., Any]
@@ -105,7 +105,7 @@ class JaxPropagator(AnyCoarsening):
         if len(lengths) > 1 and (self.pairs or batch is not None):
             raise ValueError(
                 f"data have arrays of {', '.join(map(str, sorted(lengths)))} rows: give as many targets as inputs, and "
-                "no batch for data that are not examples"
+                "leave batch out if the data are not examples"
             )
         self.examples = data_rule(batch, lengths.pop() if lengths else 0)
         self._here: _Compiled | None = None
@@ -145,12 +145,12 @@ class JaxPropagator(AnyCoarsening):
     def to_block(self, state: np.ndarray) -> Any:
         """Return a state in the array type of a block: a JAX array on the device, or NumPy's if that is the CPU.
 
-        JAX would compile what a solver does with blocks between the calls, for each of their sizes.
+        JAX would compile the solver's own operations on blocks for each of their sizes.
 
         Raises
         ------
         PropagatorError
-            If it has another dtype or length, or there is no such device.
+            If the state has another dtype or length, or there is no such device.
         """
         self._check(state)
         return state if self._compiled().on_cpu else jax.device_put(np.array(state), self._place())
@@ -180,7 +180,7 @@ class JaxPropagator(AnyCoarsening):
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def _try(self) -> None:
-        """Compute one step, so that what does not go is said at once."""
+        """Compute one step, so that an unsupported loss or optimizer is reported at once."""
         trial = copy.copy(self)
         try:
             self._place()

@@ -1,4 +1,4 @@
-"""Parameters and an optax state as one vector, and what of an optax state is a count of steps."""
+"""Parameters and an optax state as one vector, and the counts of steps in an optax state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PytreeMap:
     ----------
     params, opt_state : pytree of ndarray
         Parameters and optax state to begin with. Integers of the state are counts of steps, and no part of the vector:
-        they are what they are here, plus the number of the step.
+        they are their values here, plus the number of the step.
     dtype : dtype
         That of the vector.
     betas : list of (float, float) or None
@@ -100,7 +100,7 @@ class PytreeMap:
         return params, self._bounded(opt_state)
 
     def _bounded(self, opt_state: Any) -> Any:
-        """Raise second moments of Adam to what they can be, given the first."""
+        """Raise second moments of Adam to the minimum that the first moments allow."""
         betas = iter(self.betas)
 
         def bounded(node: Any) -> Any:
@@ -121,7 +121,7 @@ def _is_centred(node: Any) -> bool:
 
 
 def adam_betas(optimizer: Any, params: Any, opt_state: Any) -> list[tuple[float, float] | None]:
-    """Return the decays of the state's Adam moments, as an update without gradient shows them; None if it does not."""
+    """Return the decays of the state's Adam moments, found by an update without gradient; None if there are none."""
 
     def ones(node: Any) -> Any:
         return node._replace(mu=_filled(node.mu, 1), nu=_filled(node.nu, 1)) if _is_adam(node) else node
@@ -145,12 +145,12 @@ def _filled(tree: Any, value: float) -> Any:
 
 
 def check_counts(optimizer: Any, params: Any, opt_state: Any) -> None:
-    """See that integers in an optax state count the steps, and that nothing else of it hinders.
+    """Check that integers in an optax state count the steps, and that the rest of it is supported.
 
     Raises
     ------
     ValueError
-        If one does not.
+        If an integer does not, or another part is not supported.
     """
     for path, leaf in jax.tree_util.tree_flatten_with_path(opt_state)[0]:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -178,5 +178,5 @@ def check_counts(optimizer: Any, params: Any, opt_state: Any) -> None:
         if jnp.issubdtype(before.dtype, jnp.integer) and not np.array_equal(np.asarray(before) + 2, np.asarray(now)):
             raise ValueError(
                 f"optimizer keeps {jax.tree_util.keystr(path)}, which does not grow by one with each step: only counts "
-                "of steps can be had at every step at once; leave that transformation out"
+                "of steps are known at all steps at once; leave that transformation out"
             )

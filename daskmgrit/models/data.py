@@ -47,7 +47,7 @@ class Serial:
         Added to the source step; one value, or one per level, the last repeating. 1 gives a step the data of the point
         that it produces.
     injection : int or tuple of int, default 1
-        Step i of level l sees what step ``injection**l * i`` of level 0 sees. 1 goes by the step's own number; the
+        Step i of level l sees the examples of step ``injection**l * i`` of level 0. 1 uses the step's own number; the
         coarsening factor, or factors, inject the training data of level 0 (Remark 1).
 
     Examples

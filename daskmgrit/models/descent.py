@@ -26,20 +26,20 @@ Array = NDArray
 
 
 class Model(Protocol):
-    """What gradient descent needs of a model."""
+    """The interface of a model for gradient descent."""
 
     reduction: str
     """ "sum" or "mean", over the examples of a batch; only asked for where a data rule gives windows."""
 
     def footprint(self, batch: int) -> int:
-        """Return how many numbers one state takes while its gradient is computed."""
+        """Return the numbers that one state takes while its gradient is computed."""
 
     def gradient(self, weights: Array, x: Array, y: Array, out: Array | None = None) -> Array:
         """Return the loss gradient of each state."""
 
 
 def _own_descent(model: Model) -> Callable[..., None] | None:
-    """Return the model's ``descend``, unless it has none or a subclass has another gradient than it takes."""
+    """Return the model's ``descend``; None if it has none or a subclass overrides its gradient."""
     for kind in type(model).__mro__:
         if "descend" in vars(kind):
             found: Callable[..., None] = model.descend  # type: ignore[attr-defined]
@@ -115,7 +115,7 @@ class GradientDescent:
 
     @property
     def pure(self) -> bool:
-        """Whether a solve may do without a trial: it may if the model vouches for itself, too."""
+        """Whether a solve can skip the trial: only if the model is declared pure, too."""
         return bool(getattr(self.model, "pure", False))
 
     def stages(self, level: int) -> int:
@@ -131,7 +131,7 @@ class GradientDescent:
         return self._plain[level]
 
     def shortfall(self, level: int) -> float:
-        """Return by what factor a step of `level` is shorter than the fine steps that it stands for."""
+        """Return the factor by which a step of `level` is shorter than the fine steps that it stands for."""
         return self.rate.length(level) / self.coarse.covered(self.rate.length(level), level)
 
     def rough_guess(self, steps: int) -> Array | None:
@@ -179,7 +179,7 @@ class GradientDescent:
         return self.coarse.step(gradient, before, self.rate.length(level), level, index)
 
     def fingerprint(self) -> str:
-        """Return what tells this step from others, training data and all, whatever the process: checkpoints keep it."""
+        """Return a fingerprint of this step with its training data, the same in every process, for checkpoints."""
         of_model = getattr(self.model, "fingerprint", None)
         model = of_model() if of_model else type(self.model).__qualname__
         found = self.coarse.curvatures

@@ -23,7 +23,7 @@ GROUP_BYTES = 1 << 22
 
 
 class Examples:
-    """Training data and the rule that says which of it a step sees.
+    """Training data and the rule for the examples of a step.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Examples:
             yield rows, *self(index[rows], level)
 
     def _group(self, model: Any, index: Array, level: int, dtype: Any) -> int:
-        """Return how many states to take at a time."""
+        """Return the number of states to take at a time."""
         group = self._groups.get((level, dtype))
         if group is None:
             sample = self.rule(index[:1], level)
@@ -77,13 +77,13 @@ class Examples:
         return group
 
     def share(self, model: Any, x: Array) -> float:
-        """Factor on the gradient of a batch: of a sum over several fine steps' examples, their mean is wanted."""
+        """Return the factor on a gradient that turns a sum over several fine steps' examples into their mean."""
         if self._per_step is None or model.reduction == "mean":
             return 1.0
         return self._per_step / x.shape[-2]
 
     def fingerprint(self, text: str) -> str:
-        """Return what tells `text` and the training data from others, whatever the process."""
+        """Return a fingerprint of `text` and the training data, the same in every process."""
         # An object of the user's without a repr of its own shows where it is in memory.
         total = hashlib.blake2b(re.sub(" at 0x[0-9a-fA-F]+", "", text).encode(), digest_size=16)
         for rows in (self.x, self.y):

@@ -1,9 +1,9 @@
 """Gradients of small networks with the states side by side: each weight of all k states is one run in memory.
 
-For BLAS a product of 4x3 and 3x4 matrices takes far longer to begin than to do, and there are five for each state. So
+In BLAS a product of 4x3 and 3x4 matrices takes far longer to begin than to do, and there are five for each state. So
 here a network is evaluated as if its weights were vectors of k numbers ("lanes"): each call of NumPy does all states.
-What calls cost whatever the number of states is kept low likewise: those of a gradient are listed once together with
-their operands, views of memory that the thread keeps, and from then on only run.
+The fixed cost of a call is kept low, too: the calls of a gradient are listed once together with their operands, views
+of memory that the thread keeps, and from then on only run.
 
 A lane's result does not depend, to the bit, on how many there are: they are the innermost axis of every call, and sums
 over any other axis go in order.
@@ -29,7 +29,7 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def numbers(shapes: Shapes, bias: bool, batch: int) -> int:
-    """Return how many numbers one state takes while its gradient is computed."""
+    """Return the numbers that one state takes while its gradient is computed."""
     values = sum(b for _, b in shapes)
     return 2 * sum((a + bias) * b for a, b in shapes) + batch * (shapes[0][0] + shapes[-1][1] + 3 * values)
 

@@ -122,11 +122,11 @@ class MLP:
         return f"MLP({list(self.sizes)}, hidden={self.hidden!r}, loss={self.loss_name!r}, bias={self.bias})"
 
     def fingerprint(self) -> str:
-        """Return what tells this network from others, whatever the process."""
+        """Return a fingerprint of this network, the same in every process."""
         return f"{self!r}, output={self.output!r}, reduction={self.reduction!r}"
 
     def footprint(self, batch: int) -> int:
-        """Return how many numbers one state takes while its gradient is computed: weights and values of layers."""
+        """Return the numbers that one state takes while its gradient is computed: weights and values of layers."""
         if batch * self._products <= LANES:
             return numbers(self._shapes, self.bias, batch)
         return 2 * self.size + 3 * batch * sum(self.sizes)
@@ -218,7 +218,7 @@ class MLP:
             lanes.descend(weights, x, y, scale, out)
 
     def _lanes(self, weights: Array, x: Array) -> Lanes | None:
-        """Return what takes the gradient with all states side by side, where the network is small enough for that."""
+        """Return the lanes, which take the gradient of all states side by side; None if the network is too large."""
         k, batch, own = len(weights), x.shape[-2], x.ndim == 3
         if batch * self._products > LANES:
             return None

@@ -27,7 +27,7 @@ Array = NDArray
 
 
 class UpdateRule(Protocol):
-    """What an optimizer makes of weights, moments and a gradient."""
+    """The update of weights and moments by an optimizer, given a gradient."""
 
     moments: ClassVar[int]
     """Moments per weight."""
@@ -48,7 +48,7 @@ class UpdateRule(Protocol):
         """
 
     def mended(self, parts: Sequence[Array]) -> Sequence[Array]:
-        """Return weights and moments as some training run may have them: corrections of a solver may leave that."""
+        """Return weights and moments that a training run can have, because a solver's corrections may give others."""
 
 
 def _check_rate(rate: float) -> None:
@@ -162,7 +162,7 @@ class Adam:
         np.subtract(weights, step, out=new_weights)
 
     def mended(self, parts: Sequence[Array]) -> Sequence[Array]:
-        """Return them with the second moment raised to what it must be at least, given the first."""
+        """Return them with the second moment raised to the minimum that the first allows."""
         weights, first, root = parts
         return weights, first, np.maximum(root, np.sqrt(least_second_moment(first, *self.betas)))
 
@@ -199,7 +199,7 @@ def make_rule(name: str, rate: float, **settings: Any) -> UpdateRule:
 class OptimizerStep(AnyCoarsening):
     """One step of an optimizer with moments on a block of states.
 
-    Gradient and update can be had apart, see :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`.
+    Gradient and update are separate, see :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ class OptimizerStep(AnyCoarsening):
 
     @property
     def pure(self) -> bool:
-        """Whether a solve may do without a trial: it may if the model vouches for itself, too."""
+        """Whether a solve can skip the trial: only if the model is declared pure, too."""
         return bool(getattr(self.model, "pure", False))
 
     def _gradient(self, weights: Array, index: Array, level: int) -> Array:
@@ -272,7 +272,7 @@ class OptimizerStep(AnyCoarsening):
         return [state[:, start : start + p] for start in range(0, state.shape[1], p)]
 
     def advance(self, state: Array, gradient: Array, index: Array) -> Array:
-        """Return the states (k, s) that the optimizer makes of states and gradients at fine steps (k,)."""
+        """Return the states (k, s) after the optimizer's update of states with gradients at fine steps (k,)."""
         new = np.empty(state.shape, state.dtype)
         # Corrections of a solver may have left moments that no gradients could.
         self.rule.update(self.rule.mended(self._parts(state)), gradient, index, self._parts(new))
@@ -287,7 +287,7 @@ class OptimizerStep(AnyCoarsening):
         return new
 
     def fingerprint(self) -> str:
-        """Return what tells this step from others, training data and all, whatever the process."""
+        """Return a fingerprint of this step with its training data, the same in every process."""
         of_model = getattr(self.model, "fingerprint", None)
         model = of_model() if of_model else type(self.model).__qualname__
         return self._examples.fingerprint(f"{model} {self.rule!r} {self.data!r} {self.length!r}")

@@ -18,7 +18,7 @@ class RateRule(Protocol):
         """Return alpha of `level`."""
 
     def length(self, level: int) -> float:
-        """Return the rate that a step of `level` would have without a maximum."""
+        """Return the rate of a step of `level` without a maximum."""
 
     @property
     def maximum(self) -> float:

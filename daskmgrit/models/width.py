@@ -16,9 +16,10 @@ class Narrowing:
     """A perceptron whose hidden layers have half the nodes on each level that is narrowed.
 
     A node of the narrower network stands for two neighbours of the wider one: the weights that enter it are their
-    mean, those that leave it their sum. The other way two nodes enter alike and share what leaves: that wider network
-    has the same outputs. It is a model for :class:`daskmgrit.models.GradientDescent`, which tells networks apart by
-    their number of weights, and a `transfer` of :class:`daskmgrit.MGRIT`.
+    mean, those that leave it their sum. In the other direction two nodes have the same incoming weights and share the
+    outgoing ones: that wider network has the same outputs. It is a model for
+    :class:`daskmgrit.models.GradientDescent`, which tells networks apart by their number of weights, and a `transfer`
+    of :class:`daskmgrit.MGRIT`.
 
     Parameters
     ----------
@@ -88,12 +89,13 @@ class Narrowing:
     def _find(self, weights: Array) -> tuple[int, MLP, Array | None]:
         if weights.shape[1] not in self._known:
             raise ValueError(
-                f"states have {weights.shape[1]} weights, but the networks have {', '.join(map(str, self._known))}"
+                f"states have {weights.shape[1]} weights, but the networks have {', '.join(map(str, self._known))}: "
+                "start from the weights of one of these"
             )
         return self._known[weights.shape[1]]
 
     def footprint(self, batch: int) -> int:
-        """Return how many numbers a state of the widest network takes while its gradient is computed."""
+        """Return the numbers that a state of the widest network takes while its gradient is computed."""
         return self.models[0].footprint(batch)
 
     def gradient(self, weights: Array, x: Array, y: Array, out: Array | None = None) -> Array:

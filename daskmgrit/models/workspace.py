@@ -1,6 +1,6 @@
-"""Scratch arrays, and what is made of them, that each thread keeps and uses again.
+"""Scratch arrays, and objects made of them, that each thread keeps and uses again.
 
-Large temporaries are otherwise mapped afresh by the allocator on every call; in Dask's worker processes, which set
+Otherwise the allocator maps large temporaries again on every call; in Dask's worker processes, which set
 MALLOC_TRIM_THRESHOLD_, that took two thirds of the time of a step.
 """
 
@@ -28,7 +28,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> NDArray:
     Parameters
     ----------
     name : str
-        Sets arrays that are in use at the same time apart.
+        Distinguishes arrays that are in use at the same time.
     shape : tuple of int
         Its shape.
     dtype : dtype
@@ -43,12 +43,12 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> NDArray:
 
 
 def kept(key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return what `make` made in this thread for this key, if that is among the last that it made; else have it made.
+    """Return the result of `make` for this key; this thread keeps the last few results.
 
     Parameters
     ----------
     key : hashable
-        Says all that the result depends on.
+        Identifies everything that the result depends on.
     make : callable
         Makes it.
     """
