@@ -35,8 +35,9 @@ class ParallelNewton:
     phi : callable
         The propagator, as for :class:`daskmgrit.MGRIT`; it is applied on level 0 only. It may have methods
         ``gradient(weights, index)`` and ``advance(state, gradient, index)``, which give a step's gradient and the
-        optimizer's update apart. A sweep then computes all gradients of the window at once and runs the optimizer's own
-        recurrence over them. This makes momentum, Nesterov, Adam and AdamW as quick as gradient descent.
+        optimizer's update separately. A sweep then computes all gradients of the window at once and runs the
+        optimizer's own recurrence over them. This makes momentum, Nesterov, Adam and AdamW as quick as gradient
+        descent.
     steps : int
         N, the number of training steps.
     window : int or "auto", default "auto"
@@ -53,7 +54,7 @@ class ParallelNewton:
     interval : int, default 1
         Steps of a slot, taken one after another. Increase it where an exchange costs as much as a Phi.
     work : float, default 3.0
-        How often ``window="auto"`` may evaluate a step, on average.
+        Maximum number of evaluations of a step with ``window="auto"``, on average.
 
     Raises
     ------
@@ -272,7 +273,7 @@ class ParallelNewton:
 
         The process and the cluster may differ; the propagator and the options of the solver must be the same. The rule
         for the window is that of the solve that saved the checkpoint, with its number of threads: a solver with
-        ``window="auto"`` takes the rule from the checkpoint, whatever it is.
+        ``window="auto"`` takes any rule from the checkpoint.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Which steps a sweep accepts: a prefix of the window whose residual is known, and within the tolerance."""
+"""The steps that a sweep accepts: a prefix of the window whose residual is known and within the tolerance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["accept", "is_exact", "unit_of"]
 
 
 def is_exact(tol: float) -> bool:
-    """Whether a tolerance leaves room for no residual but zero: then the result has the bits of serial training."""
+    """Whether a tolerance allows only a residual of zero: then the result is bitwise that of serial training."""
     return tol * tol == 0.0
 
 
 def unit_of(tol: float) -> int:
-    """Return the power of two in units of which residuals are squared: 0 unless the tolerance's square loses bits.
+    """Return the exponent of the unit in which residuals are squared: 0 unless the tolerance's square loses bits.
 
-    In units near the tolerance a square that overflows is one to refuse, one that underflows is one to accept.
+    In units near the tolerance, a square that overflows is refused, and a square that underflows is accepted.
     """
     return 0 if 1e-140 <= tol <= 1e140 or is_exact(tol) else math.frexp(tol)[1]
 
@@ -25,10 +25,10 @@ def unit_of(tol: float) -> int:
 def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol: float) -> tuple[int, float]:
     """Return how many slots are accepted, and the sum of the squared residuals of all accepted steps.
 
-    The states of the window are accepted as they are, while the residuals of all accepted steps stay within their share
-    of the tolerance, ``sum |R|**2 <= tol**2 * i/N`` up to step i; then one more, whose state is replaced by what Phi
-    makes of the accepted one before it, so that its residual is zero. So at least one slot is accepted always, the
-    2-norm of the residual over all N steps is at most `tol`, and it is known without another Phi.
+    The states of the window are accepted unchanged while the residuals of all accepted steps stay within their share of
+    the tolerance, ``sum |R|**2 <= tol**2 * i/N`` up to step i; then one more, whose state is replaced by Phi of the
+    accepted one before it, so that its residual is zero. So at least one slot is always accepted, the 2-norm of the
+    residual over all N steps is at most `tol`, and it is known without another Phi.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How near to the edge of stability training is: alpha lambda_max, from differences of Phi."""
+"""The distance of training from the edge of stability: alpha lambda_max, from differences of Phi."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def edge_of_stability(phi: Phi, w0: Any, steps: int) -> float:
     w0 : array_like, shape (s,)
         The initial state.
     steps : int
-        How many steps are taken: as many Phi in a row, and some 40 more.
+        Number of steps to take: that many Phi in a row, and about 40 more.
 
     Returns
     -------

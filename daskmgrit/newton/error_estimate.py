@@ -1,13 +1,13 @@
 """An estimate of the error of the accepted states: how residuals grow with the steps after them.
 
-An error e of a state becomes ``J e`` by the next step. What J does is measured as the iteration goes, in the directions
-in which its errors lie: whenever a sweep has moved the state that a slot begins with.
+An error e of a state becomes ``J e`` by the next step. The effect of J is measured during the iteration, in the
+directions of its errors: whenever a sweep has moved the state that a slot begins with.
 
 * Phi taken whole: the change of Phi over the move, in norm, is the slot's rate of growth, and the estimated error obeys
   ``|e| = rate * |e| + |R|``.
 * Gradient and update apart: the change of the gradient along the move is the slot's curvature, and the error goes
   through the optimizer's own update, with the gradient that this curvature gives it if it is negative. Positive
-  curvature, which lets errors shrink, is not relied on: moves show far more of it than errors that are left.
+  curvature, by which errors shrink, is not used: moves show far more of it than the remaining errors.
 
 Where training does not contract, the error becomes far larger than the residual; so does any last bit of serial
 training.
@@ -32,20 +32,20 @@ NOISE = 1e4
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What is known of how errors grow over the slots of a window.
+    """The known growth of errors over the slots of a window.
 
     Attributes
     ----------
     rates : ndarray, shape (n,)
         Rate of growth over each slot, or its curvature, as last measured; nan if never.
     states : Array, shape (k, s), or None
-        The states that those k <= n slots which are not new began with in the last sweep.
+        The states with which the k <= n slots that are not new began in the last sweep.
     values : Array, shape (k, s) or (k, g), or None
-        What Phi, or else the gradient, was there.
+        Phi, or else the gradient, of these states.
     size : float
         Estimated 2-norm of the error of the state that the first slot begins with.
     error : Array, shape (1, s), or None
-        The estimated error itself, where gradient and update are apart.
+        The estimated error itself, if gradient and update are separate.
     """
 
     rates: np.ndarray
@@ -56,7 +56,7 @@ class Growth:
 
 
 def unknown_growth(slots: int) -> Growth:
-    """Return the growth before anything is known."""
+    """Return the growth before the first measurement."""
     return Growth(np.full(slots, np.nan))
 
 
@@ -96,7 +96,7 @@ def measure_growth(growth: Growth, states: Array, found: Evaluation) -> Growth:
 
 
 def accept_images(growth: Growth, squares: np.ndarray, unit: int = 0) -> Growth:
-    """Return the growth with the error after the accepted slots, where Phi is taken whole.
+    """Return the growth with the error after the accepted slots, if Phi is taken whole.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def accept_images(growth: Growth, squares: np.ndarray, unit: int = 0) -> Growth:
 def accept_updates(
     growth: Growth, phi: SplitPropagator, states: Array, found: Evaluation, accepted: Array, begins: np.ndarray
 ) -> Growth:
-    """Return the growth with the error after the accepted slots, where gradient and update are apart.
+    """Return the growth with the error after the accepted slots, if gradient and update are separate.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def accept_updates(
 
 
 def known_growth(growth: Growth, states: Array, found: Evaluation, accepted: int, slots: int) -> Growth:
-    """Return the growth for the next window: what is kept of this one's slots, and new ones.
+    """Return the growth for the next window: that of the remaining slots of this one, and of new slots.
 
     Parameters
     ----------

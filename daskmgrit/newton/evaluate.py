@@ -1,4 +1,4 @@
-"""What a sweep does on each slot by itself: Phi, or the gradients of an optimizer's steps."""
+"""The evaluation of each slot by itself in a sweep: Phi, or the gradients of an optimizer's steps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Evaluation", "Take", "evaluate", "joined", "residual_norm", "residua
 
 
 class Evaluation(NamedTuple):
-    """What Phi makes of the states of a chunk's slots.
+    """The images of the states of a chunk's slots under Phi.
 
     Attributes
     ----------
     images : Array, shape (k, s)
         The state where each slot ends, from the state where it begins.
     gradients : tuple of Array, shape (k, g) each, or None
-        Gradients of the first, second, … step of each slot, if the propagator gives them apart. Slots with fewer steps
-        have no row in the last of them.
+        Gradients of the first, second, … step of each slot, if the propagator gives them separately. Slots with fewer
+        steps have no row in the last of them.
     """
 
     images: Array
@@ -49,7 +49,7 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
 
 
 def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
-    """Take the steps of each slot; this is all of a sweep that costs Phi.
+    """Take the steps of each slot, the only part of a sweep that costs Phi.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
     begins : ndarray of int, shape (k,)
         The step that each slot begins with.
     lengths : ndarray of int, shape (k,)
-        How many steps it has, none more than the one before it.
+        Number of its steps, not larger than that of the slot before.
     """
     phi, images = meter.phi, states
     gradients: list[Array] = []

@@ -1,4 +1,4 @@
-"""Newton's method with the Jacobian of every slot, by finite differences: for some tens of weights."""
+"""Newton's method with the Jacobian of every slot, by finite differences, for some tens of weights."""
 
 from __future__ import annotations
 

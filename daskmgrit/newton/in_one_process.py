@@ -1,4 +1,4 @@
-"""The iteration in one thread of one process: the reference of what distributed solves compute."""
+"""The iteration in one thread of one process: the reference for distributed solves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Solved(NamedTuple):
     error : float
         Estimate of the 2-norm of the error of `final`.
     sweeps : list of SweepReport
-        What each sweep did.
+        The report of each sweep.
     """
 
     final: np.ndarray
@@ -45,7 +45,7 @@ class Solved(NamedTuple):
 
     @property
     def phi_evaluations(self) -> int:
-        """States that Phi, or the gradient, was evaluated for."""
+        """Number of states for which Phi, or the gradient, was evaluated."""
         return sum(report.evaluations for report in self.sweeps)
 
     @property
@@ -62,7 +62,7 @@ class Solved(NamedTuple):
 def solve_in_one_process(
     phi: Phi, w0: Any, settings: NewtonSettings, keep: bool = False, ends: float = math.inf
 ) -> Solved:
-    """Compute what serial training does, a window of steps at a time.
+    """Compute the result of serial training, a window of steps at a time.
 
     Parameters
     ----------

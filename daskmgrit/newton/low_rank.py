@@ -1,4 +1,4 @@
-"""Newton's method with one Jacobian for all of the window: exact where curvature is largest, else the identity.
+"""Newton's method with one Jacobian for the whole window: exact where curvature is largest, else the identity.
 
 ``J = V A V^T + (I - V V^T)`` with an orthonormal basis V (s, r). In terms of ``c = V^T d`` the recurrence is one of r
 numbers, ``c[j+1] = A c[j] + V^T R[j]``, and the rest of d is a sum.
@@ -24,7 +24,7 @@ __all__ = ["Curvature", "correct_by_curvature", "first_basis", "mean_differences
 
 @dataclass(frozen=True, slots=True)
 class Curvature:
-    """What is known of the directions of largest curvature.
+    """The directions of largest curvature, as known so far.
 
     Attributes
     ----------
@@ -55,18 +55,18 @@ def first_basis(state: Array, rank: int) -> Array:
 
 
 def sample(slots: int, groups: int, reach: float, size: int) -> list[np.ndarray]:
-    """Return which slots the mean Jacobian of each group of slots is taken over: evenly spread, at most `size`.
+    """Return the slots over which the mean Jacobian of each group is taken: evenly spread, at most `size`.
 
     Parameters
     ----------
     slots : int
         Slots of the window.
     groups : int
-        Groups that it is cut into.
+        Groups of slots in the window.
     reach : float
-        Share of the window, from its front on, that samples are of.
+        Share of the window, from its front on, from which samples are taken.
     size : int
-        Most samples of a group.
+        Maximum number of samples of a group.
     """
     within = max(1, math.ceil(slots * reach))
     cuts = [number * within // groups for number in range(groups + 1)]
@@ -128,14 +128,14 @@ def mean_differences(
 
 
 def refreshed(basis: Array, differences: list[Array], first: int, slots: int) -> Curvature:
-    """Return what the mean differences of the groups, along a basis, say of the curvature.
+    """Return the curvature that follows from the mean differences of the groups along a basis.
 
     Parameters
     ----------
     basis : Array, shape (s, r)
         Orthonormal vectors.
     differences : list of Array, shape (r, s)
-        What :func:`mean_differences` found for each group.
+        The result of :func:`mean_differences` for each group.
     first, slots : int
         Number of the window's first slot, and how many it has: it is cut evenly into groups.
     """

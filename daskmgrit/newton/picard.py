@@ -1,4 +1,4 @@
-"""Corrections with the identity for the Jacobian, or with the optimizer's own recurrence: Picard iteration."""
+"""Corrections with the identity as the Jacobian, or with the optimizer's own recurrence: Picard iteration."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def correct_by_sums(residuals: Array, number: int, slots: int) -> Array:
 
 
 def move(states: Array, corrections: Array, image: Array) -> Array:
-    """Return the corrected states (k, s); the first is what Phi made of a final state, without rounding.
+    """Return the corrected states (k, s); the first is Phi of a final state, without rounding.
 
     Parameters
     ----------
     states, corrections : Array, shape (k, s)
-        Where slots end, and by how much that is corrected.
+        The states where slots end, and their corrections.
     image : Array, shape (1, s)
-        What Phi made of the final state that the first slot begins with.
+        Phi of the final state that the first slot begins with.
     """
     return namespace(states).concat([image, states[1:, ...] + corrections[1:, ...]], axis=0)
 
@@ -42,7 +42,7 @@ def move(states: Array, corrections: Array, image: Array) -> Array:
 def correct_by_recurrence(
     phi: SplitPropagator, state: Array, gradients: tuple[Array, ...], begins: np.ndarray, lengths: np.ndarray
 ) -> Array:
-    """Run an optimizer's recurrence over the gradients of successive slots; return where it is after each, (k+1, s).
+    """Run an optimizer's recurrence over the gradients of successive slots; return the states after each, (k+1, s).
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The linear recurrences ``d[j+1] = J[j] d[j] + R[j]`` of a sweep as scans: in fixed groups of steps.
 
-A scan has three parts. Within a group, sums (or composed maps) run from step to step; this a chunk does by itself. The
-groups' totals are then scanned one after another; this is small. Last, what comes in from the left is added within
-each group; this again a chunk does by itself. The groups are cut by the number of the slot, not by chunks or workers,
-so the bits are the same for every chunking into whole groups.
+A scan has three parts. Within a group, sums (or composed maps) run from step to step; each chunk does this by itself.
+The groups' totals are then scanned one after another; this is small. Last, the total from the left is added within each
+group; again each chunk does this by itself. The groups are cut by the number of the slot, not by chunks or workers, so
+the bits are the same for every chunking into whole groups.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = [
 
 
 def group_length(slots: int) -> int:
-    """Return how many slots a group has in a window of `slots`: a power of two, a quarter of the root."""
+    """Return the number of slots of a group in a window of `slots`: a power of two, a quarter of the root."""
     return 1 << max(0, (slots.bit_length() - 1) // 2 - 2)
 
 
 def _by_position(rows: Array, first: int, group: int, fill: Array) -> list[Array]:
-    """Return the first, second, … entry of every group, (c, …) each; groups that are not whole are filled up."""
+    """Return the first, second, … entry of every group, (c, …) each; incomplete groups are padded."""
     xp = namespace(rows)
     before = first % group
     after = -(before + rows.shape[0]) % group
@@ -44,7 +44,7 @@ def _by_position(rows: Array, first: int, group: int, fill: Array) -> list[Array
 
 
 def _in_a_row(places: list[Array], first: int, group: int, count: int) -> Array:
-    """Undo what :func:`_by_position` did."""
+    """Invert :func:`_by_position`."""
     rows = namespace(places[0]).stack(places, axis=1)
     before = first % group
     return namespace(rows).reshape(rows, (-1, *rows.shape[2:]))[before : before + count, ...]
@@ -77,7 +77,7 @@ def scan_sums(totals: Array, before: Array | None = None) -> list[Array]:
 
 
 def running_sums(rows: Array, first: int, group: int) -> Array:
-    """Return the sum of the rows up to each, shape (k, s), where there is one chunk; see :func:`group_sums`."""
+    """Return the sum of the rows up to each, shape (k, s), for a single chunk; see :func:`group_sums`."""
     if isinstance(rows, np.ndarray):
         return _sums_in_place(rows.copy(), first, group)
     places = group_sums(rows, first, group)
@@ -139,7 +139,7 @@ def scan_maps(totals: Maps, before: Array | None = None) -> list[Array]:
 
 
 def apply_maps(maps: Maps, first: int, group: int) -> Array:
-    """Return the vector after each map, shape (k, r), from zero on, where there is one chunk."""
+    """Return the vector after each map, shape (k, r), from zero on, for a single chunk."""
     places = compose_maps(maps, first, group)
     before = namespace(maps.constant).concat(scan_maps(places[-1])[:-1], axis=0)
     count = int(maps.constant.shape[0])
@@ -147,5 +147,5 @@ def apply_maps(maps: Maps, first: int, group: int) -> Array:
 
 
 def doublings(slots: int) -> int:
-    """Return how often a scan over `slots` slots doubles its reach: the length of its critical path."""
+    """Return the number of doublings of a scan over `slots` slots: the length of its critical path."""
     return math.ceil(math.log2(slots)) if slots > 1 else 0

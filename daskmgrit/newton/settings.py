@@ -1,4 +1,4 @@
-"""What a solve by parallel Newton is asked for, checked; and the choice of the Jacobian."""
+"""The checked settings of a solve by parallel Newton, and the choice of the Jacobian."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ JACOBIANS = ("identity", "lowrank", "full")
 
 @dataclass(frozen=True, slots=True)
 class NewtonSettings:
-    """How windows are iterated.
+    """Settings of the iteration of windows.
 
     Parameters
     ----------
     steps : int
         N.
     tol : float
-        2-norm of the residual over all steps. With 0 the result has the bits of serial training.
+        2-norm of the residual over all steps. With 0 the result is bitwise that of serial training.
     jacobian : {"identity", "lowrank", "full"}, default "identity"
-        What stands for the Jacobians of the steps.
+        Approximation of the steps' Jacobians.
     size : Size
-        How many slots a window has.
+        Rule for the number of slots of a window.
     interval : int, default 1
         Steps of a slot: the number of Phi in a row each sweep.
     rank : int, default 32
@@ -36,9 +36,9 @@ class NewtonSettings:
     groups : int, default 1
         Groups of slots of a window with a matrix of their own for "lowrank".
     reach : float, default 0.25
-        Share of the window, from its front on, that these matrices are measured in: beyond, states may be far off.
+        Share of the window, from its front on, in which these matrices are measured: later states may be far off.
     samples : int, default 22
-        Slots of each group that its matrix is a mean over.
+        Slots of each group over which its matrix is a mean.
     refresh : int, default 4
         Sweeps from one step of the power method to the next.
     start_up : int, default 5
@@ -87,7 +87,7 @@ def whole_run(
     interval : int, default 2
         Steps of a slot.
     rank : int, default 16
-        Directions of largest curvature that are taken into account.
+        Number of directions of largest curvature.
     groups : int, default 16
         Groups of slots with a matrix of their own.
     **options
@@ -110,21 +110,21 @@ def whole_run(
 
 
 def choose_jacobian(asked: str, dtype: Any = np.float64) -> str:
-    """Return the Jacobian that is `asked` for; "auto" is "identity".
+    """Return the Jacobian for the option `asked`; "auto" is "identity".
 
-    For small states all Jacobians could be computed. That takes s + 1 Phi for each slot, which is faster only with many
-    times s workers.
+    For small states all Jacobians could be computed. That takes s + 1 Phi for each slot, which is faster only if the
+    number of workers is many times s.
 
     Raises
     ------
     ValueError
-        If it needs linear algebra that there is not for states of this dtype.
+        If the Jacobian needs linear algebra that does not exist for states of this dtype.
     """
     if asked in ("auto", "identity"):
         return "identity"
     if np.dtype(dtype).char not in "fdFD":
         raise ValueError(
-            f"jacobian={asked!r} needs linear algebra that there is not for states of {np.dtype(dtype)}: start from "
+            f"jacobian={asked!r} needs linear algebra that does not exist for {np.dtype(dtype)}: start from "
             'w0 of float32 or float64, or give jacobian="identity"'
         )
     return asked
@@ -136,13 +136,13 @@ def choose_size(window: int | str, jacobian: str, most: int | None = None, work:
     Parameters
     ----------
     window : int or "auto"
-        The number, or that it follows what sweeps accept.
+        The number of slots; "auto" follows the accepted steps.
     jacobian : str
-        Newton's method with all Jacobians has a rule of its own, by how far from the solution the window is.
+        Newton's method with all Jacobians has its own rule, by the window's distance from the solution.
     most : int, optional
-        Maximum number of slots: what workers can evaluate at once.
+        Maximum number of slots that workers can evaluate at once.
     work : float, default 3
-        How often a step may be evaluated, on average; without effect on Newton's method.
+        Maximum number of evaluations of a step, on average; without effect on Newton's method.
     """
     if window != "auto":
         return Fixed(integer_option("window", window, 1, 'give the number of slots, or "auto"'))

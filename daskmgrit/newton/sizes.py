@@ -1,4 +1,4 @@
-"""How many slots the next window has: fixed, or by what recent sweeps accepted."""
+"""The number of slots of the next window: fixed, or by the steps that recent sweeps accepted."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Size(Protocol):
         pace : float
             Slots that recent sweeps accepted, on average.
         lengths : ndarray, shape (k,)
-            Lengths of the last corrections, from the first slot on whose state was not accepted as it was.
+            Lengths of the last corrections, from the first slot on whose state was not accepted unchanged.
         """
 
 
 def new_pace(pace: float, accepted: int) -> float:
-    """Return the running mean of accepted slots, that of the first sweep being what it accepted."""
+    """Return the running mean of accepted slots; after the first sweep it is that sweep's number."""
     return float(accepted) if pace == 0.0 else (1 - SHARE) * pace + SHARE * accepted
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Always as many slots."""
+    """A fixed number of slots."""
 
     first: int
 
@@ -62,14 +62,14 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class ByAcceptance:
-    """As many slots as keep the work in bounds: a step is evaluated slots/pace times before it is accepted.
+    """The number of slots that bounds the work: a step is evaluated slots/pace times before it is accepted.
 
     Parameters
     ----------
     most : int, optional
-        Maximum number of slots: what can be evaluated at once. None for no maximum.
+        Maximum number of slots that can be evaluated at once. None for no maximum.
     work : float, default 3
-        How often a step may be evaluated, on average.
+        Maximum number of evaluations of a step, on average.
     first : int, default 4
         Slots of the first window.
     """
@@ -83,7 +83,7 @@ class ByAcceptance:
             object.__setattr__(self, "first", min(self.first, self.most))
 
     def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
-        """Go towards work times pace, by a quarter at most: what is accepted depends on the window itself."""
+        """Change towards work times pace, by at most a quarter, because acceptance depends on the window itself."""
         wanted, change = math.floor(self.work * pace), max(1, slots // 4)
         size = max(1, min(max(wanted, slots - change), slots + change))
         return size if self.most is None else min(size, self.most)
@@ -91,7 +91,7 @@ class ByAcceptance:
 
 @dataclass(frozen=True, slots=True)
 class ByCorrections:
-    """Twice the slots while Newton's method is near the solution all over the window, half of them where it is not.
+    """Twice the slots if Newton's method is near the solution in the whole window, half of them if it is not.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ class ByCorrections:
     first : int, default 64
         Slots of the first window.
     least : int, default 32
-        Slots that a window is not halved below.
+        Minimum number of slots after halving.
     near : float, default 1
-        Length of a correction from which on its slot counts as far from the solution.
+        Length of a correction from which its slot counts as far from the solution.
     """
 
     most: int | None = None

@@ -29,7 +29,7 @@ __all__ = ["SweepReport", "Swept", "sweep"]
 
 
 class SweepReport(NamedTuple):
-    """What a sweep did.
+    """The report of a sweep.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class SweepReport(NamedTuple):
     depth : int
         Phi in a row.
     scan_depth : int
-        Doublings of the scan, for the strict count of the critical path, which charges a Phi for each.
+        Doublings of the scan; the strict count of the critical path counts each as a Phi.
     evaluations : int
-        States that Phi, or the gradient, was evaluated for.
+        Number of states for which Phi, or the gradient, was evaluated.
     """
 
     first: int
@@ -59,7 +59,7 @@ class SweepReport(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """The window after a sweep, what is known of the curvature, and the accepted states (a, s) where slots end."""
+    """The window after a sweep, the known curvature, and the accepted states (a, s) where slots end."""
 
     window: SlidingWindow
     curvature: Curvature | None
@@ -68,7 +68,7 @@ class Swept(NamedTuple):
 
 
 class _Asked:
-    """Has slots evaluated, and counts the states."""
+    """Evaluates slots and counts the states."""
 
     def __init__(self, take: Take) -> None:
         self.take, self.evaluations = take, 0
@@ -96,14 +96,14 @@ def sweep(
     settings : NewtonSettings
         The method.
     curvature : Curvature, optional
-        What the last sweep knew of the curvature.
+        The curvature of the last sweep.
     take : callable, optional
-        What has slots evaluated, all that costs Phi; by default it is done in this thread, through `meter`.
+        Evaluates slots, the only part that costs Phi; by default in this thread, through `meter`.
 
     Raises
     ------
     Diverged
-        If Phi of an accepted state is not finite: then serial training diverges there, too.
+        If Phi of an accepted state is not finite, so that serial training diverges there, too.
     """
     n, interval = window.slots, settings.interval
     asked = _Asked(take or partial(evaluate, meter))
@@ -154,7 +154,7 @@ def _accept_growth(
     accepted: Array,
     begins: np.ndarray,
 ) -> Growth:
-    """Return what is known of the growth of errors, with the estimated error of the accepted states."""
+    """Return the known growth of errors, with the estimated error of the accepted states."""
     growth, phi = measure_growth(window.growth, window.states[:-1, ...], found), meter.phi
     if found.gradients is None or not is_split(phi):
         return accept_images(growth, np.append(squares[: count - 1], 0.0), unit)
@@ -204,7 +204,7 @@ def _curvature(
     settings: NewtonSettings,
     known: Curvature | None,
 ) -> Curvature | None:
-    """Return the curvature that this sweep's correction takes into account."""
+    """Return the curvature that this sweep's correction uses."""
     if known is not None and known.age + 1 < settings.refresh:
         return replace(known, age=known.age + 1)
     curvature, slots = known, low_rank.sample(window.slots, settings.groups, settings.reach, settings.samples)

@@ -1,4 +1,4 @@
-"""The window: the steps that are being iterated, as plain data between two sweeps."""
+"""The window: the steps of the current iteration, as plain data between two sweeps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def slot_steps(first: int, slots: int, steps: int, interval: int) -> np.ndarray:
 
 
 def fitting_slots(first: int, slots: int, steps: int, interval: int) -> int:
-    """Return how many of `slots` slots from step `first` on begin before step N."""
+    """Return the number of `slots` slots from step `first` on that begin before step N."""
     return min(slots, -(-(steps - first) // interval))
 
 
@@ -61,7 +61,7 @@ def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> Sli
     start : Array, shape (1, s)
         The initial state.
     slots : int
-        Slots of the window, fewer if there are not as many steps.
+        Slots of the window, fewer if there are fewer steps.
     steps : int
         N.
     interval : int, default 1
@@ -77,8 +77,8 @@ def slide(states: Array, slots: int) -> Array:
     Parameters
     ----------
     states : Array, shape (k+1, s)
-        States that were not accepted, after the last one that was. Those from the first on that is not finite are
-        replaced by the one before it.
+        States that were not accepted, after the last accepted one. From the first state that is not finite on, all are
+        replaced by the state before it.
     slots : int
         n of the next window; states beyond are dropped.
 

@@ -20,19 +20,19 @@ __all__ = ["TITLE", "csv_report", "difference", "iterations_text", "markdown_rep
 
 
 def iterations_text(measured: dict[str, Any]) -> str:
-    """Return a count as the paper prints it: "50+" where it did not converge."""
+    """Return a count as the paper prints it: "50+" if it did not converge."""
     if measured["reason"] == "diverged":
         return "diverged"
     return str(measured["iterations"]) if measured["converged"] else f"{MAXITER}+"
 
 
 def rho_text(measured: dict[str, Any]) -> str:
-    """Return rho as the paper prints it: "*" where it did not converge."""
+    """Return rho as the paper prints it: "*" if it did not converge."""
     return f"{measured['rho']:.2f}" if measured["converged"] and measured["rho"] is not None else "*"
 
 
 def difference(published: str, measured: dict[str, Any]) -> str:
-    """Return measured minus published iterations; a bound where one of the two did not converge."""
+    """Return measured minus published iterations; a bound if one of the two did not converge."""
     printed, theirs = int(published.rstrip("+")), not published.endswith("+")
     ours = measured["converged"]
     if ours and theirs:
@@ -43,7 +43,7 @@ def difference(published: str, measured: dict[str, Any]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, numbers to the right."""
+    """Return a Markdown table, numbers aligned right."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
@@ -236,7 +236,7 @@ def csv_report(tables: Sequence[Table], store: Measurements) -> str:
 def processors_section(table: Table, store: Measurements) -> str:
     """Remark 3: speedup against the number of processors, for the largest converged column of a V-cycle table.
 
-    Empty where there is none.
+    Empty if there is none.
     """
     reading = table.readings[0]
     columns = [steps for steps in table.columns if (found := store.get(reading, steps)) and found["converged"]]

@@ -1,4 +1,4 @@
-"""Running columns of tables, with every result kept in a file so that an interrupted run resumes where it stopped."""
+"""Runs of columns of tables, with every result kept in a file so that an interrupted run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAXITER = 50
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -35,7 +35,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def column_key(reading: Reading, steps: int) -> str:
-    """Return what identifies a measurement: the settings and the number of steps."""
+    """Return the key of a measurement: the settings and the number of steps."""
     return json.dumps({**reading.settings(), "steps": steps}, sort_keys=True)
 
 
@@ -74,7 +74,7 @@ def measure(
 
 
 def _check_column(column: dict[str, Any]) -> None:
-    """Raise KeyError or TypeError if what a report needs of a column is not there."""
+    """Raise KeyError or TypeError if a column lacks an entry that a report needs."""
     kinds = {
         "iterations": int,
         "converged": bool,
@@ -96,7 +96,7 @@ def _check_column(column: dict[str, Any]) -> None:
 
 
 class Measurements:
-    """The measurements of a run, in one JSON file that is rewritten whole after each.
+    """The measurements of a run, in one JSON file that is rewritten after each.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Measurements:
         return columns
 
     def get(self, reading: Reading, steps: int) -> dict[str, Any] | None:
-        """Return a measurement, None if it is not there yet."""
+        """Return a measurement, None if there is none yet."""
         return self.columns.get(column_key(reading, steps))
 
     def put(self, reading: Reading, steps: int, measured: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ class Measurements:
 
 
 def stamp() -> dict[str, str]:
-    """Return when and with what a measurement was made."""
+    """Return the time and the versions of a measurement."""
     packages = {name: version(name) for name in ("daskmgrit", "dask", "numpy")}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -1,4 +1,4 @@
-"""Solver 4 compared with Solvers 1-3 on the same data: iterations, critical path and what a trainer waits for."""
+"""Solver 4 compared with Solvers 1-3 on the same data: iterations, critical path and agreement of the loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEGIN, END = "<!-- tables: made by daskmgrit paper --solver4 -->", "<!-- end of 
 
 @dataclass(frozen=True)
 class Variant(Reading):
-    """Settings that a column is solved with, beyond those of the paper's tables.
+    """Settings of a column, in addition to those of the paper's tables.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Variant(Reading):
     initial_guess : str
         "rough" for the run in which curvatures are found.
     coarsening, relaxation, min_coarse
-        The hierarchy; None for what suits the solver.
+        The hierarchy; None for the solver's own.
     only : tuple of int
         The N to solve; all of the table if empty.
     """
@@ -52,7 +52,7 @@ class Variant(Reading):
     only: tuple[int, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """Return what a measurement belongs to: all that is given and not only where and under what name it stands."""
+        """Return the identity of a measurement: all given settings except its place and its name."""
         given = {
             name: value for name, value in asdict(self).items() if value is not None and name not in ("label", "only")
         }
@@ -95,7 +95,7 @@ def _problem(name: str, seed: int) -> Problem:
 
 @dataclass(frozen=True)
 class Group:
-    """A table: what is solved on one problem."""
+    """A table: the columns of one problem."""
 
     title: str
     columns: tuple[int, ...]
@@ -213,7 +213,7 @@ GROUPS: tuple[Callable[[], Group], ...] = (_xor, _adder, _digits)
 
 
 def columns(max_steps: int | None, full: bool) -> list[tuple[str, Variant, int]]:
-    """Return what is to be solved: name, settings, N."""
+    """Return the columns to solve: name, settings, N."""
     found = []
     for group in (make() for make in GROUPS):
         most = max_steps if max_steps is not None else (max(group.columns) if full else group.default)
@@ -228,7 +228,7 @@ def columns(max_steps: int | None, full: bool) -> list[tuple[str, Variant, int]]
 
 @functools.lru_cache(maxsize=4)
 def _serial_loss(problem: str, seed: int, solver: str, rate: float, steps: int) -> float:
-    """Return the loss after serial training: that of a solver's level 0."""
+    """Return the loss after serial training on a solver's level 0."""
     task = _problem(problem, seed)
     phi, states = task.propagator(solver, rate or None), task.w0[None]
     for i in range(steps):
@@ -330,7 +330,7 @@ def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
 
 
 def tables(store: Measurements) -> str:
-    """Return the tables as Markdown: what was solved of each group, by N."""
+    """Return the tables as Markdown: the solved columns of each group, by N."""
     made = []
     head = ["N", "iterations", "factor", "critical path", "N/critical path"]
     head += ["3 digits after", "N/its path", "Phi/N", "examples/N"]
@@ -355,7 +355,7 @@ def _left(table: str) -> str:
 
 
 def splice(text: str, made: str) -> str:
-    """Return a document with the tables between its two marks replaced; one of tables alone where it has none."""
+    """Return a document with the tables between its two marks replaced; tables alone if it has no marks."""
     body = f"{BEGIN}\n\n{made}\n{END}\n"
     if BEGIN not in text or END not in text:
         return f"# Solver 4 compared with Solvers 1-3\n\n{body}"
@@ -364,7 +364,7 @@ def splice(text: str, made: str) -> str:
 
 
 def write(folder: Path, store: Measurements) -> Path:
-    """Write the tables into ``solver4.md`` of a folder; what stands around them stays."""
+    """Write the tables into ``solver4.md`` of a folder; the text around them is unchanged."""
     path = folder / "solver4.md"
     write_whole(path, splice(path.read_text(encoding="utf-8") if path.exists() else "", tables(store)))
     return path

@@ -34,7 +34,7 @@ def sigma_f(levels: int, iterations: int = 1) -> int:
 
 
 def potential_speedup(steps: int, levels: int, cycle: str, iterations: int) -> float:
-    """Return N/sigma, the paper's potential speedup; nan where equation (19) has nothing to sum."""
+    """Return N/sigma, the paper's potential speedup; nan if equation (19) has nothing to sum."""
     sigma = sigma_v(levels, iterations) if cycle == "V" else sigma_f(levels, iterations)
     return steps / sigma if sigma else math.nan
 
@@ -49,7 +49,7 @@ def sigma_v_on(steps: list[int], processors: int) -> int:
     steps : list of int
         N_l of every level.
     processors : int
-        P. From N/2 on this is equation (18), but for its "about 10" on the coarsest level, which is N_L here.
+        P. From N/2 on this is equation (18), except for its "about 10" on the coarsest level, which is N_L here.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def sigma_v_on(steps: list[int], processors: int) -> int:
 
 
 def bounded_speedup(steps: int, evaluations: int, critical_path: int, processors: int) -> float:
-    """Return a speedup that P processors reach at least by a greedy schedule, from what a run counted.
+    """Return a lower bound of the speedup of P processors with a greedy schedule, from the counts of a run.
 
     By Brent's theorem it takes no longer than ``evaluations/P + critical_path`` Phi.
 

@@ -84,7 +84,7 @@ def _groups(remarks: bool, study: bool) -> list[tuple[str, list[Reading], Sequen
 
 
 def experiments(remarks: bool, study: bool, max_steps: int | None) -> list[Experiment]:
-    """Return what is to be run: name, settings, N."""
+    """Return the experiments to run: name, settings, N."""
     return [
         (f"{title.split(':')[0]}, {reading.label}", reading, steps)
         for title, readings, columns in _groups(remarks, study)

@@ -1,4 +1,4 @@
-"""The published tables, and the settings that each is run with."""
+"""The published tables, and the settings for each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Reading:
     Attributes
     ----------
     label : str
-        What sets it apart from the table's other readings.
+        Its difference from the table's other readings.
     problem : {"xor", "adder"}
         The network and its data.
     solver : str
@@ -38,7 +38,7 @@ class Reading:
     examples : int
         Training examples of the four-layer problem.
     seed : int
-        Of the initial weights, and of the four-layer problem's data.
+        Seed of the initial weights, and of the four-layer problem's data.
     weight_scale : float
         Factor on the initial weights.
     initial_guess : str
@@ -63,7 +63,7 @@ class Reading:
     fine_only: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """Return all but the label, as JSON can hold it: what a measurement belongs to."""
+        """Return all settings except the label, as JSON can hold them: the identity of a measurement."""
         settings = asdict(self)
         del settings["label"]
         if not self.fine_only:
