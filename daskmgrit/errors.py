@@ -22,7 +22,7 @@ class CheckpointUnusable(CheckpointError):
 
 
 class CommandError(RuntimeError):
-    """A program that is a propagator failed: its exit status, and what it wrote to standard error."""
+    """A program that serves as a propagator failed: its exit status and its standard error."""
 
 
 class Diverged(ArithmeticError):

@@ -311,7 +311,7 @@ def named(what: str) -> Iterator[None]:
 
 
 def _flush(path: Path) -> None:
-    """Have a file, or the names in a directory, written to disk."""
+    """Flush a file, or the names in a directory, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

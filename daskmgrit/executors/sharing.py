@@ -43,7 +43,7 @@ class Shared:
         if held is None or held.owner() is not owner or held.digest != digest:
             return None
         # Dask restricts tasks by annotations: to certain workers, for instance. What was lost with its workers is made
-        # anew by the scheduler: the client calls it lost until then.
+        # again by the scheduler: the client calls it lost until then.
         known = held.annotations == _annotations() and held.future.status in ("pending", "finished", "lost")
         return held.future if known else None
 

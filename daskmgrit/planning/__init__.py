@@ -1,4 +1,4 @@
-"""Will it pay to solve in parallel on a cluster? Predictions of time and memory for all ways to solve."""
+"""Predictions of time and memory for all ways to solve: whether a parallel solve pays on a cluster."""
 
 from daskmgrit.planning.ask import plan
 from daskmgrit.planning.cost import PhiCost

@@ -1,4 +1,4 @@
-"""How many steps a sweep of parallel Newton accepts: assumed, as given, or measured on a prefix of the run."""
+"""The number of steps that a sweep of parallel Newton accepts: assumed, given, or measured on a prefix of the run."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class Acceptance:
     known : dict of int to float
         Steps for some windows; between them it grows like a power of the slots, beyond the longest it stays.
     origin : str
-        Where they are from, in words.
+        Their origin, in words.
     edge : float, optional
-        alpha lambda_max of the prefix, as far as that is known: at 2 training is at the edge of stability.
+        alpha lambda_max of the prefix, if it is known: at 2 training is at the edge of stability.
     growth : str
-        In words how serial training itself grows; empty if it does not, or is not known to.
+        Growth of serial training itself, in words; empty if it does not grow, or is not known to.
     least : float
-        The part of these steps that they may be after all: 1 where they are as given, or of the whole run, and else
-        what the slower half of the prefix had of the mean.
+        Lower bound, as a share of these steps: 1 if they are given, or of the whole run; else the share of the mean in
+        the slower half of the prefix.
     own : float
-        Seconds that measuring took besides Phi.
+        Seconds of the measurement besides Phi.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Acceptance:
 
     @property
     def most(self) -> float:
-        """Steps that a sweep accepts at most, with any window."""
+        """Maximum number of steps that a sweep accepts, with any window."""
         return max(self._known.values())
 
     def __call__(self, slots: int) -> float:
@@ -91,14 +91,14 @@ class Acceptance:
 
 
 def assumed() -> Acceptance:
-    """Return what is assumed where nothing is known of the problem."""
+    """Return the acceptance that is assumed for an unknown problem."""
     return Acceptance(USUAL, f"{ASSUMED_SWEEPS}; give --accepted, or --problem")
 
 
 def given(accepted: float | Mapping[int, float]) -> Acceptance:
-    """Return an acceptance as a user says: by the slots of the window, or that of long windows.
+    """Return an acceptance that a user gives: by the slots of the window, or that of long windows.
 
-    A number is what windows of four times as many slots accept, as it is with networks; shorter ones accept less.
+    A number is the acceptance of windows of four times as many slots, as for networks; shorter ones accept less.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def given(accepted: float | Mapping[int, float]) -> Acceptance:
         }
         for slots, steps in known.items():
             if not 1 <= number_option("accepted", steps, ONE_AT_LEAST, least=1) <= slots:
-                raise ValueError(f"accepted={accepted}: of {slots} slots a sweep accepts no more than {slots}")
+                raise ValueError(f"accepted={accepted}: a sweep over {slots} slots accepts at most {slots}; give fewer")
         return Acceptance(known, f"as given for {' and '.join(map(str, sorted(known)))} slots")
     number_option("accepted", accepted, ONE_AT_LEAST, least=1)
     slots = math.ceil(LONG * accepted)
@@ -131,7 +131,7 @@ def measured(
     note: Callable[[str], Any] = print,
     seconds: float = SECONDS,
 ) -> Acceptance:
-    """Return what sweeps over windows of some lengths accept on the first steps of the run.
+    """Return the acceptance of sweeps over windows of some lengths on the first steps of the run.
 
     Parameters
     ----------
@@ -142,12 +142,12 @@ def measured(
     steps : int
         N.
     cost : PhiCost
-        What Phi takes: of a Phi that is costly, the prefix is short.
+        Cost of Phi: the prefix is short for a costly Phi.
     note : callable, optional
-        Is told what is under way.
+        Called with progress messages.
     seconds : float, optional
-        That measuring may take, about; of Phi it takes 64 steps at least. Where sweeps take long besides Phi, as those
-        do that compile, fewer steps count.
+        Approximate time of the measurement; it takes at least 64 steps of Phi. If sweeps take long besides Phi, for
+        example to compile, fewer steps count.
     """
     # Windows of 4, 16 and 64 slots evaluate a step some 2, 4 and 10 times.
     prefix = min(steps, max(LEAST, min(MOST, int(seconds / (16 * cost.serial(1))))))
@@ -182,7 +182,7 @@ def measured(
 
 
 def _slower_half(accepted: Sequence[int]) -> float:
-    """Return what a sweep accepts on average in that half of the steps where it is less.
+    """Return the mean acceptance of a sweep in the half of the steps where it is smaller.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def _slower_half(accepted: Sequence[int]) -> float:
 
 
 def growth_of_steps(phi: Phi, w0: Any, steps: int) -> str:
-    """Return in words how the steps of serial training grow over the first `steps`; empty if they do not.
+    """Return a description of the growth of serial training's steps over the first `steps`; empty without growth.
 
     Examples
     --------

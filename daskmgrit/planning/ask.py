@@ -1,4 +1,4 @@
-"""The function ``daskmgrit.plan``: will it pay to solve in parallel, and how?"""
+"""The function ``daskmgrit.plan``: whether a parallel solve pays, and by which method."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def plan(
 def _cluster(
     workers: Any, threads: int, seconds: float, note: Callable[[str], Any]
 ) -> tuple[Machine, list[int], int | None]:
-    """Return the cluster, the numbers of worker threads that were asked for, and the memory of a worker if known."""
+    """Return the cluster, the requested numbers of worker threads, and the memory of a worker if known."""
     threads = integer_option("threads", threads, 1, "it is the number of threads of each worker process")
     if isinstance(workers, Machine):
         return workers, [], None
@@ -234,9 +234,9 @@ def _current() -> Any:
 
 
 def _numbers(machine: Machine, break_even: dict[str, int | None]) -> list[int]:
-    """Return the numbers of worker threads of the curve: powers of two, what was asked for, and where methods pay.
+    """Return the numbers of worker threads of the curve: powers of two, those requested, and the break-even points.
 
-    Where a cluster has one process the curve ends with its threads, unless a method pays beyond.
+    If a cluster has one process, the curve ends with its threads, unless a method pays only beyond.
     """
     marked = [number for number in break_even.values() if number is not None]
     most = max([machine.slots, *(BEYOND * number for number in marked)]) if marked else max(machine.slots, MOST)

@@ -1,4 +1,4 @@
-"""From how many worker threads on a method beats serial training."""
+"""The number of worker threads from which a method beats serial training."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def window_pays_from(steps: int, source: Source, machine: Machine) -> int | None
 
 
 def even_words(name: str, threads: int | None) -> str:
-    """Say from how many workers on a method pays."""
+    """Return the number of workers from which a method pays, in words."""
     if threads is None:
         return f"{name}: does not pay with any number of workers"
     return f"{name}: {threads} worker{'s' * (threads > 1)}"

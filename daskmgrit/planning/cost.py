@@ -1,4 +1,4 @@
-"""What a call of Phi costs."""
+"""The cost of a call of Phi."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PhiCost:
     state : float
         Seconds per state update.
     call : float, default 0
-        Seconds that a call takes however many states it is given: a launch, a round trip.
+        Seconds that a call takes for any number of states: a launch, a round trip.
     stages : tuple of float, default (1,)
         Phi that one step of each level stands for, the last repeating: stabilised coarse steps take several.
     held : float, default 0
@@ -67,7 +67,7 @@ class PhiCost:
             raise ValueError(f"stages={self.stages}: give how many Phi a step of each level costs, each more than 0")
 
     def of_level(self, level: int) -> float:
-        """Return how many Phi a step of `level` stands for."""
+        """Return the number of Phi that a step of `level` stands for."""
         return per_level(self.stages, level)
 
     def seconds(self, batches: Sequence[int], level: int) -> float:
@@ -75,7 +75,7 @@ class PhiCost:
         return self.of_level(level) * (len(batches) * self.call + sum(batches) * self.state)
 
     def at_once(self, threads: int) -> PhiCost:
-        """Return what a call costs while this number of threads of a process make calls."""
+        """Return the cost of a call while this number of threads of a process make calls."""
         times = 1 + (threads - 1) * self.held
         return replace(self, state=times * self.state, call=times * self.call)
 
@@ -96,7 +96,7 @@ def measure_cost(phi: Phi, w0: Any, seconds: float = 0.2, sizes: Sequence[int] =
     seconds : float
         Time to spend on each size of block; each is timed three times at least.
     sizes : sequence of int
-        States of the blocks. One size alone tells nothing of what a call costs besides its states.
+        States of the blocks. A single size does not show the cost of a call besides its states.
     """
     call, state = _fit(sizes, [_least(phi, w0, rows, 0, seconds) for rows in sizes])
     return PhiCost(state, call)
@@ -141,7 +141,7 @@ def measure_held(phi: Phi, w0: Any, threads: int, rows: int, seconds: float = 0.
 
 
 def measure_stages(phi: Phi, w0: Any, levels: int, seconds: float = 0.02) -> tuple[float, ...]:
-    """Return how many Phi of level 0 one of each level costs: it may take stages, or see more data.
+    """Return the cost of a Phi of each level in Phi of level 0: it may take stages, or see more data.
 
     Parameters are those of :func:`measure_cost`; `levels` is the number of levels.
     """
@@ -152,7 +152,7 @@ def measure_stages(phi: Phi, w0: Any, levels: int, seconds: float = 0.02) -> tup
 
 
 def _least(phi: Phi, w0: Any, rows: int, level: int, seconds: float) -> float:
-    """Return the least of several times that a call took: its time without disturbance."""
+    """Return the minimum of several times of a call: its time without disturbance."""
     state = initial_state(w0)
     block, index = move_like(np.tile(state.host, (rows, 1)), state.block(phi)), np.arange(rows)
     best, spent, calls = math.inf, 0.0, 0

@@ -1,4 +1,4 @@
-"""What the tasks of a cycle have to do: Phi, rows from other workers, and on which worker."""
+"""The work of the tasks of a cycle: Phi, rows from other workers, and the worker of each."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Parts(NamedTuple):
 
 
 class LevelWork:
-    """What the stages of one chunked level have to do, by chunk: it is the same in every cycle.
+    """The work of the stages of one chunked level, by chunk: it is the same in every cycle.
 
     Attributes
     ----------
@@ -79,14 +79,14 @@ class LevelWork:
     edges : Workers
         The workers that cut out the last rows of those neighbours.
     middle : int
-        The worker that has the coarser levels where one task has them.
+        The worker that has the coarser levels if one task has them.
     parents : ndarray of int
-        The coarse chunk of each chunk; empty where one task has the coarser levels.
+        The coarse chunk of each chunk; empty if one task has the coarser levels.
     parts : Parts
         The parts of the coarse state that come from other workers.
     starts, foreign : ndarray
-        Where the pieces of a chunk begin in the finer level, and how many of their rows come from other workers; empty
-        on level 0.
+        The beginnings of a chunk's pieces in the finer level, and the number of their rows from other workers; empty on
+        level 0.
     """
 
     def __init__(self, hierarchy: Hierarchy, layout: ChunkLayout, level: int, cost: PhiCost) -> None:
@@ -118,7 +118,7 @@ class LevelWork:
             self.foreign = np.add.reduceat(2.0 * np.diff(finer.bounds) * away, self.starts)
 
     def _parts(self, layout: ChunkLayout, level: int) -> Parts:
-        """What the chunks of this level need of the coarse one."""
+        """Return the parts of the coarse level that the chunks of this level need."""
         owners = self.owners.numbers
         if level + 1 == layout.gathered:
             chunks = np.flatnonzero(owners != self.middle)

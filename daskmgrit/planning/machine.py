@@ -11,7 +11,7 @@ __all__ = ["Machine"]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A cluster, as far as its overheads go.
+    """The overheads of a cluster.
 
     Defaults were measured on two quiet cores with everything on one machine; ``daskmgrit plan --measure`` measures
     them on a cluster.
@@ -70,11 +70,11 @@ class Machine:
 
     @property
     def in_words(self) -> str:
-        """How many threads there are in how many processes."""
+        """The numbers of threads and of processes, in words."""
         slots, workers = self.slots, self.workers
         return f"{slots} thread{'s' * (slots > 1)} in {workers} worker process{'es' * (workers > 1)}"
 
     @property
     def hosts(self) -> int:
-        """Machines that see to their own tasks: where cores are shared, so is what tasks cost."""
+        """Machines that handle their own tasks: if cores are shared, the cost of tasks is shared, too."""
         return 1 if self.cores else self.workers

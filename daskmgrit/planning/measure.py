@@ -1,4 +1,4 @@
-"""What tasks, messages and transfers cost on a connected cluster."""
+"""The cost of tasks, messages and transfers on a connected cluster."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ class _Nothing:
 def measure_machine(client: Any, seconds: float = math.inf) -> Machine:
     """Measure a cluster by a solve whose Phi does nothing, and by chains of empty tasks.
 
-    The solve shows the processor time that a task costs the scheduler, its worker and the client, which holds also
-    where others use the cores. Chains show latency and bandwidth; the best of several counts.
+    The solve shows the processor time that a task costs the scheduler, its worker and the client, which is valid also
+    if others use the cores. Chains show latency and bandwidth; the best of several counts.
 
     Parameters
     ----------
     client : distributed.Client
         The cluster's client.
     seconds : float, default inf
-        About how long it may take: then fewer cycles and repeats do, one each at least.
+        Approximate time limit: it leaves fewer cycles and repeats, at least one each.
 
     Raises
     ------
     ClusterError
-        If the cluster has no workers, or does not get a chain of empty tasks done within two minutes.
+        If the cluster has no workers, or does not finish a chain of empty tasks within two minutes.
     """
     clock, threads = time.perf_counter(), client.nthreads()
     if not threads:
@@ -106,7 +106,7 @@ def _large(size: int, *args: Any) -> bytes:
 
 
 def _chain(client: Any, workers: list[str], size: int, ends: float) -> tuple[float, float]:
-    """Seconds per link of a chain of tasks that goes from worker to worker; and what of it is processor time.
+    """Seconds per link of a chain of tasks from worker to worker, and the processor time in them.
 
     Chains repeat until the clock is at `ends`.
     """
@@ -125,7 +125,10 @@ def _chain(client: Any, workers: list[str], size: int, ends: float) -> tuple[flo
         try:
             future.result(timeout=PATIENCE)
         except TimeoutError:
-            raise ClusterError(f"the cluster did not get {LINKS} empty tasks done in {PATIENCE} s") from None
+            raise ClusterError(
+                f"the cluster did not finish {LINKS} empty tasks within {PATIENCE} s: free its workers, or give its "
+                "overheads"
+            ) from None
         seconds = time.perf_counter() - clock
         after = _times(client)
         own = sum(after[name] - before[name] for name in after)

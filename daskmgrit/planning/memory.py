@@ -1,9 +1,9 @@
-"""What a solve holds on a cluster's workers, and takes at its peak.
+"""The memory that a solve holds on a cluster's workers, and its peak.
 
-Of level 0 a solve on a cluster has two states between cycles: that of the last cycle whose residual is known, and
-that of the next, which is submitted ahead. At the peak there is a third, where the cycle after that has relaxed its
-chunks and the client does not know yet that the first may go; and coarse levels, each with values and right-hand sides.
-What tasks take while they run is an estimate: it depends on Phi, too.
+A solve on a cluster holds two states of level 0 between cycles: that of the last cycle whose residual is known, and
+that of the next, which is submitted ahead. At the peak there is a third, if the cycle after that has relaxed its chunks
+and the client does not know yet that the first can be freed; and coarse levels, each with values and right-hand sides.
+The memory of running tasks is an estimate, because it depends on Phi, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GATHERED = 6
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of states, without what Python and its packages take.
+    """Bytes of states, without those of Python and its packages.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Memory:
     held_in_all : int
         The same of all workers.
     peak : int
-        The most that a worker process takes.
+        Maximum of a worker process.
     at_work : int
-        What of that its running tasks take, with their blocks and results: this cannot go to disk.
+        The part of it for running tasks, with their blocks and results: this cannot go to disk.
     """
 
     held: int
@@ -58,14 +58,14 @@ def memory_of(
     row_bytes: int,
     storage: str = "full",
 ) -> Memory:
-    """Return what a solve takes on the workers of a cluster.
+    """Return the memory of a solve on the workers of a cluster.
 
     Parameters
     ----------
     hierarchy : Hierarchy
         The levels.
     plan : ChunkPlan
-        How they are cut, and by which tasks residuals are settled.
+        The chunks of the levels, and the tasks that settle residuals.
     machine : Machine
         The workers.
     row_bytes : int
@@ -107,9 +107,9 @@ def share() -> float:
 
 
 def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, ChunkPlan, Machine], str | None]:
-    """Return a function that says with which storage, if any, a setting fits into `limit` bytes per worker process.
+    """Return a function for the storage with which a setting fits into `limit` bytes per worker process.
 
-    It fits if nothing needs to be written to files.
+    The function returns None if the setting fits with none. It fits if nothing needs to be written to files.
     """
 
     def storage(hierarchy: Hierarchy, plan: ChunkPlan, machine: Machine) -> str | None:
@@ -122,7 +122,7 @@ def storage_that_fits(limit: int, row_bytes: int) -> Callable[[Hierarchy, ChunkP
 
 
 def memory_limit(client: Any) -> int | None:
-    """Return the least memory limit of a cluster's worker processes, None where there is none."""
+    """Return the least memory limit of a cluster's worker processes, None without limit."""
     # A scheduler that keeps the list short must be asked for all.
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [int(worker["memory_limit"]) for worker in workers if worker.get("memory_limit")]

@@ -1,4 +1,4 @@
-"""What ``daskmgrit.plan`` answers: which method pays on a cluster, how to solve by it, and the speedup by workers."""
+"""The answer of ``daskmgrit.plan``: the method that pays on a cluster, its setting, and the speedup by workers."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class AtWorkers(NamedTuple):
     workers : int
         Worker threads in all.
     mgrit, newton : float or None
-        Speedup of each method at its best setting; None where it can't be used.
+        Speedup of each method at its best setting; None if it can't be used.
     least_mgrit, least_newton : float or None
-        What these may be after all: with the most cycles that are feared, with the least that a sweep may accept.
+        Lower bounds of these: with the maximum number of cycles, and with the minimum acceptance of a sweep.
     """
 
     workers: int
@@ -76,30 +76,30 @@ class PlanResult:
         For ``"mgrit"`` and ``"newton"`` the least number of worker threads with which it beats serial training; None
         if no number does.
     mgrit : Plan or None
-        The best setting of MGRIT; None if it converges with none that was tried.
+        The best setting of MGRIT; None if it converges with none of those tried.
     newton : WindowPlan or None
         The best window of parallel Newton; None for a single worker.
     cost : PhiCost
-        What Phi costs.
+        Cost of Phi.
     machine : Machine
         The workers and what their tasks cost.
     measured : list of str
-        What was measured, in words; the rest is as given or assumed.
+        The measurements, in words; the rest is given or assumed.
     remark : str
-        What was found wrong with phi, as in :class:`daskmgrit.Result`; empty if nothing was.
+        Defects of phi that were found, as in :class:`daskmgrit.Result`; empty if there are none.
     iterations_from : str
-        Where cycles of MGRIT are from, in words.
+        Origin of the number of cycles of MGRIT, in words.
     doubt : float
-        How many times the cycles of MGRIT they may be after all: 1 where they are as given, or were counted on the
-        whole run. Beyond the steps that were solved for they may grow in proportion to N; five times is feared at most.
+        Factor by which the cycles of MGRIT may be more: 1 if they are given, or were counted on the whole run. Beyond
+        the steps that were solved they may grow in proportion to N; at most a factor of five is assumed.
     accepted : Acceptance
-        ``accepted(slots)`` steps that a sweep accepts; ``accepted.origin`` says in words where they are from,
+        ``accepted(slots)`` steps that a sweep accepts; ``accepted.origin`` is their origin in words,
         ``accepted.edge`` is alpha lambda_max of the first steps, if it was estimated: at 2 training is at the edge of
         stability. ``accepted.growth`` says in words if serial training itself diverges.
     initial_guess : str
-        Of MGRIT's solve.
+        Initial guess of MGRIT's solve.
     cluster : bool
-        Whether the workers are those of a client; threads of one process are else Dask's in this process.
+        Whether the workers are those of a client; otherwise threads of one process are Dask's in this process.
     """
 
     phi: Phi = field(repr=False)
@@ -190,7 +190,7 @@ class PlanResult:
         return on_threads(line, self.machine, self.cluster)
 
     def summary(self) -> list[tuple[str, str]]:
-        """Return what is worth telling, as pairs of a name and a text; ``print(plan)`` shows them."""
+        """Return the facts worth knowing, as pairs of a name and a text; ``print(plan)`` shows them."""
         mgrit, cost, machine = self.mgrit, self.cost, self.machine
         called = f" and {time_in_words(cost.call)} per call" if cost.call else ""
         cluster = machine.in_words
@@ -258,8 +258,8 @@ class PlanResult:
     def plot(self, ax: Any = None) -> Any:
         """Plot the speedup of both methods over serial training against the number of workers.
 
-        The line at 1 is serial training; where a method begins to beat it is marked. What a speedup may be less, as
-        cycles or accepted steps were not counted on the whole run, is shaded.
+        The line at 1 is serial training; the points where a method begins to beat it are marked. The shaded range of a
+        speedup is its uncertainty, because cycles or accepted steps were not counted on the whole run.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a plan knows of a Phi: measured on the first steps within a time limit, and assumed beyond that."""
+"""A plan's knowledge of a Phi: measured on the first steps within a time limit, and assumed beyond that."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PER_STEP, PER_SWEEPS = 40, 250
 SIZES, INTERVALS = (50, 100, 200, 400, 800), 8
 # Where N is more than this multiple of the steps that were solved for, cycles are no more than a guess.
 FAR = 8
-# Beyond those steps cycles may grow in proportion to N, as where training hardly contracts; so much at most is feared.
+# Beyond those steps cycles may grow in proportion to N if training hardly contracts: the largest factor assumed.
 FEARED = 5.0
 # A setting gets this part of the time left at most.
 PATIENCE = 2
@@ -75,35 +75,35 @@ class PhiSource:
     problem : OwnProblem
         Phi, initial state, N and the levels that suit it.
     cost : PhiCost, optional
-        What Phi costs; measured by default.
+        Cost of Phi; measured by default.
     iterations : float, optional
         Cycles for every setting; measured by default.
     accepted : float or dict of int to float, optional
         Steps that a sweep accepts, see :func:`daskmgrit.planning.acceptance.given`; measured by default.
     coarsenings : sequence of tuple of int
-        The factors that are tried, the most telling first.
+        The factors to try, the most informative first.
     cycles : sequence of str
-        The cycles that are tried.
+        The cycles to try.
     seconds : float
-        About how long measuring may take.
+        Approximate time limit of the measurements.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     phi_for : callable, optional
         ``phi_for(coarsening) -> Phi`` whose coarse steps are as long as these factors say. By default the problem's,
         by :func:`daskmgrit.recurrence.step_length.made_for`.
     window : OwnProblem, optional
-        What parallel Newton trains, if it is not `problem` but the same with another optimizer.
+        The problem for parallel Newton, if it is the same with another optimizer.
     tried : Finding, optional
-        What a trial of Phi found, if there was one before.
+        The finding of an earlier trial of Phi, if there was one.
     threads : int, default 1
         Threads of each process, which call Phi at once.
 
     Attributes
     ----------
     measured : list of str
-        What was measured, in words.
+        The measurements, in words.
     remark : str
-        What was found wrong with Phi.
+        Defects of Phi that were found.
 
     Raises
     ------
@@ -206,9 +206,9 @@ class PhiSource:
         return measure_held(problem.phi, problem.w0, threads, rows, min(0.2, part))
 
     def _with_stages(self, coarsening: Coarsening, real: PhiCost, cost: PhiCost | None) -> PhiCost:
-        """Return a cost with how many Phi a step of each level takes: as given, measured if that is cheap, or declared.
+        """Return a cost with the Phi per step of each level: given, measured if that is cheap, or declared.
 
-        `real` is what Phi costs here, `cost` what was given.
+        `real` is the cost of Phi here, `cost` the given one.
         """
         if cost is not None and cost.stages != (1.0,):
             return cost
@@ -220,7 +220,7 @@ class PhiSource:
         return replace(real, stages=measure_stages(phi, self._w0, levels, min(0.02, part / (8 * levels))))
 
     def cost(self, coarsening: Coarsening) -> PhiCost:
-        """Return what Phi costs with these coarsening factors."""
+        """Return the cost of Phi with these coarsening factors."""
         return self._costs.get(coarsening, self._cost)
 
     def phi_in_words(self, coarsening: int | Sequence[int]) -> str:
@@ -264,7 +264,7 @@ class PhiSource:
     def _choose_sizes(self, each: float, settings: int) -> list[int]:
         """Return the numbers of steps of small solves: N itself, or two; the largest for which there is time.
 
-        `each` is the time of a state in a block. There has to be time for one setting, or else for all.
+        `each` is the time of a state in a block. There must be time for one setting, or else for all.
         """
         tried = [n for n in SIZES if n < self.steps]
         choices = [list(pair) for pair in itertools.pairwise(tried)]
@@ -297,21 +297,21 @@ class PhiSource:
         return float(result.iterations) if result.converged else math.nan
 
     def iterations(self, coarsening: Coarsening, cycle: str) -> float:
-        """Return the cycles to convergence, nan where it does not converge or was not tried while others were."""
+        """Return the cycles to convergence, nan without convergence or if only other settings were tried."""
         if self._given is not None:
             return self._given
         return self._counts.get((coarsening, cycle), math.nan) if self._counts else ASSUMED[cycle]
 
     @property
     def doubt(self) -> float:
-        """How many times the cycles they may be after all, since they were counted on fewer steps, or not at all."""
+        """Factor by which the cycles may be more, because they were counted on fewer steps, or not at all."""
         if self._given is not None:
             return 1.0
         return min(FEARED, self.steps / self.sizes[-1]) if self._counts else FEARED
 
     @property
     def origin(self) -> str:
-        """Where the numbers of cycles are from, in words."""
+        """Origin of the numbers of cycles, in words."""
         if self._given is not None:
             return "as given"
         if not self._counts:
@@ -328,7 +328,7 @@ class PhiSource:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep this thread's solves from saying of phi, each of them, what the plan says once."""
+    """Silence the warnings of this thread's solves about phi, because the plan gives them once."""
     thread = threading.get_ident()
 
     def elsewhere(record: logging.LogRecord) -> bool:
@@ -343,15 +343,15 @@ def _silence() -> Iterator[None]:
 
 
 def fixed_coarsening(coarsening: int | Sequence[int]) -> Coarsening:
-    """Return the factors that a user means, as a plan has them: two at least, the last repeating."""
+    """Return a user's factors as a plan has them: at least two, the last repeating."""
     factors = tuple(StepLength(coarsening if isinstance(coarsening, int) else tuple(coarsening)).coarsening)  # type: ignore[arg-type]
     return factors if len(factors) > 1 else tuple(spread(factors, 2))
 
 
 def tried_coarsenings(phi: Phi, own: int | Sequence[int] | None = None) -> list[Coarsening]:
-    """Return the factors to try with a Phi, the most telling first.
+    """Return the factors to try with a Phi, the most informative first.
 
-    These are many where it can be had for any, and else those that it was made for, as far as it tells; `own` are those
+    These are many if Phi supports any, and otherwise those that it was made for, if they are known; `own` are those
     that suit it, by default 2.
     """
     length = length_of(phi)

@@ -1,4 +1,4 @@
-"""What a solve takes on a cluster: a few cycles as waves, with what the client submits and waits for."""
+"""The time of a solve on a cluster: a few cycles as waves, with the client's submissions and waits."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def predict(
     hierarchy : Hierarchy
         The levels and the cycle.
     plan : ChunkPlan
-        How they are cut, and what has tasks of its own; no more chunks than threads, but for a last C-point alone.
+        The chunks of the levels, and the stages with tasks of their own; no more chunks than threads,
+        except for a last C-point alone.
     machine : Machine
         The cluster.
     cost : PhiCost
@@ -77,7 +78,7 @@ def predict(
     row_bytes : int
         Bytes of a state.
     known : dict, optional
-        Keeps what predictions with the same cost have in common.
+        Keeps the common parts of predictions with the same cost.
     """
     work = level_work(hierarchy, plan.layout, cost)
     return prediction_of(Waves(hierarchy, plan, machine, cost, work, row_bytes, {} if known is None else known))
@@ -93,7 +94,7 @@ def prediction_of(waves: Waves) -> Prediction:
     tasks, moved, first = 0, 0.0, FirstRelaxation.PLAIN
     for cycle in range(1, CYCLES + 1):
         before, shipped = waves.tasks, waves.moved
-        # A cycle is submitted while the one before is under way.
+        # A cycle is submitted while the one before is in progress.
         waves.submit(tasks or chunks, ends[max(cycle - 2, 0)])
         state, relaxed = waves.cycle(state, first)
         if not fused:

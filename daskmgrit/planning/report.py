@@ -1,4 +1,4 @@
-"""What ``daskmgrit plan`` says: one object with all of it, and the same in words."""
+"""The report of ``daskmgrit plan``: one object with all of it, and the same in words."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SAME = 1.02
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the plan is for.
+    """The request for a plan.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Asked:
     problem, scheduler, keys : str or None
         As they were given.
     options, window_options : sequence of str
-        What of the command that solves says which problem it is, by MGRIT and by parallel Newton.
+        Options that name the problem in the command that solves, by MGRIT and by parallel Newton.
     optimizer : str, optional
         Another optimizer than gradient descent, which parallel Newton alone is planned for.
     initial_guess : str
@@ -67,7 +67,7 @@ class Asked:
     initial_guess: str = "zero"
 
     def where(self, workers: int) -> list[str]:
-        """Return the options that say where `workers` processes are."""
+        """Return the options for the place of `workers` processes."""
         if self.scheduler:
             return ["--scheduler", self.scheduler, *(["--keys", self.keys] if self.keys else [])]
         threads = self.machine.threads
@@ -80,7 +80,7 @@ class Asked:
 
 
 def report(planner: Planner, asked: Asked) -> dict[str, Any]:
-    """Return the best plan of each method, and what else is known of the cluster."""
+    """Return the best plan of each method, and other facts about the cluster."""
     source, steps = asked.source, planner.steps
     plan = planner.best(asked.machine) if planner.converges else None
     window = best_window(steps, asked.machine, source.window_cost, source.accepted, source.window_bytes)
@@ -124,7 +124,7 @@ OF_MGRIT = (
 
 
 def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
-    """Return what is told of the best setting of MGRIT."""
+    """Return the report on the best setting of MGRIT."""
     setting, prediction, seconds = plan.setting, plan.prediction, plan.seconds
     part, slots = setting.machine, asked.machine.slots
     limit = planner.limit(asked.machine)
@@ -161,7 +161,7 @@ def _mgrit(plan: Plan, planner: Planner, asked: Asked) -> dict[str, Any]:
 
 
 def _on_all(plan: Plan, planner: Planner, machine: Machine) -> Plan:
-    """Predict the same setting where the solve is given all workers of a cluster."""
+    """Predict the same setting for a solve on all workers of a cluster."""
     setting = plan.setting
     # More than one for every other chunk's task make no difference.
     workers = min(machine.workers, max(setting.machine.workers, 4 * setting.chunks))
@@ -169,7 +169,7 @@ def _on_all(plan: Plan, planner: Planner, machine: Machine) -> Plan:
 
 
 def _limit(best: Plan, free: Plan, planner: Planner) -> str:
-    """Say what keeps more workers from being of use."""
+    """Return the limit on the use of more workers."""
     if free.seconds < 0.7 * best.seconds:
         return "scheduler"
     phi = planner.phi_seconds(best.setting)

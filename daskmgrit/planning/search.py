@@ -1,7 +1,7 @@
-"""The best coarsening, cycle, chunks and number of workers within a cluster, and how many workers MGRIT needs to pay.
+"""The best coarsening, cycle, chunks and number of workers within a cluster, and MGRIT's break-even number of workers.
 
-What is searched for P workers is all that is searched for fewer, and more: each way to solve has a least number of
-workers, and numbers of chunks do not follow from P. So the best for P is never worse than the best for fewer.
+The search for P workers includes all searches for fewer: each way to solve has a least number of workers, and numbers
+of chunks do not follow from P. So the best for P is never worse than the best for fewer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Planner:
     cost : callable
         ``cost(coarsening) -> PhiCost``: coarse steps may cost more for larger factors.
     iterations : callable
-        ``iterations(coarsening, cycle) -> float`` cycles to convergence, nan where it does not converge.
+        ``iterations(coarsening, cycle) -> float`` cycles to convergence, nan without convergence.
     row_bytes : int
         Bytes of a state.
     coarsenings : sequence of tuple of int
@@ -60,7 +60,7 @@ class Planner:
         Chunks of level 0, one per thread at most; by default the best number.
     storage : callable, optional
         ``storage(hierarchy, plan, machine) -> str | None``, with a :class:`ChunkPlan`: the storage with which a
-        setting fits into the workers' memory. Where none fits, all count.
+        setting fits into the workers' memory. If none fits, all count.
     """
 
     steps: int
@@ -128,7 +128,7 @@ class Planner:
         return Waves(hierarchy, cut, machine, cost, self._work[name], self.row_bytes, inline)
 
     def chunk_plan(self, setting: Setting) -> ChunkPlan:
-        """Return how the solve cuts the levels, and what has tasks of its own."""
+        """Return the chunks of the solve, and the stages with tasks of their own."""
         name = _cut_name(setting)
         if name not in self._cuts:
             coarsening, cycle, machine, chunks = setting
@@ -149,7 +149,7 @@ class Planner:
     def _settings(self, machine: Machine) -> list[tuple[float, Setting]]:
         """Return all ways to solve on these workers or fewer, with a time that each cannot beat.
 
-        The likely ones come first: they save looking at most of the others.
+        The likely ones come first, so that most of the others can be skipped.
         """
         part = functools.cache(lambda workers: replace(machine, workers=workers))
         settings = []
@@ -171,7 +171,7 @@ class Planner:
         return [(max(self._bound(setting)), setting) for setting in settings]
 
     def _too_many_chunks(self, machine: Machine) -> ValueError:
-        """Return what to say where a last C-point that is not alone has no thread."""
+        """Return the error for a last C-point that is not alone and has no thread."""
         return ValueError(f"chunks={self.chunks} is more than one chunk per thread: give at most {machine.slots}")
 
     def numbers(self, coarsening: Coarsening, slots: int) -> list[int]:
@@ -246,7 +246,7 @@ class Planner:
         return self._storages[name]
 
     def phi_seconds(self, setting: Setting) -> float:
-        """Return what Phi alone takes, one after another, on a setting's longest chunk."""
+        """Return the time of Phi alone, one after another, on a setting's longest chunk."""
         return self._bound(setting)[0]
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ class Planner:
         return self._pays(replace(machine, workers=4 * machine.workers), 0.8 * best.seconds, fits)
 
     def limit(self, machine: Machine) -> int | None:
-        """Return the number of worker threads from which on four times as many save less than a fifth.
+        """Return the number of worker threads from which four times as many save less than a fifth.
 
         None if that is beyond the threads of `machine`.
         """
@@ -319,6 +319,6 @@ class Planner:
 
 
 def _cut_name(setting: Setting) -> tuple[object, ...]:
-    """Return what the chunks of a setting depend on: they are the same for all cycles and overheads."""
+    """Return the key of a setting's chunks, which are the same for all cycles and overheads."""
     machine = setting.machine
     return setting.coarsening, machine.workers, machine.threads, machine.cores, setting.chunks

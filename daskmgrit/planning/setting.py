@@ -1,4 +1,4 @@
-"""A way to solve: which there are, and what one is predicted to take."""
+"""The ways to solve, and the predicted cost of one."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _quoted(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One way to solve, and what it is predicted to take.
+    """One way to solve, and its predicted cost.
 
     Attributes
     ----------
@@ -101,9 +101,9 @@ class Plan:
     chunk_plan : ChunkPlan
         How the levels are cut, and what has tasks of its own.
     iterations : float
-        Cycles that it is taken to need, on average.
+        Assumed number of cycles, on average.
     prediction : Prediction
-        What a cycle takes.
+        The predicted cost of a cycle.
     serial : float
         Seconds of serial training.
     """
@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def cycles(self) -> int:
-        """Cycles that it takes."""
+        """Number of cycles of the solve."""
         return whole_cycles(self.iterations)
 
     @property
@@ -177,8 +177,8 @@ def whole_cycles(iterations: float) -> int:
 def chunk_numbers(hierarchy: Hierarchy) -> list[int]:
     """Return the numbers of chunks of level 0 that are worth trying, in their order.
 
-    A stage takes as long as its longest chunk: of the numbers for which that is as long it is the least. They do not
-    depend on how many workers there are.
+    A stage takes as long as its longest chunk: of the numbers with the same longest chunk only the least is returned.
+    They do not depend on the number of workers.
 
     Examples
     --------

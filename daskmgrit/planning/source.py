@@ -1,4 +1,4 @@
-"""What a plan has to know of Phi, cycles and sweeps; this is as the user says, or as is usual."""
+"""The data for a plan on Phi, cycles and sweeps: those of the user, or usual values."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ ASSUMED = {"V": 10.0, "F": 7.0}
 
 
 class Source(Protocol):
-    """What a plan has to know, wherever it is from.
+    """The data for a plan, from any source.
 
     Attributes
     ----------
     row_bytes, window_bytes : int
         Bytes of a state of MGRIT and of parallel Newton.
     coarsenings : sequence of tuple of int
-        The factors that are tried.
+        The factors to try.
     levels : mapping
         Further options of :class:`daskmgrit.MGRIT`.
     window_cost : PhiCost
-        What Phi costs parallel Newton.
+        Cost of Phi for parallel Newton.
     accepted : Acceptance
         Steps that a sweep accepts.
     remark : str
-        What is wrong with Phi.
+        Defects of Phi.
     doubt : float
-        How many times the cycles they may be after all: 1 where they are as given, or of the whole run.
+        Factor by which the cycles may be more: 1 if they are given, or of the whole run.
     """
 
     row_bytes: int
@@ -49,16 +49,16 @@ class Source(Protocol):
 
     @property
     def doubt(self) -> float:
-        """How many times the cycles they may be after all."""
+        """Factor by which the cycles may be more."""
         ...
 
     @property
     def measured(self) -> Sequence[str]:
-        """What was measured, in words."""
+        """The measurements, in words."""
         ...
 
     def cost(self, coarsening: Coarsening) -> PhiCost:
-        """Return what Phi costs with these coarsening factors."""
+        """Return the cost of Phi with these coarsening factors."""
         ...
 
     def phi_in_words(self, coarsening: int | Sequence[int]) -> str:
@@ -76,7 +76,7 @@ class Source(Protocol):
 
 
 class GivenSource:
-    """Phi, cycles and sweeps as the options say."""
+    """Phi, cycles and sweeps by the options."""
 
     row_bytes = 0
     coarsenings: Sequence[Coarsening] = COARSENINGS
@@ -93,7 +93,7 @@ class GivenSource:
         self.window_cost, self.window_bytes = cost, 0
 
     def cost(self, coarsening: Coarsening) -> PhiCost:
-        """Return what Phi costs with these coarsening factors."""
+        """Return the cost of Phi with these coarsening factors."""
         return self._cost
 
     def phi_in_words(self, coarsening: int | Sequence[int]) -> str:
@@ -123,7 +123,7 @@ def make_planner(
     Parameters
     ----------
     source : Source
-        What is known.
+        The data for the plan.
     steps : int
         N.
     cycles : sequence of str

@@ -52,7 +52,7 @@ class Waves:
     hierarchy : Hierarchy
         The levels.
     plan : ChunkPlan
-        How they are cut, and what has tasks of its own.
+        The chunks of the levels, and the stages with tasks of their own.
     machine : Machine
         The cluster.
     cost : PhiCost
@@ -62,7 +62,7 @@ class Waves:
     row_bytes : int
         Bytes of a state.
     known : dict
-        Keeps what several predictions have in common.
+        Keeps the common parts of several predictions.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Waves:
     moved : float
         Bytes between workers so far.
     client : float
-        When the client has sent the last graph.
+        Time at which the client has sent the last graph.
     service : float
         Seconds that the scheduler takes for a task.
     """
@@ -102,7 +102,7 @@ class Waves:
     # -- servers -------------------------------------------------------------------------------------------------
 
     def _queue(self, ready: Times, service: float) -> Times:
-        """Return when tasks are done that one server takes one after another, in the order of their arrival."""
+        """Return the times at which one server has done tasks, one after another in the order of arrival."""
         order = ready.argsort(kind="stable")
         count = self._queues.get(len(ready))
         if count is None:
@@ -118,7 +118,7 @@ class Waves:
         return result
 
     def _handle(self, ready: Times, owners: Workers) -> Times:
-        """Each worker's process takes its tasks one after another: half of what a task costs it."""
+        """Each worker's process takes its tasks one after another: half of the cost of a task there."""
         service = self.machine.worker / 2
         if owners.distinct:
             return ready + service
@@ -127,7 +127,7 @@ class Waves:
         return self._queue(ready + apart, service) - apart
 
     def wave(self, ready: Times, seconds: Any, owners: Workers, arrive: Any = None) -> Times:
-        """Run tasks that may be sent out at `ready` and begin not before `arrive`; return when each is known."""
+        """Run tasks that can be sent out at `ready` and begin after `arrive`; return when each is known."""
         self.tasks += len(ready)
         there = self._handle(np.maximum(ready, self.graph) + self.machine.latency, owners)
         if arrive is not None:
@@ -146,7 +146,7 @@ class Waves:
         return self.free
 
     def fetch(self, ready: Any, rows: Any) -> Any:
-        """Return when rows, one number for each task, have come from another worker."""
+        """Return the times at which rows, one number for each task, have come from another worker."""
         lead = self.machine.latency + self.machine.worker / 2 + self.machine.transfer
         if self.row_bytes:
             size = rows * self.row_bytes
@@ -155,7 +155,7 @@ class Waves:
         return np.maximum(ready, self.graph) + lead
 
     def with_left(self, level: LevelWork, known: Times) -> tuple[Times, Times | None]:
-        """When the chunks of a level may be sent out that need a row of their left neighbour, and when it is there."""
+        """Return when chunks that need a row of their left neighbour can be sent out, and when the row arrives."""
         ready = known.copy()
         ready[1:] = np.maximum(known[1:], known[:-1])
         far = level.far
@@ -228,7 +228,7 @@ class Waves:
     def correct(
         self, level: int, state: Times, coarse: Times | _GatheredLevel | _PendingCorrection
     ) -> Times | _PendingCorrection:
-        """Coarse correction and F-relaxation; put off where the next finer level's is of the same task."""
+        """Coarse correction and F-relaxation; deferred if it shares a task with the next finer level's."""
         seconds = self.levels[level].f_relaxation
         if isinstance(coarse, _PendingCorrection):
             pending = replace(coarse, seconds=coarse.seconds + seconds)
@@ -237,7 +237,7 @@ class Waves:
         return pending if self.plan.layout.joined(level) else self._corrected(pending)
 
     def _corrected(self, pending: Times | _PendingCorrection) -> Times:
-        """Run a correction that was put off."""
+        """Run a deferred correction."""
         if not isinstance(pending, _PendingCorrection):
             return pending
         here, state, coarse = self.levels[pending.level], pending.state, pending.coarse
@@ -282,7 +282,7 @@ class Waves:
     # -- the iteration -------------------------------------------------------------------------------------------
 
     def submit(self, tasks: int, now: float) -> None:
-        """The client builds and sends a graph; what it has may begin then."""
+        """The client builds and sends a graph, whose tasks can begin then."""
         self.client = max(self.client, now) + tasks * self.machine.client
         self.graph = self.client + self.machine.latency
 
@@ -317,5 +317,5 @@ class Waves:
 
 
 def visits_of(kind: str, level: int) -> int:
-    """Return how often a cycle comes to a level: an F-cycle once more for each level above but level 0."""
+    """Return the visits of a cycle to a level: an F-cycle makes one more for each level above except level 0."""
     return level + 1 if kind == "F" and level else 1

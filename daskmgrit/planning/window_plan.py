@@ -1,4 +1,4 @@
-"""How long parallel Newton takes on a cluster, and with how many slots and worker processes it is fastest."""
+"""The time of parallel Newton on a cluster, and its fastest numbers of slots and worker processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASK = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """A way to solve by parallel Newton, and what is predicted of it.
+    """A way to solve by parallel Newton, and its prediction.
 
     Attributes
     ----------
@@ -41,13 +41,13 @@ class WindowPlan:
     sweeps : int
         Sweeps of the solve.
     work : float
-        How often a step is evaluated.
+        Number of evaluations of a step.
     sweep_seconds : float
-        What a sweep takes.
+        Time of a sweep.
     seconds, serial : float
-        What the solve and serial training take.
+        Times of the solve and of serial training.
     most_seconds : float
-        What the solve takes if its sweeps accept as little as those of the slower half of the steps measured.
+        Time of the solve if its sweeps accept as few steps as those of the slower half of the measured steps.
     """
 
     slots: int
@@ -89,7 +89,7 @@ def plan_window(
     accepted: Acceptance,
     row_bytes: int = 0,
 ) -> WindowPlan:
-    """Predict a solve with `slots` slots, dealt out evenly to as few worker processes as have a thread for each.
+    """Predict a solve with `slots` slots, distributed evenly over the fewest processes with a thread for each.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def plan_window(
     machine : Machine
         The cluster.
     cost : PhiCost
-        What Phi costs; only that of level 0 counts.
+        Cost of Phi; only that of level 0 counts.
     accepted : Acceptance
         ``accepted(slots)`` steps that a sweep accepts.
     row_bytes : int

@@ -1,4 +1,4 @@
-"""What ``daskmgrit plan`` says of parallel Newton, and which method it recommends."""
+"""The report of ``daskmgrit plan`` on parallel Newton, and the recommended method."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EDGE = 1.0
 
 
 def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> dict[str, Any]:
-    """Return the prediction of parallel Newton; its values are None where there is one thread only."""
+    """Return the prediction of parallel Newton; its values are None if there is only one thread."""
     about = {"accepted_from": accepted.origin, "edge": accepted.edge, "growth": accepted.growth, "contracts": None}
     if plan is None:
         names = [each.name for each in fields(WindowPlan) if each.name != "serial"]
@@ -45,7 +45,7 @@ def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> 
 
 
 def fastest(times: Mapping[str, float]) -> str:
-    """Return the method with the least time; of those that are as fast but for a few percent the simplest.
+    """Return the method with the least time; of methods within a few percent, the simplest.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def fastest(times: Mapping[str, float]) -> str:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """Say which method is the fastest, and what becomes of the others."""
+    """Return the fastest method and the speedups of the others, in words."""
     named = {"mgrit": "MGRIT", "newton": "parallel Newton", "serial": "serial"}
     times = {"mgrit": None if found["optimizer"] else found["speedup"], "newton": found["newton"]["speedup"]}
     best, words = found["faster"], []
@@ -82,27 +82,27 @@ def verdict(found: dict[str, Any]) -> str:
 
 
 def at_worst(found: dict[str, Any]) -> str:
-    """Say how many cycles of MGRIT there may be, and what becomes of its speedup; nothing where that is certain."""
+    """Return the possible cycles of MGRIT and its speedup with them, in words; empty if the number is certain."""
     if found["most_iterations"] <= whole_cycles(found["iterations"]):
         return ""
     return f"; up to {found['most_iterations']} if they grow with the steps: speedup {found['least_speedup']:.2g}"
 
 
 def pays(most: int, speedup: float) -> str:
-    """Say with how many cycles MGRIT pays."""
+    """Return the numbers of cycles with which MGRIT pays, in words."""
     if speedup > 1:
         return f"up to {most} cycles with this setting"
     return f"only if {most} cycle{'s' * (most > 1)} were enough" if most else "not even if one cycle were enough"
 
 
 def _from(newton: dict[str, Any]) -> str:
-    """Say where the range of a speedup begins, if it is one."""
+    """Return the beginning of a speedup's range; empty if there is no range."""
     least = f"{newton['least_speedup']:.3g}"
     return "" if least == f"{newton['speedup']:.3g}" else f"{least} to "
 
 
 def _newton_first(found: dict[str, Any]) -> bool:
-    """Whether the command is that of parallel Newton, where one has to be."""
+    """Whether the recommended command is that of parallel Newton."""
     newton = found["newton"]
     if found["optimizer"] or found["command"] is None or found["faster"] == "newton":
         return True
@@ -110,7 +110,7 @@ def _newton_first(found: dict[str, Any]) -> bool:
 
 
 def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what is said of parallel Newton, as rows of a name and words."""
+    """Return the report on parallel Newton, as rows of a name and words."""
     newton = found["newton"]
     if newton["seconds"] is None:
         return [("parallel Newton", "needs two threads at least")]
@@ -143,7 +143,7 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return how to solve by the faster of the two methods, as rows of a name and words."""
+    """Return the commands for the faster of the two methods, as rows of a name and words."""
     newton = found["newton"]
     if found["remark"]:
         return [("command", MEND)]

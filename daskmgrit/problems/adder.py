@@ -29,7 +29,7 @@ def adder(seed: int = 1, examples: int = 500) -> Problem:
     Parameters
     ----------
     seed : int, default 1
-        Of the data and then of the initial weights, ``0.2*randn - 0.1``.
+        Seed of the data and then of the initial weights, ``0.2*randn - 0.1``.
     examples : int, default 500
         Number of pairs.
     """

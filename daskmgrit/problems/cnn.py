@@ -28,21 +28,21 @@ def cnn(
     """Return the training of a convolutional network on scikit-learn's digits, 1,797 images of 8x8 pixels.
 
     The first half of the images, 898, is for training and the second, 899, for the test, without shuffling, as in
-    scikit-learn's own example [1]_. Each training image is there five times: as it is, and shifted by a pixel up, down,
+    scikit-learn's own example [1]_. Each training image occurs five times: unchanged, and shifted by a pixel up, down,
     left and right.
 
     Parameters
     ----------
     seed : int, default 1
-        Of the initial weights and the order of the training images.
+        Seed of the initial weights and the order of the training images.
     steps : int, default 840
         N; the learning rate falls to zero over them, along half a cosine. 71 steps see all images.
     batch : int, default 64
         Images per step, taken in turn.
     channels : int, default 16
-        Of the first layer; the second has twice as many.
+        Channels of the first layer; the second has twice as many.
     learning_rate, weight_decay : float, default 3e-3 and 0.05
-        Of AdamW.
+        Options of AdamW.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def _shifted(images: NDArray) -> NDArray:
 
 
 def _draw(module: Any, random: np.random.Generator) -> None:
-    """Give each layer uniform weights, as PyTorch does; drawn by NumPy, so that PyTorch's generator is left alone."""
+    """Give each layer uniform weights as PyTorch does, drawn by NumPy, so that PyTorch's generator is unchanged."""
     import torch
 
     drawn = {}

@@ -1,7 +1,7 @@
 """Evolution problems besides training: the heat equation and the Brusselator with diffusion, in one dimension.
 
 Both take steps of length ``m**level * dt`` on level l, implicit in the diffusion. A state holds the values at the
-interior points of a uniform grid. How many there are is seen from the state: a level may have a coarser grid, with
+interior points of a uniform grid. Its size gives their number: a level may have a coarser grid, with
 :class:`GridTransfer` in between.
 """
 
@@ -116,8 +116,8 @@ class GridTransfer:
         fine = weights.reshape(k, self.parts, size // self.parts)
         if fine.shape[2] % 2 == 0 or fine.shape[2] < 3 or size % self.parts:
             raise ValueError(
-                f"a grid of {fine.shape[2]} interior points (level {level}) has none of half as many intervals: take "
-                "2**j - 1 interior points, or fewer levels with a transfer"
+                f"a grid of {fine.shape[2]} interior points (level {level}) cannot be halved: use 2**j - 1 interior "
+                "points, or fewer levels with a transfer"
             )
         coarse = 0.25 * (fine[:, :, :-2:2] + fine[:, :, 2::2]) + 0.5 * fine[:, :, 1::2]
         return coarse.reshape(k, -1)

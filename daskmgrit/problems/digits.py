@@ -18,9 +18,9 @@ def digits(seed: int = 1, hidden: int = 32, test_share: float = 0.2) -> Problem:
     Parameters
     ----------
     seed : int, default 1
-        Of the order of the images, the split, and the initial weights.
+        Seed of the order of the images, the split, and the initial weights.
     hidden : int, default 32
-        Hidden nodes.
+        Number of hidden nodes.
     test_share : float, default 0.2
         Share of the images that is kept for the test.
 

@@ -1,4 +1,4 @@
-"""From the name of a problem on the command line to the problem: built in, installed, in a module or in a file."""
+"""The problem for a name on the command line: built in, installed, in a module or in a file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CONTRACT = "phi(weights, index, level) -> new weights"
 
 
 def known_names() -> list[str]:
-    """Return the names of problems: those that are built in, and those of installed packages."""
+    """Return the names of problems: built-in ones, and those of installed packages."""
     return list(dict.fromkeys([*PROBLEMS, *LOOPS, *(entry.name for entry in entry_points(group=GROUP))]))
 
 
 def find_problem(
     target: str, *, w0: str | None = None, steps: int | None = None, seed: int = 1, argument: str = "PROBLEM"
 ) -> Problem | OwnProblem:
-    """Return the problem that a name on the command line means.
+    """Return the problem for a name on the command line.
 
     Parameters
     ----------
@@ -44,24 +44,24 @@ def find_problem(
         ``package.module:attribute``, found from the current directory; ``file.py:attribute``. The attribute is a Phi,
         an :class:`OwnProblem`, a pair (phi, w0), or a function without arguments that returns one of these.
     w0 : str, optional
-        The initial state where a Phi comes without one: ``module:attribute``, ``file.py:attribute`` or a ``.npy`` file.
+        The initial state of a Phi without one: ``module:attribute``, ``file.py:attribute`` or a ``.npy`` file.
     steps : int, optional
         N in place of the problem's own; a Phi alone has none.
     seed : int, default 1
         Of the initial weights of a built-in problem.
     argument : str
-        How errors call `target`.
+        Name of `target` in errors.
 
     Raises
     ------
     ValueError
-        If there is no such thing, or it is none of these; the message says what there is.
+        If there is no such object, or it is none of these; the message lists the available names.
     ImportError
         If it needs a package that is not installed.
     """
     if target in PROBLEMS or target in LOOPS:
         if w0 is not None:
-            raise ValueError(f"--w0 {w0} is for a Phi of your own: {target} has its initial weights, by --seed")
+            raise ValueError(f"--w0 {w0} is for a Phi of your own: {target} has its own initial weights, see --seed")
         if target in PROBLEMS:
             return PROBLEMS[target](seed=seed)
         # The rate of each step depends on how many there are.
@@ -131,9 +131,9 @@ def _made(found: Any, name: str) -> Any:
 
 
 def _is_factory(found: Any, name: str) -> bool:
-    """Whether a callable is to be called without arguments for a problem; if not, it is taken to be a Phi.
+    """Whether a callable returns a problem when called without arguments; otherwise it is a Phi.
 
-    Its signature says so: all parameters of a factory have defaults, and a Phi takes three.
+    Its signature shows it: all parameters of a factory have defaults, and a Phi takes three.
     """
     if not callable(found):
         return False

@@ -1,4 +1,4 @@
-"""A problem of the user's own: a Phi with its initial state, and how it is best solved."""
+"""A problem of the user's own: a Phi with its initial state and suitable settings."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class OwnProblem:
     w0 : array_like, shape (s,)
         The initial state.
     steps : int
-        N, unless the command says another.
+        N, unless the command gives another.
     name : str, default "own"
-        What to call it.
+        Its name.
     loss : callable, optional
-        ``loss(final weights) -> float``; told with every result.
+        ``loss(final weights) -> float``; printed with every result.
     metrics : callable, optional
-        ``metrics(final weights) -> dict`` of further numbers worth telling, by name.
+        ``metrics(final weights) -> dict`` of further numbers to print, by name.
     method : {"mgrit", "newton"}, default "mgrit"
-        The method that suits it; ``--method`` says another.
+        The method that suits it; ``--method`` overrides it.
     coarsening, relaxation, min_coarse
         As for :class:`daskmgrit.MGRIT`; an option of the command overrides each.
     initial_guess : str, default "zero"
@@ -45,7 +45,7 @@ class OwnProblem:
     jacobian, rank, window
         As for :class:`daskmgrit.ParallelNewton`.
     remark : str, optional
-        What is to be told with the numbers.
+        Remark to print with the numbers.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class OwnProblem:
         initial_state(self.w0)
         integer_option("steps", self.steps, 1, "it is the number of training steps")
         if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"name={self.name!r} is not a text: give a name to call the problem")
+            raise TypeError(f"name={self.name!r} is not a string: give the name of the problem as a string")
         for option in ("loss", "metrics"):
             value = getattr(self, option)
             if value is not None and not callable(value):
@@ -101,7 +101,7 @@ class OwnProblem:
             raise ValueError(f'method={self.method!r} is not known: give "mgrit" or "newton"')
 
     def hierarchy(self, **given: Any) -> dict[str, Any]:
-        """Return options of :class:`daskmgrit.MGRIT`: its own, but for those that are `given` and not None."""
+        """Return options of :class:`daskmgrit.MGRIT`: its own, except those that are `given` and not None."""
         own = {name: getattr(self, name) for name in ("coarsening", "relaxation", "min_coarse")}
         return own | {name: value for name, value in given.items() if value is not None}
 
@@ -111,7 +111,7 @@ class OwnProblem:
         Raises
         ------
         TypeError
-            If they are no numbers.
+            If they are not numbers.
         """
         told: dict[str, Any] = {} if self.loss is None else {"loss": self.loss(final)}
         more = {} if self.metrics is None else self.metrics(final)
@@ -121,4 +121,4 @@ class OwnProblem:
         try:
             return {name: float(value) for name, value in told.items()}
         except (TypeError, ValueError) as error:
-            raise TypeError(f"loss or metrics returned what is no number ({error}): return floats") from None
+            raise TypeError(f"loss or metrics returned a value that is not a number ({error}): return floats") from None

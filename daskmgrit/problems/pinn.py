@@ -75,7 +75,7 @@ def pinn(
     Parameters
     ----------
     seed : int, default 1
-        Of the points and the initial weights.
+        Seed of the points and the initial weights.
     steps : int, default 1000
         N; the learning rate falls to zero over them, along half a cosine.
     points : int, default 500
@@ -83,7 +83,7 @@ def pinn(
     hidden, width : int, default 4 and 20
         Hidden layers, and the nodes of each.
     learning_rate : float, default 1e-3
-        Of Adam.
+        Learning rate of Adam.
 
     Returns
     -------
@@ -97,8 +97,8 @@ def pinn(
 
     Notes
     -----
-    The network N gives ``u = t (1 - x^2) (N(t, x) - N(t, -x)) - sin(pi x)``, so initial and boundary values are right,
-    and the shock is where it belongs. The loss is the mean square of the equation's residual
+    The network N gives ``u = t (1 - x^2) (N(t, x) - N(t, -x)) - sin(pi x)``, so initial and boundary values are exact,
+    and the shock is in its place. The loss is the mean square of the equation's residual
     over ``1 + 0.2 (|u_x| - u_x)`` [2]_.
 
     References
@@ -194,7 +194,7 @@ def solution(model: Any, places: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def residual_loss(model: Any, places: Any) -> Any:
-    """Return the mean square of the residual of Burgers' equation, which counts for less in a shock."""
+    """Return the mean square of the residual of Burgers' equation, with a smaller weight in a shock."""
     u, u_t, u_x, u_xx = solution(model, places)
     weight = 1 / (1 + SHOCK * (u_x.abs() - u_x)).detach()
     return ((weight * (u_t + u * u_x - VISCOSITY * u_xx)) ** 2).mean()

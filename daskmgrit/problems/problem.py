@@ -1,4 +1,4 @@
-"""What a problem is, and how Naive and Solvers 1-4 are put together from rules (paper, sections 3.1 to 3.4.3)."""
+"""A problem, and Naive and Solvers 1-4 as combinations of rules (paper, sections 3.1 to 3.4.3)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SOLVERS = {
 }
 
 COARSE_DATA = {
-    "step": "what the rule gives for the step's own number",
+    "step": "examples of the step's own number",
     "window": "the examples of the fine steps that it stands for, and takes the mean of their gradients",
-    "injected": "what the first of the fine steps that it stands for sees (Remark 1)",
+    "injected": "examples of the first of the fine steps that it stands for (Remark 1)",
     "averaged": "the mean of the examples of the fine steps that it stands for (Remark 1)",
 }
 
@@ -44,13 +44,13 @@ class Tuned:
     Attributes
     ----------
     base : {"1", "2", "3"}
-        The solver whose data it takes.
+        The solver whose data it uses.
     max_learning_rate : float
         alpha_max.
     max_stages : int or None
         Maximum number of stages, see :class:`daskmgrit.coarse.CoarseRule`.
     window : int
-        B, see :class:`daskmgrit.models.Window`; without effect where all examples are taken.
+        B, see :class:`daskmgrit.models.Window`; without effect if steps see all examples.
     coarsening, relaxation, min_coarse
         The hierarchy, see :class:`daskmgrit.MGRIT`.
     initial_guess : str
@@ -82,21 +82,21 @@ class Problem:
     w0 : ndarray, shape (s,)
         Initial weights.
     learning_rate, max_learning_rate : float
-        alpha_b and alpha_max where the user gives none.
+        Default alpha_b and alpha_max.
     batch : int
-        Examples per step where data are serialized (Solvers 2 and 3).
+        Examples per step of serialized data (Solvers 2 and 3).
     solver : str
         The solver that suits it.
     initial_guess : str
         The initial guess that suits it.
     steps : int
-        A number of steps to try it with.
+        Default number of steps.
     metrics : callable
-        ``metrics(final weights) -> dict`` of figures worth reporting.
+        ``metrics(final weights) -> dict`` of numbers to report.
     tuned : Tuned
         Settings of Solver 4.
     remark : str
-        What is to be told with the figures.
+        Remark to print with the numbers.
     """
 
     name: str
@@ -164,7 +164,7 @@ class Problem:
         rank: int | None = None,
         steps: int | None = None,
     ) -> GradientDescent:
-        """Make up the propagator.
+        """Make the propagator.
 
         Parameters
         ----------
@@ -186,12 +186,12 @@ class Problem:
         repeats : int, default 1
             See :class:`daskmgrit.models.GradientDescent`.
         dtype : dtype, default float64
-            Of the training data.
+            Dtype of the training data.
         coarse : str or sequence of str, optional
             How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps", "chebyshev" (Solver 4),
             "exponential" or "deflated"; see :class:`daskmgrit.coarse.CoarseRule`.
         data : {"step", "window", "injected", "averaged"}, optional
-            What a coarse step sees where data are serialized: "step" with Solvers 2 and 3, "window" with 4.
+            Serialized data that a coarse step sees: "step" with Solvers 2 and 3, "window" with 4.
         window : int, optional
             B of ``data="window"``, by default the problem's own.
         damping : float, default 0.05
@@ -222,7 +222,7 @@ class Problem:
                 if value is not None:
                     raise ValueError(
                         f"{name}={value} has no effect with solver='naive', whose rate is constant: leave it out, or "
-                        "take another solver"
+                        "use another solver"
                     )
             rate = ConstantRate(base)
         else:
@@ -240,7 +240,7 @@ class Problem:
             solver == "naive" or set([coarse] if isinstance(coarse, str) else coarse) == {"capped"}
         ):
             raise ValueError(
-                f"max_stages={max_stages} has no effect where coarse steps are capped: leave it out, or give "
+                f"max_stages={max_stages} has no effect if coarse steps are capped: leave it out, or give "
                 'coarse="chebyshev" or "substeps"'
             )
         if max_stages is None and solver == "4":
@@ -276,14 +276,15 @@ class Problem:
         dtype: Any = np.float64,
         **settings: Any,
     ) -> OptimizerStep:
-        """Make up the propagator of an optimizer with moments.
+        """Make the propagator of an optimizer with moments.
 
         Parameters
         ----------
         name : {"momentum", "nesterov", "adam", "adamw"}
             The optimizer.
         learning_rate : float, optional
-            By default 1e-3 for Adam and AdamW, else what moves weights as far as the problem's rate without momentum.
+            By default 1e-3 for Adam and AdamW, else the rate that moves weights as far as
+            the problem's without momentum.
         batch : int, optional
             Examples per step, one batch after another; by default the problem's own, or all for a problem whose solver
             takes all.
@@ -292,7 +293,7 @@ class Problem:
         cap : int, optional
             Most fine steps that a coarse step takes at once.
         dtype : dtype, default float64
-            Of training data and states.
+            Dtype of training data and states.
         **settings
             See :class:`daskmgrit.models.Momentum` and :class:`daskmgrit.models.Adam`.
 
@@ -327,14 +328,14 @@ class Problem:
         window: int | None,
         fine_only: bool,
     ) -> DataRule:
-        """Make up the training-data rule."""
+        """Make the training-data rule."""
         base = self.tuned.base if solver == "4" else solver
         if base in ("naive", "1"):
             for name, value in (("batch", batch), ("data", data), ("window", window)):
                 if value is not None:
                     raise ValueError(
                         f"{name}={value} has no effect with solver={solver!r} on {self.name}, whose steps see all "
-                        'examples: leave it out, or take solver 2 or 3, with coarse="chebyshev" as in Solver 4'
+                        'examples: leave it out, or use solver 2 or 3, with coarse="chebyshev" as in Solver 4'
                     )
             return AllExamples()
         if data is None:

@@ -1,4 +1,4 @@
-"""The user's own modules and files: imported for a command, and made fit to be sent to workers that lack them."""
+"""The user's own modules and files: imported for a command, and prepared for workers that lack them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ EXTRAS = {"jax": "jax", "matplotlib": "plot", "optax": "jax", "sklearn": "digits
 class Sources:
     """Modules and files by the names that a command gives, each imported once.
 
-    What lies in the current directory, or in the folder of a file, no worker on another machine can import. Functions
-    and classes from there are pickled by value.
+    Workers on other machines cannot import modules of the current directory, or of the folder of a file. Functions and
+    classes from there are pickled by value.
     """
 
     def __init__(self) -> None:
         self._modules: dict[str, ModuleType] = {}
 
     def attribute(self, place: str, attribute: str, name: str) -> Any:
-        """Return what a module or a file calls `attribute`.
+        """Return the object `attribute` of a module or a file.
 
         Parameters
         ----------
@@ -46,12 +46,12 @@ class Sources:
         attribute : str
             A name, or several joined by dots.
         name : str
-            How errors call the two.
+            Name of the two in errors.
 
         Raises
         ------
         ValueError
-            If there is no such thing, or the module fails; the message says what there is.
+            If there is no such object, or the module fails; the message lists the available names.
         ImportError
             If the module needs a package that is not installed.
         """
@@ -89,7 +89,7 @@ def _from_file(path: Path, name: str) -> ModuleType:
     module_name = path.stem if path.stem not in sys.modules else f"{path.stem}_{len(sys.modules)}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{name}: {path} is no Python file: give FILE.py:NAME")
+        raise ValueError(f"{name}: {path} is not a Python file: give FILE.py:NAME")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
@@ -115,7 +115,7 @@ def _by_name(place: str, name: str) -> ModuleType:
 
 
 def failed(name: str, error: BaseException) -> Exception:
-    """Return the error to raise where the user's own code failed."""
+    """Return the error to raise if the user's own code failed."""
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get(str(error.name).partition(".")[0])
@@ -142,7 +142,7 @@ def place_of(error: BaseException) -> str:
 
 
 def _is_local(module: Any, folder: Path) -> bool:
-    """Whether a module is of the user's own folder: not of a package that is installed below it."""
+    """Whether a module is in the user's own folder, not in a package that is installed below it."""
     file = getattr(module, "__file__", None)
     if file is None:
         return False
@@ -161,7 +161,7 @@ def _nothing(place: str, part: str) -> str:
 
 
 def _what_is_there(found: Any) -> str:
-    """Say which names of a module may be meant: its own, no modules."""
+    """Return the names of a module that may be meant: its own, without modules."""
     own = getattr(found, "__name__", None)
 
     def is_own(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A problem as it is solved: which Phi a solver or an optimizer means, and the levels that suit it."""
+"""A problem as it is solved: the Phi of a solver or an optimizer, and suitable levels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def training(
     Parameters
     ----------
     task : Problem or OwnProblem
-        The problem. One of the user's own has its Phi: all but `steps` and `levels` is for the others.
+        The problem. One of the user's own has its Phi: all options except `steps` and `levels` are for the others.
     optimizer : str, default "sgd"
         One of ``OPTIMIZERS``.
     solver : str, optional
@@ -44,11 +44,11 @@ def training(
     steps : int, optional
         N, by default the problem's own.
     levels : mapping, optional
-        Any of coarsening, relaxation and min_coarse; None for what is not given.
+        Any of coarsening, relaxation and min_coarse; None for those not given.
     learning_rate, batch, dtype
-        See :meth:`daskmgrit.problems.Problem.propagator`; `dtype` is that of states, too.
+        See :meth:`daskmgrit.problems.Problem.propagator`; `dtype` is also that of states.
     **descent
-        Further arguments of that, without effect on other optimizers than "sgd".
+        Further arguments of that method, without effect on other optimizers than "sgd".
     """
     given = {name: value for name, value in (levels or {}).items() if value is not None}
     if isinstance(task, OwnProblem):

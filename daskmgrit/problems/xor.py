@@ -17,7 +17,7 @@ def xor(seed: int = 1) -> Problem:
     Parameters
     ----------
     seed : int, default 1
-        Of the initial weights, uniform in [-1, 1).
+        Seed of the initial weights, uniform in [-1, 1).
 
     Notes
     -----

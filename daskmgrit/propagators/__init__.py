@@ -1,4 +1,4 @@
-"""Propagators: the Phi contract, its check, and adapters that make a Phi of something else."""
+"""Propagators: the Phi contract, its check, and adapters that make a Phi of other objects."""
 
 from daskmgrit.propagators.check import check_propagator
 from daskmgrit.propagators.command import from_command

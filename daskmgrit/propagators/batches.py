@@ -1,4 +1,4 @@
-"""Which examples a step of an adapter sees: all of them, batches in turn, or what a rule says."""
+"""The examples that a step of an adapter sees: all, batches in turn, or those of a rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["data_rule", "fine_batch"]
 
 
 def data_rule(batch: Any, examples: int) -> DataRule:
-    """Return the data rule that a user's `batch` means.
+    """Return the data rule for a user's `batch`.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def data_rule(batch: Any, examples: int) -> DataRule:
     Raises
     ------
     ValueError
-        If it is out of range, or a rule that averages examples instead of their gradients.
+        If `batch` is out of range, or a rule that averages examples instead of their gradients.
     """
     if batch is None:
         return AllExamples()
@@ -34,8 +34,8 @@ def data_rule(batch: Any, examples: int) -> DataRule:
         return Serial(examples, integer_option("batch", batch, 1, remedy, examples))
     if getattr(batch, "average", False):
         raise ValueError(
-            f"batch={batch!r} averages examples, for built-in networks only: give a rule that takes more examples on "
-            "coarse levels, whose mean gradient is the loss's own"
+            f"batch={batch!r} averages examples, which works for built-in networks only: give a rule that takes more "
+            "examples on coarse levels, such as daskmgrit.models.Window"
         )
     rule: DataRule = batch
     return rule

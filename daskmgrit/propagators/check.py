@@ -1,4 +1,4 @@
-"""The check of a user's Phi: says in words what is wrong with it."""
+"""The check of a user's Phi, which reports its defects in words."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _wrong_arguments(phi: Phi) -> str:
 
 
 def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
-    """Try one level; stop at the first problem, for what follows would repeat it."""
+    """Try one level; stop at the first problem, because later calls would repeat it."""
     try:
         stages_of(phi, level)
     except PropagatorError as error:
@@ -183,7 +183,7 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
 
 
 def _keeps_its_result(phi: Phi, states: Array, index: Array, level: int) -> bool:
-    """Whether phi holds on to an array that it returned, other than what it was given."""
+    """Whether phi keeps a reference to an array that it returned, other than its input."""
     if isinstance(states, np.ndarray):
         first = phi(read_only(states), read_only(index), level)
         return isinstance(first, np.ndarray) and is_held(first) and not np.shares_memory(first, states)

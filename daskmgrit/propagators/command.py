@@ -48,9 +48,9 @@ def from_command(
         ``{output}`` the names of files of the state before and after. Without ``{input}`` the state comes on standard
         input, without ``{output}`` it is read from standard output.
     format : {"npy", "text"}, default "npy"
-        How a state is written: NumPy's file format, or a number per line in decimal, precise to the bit.
+        Format of a state: NumPy's file format, or a decimal number per line, bitwise exact.
     timeout : float, default 60
-        Maximum number of seconds for a step. A program that takes longer is killed, with all that it started.
+        Maximum number of seconds for a step. A program that takes longer is killed, with all its child processes.
     coarsening, cap
         As in :func:`daskmgrit.from_function`, for a program with neither ``{level}`` nor ``{length}`` among its
         arguments: then ``{step}`` is the fine step, and coarse steps take its change several times.
@@ -71,15 +71,15 @@ def from_command(
 
     Notes
     -----
-    A failure of the program raises a :class:`daskmgrit.CommandError`, which names its exit status and what it wrote to
-    standard error. Starting a program takes milliseconds, so this pays where a step takes longer.
+    A failure of the program raises a :class:`daskmgrit.CommandError` with its exit status and its standard error.
+    Starting a program takes milliseconds, so this pays if a step takes longer.
 
-    A program that is no longer wanted is killed with all that it started, also in sessions of their own. That is so
-    after `timeout`, at Ctrl-C, and when the process that runs the program ends or is killed. Processes that it leaves
-    running are killed after the step, or after one of the next steps if steps are so short that looking for them would
-    take a notable part of the time. The program may write at most a state to standard output, unless the state goes to
-    ``{output}``, and at most 64 MiB of messages. A nan or inf in the state that it returns ends the solve as
-    ``"diverged"``.
+    A program that is no longer needed is killed with all processes that it started, also those in their own sessions.
+    This happens after `timeout`, at Ctrl-C, and when the process that runs the program ends or is killed. Processes
+    that it leaves running are killed after the step, or after one of the next steps if steps are so short that the
+    search for them would take a notable part of the time. The program may write at most a state to standard output,
+    unless the state goes to ``{output}``, and at most 64 MiB of messages. A nan or inf in the returned state ends the
+    solve as ``"diverged"``.
 
     Examples
     --------
@@ -93,7 +93,8 @@ def from_command(
     """
     if isinstance(command, str | bytes | os.PathLike):
         raise TypeError(
-            f"command={command!r} is one string: give a list of the program and its arguments, as no shell splits them"
+            f"command={command!r} is one string: give a list of the program and its arguments, because no shell splits "
+            "them"
         )
     words = []
     for word in command:
@@ -105,7 +106,7 @@ def from_command(
     for word in words:
         # A word that is more than a name in braces may be a program text.
         if re.fullmatch(r"\{[a-z]+\}", word) and word not in PLACES:
-            raise ValueError(f"command has {word}: what is filled in is {', '.join(PLACES)}")
+            raise ValueError(f"command has {word}: use only the placeholders {', '.join(PLACES)}")
     for name, value in (environment or {}).items():
         if not (isinstance(name, str) and isinstance(value, str)):
             raise TypeError(f"environment has {name!r}: {value!r}: give texts")
@@ -164,7 +165,7 @@ class Command:
                     out = self._output(files["{output}"], limit, where, err)
         except OSError as error:
             raise CommandError(
-                f"{self._name()} could not be given files of its own ({where}): {error}: make room in "
+                f"no temporary files could be made for {self._name()} ({where}): {error}: make room in "
                 f"{tempfile.gettempdir()}, or set TMPDIR"
             ) from None
         return self._read(out, w, where, err)
@@ -173,12 +174,12 @@ class Command:
         return f"command {self.words!r}"
 
     def _run(self, words: Sequence[str], state: bytes, where: str, limit: int | None) -> tuple[bytes, bytes]:
-        """Run the program; what it started dies with it if it is not wanted any more."""
+        """Run the program; if it is cancelled, its child processes are killed with it."""
         try:
             status, out, err = run_program(words, state, self.environment, self.timeout, limit)
         except (OSError, ValueError) as error:
             raise CommandError(
-                f"{self._name()} could not be started ({where}): {error}: give the path of a program that there is on "
+                f"{self._name()} could not be started ({where}): {error}: give the path of a program that exists on "
                 "every worker"
             ) from None
         except TooLong as late:
@@ -206,8 +207,7 @@ class Command:
         if status:
             how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
             raise CommandError(
-                f"{self._name()} {how} ({where}): run it by hand, or look at what it said"
-                f"{_shown('standard error', err)}"
+                f"{self._name()} {how} ({where}): run it by hand, or read its messages{_shown('standard error', err)}"
             )
         return out, err
 
@@ -251,7 +251,7 @@ class Command:
                     raise ValueError(f"{after} bytes come after the state")
         except (ValueError, EOFError) as error:
             raise CommandError(
-                f"{self._name()} returned what is no state in format {self.format!r} ({where}): {error}"
+                f"{self._name()} returned no valid state in format {self.format!r} ({where}): {error}"
                 f"{_shown('output', out)}{_shown('standard error', err)}"
             ) from None
         if shape != w.shape:
@@ -261,19 +261,19 @@ class Command:
             )
         if dtype.newbyteorder("=") != w.dtype:
             raise CommandError(
-                f"{self._name()} returned {dtype} for a state of {w.dtype} ({where}): have the program write "
+                f"{self._name()} returned {dtype} for a state of {w.dtype} ({where}): let the program write "
                 f"{w.dtype}, or give w0 as {dtype}"
             )
         return new.astype(w.dtype, copy=False)
 
 
 def _header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return the shape and the dtype that an npy file tells of.
+    """Return the shape and the dtype in the header of an npy file.
 
     Raises
     ------
     ValueError
-        If it is none, or of objects.
+        If it is no npy file, or holds objects.
     """
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)

@@ -39,8 +39,8 @@ def from_estimator(
     ----------
     estimator : estimator
         SGDClassifier, SGDRegressor, Perceptron, MLPClassifier or MLPRegressor.
-        Fitted or not; it is not changed. Training continues from its weights, or begins with those that it would begin
-        with. A `random_state` of None is taken as the number of the step.
+        Fitted or not; it is not changed. Training continues from its weights, or begins with the estimator's own
+        initial weights. A `random_state` of None is taken as the number of the step.
     x : array_like, shape (K, n)
         Training inputs.
     y : array_like, shape (K,) or (K, n_out)
@@ -63,12 +63,12 @@ def from_estimator(
     TypeError
         If `estimator` is of another class.
     ValueError
-        If a setting makes a step depend on more than its state and its number; the message says which.
+        If a setting makes a step depend on more than its state and its number; the message names it.
 
     Notes
     -----
     The state of a multilayer perceptron includes its momenta, Adam's second as its root. The root has the size of a
-    gradient, so the residual sees what matters. A coarse step has momentum ``beta**M`` and, so that it moves as far,
+    gradient, so the residual weights it correctly. A coarse step has momentum ``beta**M`` and, so that it moves as far,
     the rate ``M*rate*(1-beta**M)/(1-beta)`` on velocities in units of M fine steps; with Adam ``beta1**M``,
     ``beta2**M`` and the rate ``M*rate``. For the linear models a coarse step takes the fine step's change M times.
 
@@ -131,13 +131,13 @@ def _check_settings(estimator: Any) -> None:
 
 
 def _chosen(data: DataRule, index: Array, level: int) -> list[Any]:
-    """Return what picks the examples of each step."""
+    """Return the function that picks the examples of each step."""
     numbers = data(index, level)
     return [slice(None)] * len(index) if numbers is None else list(numbers)
 
 
 def _with_weights(estimator: Any, x: Array, y: Array, labels: Array | None) -> Any:
-    """Return a copy that has weights: its own, or those that it begins with."""
+    """Return a copy with weights: its own, or its initial ones."""
     model = copy.deepcopy(estimator)
     if hasattr(model, "coef_") or hasattr(model, "coefs_"):
         return model
@@ -299,9 +299,9 @@ class EstimatorPropagator(AnyCoarsening):
         Parameters
         ----------
         state : ndarray, shape (s,)
-            Such as ``result.final``.
+            The state, such as ``result.final``.
         steps : int, default 0
-            Steps done up to this state, for the clock of an estimator that is to be trained further.
+            Steps done up to this state, for the clock of an estimator that will be trained further.
         """
         model = copy.deepcopy(self.model)
         self._load(model, one_state(state, self.w0), steps, 0)

@@ -73,7 +73,7 @@ def from_function(
 
 
 def _arguments(f: Any) -> int:
-    """Return how many of (w, i, level) f takes."""
+    """Return the number of arguments (w, i, level) that f takes."""
     if not callable(f):
         raise TypeError(f"f={f!r} is not callable: give a function f(w), f(w, i) or f(w, i, level) -> new w")
     try:
@@ -87,8 +87,8 @@ def _arguments(f: Any) -> int:
     if not 1 <= len(needed) <= 3:
         names = ", ".join(p.name for p in needed)
         raise TypeError(
-            f"f={f!r} takes ({names}): give a function f(w), f(w, i) or f(w, i, level) -> new w, and bind all else by "
-            "functools.partial or default values"
+            f"f={f!r} takes ({names}): give a function f(w), f(w, i) or f(w, i, level) -> new w, and bind all other "
+            "arguments by functools.partial or default values"
         )
     return len(needed)
 
@@ -136,7 +136,7 @@ class vectorize:
         return new
 
     def stages(self, level: int) -> int:
-        """Return what the wrapped phi says of its stages, one where it says nothing."""
+        """Return the wrapped phi's stages, one if it declares none."""
         return stages_of(self.phi, level)
 
     def __repr__(self) -> str:
@@ -185,7 +185,7 @@ class Stretched(AnyCoarsening):
 
 
 def _view(phi: vectorize) -> Markup:
-    """Return what is known of a wrapped function."""
+    """Return the view of a wrapped function."""
     inner = phi.phi
     # A function's repr has its address, which tells a reader nothing.
     place = f"{inner.__module__}." if getattr(inner, "__module__", None) else ""

@@ -1,8 +1,8 @@
-"""A program that is run for a step: what it reads and writes, within bounds, and its end with all that it started.
+"""A program that runs for a step: its bounded input and output, and its end with all its child processes.
 
-It has a mark in its environment, which what it starts inherits, also in a session of its own. Where the program is not
-wanted any more, everything with its mark is killed. The same happens when this process ends, however that comes about:
-a process that watches it does so (:mod:`daskmgrit.propagators.watch`).
+It has a mark in its environment, which its child processes inherit, also in their own sessions. When the program is not
+needed any more, all processes with its mark are killed. The same happens when this process ends in any way: a process
+that watches it does so (:mod:`daskmgrit.propagators.watch`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GRACE = 10.0
 
 
 class TooLong(Exception):
-    """The program did not end in time, and was killed; or it ended and `left` what holds its output open."""
+    """The program did not end in time, and was killed; or it ended and `left` a process that holds its output open."""
 
     def __init__(self, left: bool = False) -> None:
         super().__init__(left)
@@ -58,7 +58,7 @@ class Interrupted(Exception):
 
 
 class Ended(NamedTuple):
-    """How a program ended: exit status, standard output (its end, if that is not the state), end of standard error."""
+    """The end of a program: exit status, standard output (its end, if that is not the state), end of standard error."""
 
     status: int
     out: bytes
@@ -96,7 +96,7 @@ def allow_programs() -> None:
 def run_program(
     words: Sequence[str], state: bytes, environment: Mapping[str, str] | None, timeout: float, limit: int | None
 ) -> Ended:
-    """Run a program, and wait for it and for the end of what it writes; what it leaves running is killed.
+    """Run a program, and wait for its end and the end of its output; kill processes that it leaves running.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def run_program(
     environment : mapping or None
         Environment variables to set besides those of this process.
     timeout : float
-        Most seconds that it may take.
+        Maximum number of seconds.
     limit : int or None
-        Most bytes that it may write to standard output; None where only their end is of interest.
+        Maximum number of bytes of standard output; None if only its end is needed.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def run_program(
 
 
 def _end_left_over(ours: str, seconds: float) -> None:
-    """Kill what programs of this process have left running; not after each of many that took a few seconds."""
+    """Kill processes that programs of this process left running, but not after each of many short programs."""
     global _search
     if _search > SHARE * seconds:
         return
@@ -230,7 +230,7 @@ def _exchange(process: subprocess.Popen[bytes], state: bytes, end: float, limit:
 
 
 def _check_worker(process: subprocess.Popen[bytes]) -> None:
-    """End a program whose Dask worker is closing: the scheduler has its task run again elsewhere."""
+    """End a program whose Dask worker is closing: the scheduler runs its task again elsewhere."""
     if "distributed.worker" not in sys.modules:
         return
     from distributed import Status, get_worker
@@ -250,7 +250,7 @@ def _check_worker(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
-    """Kill a program, its session and all that has its mark, and wait for it."""
+    """Kill a program, its session and all processes with its mark, and wait for it."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -267,7 +267,7 @@ def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
 
 
 def _watched() -> str:
-    """Have this process watched; return the mark of its programs."""
+    """Start the watcher of this process; return the mark of its programs."""
     global _watcher
     with _lock:
         _check_wanted()
@@ -296,7 +296,7 @@ def _unwatch() -> None:
 
 
 def _forget() -> None:
-    """Begin anew in the child of a fork: what the parent runs, and what watches it, is not the child's."""
+    """Reset the state in the child of a fork: the parent's programs and watcher are not the child's."""
     global _lock
     _lock = threading.Lock()
     _running.clear()

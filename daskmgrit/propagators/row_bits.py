@@ -1,4 +1,4 @@
-"""Blocks at once where that has the bits of one row at a time, as parallel Newton needs them."""
+"""Blocks at once if that has the bits of one row at a time, as parallel Newton needs them."""
 
 from __future__ import annotations
 

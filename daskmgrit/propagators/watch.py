@@ -1,4 +1,4 @@
-"""Killing all processes with a mark in their environment; run as a program, it does so when its input ends.
+"""The end of all processes with a mark in their environment; as a program it kills them when its input ends.
 
 It imports nothing of the package, because each process that runs programs starts it by its file's name.
 """

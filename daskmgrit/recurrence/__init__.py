@@ -1,1 +1,1 @@
-"""What every solver of ``w[i+1] = Phi(w[i])`` needs: propagator, meter, initial state, step length."""
+"""Parts of every solver of ``w[i+1] = Phi(w[i])``: propagator, meter, initial state, step length."""

@@ -1,4 +1,4 @@
-"""A propagator under observation: held to its contract, its calls counted and timed, records kept by stage."""
+"""An observed propagator: its contract is checked, its calls are counted and timed, records are kept by stage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _finite_sum(new: np.ndarray) -> bool:
-    """Whether a sum over all entries is finite, as it is only if each of them is."""
+    """Whether a sum over all entries is finite, which it is only if each entry is."""
     if new.flags.c_contiguous and new.dtype.kind == "f" and new.itemsize > 2:
         # It takes half as long as a sum, and does not warn of an overflow.
         flat = new.reshape(-1)
@@ -95,7 +95,7 @@ class _Stage:
 
 
 class Meter:
-    """A propagator under observation: holds it to its contract, counts its calls, keeps records by stage.
+    """An observed propagator: checks its contract, counts its calls, keeps records by stage.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class Meter:
     batches : list of int
         States in each Phi of the last stage. A call of several stages (:func:`stages_of`) has an entry for each.
     seconds : float
-        What they took together.
+        Their time together.
     """
 
     def __init__(self, phi: Phi, cycle: int) -> None:
@@ -139,12 +139,12 @@ class Meter:
         return new
 
     def guess(self, weights: Array, index: Array) -> Array:
-        """Apply the propagator of level 0 to guesses, which may be so far off that the result is not finite."""
+        """Apply the propagator of level 0 to guesses, for which the result may not be finite."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return self._observe(partial(apply_phi, self.phi), weights, index, 0)[0]
 
     def gradient(self, weights: Array, index: Array) -> Array:
-        """Compute the gradients of guesses; each counts as a Phi, since the update takes next to nothing."""
+        """Compute the gradients of guesses; each counts as a Phi, because the update takes almost no time."""
         phi: Any = self.phi
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return self._observe(lambda rows, steps, level: apply_gradient(phi, rows, steps), weights, index, 0)[0]
@@ -175,7 +175,7 @@ class Meter:
 
 
 def _annotate(error: Exception, weights: Any, index: Any, level: int, cycle: int) -> None:
-    """Say where in the solve a propagator's own exception came from."""
+    """Add to a propagator's own exception its place in the solve."""
     row = failed_row(error, len(index))
     if len(index) == 1 or row is not None:
         steps = f"step {index[row or 0]}"

@@ -1,4 +1,4 @@
-"""What moments of optimizers need: powers of their decay, and what the second can be, given the first."""
+"""Moments of optimizers: powers of their decay, and the least second moment for a given first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["least_second_moment", "powers"]
 def powers(base: float, exponents: np.ndarray) -> np.ndarray:
     """Return the powers of a number, each with the bits that it has by itself.
 
-    Where NumPy takes several at once their last bits may depend on how many there are, and so on the chunk.
+    If NumPy takes several at once, their last bits may depend on their number, and so on the chunk.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def powers(base: float, exponents: np.ndarray) -> np.ndarray:
 
 
 def least_second_moment(first: Any, beta1: float, beta2: float) -> Any:
-    """Return the least second moment that goes with a first moment.
+    """Return the least second moment that is possible with a first moment.
 
     With ``m = (1-b1)*sum(b1**j * g_j)`` and ``v = (1-b2)*sum(b2**j * g_j**2)`` the Cauchy-Schwarz inequality gives
     ``m**2 <= (1-b1)**2 / ((1-b2)*(1-b1**2/b2)) * v`` if ``b1**2 < b2``. An iterate of MGRIT is a sum of

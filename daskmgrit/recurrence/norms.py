@@ -1,6 +1,6 @@
 """Norms of states, row by row: the same bits for any number of rows, and right at any magnitude.
 
-Squares leave the range of double precision where norms do not. There they are taken in units of a power of four, which
+Squares leave the range of double precision earlier than norms. Then they are taken in units of a power of four, which
 changes no bit of the root of their sum.
 """
 
@@ -17,7 +17,7 @@ from daskmgrit.utils.array_api import Array, device, namespace, to_host
 __all__ = ["Squares", "align", "groups", "join", "row_lengths", "row_norms", "row_squares"]
 
 
-# What is done in several passes is done for so much at a time, which a core's cache holds.
+# Bytes that several passes take at a time: a core's cache holds them.
 GROUP_BYTES = 1 << 19
 
 # Sums of squares between these have neither lost bits to underflow nor can overflow in a sum of many.
@@ -88,8 +88,9 @@ def row_lengths(rows: Array, minus: Array | None = None) -> np.ndarray:
 def row_norms(rows: Array, minus: Array, exponent: int = 0) -> np.ndarray:
     """Return the squared 2-norm of each row of the difference, in double precision and in units of ``4**exponent``.
 
-    The bits are the same for any number of rows. Some are taken at a time: to map memory for the differences of a large
-    block took longer than the arithmetic. It is a NumPy array whatever the rows are: one number for each of them.
+    The bits are the same for any number of rows. The rows are taken in groups, because mapping memory for the
+    differences of a large block took longer than the arithmetic. The result is a NumPy array for rows of any library:
+    one number for each row.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if not isinstance(rows, np.ndarray):
@@ -110,7 +111,7 @@ def _host_row_norms(rows: Array, exponent: int) -> Array:
 
 
 def _foreign_row_norms(rows: Array, exponent: int) -> Array:
-    """Sum where the rows are; on the host if they have no double precision there."""
+    """Sum on the device of the rows; on the host if the device has no double precision."""
     xp = namespace(rows)
     if xp.isdtype(rows.dtype, "complex floating"):
         return _foreign_row_norms(xp.real(rows), exponent) + _foreign_row_norms(xp.imag(rows), exponent)

@@ -1,13 +1,13 @@
-"""What a propagator is: the contract of Phi, held at every call.
+"""The contract of a propagator, checked at every call.
 
 ``phi(weights, index, level) -> new weights``: `weights` (k, s) are k independent states, `index` (k,) the integer
 source step of each on `level`. Phi must not write to its input, so it is given a read-only view.
 
-A Phi whose step takes several stages one after another on some levels says so by a method ``stages(level) -> int``:
-each call then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
+A Phi whose step takes several stages one after another on some levels has a method ``stages(level) -> int``: each call
+then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
 
-A Phi that vouches for itself by a true attribute ``pure`` (each row of its result depends on its own weights and step,
-the same each time) is not tried before a solve, see :mod:`daskmgrit.recurrence.trial`.
+A Phi with a true attribute ``pure`` (each row of its result depends on its own weights and step, the same each time) is
+not tried before a solve, see :mod:`daskmgrit.recurrence.trial`.
 
 A Phi may work on blocks of another array library: if ``w0`` is of that library, or if it has a method ``to_block`` that
 makes a state of that library from a NumPy array, on the device that it computes on. `index` is a NumPy array always.
@@ -45,7 +45,7 @@ def _references(array: Array) -> int:
 
 
 def is_held(new: Array) -> bool:
-    """Whether something besides the caller refers to an array: it may be a buffer that is written to again."""
+    """Whether an object besides the caller refers to an array: it may be a buffer that is written to again."""
     return _references(new) > _FRESH[getattr(new, "base", None) is not None]
 
 
@@ -55,7 +55,7 @@ def _count_fresh(new: Array) -> int:
 
 
 def _fresh() -> tuple[int, int]:
-    """Return the reference counts of an array, and of a view, to which nothing else refers."""
+    """Return the reference counts of an array, and of a view, without other references."""
     whole = np.empty(2)
     view = np.empty(2)[:1]
     return _count_fresh(whole), _count_fresh(view)
@@ -73,7 +73,7 @@ def read_only(array: Array) -> Array:
 
 @contextmanager
 def at_row(row: int, rows: int) -> Iterator[None]:
-    """Have an exception in here say which of a block's states it came from: for propagators that take one by one."""
+    """Note in an exception the block's state that it came from, for propagators that take states one by one."""
     try:
         yield
     except Exception as error:
@@ -84,13 +84,13 @@ def at_row(row: int, rows: int) -> Iterator[None]:
 
 
 def failed_row(error: Exception, rows: int) -> int | None:
-    """Return which state of a block of `rows` an exception came from; None if it does not say so."""
+    """Return the state of a block of `rows` that an exception came from; None if it has no note."""
     row, of = getattr(error, "daskmgrit_row", (None, rows))
     return row if of == rows else None
 
 
 def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
-    """Call `phi` on a block and hold it to its contract, all but finiteness.
+    """Call `phi` on a block and check its contract, except finiteness.
 
     Parameters
     ----------
@@ -161,8 +161,8 @@ def _apply_foreign(phi: Phi, weights: Array, index: Array, level: int) -> Array:
 def _check_alike(new: Array, weights: Array, level: int) -> None:
     if new.shape != weights.shape:
         raise PropagatorError(
-            f"phi returned shape {new.shape} for weights of shape {weights.shape} (level {level}): it is given "
-            "k states as rows and must return as many; wrap a phi for one state in daskmgrit.vectorize"
+            f"phi returned shape {new.shape} for weights of shape {weights.shape} (level {level}): it receives "
+            "k states as rows and must return k rows; wrap a phi for one state in daskmgrit.vectorize"
         )
     if new.dtype != weights.dtype:
         raise PropagatorError(
@@ -172,12 +172,12 @@ def _check_alike(new: Array, weights: Array, level: int) -> None:
 
 
 def stages_of(phi: Any, level: int) -> int:
-    """Return how many Phi one call on `level` counts: what ``phi.stages(level)`` says, else 1.
+    """Return the number of Phi that one call on `level` counts: ``phi.stages(level)``, else 1.
 
     Raises
     ------
     PropagatorError
-        If it says anything but an integer of at least 1.
+        If it returns anything but an integer of at least 1.
     """
     stages = getattr(phi, "stages", None)
     if not callable(stages):
@@ -187,7 +187,7 @@ def stages_of(phi: Any, level: int) -> int:
         return count
     if not isinstance(count, numbers.Integral) or count < 1:
         raise PropagatorError(
-            f"phi.stages({level}) is {count!r}: it is the number of Phi that a step of this level takes one after "
+            f"phi.stages({level}) is {count!r}: return the number of Phi that a step of this level takes one after "
             "another, an integer of at least 1"
         )
     return int(count)

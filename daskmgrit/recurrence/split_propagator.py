@@ -1,8 +1,8 @@
-"""Propagators that tell the gradient of a step from the update that an optimizer makes of it.
+"""Propagators with a separate gradient of a step and update by the optimizer.
 
-The state of an optimizer with moments is ``[weights, moments]``, one flat vector. Its step has a part that is costly,
-the gradient, which depends on the weights only, and one that is cheap and elementwise: the update. A propagator that
-offers them apart lets a solver compute many gradients at once and then run the optimizer's own recurrence over them.
+The state of an optimizer with moments is ``[weights, moments]``, one flat vector. Its step has a costly part, the
+gradient, which depends on the weights only, and a cheap elementwise part, the update. If a propagator gives them
+separately, a solver can compute many gradients at once and then run the optimizer's own recurrence over them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["SplitPropagator", "advance_along", "apply_gradient", "is_split"]
 class SplitPropagator(Protocol):
     """A propagator whose step on level 0 is ``advance(weights, gradient(weights, index), index)``, to the bit.
 
-    `weights` (k, s) are states as Phi takes them, moments and all; `index` (k,) is the source step of each. Both parts
+    `weights` (k, s) are states as Phi takes them, with moments; `index` (k,) is the source step of each. Both parts
     are pure, and a row's result doesn't depend on the other rows. A propagator may also have
     ``advance_along(state, gradients, index)``, with the bits of :func:`advance_along`, if it has a faster way.
     """
@@ -31,24 +31,24 @@ class SplitPropagator(Protocol):
         """Return the states (k, s) after one step of `level`."""
 
     def gradient(self, weights: Array, index: Array) -> Array:
-        """Return what is costly of each step, shape (k, g); it may depend on the states' weights only."""
+        """Return the costly part of each step, shape (k, g); it may depend on the states' weights only."""
 
     def advance(self, state: Array, gradient: Array, index: Array) -> Array:
-        """Return the states (k, s) that the optimizer makes of states (k, s) and gradients (k, g)."""
+        """Return the states (k, s) after the optimizer's update of states (k, s) with gradients (k, g)."""
 
 
 def is_split(phi: Any) -> TypeGuard[SplitPropagator]:
-    """Whether a propagator gives gradient and update apart."""
+    """Whether a propagator gives gradient and update separately."""
     return callable(getattr(phi, "gradient", None)) and callable(getattr(phi, "advance", None))
 
 
 def apply_gradient(phi: SplitPropagator, weights: Array, index: Array) -> Array:
-    """Call ``phi.gradient`` on a block, holding it to its contract as far as that is cheap.
+    """Call ``phi.gradient`` on a block, and check its contract as far as that is cheap.
 
     Raises
     ------
     PropagatorError
-        If it wrote to its input or returned anything but one row for each state.
+        If phi.gradient wrote to its input or returned anything but one row for each state.
     """
     host = isinstance(weights, np.ndarray)
     try:
@@ -72,7 +72,7 @@ def apply_gradient(phi: SplitPropagator, weights: Array, index: Array) -> Array:
 
 
 def apply_advance(phi: SplitPropagator, state: Array, gradient: Array, index: Array) -> Array:
-    """Call ``phi.advance`` on a block, holding it to the contract of Phi."""
+    """Call ``phi.advance`` on a block, and check the contract of Phi."""
 
     def advance(weights: Array, steps: Array, level: int) -> Array:
         return phi.advance(weights, gradient, steps)

@@ -1,4 +1,4 @@
-"""The initial state of a recurrence: as the user gave it, on its way to where phi runs."""
+"""The initial state of a recurrence: as the user gave it, and as it is sent to the place where phi runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InitialState:
     host : ndarray, shape (s,)
         A copy in host memory.
     origin : ndarray or Origin
-        What is sent to workers: `host` itself, or how to make the array of another library that the user gave.
+        The object to send to workers: `host` itself, or a recipe for the user's array of another library.
     """
 
     host: np.ndarray
@@ -30,7 +30,7 @@ class InitialState:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of its entries."""
+        """Dtype of its entries."""
         return self.host.dtype
 
     @property
@@ -45,22 +45,22 @@ class InitialState:
 
     @property
     def library(self) -> str:
-        """Name of the library that it was given in, such as "numpy" or "torch"."""
+        """Name of the library of the user's w0, such as "numpy" or "torch"."""
         return library_of(self.origin)
 
     def block(self, phi: Any) -> Array:
-        """Return it, shape (s,), as the array that `phi` works on."""
+        """Return the state, shape (s,), as the array that `phi` works on."""
         return as_block(phi, self.origin)
 
 
 def initial_state(w0: Any) -> InitialState:
-    """Return the initial state that the user's `w0` means.
+    """Return the initial state for the user's `w0`.
 
     Parameters
     ----------
     w0 : array_like, shape (s,)
-        Of NumPy, or of another library that keeps the Python array API standard; a dask array or `dask.delayed` value,
-        a pandas Series, an xarray DataArray. Integers become float64, and foreign byte orders this machine's.
+        Array of NumPy, or of another library that follows the Python array API standard; a dask array or `dask.delayed`
+        value, a pandas Series, an xarray DataArray. Integers become float64, and foreign byte orders this machine's.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def initial_state(w0: Any) -> InitialState:
 
 
 def no_array(value: Any, name: str, wanted: str, error: Exception) -> ValueError:
-    """Return the error for a container of arrays that refuses to be one, such as xarray's Dataset."""
+    """Return the error for a container of arrays that cannot become one array, such as xarray's Dataset."""
     said = str(error).partition(". ")[0]
     return ValueError(f"{name} is a {type(value).__name__}, not an array of numbers ({said}): give {wanted}")
 
@@ -106,7 +106,7 @@ def one_state(state: Any, like: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If it has another shape, or is no array of numbers.
+        If the given state has another shape, or is no array of numbers.
     """
     try:
         given = np.asarray(to_host(state) if is_array(state) else state)

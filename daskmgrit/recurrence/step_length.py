@@ -1,4 +1,4 @@
-"""How long a coarse step is: the fine steps that it stands for, and how many of them it may take at once."""
+"""The length of a coarse step: the fine steps that it stands for, and the number that it may take at once."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StepLength:
     coarsening : int or tuple of int, default 2
         That of the solver: one factor, or one per level, the last repeating.
     cap : int, optional
-        Most fine steps that a coarse step takes at once. It is alpha_max over alpha_b of the paper's equation 14: a
-        coarse step's learning rate is ``min(m**level, cap)`` times the fine one.
+        Maximum number of fine steps that a coarse step takes at once: alpha_max over alpha_b of the paper's equation
+        14. A coarse step's learning rate is ``min(m**level, cap)`` times the fine one.
 
     Raises
     ------
@@ -61,17 +61,17 @@ class StepLength:
             object.__setattr__(self, "cap", integer_option("cap", self.cap, 1, remedy))
 
     def __call__(self, level: int) -> int:
-        """Return how many fine steps a step of `level` stands for: the product of the factors above it."""
+        """Return the number of fine steps that a step of `level` stands for: the product of the factors above it."""
         return int(growth(self.coarsening, level))
 
     def taken(self, level: int) -> int:
-        """Return how many of them it takes at once: no more than the cap."""
+        """Return the number of them that it takes at once: at most the cap."""
         length = self(level)
         return length if self.cap is None else min(length, self.cap)
 
 
 class AnyCoarsening:
-    """What a propagator inherits whose coarse steps follow from its attribute `length`, for any factors."""
+    """Base of propagators whose coarse steps follow from their attribute `length`, for any factors."""
 
     length: StepLength
 
@@ -94,18 +94,18 @@ class AnyCoarsening:
 
 
 def length_of(phi: Any) -> StepLength | None:
-    """Return what a propagator's steps stand for, its ``step_length`` or else ``length``; None if it does not tell."""
+    """Return the length of a propagator's steps, its ``step_length`` or else ``length``; None if it has neither."""
     length = getattr(phi, "step_length", getattr(phi, "length", None))
     return length if isinstance(length, StepLength) else None
 
 
 def takes_any_coarsening(phi: Any) -> bool:
-    """Whether a propagator can be had for any coarsening factors: it has a method ``with_coarsening(factors)``."""
+    """Whether a propagator supports any coarsening factors: it has a method ``with_coarsening(factors)``."""
     return callable(getattr(phi, "with_coarsening", None))
 
 
 def made_for(phi: Phi, coarsening: int | Sequence[int]) -> Phi:
-    """Return a propagator for these coarsening factors, if it can be had for any; else, or if it is, itself."""
+    """Return a propagator for these coarsening factors if it supports any; otherwise the propagator itself."""
     if not takes_any_coarsening(phi) or _is_for(length_of(phi), coarsening):
         return phi
     made: Phi = phi.with_coarsening(coarsening)  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ def made_for(phi: Phi, coarsening: int | Sequence[int]) -> Phi:
 
 
 def words_for(phi: Phi, coarsening: int | Sequence[int]) -> str:
-    """Return what :func:`made_for` does with ``phi``, as Python."""
+    """Return the work of :func:`made_for` on ``phi``, as Python."""
     return "phi" if made_for(phi, coarsening) is phi else f"phi.with_coarsening({coarsening!r})"
 
 
@@ -123,7 +123,7 @@ def _is_for(length: StepLength | None, coarsening: int | Sequence[int]) -> bool:
 
 
 def check_coarsening(phi: Any, coarsening: Sequence[int]) -> None:
-    """See that a propagator's coarse steps are as long as the solver's.
+    """Check that a propagator's coarse steps are as long as the solver's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A few calls of a user's Phi before a solve: is it one for k states, are rows independent, does it repeat itself?"""
+"""A few calls of a user's Phi before a solve: it must take k states, with independent rows and repeatable results."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ LAST_BITS = 1e3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a trial found.
+    """The finding of a trial.
 
     Attributes
     ----------
     error : str
-        What makes a solve impossible; empty if nothing does.
+        Defect that makes a solve impossible; empty if there is none.
     remark : str
-        What keeps a solve from converging, as far as a few calls can tell; empty if nothing was found.
+        Defect that keeps a solve from converging, as far as a few calls can tell; empty if none was found.
     first : float
         Seconds of the first call, which may compile.
     """
@@ -68,7 +68,7 @@ def check_arguments(phi: Any) -> None:
     Raises
     ------
     PropagatorError
-        If it does not.
+        If phi does not take three arguments.
     """
     try:
         signature = inspect.signature(phi)
@@ -85,13 +85,13 @@ def check_arguments(phi: Any) -> None:
 
 
 def needs_trial(phi: Any) -> bool:
-    """Whether phi is to be tried: not if it vouches for itself, by a true attribute ``pure``."""
+    """Whether phi needs a trial: not if it is declared pure, by a true attribute ``pure``."""
     return not getattr(phi, "pure", False)
 
 
 @contextmanager
 def already_tried(phi: Any, finding: Finding | None) -> Iterator[None]:
-    """Have solves in the block, and in its thread, take this finding for that of a trial of phi, unless it is None."""
+    """Let solves in the block, and in its thread, use this finding instead of a trial of phi, unless it is None."""
     token = _FOUND.set(None if finding is None else (phi, finding))
     try:
         yield
@@ -100,7 +100,7 @@ def already_tried(phi: Any, finding: Finding | None) -> Iterator[None]:
 
 
 def known_finding(phi: Any) -> Finding | None:
-    """Return what :func:`already_tried` says of phi."""
+    """Return the finding that :func:`already_tried` has for phi."""
     known = _FOUND.get()
     return known[1] if known is not None and known[0] is phi else None
 
@@ -108,7 +108,7 @@ def known_finding(phi: Any) -> Finding | None:
 def states_near(state: np.ndarray, count: int) -> np.ndarray:
     """Return `count` states near one, shape (count, s), itself the first: all different, so that mixed rows are seen.
 
-    Where the state is zero, its entries become small positive numbers, which moments of an optimizer may be, too.
+    Zero entries become small positive numbers, which are valid also for moments of an optimizer.
     """
     part = 0.01 * np.arange(count)[:, None] / max(count, 1)
     offset = 0.0 if state.any() else part * (1 + 0.5 * np.cos(np.arange(state.size)))
@@ -118,8 +118,8 @@ def states_near(state: np.ndarray, count: int) -> np.ndarray:
 def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Finding:
     """Call phi on a few states near the initial value, and on the first and the last of them alone.
 
-    A block's first row is often the one that a mistake leaves alone, as ``weights[0]`` for the state does. Further
-    calls are only to tell what is wrong.
+    A mistake, such as ``weights[0]`` for the state, often leaves a block's first row correct. Further calls only
+    identify the defect.
 
     Parameters
     ----------
@@ -130,12 +130,12 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
     steps : int
         Number of training steps.
     parts : bool, default False
-        Whether gradient and update are tried, too, where phi gives them apart.
+        Whether gradient and update are tried, too, if phi gives them separately.
 
     Raises
     ------
     Exception
-        What phi raises for the initial state, if it is not for one state only.
+        The exception of phi for the initial state, if phi is not for one state only.
     """
     count = min(steps, MOST, max(FEWEST, steps // PART))
     try:
@@ -181,7 +181,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
 
 
 def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str:
-    """Return in words that gradient and update, where phi gives them apart, are not its step; else nothing."""
+    """Return in words that separate gradient and update are not phi's step; empty if they are."""
     if not is_split(phi):
         return ""
     found = np.array(to_host(apply_advance(phi, states, apply_gradient(phi, states, index), index)))
@@ -198,14 +198,14 @@ def _call(phi: Phi, states: Array, index: Array) -> np.ndarray:
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether states are the same but for rounding; what is not finite is not for a trial to judge."""
+    """Whether states are the same except for rounding; a trial does not judge values that are not finite."""
     difference, scale = np.abs(one - other), np.abs(one).max(initial=0.0)
     bound = LAST_BITS * np.finfo(one.dtype).eps * scale
     return not (np.isfinite(difference) & (difference > bound)).any()
 
 
 def one_state_fault(phi: Any, states: Array, index: Array, error: Exception) -> str:
-    """Return in words that phi takes one state only, if it does take each alone; else nothing."""
+    """Return in words that phi takes one state only, if it takes each alone; otherwise empty."""
     shape = tuple(states.shape[1:])
     try:
         for row, step in enumerate(index):

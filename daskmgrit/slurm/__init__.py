@@ -1,7 +1,7 @@
 """Solving on SLURM, through dask-jobqueue.
 
-:class:`SLURMCluster` is that of dask-jobqueue, which replaces lost jobs, says why none comes, and encrypts unless told
-not to. ``daskmgrit solve --slurm`` uses it. Nothing of dask-jobqueue is imported before the class is asked for.
+:class:`SLURMCluster` is dask-jobqueue's, and also replaces lost jobs, explains why none comes, and encrypts by default.
+``daskmgrit solve --slurm`` uses it. dask-jobqueue is imported only when the class is used.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def _some(jobs: list[str]) -> str:
 
 
 class WorkersMissing(ClusterError, TimeoutError):
-    """Workers did not come in time: an error of this package's, and what a client expects of a cluster's wait."""
+    """Workers did not come in time: an error of this package, and the type that a client expects."""
 
 
 def _is_loopback(address: Any) -> bool:
@@ -47,7 +47,7 @@ def _is_loopback(address: Any) -> bool:
 
 
 class _Job(JobQueueJob):
-    """A job that remembers why sbatch refused it, where dask-jobqueue's would only leave a traceback in the log."""
+    """A job that keeps sbatch's reason for a refusal, for which dask-jobqueue's only logs a traceback."""
 
     submitted: dict[str, _Job]
     refusal: str | None = None
@@ -71,12 +71,12 @@ class _Job(JobQueueJob):
 class SLURMCluster(JobQueueCluster):
     """A Dask cluster whose workers are SLURM jobs and whose scheduler is in this process.
 
-    It is ``dask_jobqueue.SLURMCluster`` and takes the same options, from ``jobqueue.slurm`` in ``dask.config`` where
-    they are not given. It differs in this:
+    It is ``dask_jobqueue.SLURMCluster`` and takes the same options, by default from ``jobqueue.slurm`` in
+    ``dask.config``. The differences are:
 
-    * after :meth:`scale`, a job that is over (its walltime, ``scancel``, its node) is replaced by a new one;
-    * what sbatch says when it refuses a job, why a job is pending, and how a job ended that never connected, is in the
-      error of :meth:`wait_for_workers` and in :meth:`explain`;
+    * after :meth:`scale`, a new job replaces each job that is over (its walltime, ``scancel``, its node);
+    * the error of :meth:`wait_for_workers` and :meth:`explain` give sbatch's reason for a refusal, the reason of a
+      pending job, and the end of a job that never connected;
     * connections are encrypted, and dashboards listen on loopback, unless options say otherwise;
     * a job has one worker process with one thread for each of its cores.
 
@@ -94,7 +94,7 @@ class SLURMCluster(JobQueueCluster):
     shared_temp_directory : str, optional
         A folder that all nodes see, by default the current one.
     **kwargs : Any
-        All else that ``dask_jobqueue.SLURMCluster`` takes.
+        Further options of ``dask_jobqueue.SLURMCluster``.
 
     Raises
     ------
@@ -138,7 +138,7 @@ class SLURMCluster(JobQueueCluster):
             if value is None:
                 variable = f"DASK_JOBQUEUE__{config_name.upper()}"
                 raise ValueError(
-                    f"jobqueue.{config_name}.{name} is not set in dask.config: say what a job gets in "
+                    f"jobqueue.{config_name}.{name} is not set in dask.config: set a job's resources in "
                     f"{os.path.join(dask.config.PATH, 'jobqueue.yaml')}, such as deploy/slurm/jobqueue.yaml of this "
                     f"project, or by {variable}__CORES=8 and {variable}__MEMORY=16GB in the environment"
                 )
@@ -191,8 +191,8 @@ class SLURMCluster(JobQueueCluster):
             if isinstance(error, RuntimeError) and "failed to start" in str(error):
                 name = f"jobqueue.{config_name}"
                 raise ClusterError(
-                    f"{error} (from {name} in dask.config: interface, scheduler-options and the like say where the "
-                    "scheduler listens)"
+                    f"{error} (from {name} in dask.config: check interface and scheduler-options, which set the "
+                    "scheduler's address)"
                 ) from error
             raise
 
@@ -202,19 +202,19 @@ class SLURMCluster(JobQueueCluster):
         return int(self._job_kwargs["processes"])
 
     def what_is_started(self, jobs: int, wanted: int | None = None) -> str:
-        """Say how many jobs and workers that is, and why there are more workers than were wanted."""
+        """Return the numbers of jobs and workers, and the reason for more workers than requested."""
         workers = jobs * self.processes
         text = f"SLURM jobs: {jobs}, workers: {workers}"
         if wanted is None or workers <= wanted:
             return text
         return (
-            f"{text} for the {wanted} wanted, since a job has {self.processes} worker processes, one for each of its "
-            "cores (jobqueue.slurm.cores, or jobqueue.slurm.processes): set these lower for fewer"
+            f"{text} for the {wanted} requested, because a job has {self.processes} worker processes, one for each of "
+            "its cores (jobqueue.slurm.cores, or jobqueue.slurm.processes): set these lower for fewer"
         )
 
     @property
     def dashboard_link(self) -> str:
-        """Address of the dashboard, on this machine where it listens on loopback alone."""
+        """Address of the dashboard, on this machine if it listens on loopback alone."""
         link = str(super().dashboard_link)
         options = self.scheduler_spec["options"]
         port = urlsplit(link).port
@@ -242,12 +242,12 @@ class SLURMCluster(JobQueueCluster):
         return answer
 
     def adapt(self, *args: Any, **kwargs: Any) -> Any:
-        """Have as many workers as there is work for, as in dask-jobqueue; jobs are then replaced by its rules alone."""
+        """Adapt the number of workers to the work, as in dask-jobqueue; only its own rules then replace jobs."""
         self._target = 0
         return super().adapt(*args, **kwargs)
 
     def new_worker_spec(self) -> dict[str, Any]:
-        """Return the next job under a name that no job had: the scheduler may not have forgotten a lost one yet."""
+        """Return the next job under a new name, because the scheduler may not have forgotten a lost job yet."""
         self._i += 1
         return dict(super().new_worker_spec())
 
@@ -256,7 +256,7 @@ class SLURMCluster(JobQueueCluster):
             self._keeper = asyncio.create_task(self._keep())
 
     async def _keep(self) -> None:
-        """Look after the jobs. SLURM is asked only while workers are missing."""
+        """Watch the jobs. SLURM is asked only while workers are missing."""
         due = 0.0
         while True:
             await asyncio.sleep(0.5)
@@ -267,13 +267,13 @@ class SLURMCluster(JobQueueCluster):
                     await self._replace_lost()
                 except Exception:
                     # Without this task no job would be replaced any more.
-                    logger.exception("looking after the SLURM jobs failed; trying again")
+                    logger.exception("watching the SLURM jobs failed; retrying")
                 # Jobs that only fail are not submitted faster and faster.
                 due = time.monotonic() + self._poll * 2 ** min(self._failed_rounds, 5)
             self._said = self._say()
 
     def _connected(self) -> set[str]:
-        """Names of the workers that the scheduler knows; note which jobs have had one."""
+        """Return the names of the workers that the scheduler knows; record the jobs that have had one."""
         names = {str(worker.name) for worker in self.scheduler.workers.values()} if self.scheduler else set()
         for name, job in list(self.job_cls.submitted.items()):
             if not job.connected and names & self._workers_of(name):
@@ -319,11 +319,11 @@ class SLURMCluster(JobQueueCluster):
 
     @property
     def patience(self) -> float:
-        """Seconds that a wait for workers may last: that of ``daskmgrit.slurm.wait``."""
+        """Maximum seconds of a wait for workers: ``daskmgrit.slurm.wait``."""
         return self._patience
 
     def explain(self) -> str:
-        """Say what the jobs are doing whose workers are not there, in words: states, reasons, refusals, ends."""
+        """Return, in words, the states, reasons, refusals and ends of the jobs whose workers are missing."""
         return self._said
 
     def _say(self) -> str:
@@ -357,11 +357,11 @@ class SLURMCluster(JobQueueCluster):
             if self._failed_rounds >= ROUNDS:
                 raise ClusterError(f"{missing}; jobs ended {ROUNDS} times before a worker connected: {state}")
             if elapsed > patience:
-                remedy = "Wait longer, by timeout= or daskmgrit.slurm.wait in dask.config, or ask for less"
+                remedy = "Increase timeout=, or daskmgrit.slurm.wait in dask.config, or request less"
                 if "job" in self._trouble:
-                    remedy = "Mend what ended the jobs; or wait" + remedy.removeprefix("Wait")
+                    remedy = "Fix the cause of the jobs' end; or increase" + remedy.removeprefix("Increase")
                 raise WorkersMissing(
-                    f"{missing} within {patience:g} s: {state or 'no job was asked for, see scale()'}. {remedy}"
+                    f"{missing} within {patience:g} s: {state or 'no job was requested, see scale()'}. {remedy}"
                 )
             # A line when something changes; an unchanged state is told at doubling intervals.
             if (f"{missing}; {state}" != told and elapsed - told_at >= 1) or elapsed > max(2 * told_at, 10):
@@ -389,4 +389,6 @@ class SLURMCluster(JobQueueCluster):
                 if left := sorted(jobs & set(await own_jobs())) if jobs else []:
                     await ask_slurm("scancel", *left)
             except QueueError as error:
-                logger.warning("SLURM jobs %s may be left: %s", ", ".join(sorted(jobs)), error)
+                logger.warning(
+                    "SLURM jobs %s may still run: %s; cancel them with scancel", ", ".join(sorted(jobs)), error
+                )

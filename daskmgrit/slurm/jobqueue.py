@@ -1,8 +1,8 @@
-"""dask-jobqueue, imported without what its import does to the process.
+"""dask-jobqueue, imported without its side effects on the process.
 
-Its import sets a handler of SIGINT: so Ctrl-C would end the interpreter instead of raising KeyboardInterrupt, and off
-the main thread, where workers unpickle, it would fail. Here it sets none. (It also puts its defaults, as comments, into
-the user's ``jobqueue.yaml`` if there is none.)
+Its import sets a handler of SIGINT: Ctrl-C would then end the interpreter instead of raising KeyboardInterrupt, and the
+import would fail off the main thread, where workers unpickle. Here it sets none. (It also writes its defaults, as
+comments, into the user's ``jobqueue.yaml`` if there is none.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _set, _here = signal.signal, threading.get_ident()
 
 
 def _set_elsewhere(number: int, handler: Any) -> Any:
-    """Set a signal handler, if it is another thread that wants one."""
+    """Set a signal handler for any other thread."""
     return signal.getsignal(number) if threading.get_ident() == _here else _set(number, handler)
 
 

@@ -1,4 +1,4 @@
-"""Keys for the time of one SLURM cluster."""
+"""Keys for the lifetime of one SLURM cluster."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class TemporaryKeys:
     Attributes
     ----------
     folder : Path
-        Where they are.
+        The folder of the keys.
     security : distributed.Security
-        What scheduler, workers and client need; it names the files.
+        The security of scheduler, workers and client; it names the files.
 
     Raises
     ------
     ImportError
         If ``cryptography`` is not installed.
     ValueError
-        If `parent` is not a folder that can be written to, or its name cannot be put into a job script as it is.
+        If `parent` is not a folder that can be written to, or its name cannot be used in a job script unchanged.
     """
 
     def __init__(self, parent: str) -> None:
@@ -51,5 +51,5 @@ class TemporaryKeys:
         self.security = write_keys(self.folder)
 
     def remove(self) -> None:
-        """Remove them."""
+        """Remove the keys."""
         self._remove()

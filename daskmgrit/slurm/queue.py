@@ -1,4 +1,4 @@
-"""What SLURM says of the user's jobs, by its own commands."""
+"""The user's jobs as reported by SLURM's own commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def ask_slurm(*command: str) -> str:
     Raises
     ------
     QueueError
-        If it is not installed, fails, or takes too long.
+        If the command is not installed, fails, or takes too long.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -73,7 +73,7 @@ async def own_jobs() -> dict[str, JobEntry]:
 
 
 async def post_mortem(number: str) -> str:
-    """Say how a job ended, with the last lines of its log: as far as SLURM still knows."""
+    """Return the end of a job, with the last lines of its log, as far as SLURM still knows."""
     try:
         shown = await ask_slurm("scontrol", "show", "job", "--oneliner", number)
     except QueueError:

@@ -1,4 +1,4 @@
-"""What to do about a solve that did not converge, from what was seen of it."""
+"""Advice on a solve that did not converge, from its residuals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROSE = 100
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How remedies are named where the advice is read, by default in Python.
+    """Names of remedies for the reader of the advice, by default in Python.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class Words:
     relaxation, guess : str
         These options with the values that help.
     cap : str
-        What limits the rates of coarse steps.
+        Name of the limit on the rates of coarse steps.
     stable : str
-        What makes coarse steps stable.
+        Name of stable coarse steps.
     newton : str
         The other method.
     cycle : str
-        The cycle that was taken.
+        The cycle of the solve.
     """
 
     tol: str = "tol={}"
@@ -56,7 +56,7 @@ class Words:
 
     @property
     def closer(self) -> str:
-        """What brings coarse levels closer to the fine one."""
+        """Remedies that bring coarse levels closer to the fine one."""
         take = "take F-cycles, more relaxation" if self.cycle == "V" else "take more relaxation"
         return (
             f"{take} ({self.relaxation}), fewer levels ({self.levels.format(2)} shows whether coarse steps are at "
@@ -75,20 +75,20 @@ def advise(
     remark: str = "",
     words: Words = IN_PYTHON,
 ) -> str:
-    """Return advice on a solve by MGRIT; nothing where none is called for.
+    """Return advice on a solve by MGRIT; empty if none is needed.
 
     Parameters
     ----------
     reason, message : str
-        How it ended, as in :class:`daskmgrit.Result`.
+        The end of the solve, as in :class:`daskmgrit.Result`.
     residuals : sequence of float
-        Those of the initial guess and after each cycle.
+        Residuals of the initial guess and after each cycle.
     tol : float
         The tolerance.
     remark : str
-        What a trial of phi found.
+        The finding of a trial of phi.
     words : Words, optional
-        How remedies are named.
+        Names of remedies.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def advise(
 def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
     """Return advice on a solve by parallel Newton that diverged, or took nearly as many sweeps as there are steps.
 
-    With nearly N sweeps it converges whatever phi does, so nothing else shows it.
+    With nearly N sweeps it converges for any phi, so nothing else shows the defect.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
     """
     if reason == "diverged":
         return remark or (
-            "serial training ends there, too: lower the learning rate, or look at what phi makes of the weights of "
+            "serial training ends there, too: lower the learning rate, or check the result of phi for the weights of "
             "that step"
         )
     if len(accepted) < 2 or max(windows, default=1) < 2 or sum(accepted) >= FEW * len(accepted):
@@ -134,7 +134,7 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
     if not tol > 0:
         return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
     if max(windows) < SHORT:
-        found += f"a window of {max(windows)} is short, and grows with the workers, or threads, that there are; "
+        found += f"a window of {max(windows)} is short, and grows with the number of workers or threads; "
     return found + (
         "serial training is as fast, or faster. Steps that change the weights less, a larger tolerance, or another "
         "jacobian let a sweep accept more"

@@ -33,14 +33,14 @@ A = TypeVar("A", Arguments, WindowArguments)
 
 
 def run_or_await(solve: Callable[[A], Result], arguments: A) -> Result | Coroutine[Any, Any, Result]:
-    """Solve; where the chosen client is asynchronous, return a coroutine that does so in a thread.
+    """Solve; if the chosen client is asynchronous, return a coroutine that solves in a thread.
 
     Parameters
     ----------
     solve : callable
         ``solve(arguments)``; it blocks.
     arguments : Arguments or WindowArguments
-        How to solve.
+        Arguments of the solve.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def resume_window(method: WindowMethod, w0: Any, arguments: WindowArguments) -> 
     if arguments.tol is not None and 0 <= arguments.tol < saved.tol:
         raise ValueError(
             f"tol={arguments.tol!r} is below that of the checkpoint, {saved.tol!r}: its steps were accepted with that "
-            "and are not looked at again; give as much, or solve anew"
+            "and are not checked again; give at least that, or start a new solve"
         )
     state = _initial(saved.w0 if w0 is None else w0, arguments)
     policy = _window_policy(arguments.checkpoint, saved)
@@ -125,7 +125,7 @@ def _initial(w0: Any, arguments: Arguments | WindowArguments) -> InitialState:
 
 
 def _window_policy(checkpoint: Any, saved: SavedWindow | None) -> Checkpoint | None:
-    """Return where and when to save: sweeps are short, so by time alone if only a directory is given."""
+    """Return where and how often to save: by time alone if only a directory is given, because sweeps are short."""
     policy = as_checkpoint(checkpoint)
     if policy is None or isinstance(checkpoint, Checkpoint):
         return policy

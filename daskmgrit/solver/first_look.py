@@ -1,4 +1,4 @@
-"""The trial of a user's Phi at the start of a solve: where it would run, by either method."""
+"""The trial of a user's Phi at the start of a solve, on a worker of the solve, by either method."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger("daskmgrit")
 def first_look(
     phi: Any, executor: Executor, stub: Delayed, w0: Delayed, steps: int, run: str, parts: bool = False
 ) -> str:
-    """Try phi, by a task that counts in no result; return what is remarkable, after a warning.
+    """Try phi, by a task that counts in no result; log a warning on a defect and return it.
 
-    That is no error: a few calls can't tell a fault from what is harmless, such as an inner iteration that stops at a
-    tolerance for all states at once, and the solve may converge nevertheless.
+    A defect is not an error: a few calls can't tell a fault from a harmless property, such as an inner iteration that
+    stops at a tolerance for all states at once, and the solve may converge nevertheless.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def first_look(
     run : str
         Token that sets this solve's keys apart.
     parts : bool, default False
-        Whether the solve takes gradient and update apart where phi gives them.
+        Whether the solve uses gradient and update separately if phi gives them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The hierarchy as a notebook shows it."""
+"""The hierarchy in a notebook."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def hierarchy_view(hierarchy: Hierarchy, phi: Any) -> Markup:
 
 
 def _inner(phi: Any) -> Markup:
-    """Return the propagator's own view, folded, where it has one."""
+    """Return the propagator's own view, folded, if it has one."""
     view = getattr(phi, "_repr_html_", None)
     text = view() if callable(view) and not isinstance(phi, type) else None
     return fold(f"phi: {short_name(phi)}", Markup(text)) if isinstance(text, str) else Markup()

@@ -1,8 +1,8 @@
-"""Solving through an asynchronous client: the solve runs in a thread of its own, and the event loop stays free.
+"""Solves through an asynchronous client: the solve runs in a thread of its own, and the event loop stays free.
 
-Called from a thread that is not its loop's, an asynchronous ``distributed.Client`` blocks as any other does. So the
-same code solves, futures are the user's client's, and bits are the same. What is added here is that cancelling the wait
-ends the solve.
+Called from another thread than its loop's, an asynchronous ``distributed.Client`` blocks like any other. So the same
+code solves, futures are the user's client's, and bits are the same. This module adds that cancelling the wait ends the
+solve.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def solve_in_thread(solve: Callable[[A], Result], arguments: A) -> Result:
     solve : callable
         ``solve(arguments)``.
     arguments : Arguments or WindowArguments
-        How to solve, with an asynchronous client. A coroutine that the callback returns is awaited on the event loop.
+        Arguments of the solve, with an asynchronous client. A coroutine of the callback is awaited on the event loop.
 
     Raises
     ------
@@ -48,7 +48,7 @@ async def solve_in_thread(solve: Callable[[A], Result], arguments: A) -> Result:
     """
     loop, client = asyncio.get_running_loop(), arguments.client
     if client.loop.asyncio_loop is not loop:
-        raise RuntimeError(f"client={client!r} belongs to another event loop than this: await solve() on its own")
+        raise RuntimeError(f"client={client!r} belongs to another event loop: await solve() on the client's own loop")
     await client
     leave_slot()
     stop = Stop()
@@ -74,7 +74,7 @@ async def solve_in_thread(solve: Callable[[A], Result], arguments: A) -> Result:
         # So that its futures are gone when the caller continues.
         await asyncio.wait([running], timeout=PATIENCE)
         if not running.done():
-            logger.warning("a cancelled solve is still within its callback after %g s", PATIENCE)
+            logger.warning("a cancelled solve is still in its callback after %g s: let the callback return", PATIENCE)
         elif not running.cancelled() and (error := running.exception()) is not None:
             logger.debug("a solve ended with an error while it was cancelled", exc_info=error)
         raise
@@ -84,7 +84,7 @@ async def solve_in_thread(solve: Callable[[A], Result], arguments: A) -> Result:
 
 
 def _on_loop(callback: Callback, loop: asyncio.AbstractEventLoop, stop: Stop) -> Callback:
-    """Return a plain function that calls `callback`, and if that gives a coroutine, waits until the loop has run it."""
+    """Return a plain function that calls `callback` and waits until the loop has run a coroutine that it returns."""
 
     def call(*args: Any) -> Any:
         answer = callback(*args)

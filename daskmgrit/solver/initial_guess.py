@@ -1,4 +1,4 @@
-"""The initial guess: what kinds there are, and how its chunks are made."""
+"""The initial guess: its kinds, and the tasks that make its chunks."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Guess:
     values: Any = None
 
     def chunks(self, builder: GraphBuilder, executor: Executor) -> list[Delayed]:
-        """Add what makes each chunk of level 0."""
+        """Add the task that makes each chunk of level 0."""
         return self._tasks("guess", chunk_kernels.guess, builder, self._pieces(builder, executor))
 
     def evaluated(self, builder: GraphBuilder, executor: Executor) -> list[Delayed]:
-        """Add what makes each chunk of level 0 and evaluates it, in one task: no more than its C-points remain."""
+        """Add the task that makes each chunk of level 0 and evaluates it, so that only its C-points remain."""
         pieces = self._pieces(builder, executor, led=True)
         return self._tasks("initial", c_point_kernels.evaluated_guess, builder, pieces)
 
@@ -47,7 +47,7 @@ class Guess:
         ]
 
     def _pieces(self, builder: GraphBuilder, executor: Executor, led: bool = False) -> Sequence[Any]:
-        """Return what the guess is on each chunk: its kind or its rows, with the point before the chunk if `led`."""
+        """Return the guess on each chunk: its kind or its rows, with the point before the chunk if `led`."""
         spans, owners = builder.spans(), builder.layout.levels[0].owners
         if self.kind != "given":
             return [self.kind] * len(spans)
@@ -68,13 +68,13 @@ def _rows(values: Any, span: Span, led: bool) -> Any:
 
 
 def _bring(values: da.Array, executor: Executor) -> da.Array:
-    """Fetch an array that lives on another cluster than the one to solve on."""
+    """Fetch an array that is on another cluster than that of the solve."""
     owner = owner_elsewhere(values, executor, "initial_guess")
     return values if owner is None else da.from_array(owner.compute(values).result(), chunks=values.chunks)
 
 
 def check_guess(guess: Any, steps: int, w0: InitialState) -> Guess:
-    """Return the guess that the user's `initial_guess` means.
+    """Return the guess for the user's `initial_guess`.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def check_guess(guess: Any, steps: int, w0: InitialState) -> Guess:
             f"({steps + 1}, {w0.size}): a row of weights for each of the points 0 … {steps}"
         )
     if values.dtype.kind not in "iubf" + ("c" if w0.dtype.kind == "c" else ""):
-        raise ValueError(f"initial_guess has dtype {values.dtype}, which does not fit w0's {w0.dtype}")
+        raise ValueError(f"initial_guess has dtype {values.dtype}, but w0 has {w0.dtype}: convert it to that")
     if isinstance(values, np.ndarray) and not np.isfinite(values[1:]).all():
         row = 1 + int(np.argmin(np.isfinite(values[1:]).all(axis=1)))
         raise ValueError(f"initial_guess holds nan or inf in row {row}: give finite weights")

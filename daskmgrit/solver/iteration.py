@@ -1,4 +1,4 @@
-"""The iteration: submit cycles, look one ahead, read the residual, stop."""
+"""The iteration: submit cycles one ahead, read the residual, stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Listener = Callable[[int, float, list[Delayed]], str]
 
 @dataclass(slots=True)
 class Outcome:
-    """How an iteration ended."""
+    """The end of an iteration."""
 
     state: list[Delayed]
     final: NDArray
@@ -44,22 +44,22 @@ class Outcome:
 
 @dataclass(slots=True)
 class CycleInProgress:
-    """What is submitted of a cycle; of cycle 0 and a checkpoint's, what is to begin from.
+    """The submitted parts of a cycle; for cycle 0 and that of a checkpoint, the state to begin from.
 
     Attributes
     ----------
     state : list of Delayed
         Its result, a block per chunk.
     report : Delayed or None
-        The report on its residual, until that is fetched.
+        The report on its residual, until it is fetched.
     final : Delayed or None
-        Its final weights, where they were submitted with it.
+        Its final weights, if they were submitted with it.
     settled : bool
         Whether its residual is settled without the next cycle.
     arrived : bool
-        Whether its state holds what the next C-relaxation finds.
+        Whether its state holds the result of the next C-relaxation.
     unprobed : sequence of Delayed
-        Its state without that, where the next cycle begins with its C-points alone.
+        Its state without that, if the next cycle begins with its C-points alone.
     """
 
     state: list[Delayed]
@@ -72,7 +72,7 @@ class CycleInProgress:
 
 @dataclass(frozen=True, slots=True)
 class PendingCheckpoint:
-    """The cycle that is to be saved next, before a later one is submitted; and what saves it, once submitted."""
+    """The cycle to save next, before a later one is submitted; and the task that saves it, once submitted."""
 
     cycle: int
     handle: Delayed | None = None
@@ -84,7 +84,7 @@ class Iteration:
     Parameters
     ----------
     context : GraphContext
-        What all graphs of the solve have in common.
+        Common data of all graphs of the solve.
     row_bytes : int
         Bytes of a state.
     executor : Executor
@@ -97,15 +97,15 @@ class Iteration:
     plan : ChunkPlan
         How the levels are cut, and what has tasks of its own.
     records : list of Record
-        What was done, of all cycles whose residual is known.
+        Records of all cycles whose residual is known.
     store : BlockStore or None
-        Where blocks are that outgrow this process's memory.
+        Store of blocks that outgrow this process's memory.
     depth : int
         Longest chain of Phi so far.
     tasks : int
         Tasks submitted.
     began : float
-        When the first cycle was, by ``time.perf_counter``.
+        Start of the first cycle, by ``time.perf_counter``.
     cycle_seconds : list of float
         Seconds of each cycle.
     evaluations : list of int
@@ -151,7 +151,7 @@ class Iteration:
     def _submit(
         self, builder: GraphBuilder, state: list[Delayed], *more: Delayed
     ) -> tuple[list[Delayed], list[Delayed]]:
-        """Submit a graph; returns stand-ins for a state, and for whatever else is wanted of it."""
+        """Submit a graph; return stand-ins for a state, and for its other wanted results."""
         self.tasks += builder.book.tasks
         handles = self.executor.submit(builder.book, [*state, *more])
         return handles[: len(state)], handles[len(state) :]
@@ -183,7 +183,7 @@ class Iteration:
             self._drop()
 
     def _drop(self) -> None:
-        """Cancel, by dropping its futures, what was submitted ahead, or before an error: it is not wanted any more."""
+        """Cancel the tasks that were submitted ahead, or before an error, by dropping their futures."""
         self._cycles.clear()
         self._pending = self._raw_guess = None
 
@@ -198,12 +198,12 @@ class Iteration:
         return [Delayed(task.key, graph) for task in raw]
 
     def first_layout(self, kind: str, chunks: int | None) -> ChunkLayout:
-        """Return how the levels are cut before anything is known of Phi's cost, for a guess of this kind."""
+        """Return the chunks of the levels before the cost of Phi is known, for a guess of this kind."""
         nested, threads = kind == "nested", self.executor.threads
         return auto_chunks.first_layout(self.hierarchy, chunks, threads, self.row_bytes, self.c_points, nested)
 
     def _begin(self, cycle: int, kind: str, chunks: int | None, make: Callable[[GraphBuilder], list[Delayed]]) -> float:
-        """Have the first state made and evaluated, and plan the cycles from what Phi cost; returns the residual."""
+        """Make and evaluate the first state, and plan the cycles from the cost of Phi; return the residual."""
         self.plan = ChunkPlan(self.first_layout(kind, chunks))
         builder = self._builder(cycle)
         made = make(builder)
@@ -222,7 +222,7 @@ class Iteration:
         return residual
 
     def _made(self, guess: Guess, builder: GraphBuilder) -> list[Delayed]:
-        """Add what makes and evaluates a guess."""
+        """Add the tasks that make and evaluate a guess."""
         if guess.kind == "nested":
             return builder.nested_guess()
         if self.c_points:
@@ -232,7 +232,7 @@ class Iteration:
         return builder.initial(self._raw_guess)
 
     def _restart(self, saver: Saver, chunks: int | None) -> list[float]:
-        """Have the state made from a checkpoint; returns the residuals up to there."""
+        """Make the state from a checkpoint; return the residuals up to there."""
         assert saver.saved is not None
         saved = saver.saved
         self._before = list(saved.phi_evaluations)
@@ -253,7 +253,7 @@ class Iteration:
         return handle
 
     def _save(self, cycle: int, residuals: list[float]) -> None:
-        """Save a checkpoint of a cycle whose residual is known, unless that is done already."""
+        """Save a checkpoint of a cycle whose residual is known, unless it is saved already."""
         handle = None
         if self._pending is not None and self._pending.cycle == cycle:
             handle, self._pending = self._pending.handle, None
@@ -264,7 +264,7 @@ class Iteration:
         checksums = self.executor.fetch(handle, f"the checkpoint of cycle {cycle}")
         self.saver.finish(cycle, checksums, residuals, self.evaluations, self.depth)
         if self.executor.ahead:
-            # From here on the state comes from the file, so the scheduler may forget all that it was made from.
+            # From now on the state comes from the file, so the scheduler may forget the tasks that made it.
             saved, builder = self._cycles[cycle], self._builder(cycle)
             saved.state, _ = self._submit(builder, self.saver.read(builder))
             saved.arrived, saved.unprobed = False, ()
@@ -275,8 +275,8 @@ class Iteration:
     def _fused(self) -> bool:
         """Whether the residual of a cycle is settled by the first C-relaxation of the next.
 
-        It is where that is in progress anyway by the time the residual is known. Elsewhere a probe ends each cycle, so
-        that no F-relaxation is done in vain.
+        It is if that relaxation is in progress anyway when the residual becomes known. Otherwise a probe ends each
+        cycle, so that no F-relaxation is done in vain.
         """
         return self.executor.ahead and self.plan.fused(self.hierarchy)
 
@@ -328,7 +328,7 @@ class Iteration:
         return self._settle(report, cycle)
 
     def _iterate(self, tol: float, maxiter: int, residuals: list[float], listener: Listener) -> Outcome:
-        """Cycle until the residual is at most `tol` (0 never stops), `maxiter` cycles, or the listener says so."""
+        """Cycle until the residual is at most `tol` (0 never stops), `maxiter` is reached, or the listener stops."""
         submitted = cycle = len(residuals) - 1
         clock = self.began = time.perf_counter()
         try:
@@ -368,11 +368,11 @@ class Iteration:
             return self._outcome(len(residuals) - 1, residuals, "diverged", str(error))
 
     def _pauses_at(self, cycle: int, maxiter: int) -> bool:
-        """Whether nothing is submitted beyond a cycle before its residual is known."""
+        """Whether no later cycle is submitted before the residual of this one is known."""
         return cycle == maxiter or (self._pending is not None and cycle == self._pending.cycle)
 
     def _submit_ahead(self, cycle: int, submitted: int, maxiter: int) -> int:
-        """Submit what may be under way while `cycle` + 1 is waited for; returns the last cycle submitted."""
+        """Submit the cycles that may run during the wait for `cycle` + 1; return the last cycle submitted."""
         while submitted < min(cycle + 1 + self.executor.ahead, maxiter) and self._pending is None:
             submitted += 1
             self._submit_cycle(submitted)

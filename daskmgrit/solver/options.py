@@ -1,4 +1,4 @@
-"""What a solve is asked for: its arguments, checked before anything is computed."""
+"""The arguments of a solve, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ class WindowArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonRequest:
-    """How to solve, by whichever method: what was asked for, checked before anything is computed.
+    """A request for a solve by either method, checked before anything is computed.
 
     Raises
     ------
     ValueError, TypeError
-        If one of them is of the wrong kind or out of range.
+        If a value is of the wrong kind or out of range.
     """
 
     tol: float
@@ -135,7 +135,7 @@ class CommonRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(CommonRequest):
-    """How to solve by MGRIT."""
+    """A request for a solve by MGRIT."""
 
     maxiter: int
     chunks: int | str
@@ -154,7 +154,7 @@ class Request(CommonRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowRequest(CommonRequest):
-    """How to solve by parallel Newton."""
+    """A request for a solve by parallel Newton."""
 
     keep: str
 
@@ -168,10 +168,10 @@ class WindowRequest(CommonRequest):
 
 
 def default_tolerance(steps: int, w0: InitialState) -> float:
-    """Return the tolerance of a solve that is given none: ``1e-9*sqrt(N)``, in single precision ``1e-5*sqrt(N)``.
+    """Return the default tolerance of a solve: ``1e-9*sqrt(N)``, in single precision ``1e-5*sqrt(N)``.
 
-    In single precision and below it is at least ten times the rounding of a state. In double precision it stays what
-    it is; a warning says so if rounding keeps the residual above it, and in either if the states are smaller.
+    In single precision and below it is at least ten times the rounding of a state. In double precision it is fixed; a
+    warning is logged if rounding keeps the residual above it, and in both precisions if the states are smaller.
     """
     rounding = rounding_of(w0)
     single = np.finfo(w0.dtype).eps > DOUBLE
@@ -180,8 +180,8 @@ def default_tolerance(steps: int, w0: InitialState) -> float:
     if 0 < size < step:
         wanted = size * step
         logger.warning(
-            "the 2-norm of w0 is %.0e, and the default tolerance is %.0e*sqrt(N): states as small as w0 pass for the "
-            "solution, whatever they are. %s",
+            "the 2-norm of w0 is %.0e, and the default tolerance is %.0e*sqrt(N): any states as small as w0 pass for "
+            "the solution. %s",
             size,
             step,
             f"Give tol, such as {wanted:.0e}*sqrt(N)" if wanted > np.finfo(np.float64).tiny else "Scale the states",
@@ -193,8 +193,8 @@ def default_tolerance(steps: int, w0: InitialState) -> float:
         logger.warning("the 2-norm of w0 is beyond the range of %s: scale the states", w0.dtype)
     elif tol < rounding * math.sqrt(steps):
         logger.warning(
-            "states of %s have a rounding error of about %.1e*sqrt(N), which the default tolerance 1e-9*sqrt(N) is "
-            "below: give tol, such as %.0e*sqrt(N)",
+            "states of %s have a rounding error of about %.1e*sqrt(N), which is above the default tolerance "
+            "1e-9*sqrt(N): give tol, such as %.0e*sqrt(N)",
             w0.dtype,
             rounding,
             10 * rounding,
@@ -220,12 +220,12 @@ def _check_callback(callback: Any) -> None:
 
 
 def asks_to_stop(answer: Any) -> bool:
-    """Return whether what a callback returned asks for the end of the solve.
+    """Return whether the answer of a callback asks for the end of the solve.
 
     Raises
     ------
     TypeError
-        If it is neither true nor false, such as an array.
+        If the answer is neither true nor false, such as an array.
     """
     try:
         return bool(answer)

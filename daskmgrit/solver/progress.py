@@ -30,24 +30,24 @@ Row = tuple[str, str, str, str]
 
 
 class Screen(Protocol):
-    """Where progress is shown."""
+    """A place for the progress of a solve."""
 
     def wait(self, rows: Sequence[Row], what: str, share: float | None) -> None:
-        """Show the rows, of which the last is new, what is being waited for and the share of the way that is done."""
+        """Show the rows, of which the last is new, the current wait, and the share of the way that is done."""
 
     def end(self) -> None:
-        """Take away what waits."""
+        """Remove the display of the wait."""
 
 
 class Lines(Console):
-    """A console that falls silent when its output can no longer be read, because that does not end a solve."""
+    """A console that falls silent when its output can no longer be read, because a solve continues then."""
 
     def on_broken_pipe(self) -> None:
-        """Say no more; Rich would end the process."""
+        """Stop printing; Rich would end the process."""
         self.quiet = True
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, if it can be printed."""
+        """Print if possible."""
         try:
             super().print(*objects, **options)
         except OSError:
@@ -55,7 +55,7 @@ class Lines(Console):
 
 
 class Terminal:
-    """Lines on standard error; on a terminal a spinner says what is being waited for."""
+    """Lines on standard error; on a terminal a spinner shows the current wait."""
 
     def __init__(self, console: Console, title: str, headings: Row) -> None:
         self._console = console
@@ -75,7 +75,7 @@ class Terminal:
 
 
 class Notebook:
-    """One output that is updated in place; nothing but the table stays."""
+    """One output that is updated in place; only the table stays."""
 
     def __init__(self, title: str, headings: Row) -> None:
         from IPython.display import display
@@ -100,7 +100,7 @@ class Notebook:
         self._handle.update(self._bundle(Markup(f", {what} <progress{value}></progress>")), raw=True)
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._handle.update(self._bundle(""), raw=True)
 
 
@@ -121,9 +121,9 @@ class Progress:
     maxiter : int
         Maximum number of cycles, or of training steps for parallel Newton.
     begin : float
-        When the solve began, by ``time.perf_counter``.
+        Start of the solve, by ``time.perf_counter``.
     of : {"cycle", "sweep"}, default "cycle"
-        What a line is for.
+        Unit of a line.
     """
 
     def __init__(self, enabled: bool, tol: float, maxiter: int, begin: float, of: str = "cycle") -> None:
@@ -166,7 +166,7 @@ class Progress:
         self._screen.wait(self._rows, f"step {steps} of {self.maxiter}", None)
 
     def _share(self) -> float | None:
-        """Return how much of the reduction to the tolerance is done, on a log scale; None where that says nothing."""
+        """Return the share of the reduction to the tolerance that is done, on a log scale; None if it is undefined."""
         first, last = self._residuals[0], self._residuals[-1]
         if not 0 < self.tol < first or last == 0:
             return None

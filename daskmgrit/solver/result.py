@@ -56,7 +56,7 @@ class Result:
         the last residual. Work that a cluster did ahead in vain is not counted.
     critical_path : int
         Longest chain of Phi applications in the task graph, at one F-interval per task. With ``storage="c-points"`` it
-        is one longer, for the F-points of the initial guess, except for ``"nested"``.
+        is one longer because of the F-points of the initial guess, except for ``"nested"``.
     tasks : int
         Tasks submitted, including those done ahead in vain.
     timings : dict
@@ -127,7 +127,7 @@ class Result:
 
     @property
     def advice(self) -> str:
-        """What to do about a solve that did not converge, or whose sweeps gained nothing; empty if nothing."""
+        """Advice on a solve that did not converge, or whose sweeps gained nothing; empty if none is needed."""
         return self.advise(IN_PYTHON)
 
     def advise(self, words: Words) -> str:
@@ -184,7 +184,7 @@ class Result:
         ]
 
     def _factors(self) -> list[tuple[str, str]]:
-        """Say how fast it converged, unless a residual was 0 or infinite, which tells nothing."""
+        """Return the speed of convergence in words; empty if a residual was 0 or infinite."""
         if not math.isfinite(self.convergence_factor):
             return []
         words = f"{self.mean_factor:.3f} per cycle on average; {self.convergence_factor:.3f} without the first cycle"
@@ -254,7 +254,7 @@ class Result:
 
         Tasks of a level that ran in parallel lie one above the other, each process in a lane of its own where possible.
         A gap is time in which no Phi or array was at work on that level. Tasks thinner than a few pixels are drawn as
-        one, in the colour of what took most of their time.
+        one, in the colour of the kind that took most of their time.
 
         Parameters
         ----------
@@ -306,7 +306,7 @@ class Result:
 
 
 def _view(result: Result) -> Markup:
-    """Return the outcome, the residuals and where the time went."""
+    """Return the outcome, the residuals and the use of time."""
     timings = result.timings
     cycles = timings["cycles"]
     spans = [
@@ -339,7 +339,7 @@ def _view(result: Result) -> Markup:
 
 
 def _failure(result: Result) -> str:
-    """Return how a solve failed, in a word or two; nothing if it did what was asked."""
+    """Return the failure of a solve, in a word or two; empty if it did not fail."""
     if result.reason == "maxiter" and not result.tol > 0:
         return ""
     return {"maxiter": "not converged", "stagnated": "not converged", "diverged": "diverged"}.get(result.reason, "")
@@ -355,7 +355,7 @@ def _picture(result: Result) -> Markup:
 
 
 def _round_of(result: Result, short: bool = False) -> str:
-    """Return what an iteration of the method is called."""
+    """Return the name of an iteration of the method."""
     if result.method != "MGRIT":
         return "sweep"
     return "cycle" if short else f"{result.cycle}-cycle"

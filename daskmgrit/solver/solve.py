@@ -1,4 +1,4 @@
-"""One solve, from a guess or a checkpoint, on the executor that is asked for."""
+"""One solve, from a guess or a checkpoint, on the requested executor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Solvable", "run_solve"]
 
 
 class Solvable(Protocol):
-    """What to solve: the propagator, the hierarchy, and transfers of states between its levels."""
+    """A problem to solve: the propagator, the hierarchy, and transfers of states between its levels."""
 
     phi: Phi
     hierarchy: Hierarchy
@@ -54,17 +54,17 @@ def run_solve(
     Parameters
     ----------
     problem : Solvable
-        What to solve.
+        The problem to solve.
     ask : Request
-        How to solve.
+        The request for the solve.
     begin : float
-        When the solve was asked for, by ``time.perf_counter``.
+        Time of the request, by ``time.perf_counter``.
     w0 : InitialState
         The initial state.
     guess : Guess
-        Where to begin.
+        The initial guess.
     policy : Checkpoint or None
-        Where and when to save.
+        Where and how often to save.
     saved : Saved or None
         The checkpoint to resume from.
     """

@@ -1,4 +1,4 @@
-"""The stopping rule for a residual that falls no more: at its rounding, or for many cycles."""
+"""The stopping rule for a residual that no longer falls: at its rounding, or for many cycles."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rounding_of(w0: InitialState) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Stagnation:
-    """Says when a residual above the tolerance will not fall any further.
+    """A rule that tells when a residual above the tolerance will not fall any further.
 
     Attributes
     ----------
@@ -43,15 +43,15 @@ class Stagnation:
     maxiter : int
         The largest number of cycles.
     exact : float
-        Cycles after which MGRIT is exact but for rounding, whatever its coarse steps are: until then a residual may
-        stand still and yet fall to rounding at once.
+        Cycles after which MGRIT is exact except for rounding, with any coarse steps: until then a residual may stand
+        still and yet fall to rounding at once.
     rounding : float
         Norm of the rounding error of the states at all steps.
     dtype : str
-        Their type.
+        Dtype of the states.
     doubted : bool
         Whether a trial of phi has found that its rows depend on each other or its results do not repeat. Then nothing
-        promises that cycles become exact, and 15 cycles without a new minimum end the solve.
+        guarantees that cycles become exact, and 15 cycles without a new minimum end the solve.
     """
 
     tol: float
@@ -69,7 +69,7 @@ class Stagnation:
         return cls(tol, maxiter, exact, rounding_of(w0) * math.sqrt(finest.steps), w0.dtype.name, doubted)
 
     def words(self, residuals: Sequence[float]) -> str:
-        """Return why these residuals, that of the initial guess first, will fall no further; nothing if they may.
+        """Return why these residuals, that of the initial guess first, will fall no further; empty if they may.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Stopping before the tolerance, in words; and the rule by a loss: stop when that of the final weights has settled."""
+"""Stops before the tolerance: their reasons in words, and the rule that stops when a loss has settled."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ STOPPED = {
 class Settled:
     """Stop a solve when a loss, or any metric, of the final weights has settled.
 
-    Training seldom needs the serial result to 1e-9: the residual says how far the weights are from it, the loss whether
-    that matters. A solve stops at whichever comes first, the tolerance on the residual or this.
+    Training seldom needs the serial result to 1e-9: the residual is the distance of the weights from it, the loss shows
+    whether that matters. A solve stops at the tolerance on the residual or by this rule, whichever comes first.
 
     Parameters
     ----------
     loss : callable
-        ``loss(final) -> float`` for the state after the last step, an ndarray (s,); called after every cycle where
-        the solve was called from. ``phi.loss`` of the torch and JAX propagators is one.
+        ``loss(final) -> float`` for the state after the last step, an ndarray (s,); called after every cycle in the
+        process that called the solve. ``phi.loss`` of the torch and JAX propagators is one.
     rtol : float, default 1e-3
         Relative change of the loss per cycle below which it counts as unchanged.
     cycles : int, default 2
-        Number of cycles in a row that must leave it unchanged. The change from the initial guess does not count.
+        Number of cycles in a row that must leave the loss unchanged. The change from the initial guess does not count.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Settled:
         Raises
         ------
         TypeError
-            If it is not one number.
+            If the loss is not one number.
         """
         value = self.loss(final)
         try:
@@ -104,7 +104,7 @@ def check_settled(settled: Any) -> Settled | None:
     Raises
     ------
     TypeError
-        If it is anything but a Settled or None.
+        If `settled` is anything but a Settled or None.
     """
     if settled is None or isinstance(settled, Settled):
         return settled

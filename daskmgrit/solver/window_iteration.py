@@ -1,4 +1,4 @@
-"""The iteration of parallel Newton: submit rounds ahead, hear what sweeps accepted, stop."""
+"""The iteration of parallel Newton: submit rounds ahead, read the accepted steps, stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AfterRound = Callable[[Told, Callable[[], np.ndarray]], str]
 
 # Rounds that are submitted before the first of them is known.
 AHEAD = 3
-# Rounds after which the state is fetched and sent anew, so that a lost worker costs no more than these.
+# Rounds after which the state is fetched and sent again, so that a lost worker costs no more than these.
 LINEAGE = 64
 # A window that is larger is not sent through the client.
 LARGEST_SENT = 1 << 24
@@ -40,20 +40,20 @@ LARGEST_SENT = 1 << 24
 
 @dataclass(slots=True)
 class WindowEnd:
-    """How an iteration ended.
+    """The end of an iteration.
 
     Attributes
     ----------
     final : ndarray, shape (s,)
         The last accepted state.
     first : int
-        Its step.
+        The step of that state.
     residual : float
         2-norm of the residual over the accepted steps.
     error : float
         Estimate of the 2-norm of its error.
     reason, message : str
-        Why, as in :class:`daskmgrit.Result`.
+        Reason of the end, as in :class:`daskmgrit.Result`.
     """
 
     final: np.ndarray
@@ -94,13 +94,13 @@ class WindowIteration:
     keep : bool
         Whether all accepted states are kept.
     begin : Carrier or None
-        Where to begin, if that is not the initial value.
+        The state to begin from, if it is not the initial value.
     saver : WindowSaver or None
         Saves the solve's checkpoints.
     reports : list of SweepReport
-        On all sweeps that are known.
+        Reports on all known sweeps.
     records : list of Record
-        What was done in them.
+        Records of these sweeps.
     pieces : list of (Delayed, int)
         Accepted states, with the number of rows of each.
     tasks : int
@@ -157,7 +157,7 @@ class WindowIteration:
         return self.executor.submit(builder.book, wanted)
 
     def solve(self, after: AfterRound) -> WindowEnd:
-        """Sweep until all steps are accepted, or `after` says stop."""
+        """Sweep until all steps are accepted, or `after` stops the solve."""
         self.began = clock = time.perf_counter()
         state, answered = self._begin()
         try:
@@ -206,7 +206,7 @@ class WindowIteration:
         return _Round(handles[:count], handles[count], accepted, long or due)
 
     def _send_anew(self, state: list[Delayed]) -> list[Delayed]:
-        """Fetch where the solve stands and send it again: the scheduler may forget all that it was made from."""
+        """Fetch the state of the solve and send it again, so that the scheduler may forget the tasks that made it."""
         carrier = self._fetch(state)
         if self.saver is not None and self.saver.due(carrier.sweeps):
             self.saver.save(carrier, self.reports)
@@ -221,7 +221,7 @@ class WindowIteration:
         return carrier
 
     def _hear(self, current: _Round, clock: float) -> Told:
-        told = self.executor.fetch(current.told, f"what sweep {len(self.reports) + 1} accepted")
+        told = self.executor.fetch(current.told, f"the result of sweep {len(self.reports) + 1}")
         if isinstance(told, Diverged):
             raise told
         self.reports += told.reports

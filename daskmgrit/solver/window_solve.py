@@ -1,4 +1,4 @@
-"""One solve by parallel Newton, on the executor that is asked for."""
+"""One solve by parallel Newton, on the requested executor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["WindowMethod", "run_window_solve"]
 
 
 class WindowMethod(Protocol):
-    """What to solve, and how windows are iterated; see :class:`daskmgrit.ParallelNewton`."""
+    """The problem and the settings of the windows; see :class:`daskmgrit.ParallelNewton`."""
 
     phi: Phi
     steps: int
@@ -58,15 +58,15 @@ def run_window_solve(
     Parameters
     ----------
     method : WindowMethod
-        What to solve.
+        The problem and the settings.
     ask : WindowRequest
-        How to solve.
+        The request for the solve.
     begin : float
-        When the solve was asked for, by ``time.perf_counter``.
+        Time of the request, by ``time.perf_counter``.
     w0 : InitialState
         The initial state.
     policy : Checkpoint or None
-        Where and when to save.
+        Where and how often to save.
     saved : SavedWindow or None
         The checkpoint to resume from.
     """
@@ -127,7 +127,7 @@ def run_window_solve(
 def window_size(method: WindowMethod, jacobian: str, executor: Executor) -> Size:
     """Return the rule for the slots of a window: "auto" has no more than the executor has threads, if it has several.
 
-    On one thread a window gains only by what a call of Phi for many states saves, so it may be as long as work allows.
+    On one thread a window gains only if a call for many states is cheaper, so it may be as long as `work` allows.
     """
     threads = sum(executor.threads)
     return choose_size(
@@ -136,12 +136,12 @@ def window_size(method: WindowMethod, jacobian: str, executor: Executor) -> Size
 
 
 def _check_window(window: int | str, size: Size, saved: SavedWindow) -> None:
-    """See that a window that the solver asks for is the one that the solve began with; "auto" asks for none."""
+    """Check that the solver's window is the one that the solve began with; "auto" allows any."""
     if window != "auto" and size != saved.size:
         before = saved.size.first if isinstance(saved.size, Fixed) else "auto"
         raise CheckpointUnusable(
             f"window={window}, but the checkpoint {saved.path} was saved with window={before!r}, which a resumed solve "
-            'keeps: give that, or "auto" to take it from there; or start a new solve in another directory'
+            'keeps: give that window, or "auto" for the checkpoint\'s; or start a new solve in another directory'
         )
 
 

@@ -67,7 +67,7 @@ def test_a_program_that_fails():
 
 def test_a_program_that_returns_something_else():
     assert "shape (1,), not (2,)" in failing("print(1.0)")
-    assert "no state in format 'text'" in failing("print('done')")
+    assert "no valid state in format 'text'" in failing("print('done')")
     phi = dm.from_command(["/no/such/program"])
     with pytest.raises(dm.CommandError, match="could not be started"):
         phi(np.ones((1, 1)), np.array([0]), 0)
@@ -105,7 +105,7 @@ def test_what_holds_the_output_of_a_program_that_has_ended():
 def test_bytes_after_a_state():
     code = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data + b'more')"
     phi = dm.from_command([sys.executable, "-S", "-c", code])
-    with pytest.raises(dm.CommandError, match=r"no state in format 'npy'.*4 bytes come after the state"):
+    with pytest.raises(dm.CommandError, match=r"no valid state in format 'npy'.*4 bytes come after the state"):
         phi(np.ones((1, 2)), np.array([0]), 0)
 
 
@@ -225,12 +225,12 @@ def npy(dtype, shape):
 
 OUTPUTS = {
     "a claim": (npy("<f8", (10**13,)), r"shape \(10000000000000,\), not \(2,\).*write all weights"),
-    "no data": (npy("<f8", (2,)), "no state in format 'npy'"),
-    "half": (npy("<f8", (2,)) + bytes(8), "no state in format 'npy'"),
+    "no data": (npy("<f8", (2,)), "no valid state in format 'npy'"),
+    "half": (npy("<f8", (2,)) + bytes(8), "no valid state in format 'npy'"),
     "single precision": (npy("<f4", (2,)) + bytes(8), "returned float32 for a state of float64.*have the"),
-    "objects": (npy("|O", (2,)) + bytes(16), "no state in format 'npy'.*Python objects"),
-    "text": (b"1.0", "no state in format 'npy'"),
-    "version": (b"\x93NUMPY\x09\x00" + bytes(200), "no state in format 'npy'"),
+    "objects": (npy("|O", (2,)) + bytes(16), "no valid state in format 'npy'.*Python objects"),
+    "text": (b"1.0", "no valid state in format 'npy'"),
+    "version": (b"\x93NUMPY\x09\x00" + bytes(200), "no valid state in format 'npy'"),
     "too much": (npy("<f8", (2,)) + bytes(1 << 20), "far more than a state"),
 }
 
@@ -271,7 +271,7 @@ def test_files_that_are_no_output(command, words):
 
 def test_no_room_for_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(dm.CommandError, match=r"could not be given files.*TMPDIR"):
+    with pytest.raises(dm.CommandError, match=r"no temporary files could be made.*TMPDIR"):
         dm.from_command(["cat"])(np.ones((1, 1)), np.array([0]), 0)
 
 

@@ -404,7 +404,7 @@ def test_more_workers_than_were_wanted(slurm):
 
     with SLURMCluster(cores=8) as cluster:
         text = cluster.what_is_started(1, wanted=2)
-        assert text.startswith("SLURM jobs: 1, workers: 8 for the 2 wanted, since a job has 8 worker processes")
+        assert text.startswith("SLURM jobs: 1, workers: 8 for the 2 requested, because a job has 8 worker processes")
         assert "jobqueue.slurm.cores" in text
         assert cluster.what_is_started(2, wanted=16) == cluster.what_is_started(2) == "SLURM jobs: 2, workers: 16"
 

@@ -379,7 +379,7 @@ def test_what_plan_recommends_can_be_told_to_solve(folder, target):
         (["--phi-cost", "1", "--w0", "w0.npy"], "--w0 needs --problem"),
         (["--phi-cost", "1", "--iterations", "nan"], "--iterations"),
         (["--phi-cost", "1", "--accepted", "8:2,x"], "8:2.5,16:3.1"),
-        (["--phi-cost", "1", "--accepted", "8:9"], "of 8 slots a sweep accepts no more than 8"),
+        (["--phi-cost", "1", "--accepted", "8:9"], "a sweep over 8 slots accepts at most 8"),
     ],
 )
 def test_what_plan_refuses(folder, arguments, words):

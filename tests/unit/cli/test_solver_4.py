@@ -33,7 +33,7 @@ def test_settings_that_stay(tmp_path):
     assert problem.hierarchy("4", coarsening=4) == {"coarsening": 4}
     out = CliRunner().invoke(main, ["solve", "xor", "--solver", "1", "--max-stages", "3"])
     assert out.exit_code == 2
-    assert "max_stages=3 has no effect where coarse steps are capped" in out.stderr
+    assert "max_stages=3 has no effect if coarse steps are capped" in out.stderr
     for options, code, words in (
         (["--table", "8"], 2, "--solver4 excludes --table, --remarks and --study"),
         (["--max-steps", "10"], 0, "its smallest N is above --max-steps 10"),

@@ -9,7 +9,7 @@ import daskmgrit as dm
     ("arguments", "error", "words"),
     [
         ({"command": ["ls", 3]}, TypeError, "command has 3"),
-        ({"command": ["ls", "{stp}"]}, ValueError, "command has {stp}: what is filled in is {step}"),
+        ({"command": ["ls", "{stp}"]}, ValueError, "command has {stp}: use only the placeholders {step}"),
         ({"command": ["ls"], "environment": {"A": 1}}, TypeError, "environment has 'A': 1"),
     ],
 )
