@@ -18,7 +18,7 @@ def write_keys(folder: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     folder : str or path
-        The folder; it is made if there is none. It gets mode 0700, the files 0600.
+        The folder; it is made if it is missing. It gets mode 0700, the files 0600.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def write_keys(folder: str | os.PathLike[str]) -> Any:
     ImportError
         If ``cryptography`` is not installed.
     FileExistsError
-        If it holds keys already: a cluster may be using them.
+        If the folder holds keys already, because a cluster may be using them.
     """
     from distributed import Security
 
@@ -45,22 +45,22 @@ def write_keys(folder: str | os.PathLike[str]) -> Any:
 
 
 def read_keys(folder: str | os.PathLike[str]) -> Any:
-    """Return what scheduler, workers and client need to use the keys in a folder.
+    """Return the security of scheduler, workers and client with the keys in a folder.
 
     Parameters
     ----------
     folder : str or path
-        Where :func:`write_keys` put them.
+        The folder given to :func:`write_keys`.
 
     Returns
     -------
     distributed.Security
-        The same for all: who has the key is trusted. It names the files.
+        The same for all: anyone who has the key is trusted. It names the files.
 
     Raises
     ------
     FileNotFoundError
-        If there are none.
+        If the folder has no keys.
     """
     from distributed import Security
 
@@ -82,4 +82,4 @@ if __name__ == "__main__":
         write_keys(sys.argv[1])
     except (OSError, ImportError) as error:
         sys.exit(f"no keys were made: {error}")
-    print(f"keys written to {sys.argv[1]}: who can read them can run code as you on the cluster that uses them")
+    print(f"keys written to {sys.argv[1]}: anyone who can read them can run code as you on the cluster that uses them")

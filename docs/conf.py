@@ -69,7 +69,7 @@ copybutton_prompt_is_regexp = True
 
 
 def mend_references(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Have references of a docstring stand alone: here it is not read beside those of its class and module."""
+    """Make references of a docstring independent of those of its class and module, which are on other pages."""
     text = "\n".join(lines)
     # "J. B. Schroder" would begin a list, of which J is the tenth item.
     text = re.sub(r"^( *\.\. \[\d+\] )([A-Z]\. )", r"\1\\\2", text, flags=re.MULTILINE)

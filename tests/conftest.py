@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# Dask would read, and dask-jobqueue write to, the configuration of whoever runs the tests.
+# Dask would read, and dask-jobqueue write to, the user's own configuration.
 _configuration = tempfile.TemporaryDirectory()
 os.environ["DASK_CONFIG"] = _configuration.name
 # What every process of a cluster does many times a second, whether it has tasks or not.

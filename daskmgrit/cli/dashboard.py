@@ -25,13 +25,13 @@ __all__ = ["dashboard"]
 @click.command(cls=Command)
 @click.argument("problem", default="digits", shell_complete=completed)
 @click.option("--w0", metavar="STATE", help="Initial state of a Phi of your own, as for `solve`.")
-@click.option("--steps", type=STEPS, help="N, the number of training steps; by default what suits the problem.")
+@click.option("--steps", type=STEPS, help="N, the number of training steps; by default the problem's own.")
 @click.option("--cycle", type=CYCLE, default="V", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.option("--chunks", type=click.IntRange(min=1), help="Chunks of level 0 [default: two for each worker].")
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Of the page; 0: any.")
-@click.option("--repeat", type=click.IntRange(min=1), metavar="K", help="Number of solves; without it until Ctrl-C.")
-@click.option("--pause", type=SECONDS, default=1.0, show_default=True, help="Between solves.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0: any.")
+@click.option("--repeat", type=click.IntRange(min=1), metavar="K", help="Number of solves [default: until Ctrl-C].")
+@click.option("--pause", type=SECONDS, default=1.0, show_default=True, help="Time between solves.")
 @click.option("--show/--no-show", default=True, help="Open a browser, or only print the page's address.")
 def dashboard(
     problem: str,

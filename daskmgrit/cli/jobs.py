@@ -90,8 +90,8 @@ def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
         factors = StepLength(problem.coarsening).coarsening
         assert isinstance(factors, tuple)
         note(
-            f"--coarsening {','.join(map(str, factors))}: the Phi of {problem.name} does not tell for which coarsening "
-            "its coarse steps are; if that is another, the solve takes more cycles, or does not converge"
+            f"--coarsening {','.join(map(str, factors))}: the Phi of {problem.name} does not tell the coarsening of "
+            "its coarse steps; if it is another, the solve takes more cycles, or does not converge"
         )
     how_cycled = {option: options[option] for option in ("max_levels", "cycle", "weight")}
     solver = MGRIT(problem.phi, problem.steps, **how_cycled, **problem.hierarchy())

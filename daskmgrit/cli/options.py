@@ -20,7 +20,7 @@ PROBLEM_HELP = """PROBLEM is xor, adder, digits, pinn or cnn, or one of your own
 W0 = click.Option(
     ["--w0"],
     metavar="FILE.npy|FILE.py:NAME|MODULE:NAME",
-    help="Initial state of a Phi of your own that comes without one.",
+    help="Initial state of a Phi of your own without one.",
 )
 
 AS_JSON = click.Option(

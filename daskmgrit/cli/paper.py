@@ -44,7 +44,7 @@ def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
 @click.option("--out", "folder", type=click.Path(file_okay=False), required=True, help="Folder for the report.")
 @click.option("--table", "wanted", type=click.IntRange(1, 20), multiple=True, help="Only this table; may be repeated.")
 @click.option(
-    "--max-steps", type=click.IntRange(min=1), help="All columns up to this N; else as many as take about ten minutes."
+    "--max-steps", type=click.IntRange(min=1), help="All columns up to this N; by default those of about ten minutes."
 )
 @click.option(
     "--full",
@@ -56,7 +56,7 @@ def _within(table: Table, reading: Reading, steps: int, full: bool) -> bool:
     "--study", "with_study", is_flag=True, help="Also seeds, weights, data and guesses of the four-layer net."
 )
 @click.option("--solver4", "only_solver4", is_flag=True, help="Only Solver 4 against Solvers 1-3, into solver4.md.")
-@click.option("--no-solve", is_flag=True, help="Only write the report on what was solved before.")
+@click.option("--no-solve", is_flag=True, help="Only write the report on earlier results.")
 def paper(
     folder: str,
     wanted: tuple[int, ...],
@@ -169,7 +169,7 @@ def _solver4(out: Path, max_steps: int | None, full: bool, no_solve: bool) -> No
         note(f"no table of Solver 4: its smallest N is above --max-steps {max_steps}")
         return
     if no_solve and not store.columns:
-        note(f"no table of Solver 4: nothing of it was solved in {out} before")
+        note(f"no table of Solver 4: {out} has no results of it yet")
         return
     if not no_solve:
         _run(todo, store, solver4.measure)

@@ -36,7 +36,7 @@ MANY = 20_000
 @click.option(
     "--phi-cost",
     type=SECONDS,
-    help="Seconds that Phi takes for a state, or a time as 5ms; with --problem in place of those measured.",
+    help="Seconds of Phi for a state, or a time such as 5ms; with --problem instead of measured ones.",
 )
 @click.option(
     "--problem",
@@ -48,19 +48,19 @@ MANY = 20_000
 @click.option("--solver", type=click.Choice(list(SOLVERS)), help="With --problem: its solver.")
 @click.option("--workers", type=click.IntRange(1, 10**7), help="P, worker threads in all; default: the cluster's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker process.  [default: 1]")
-@click.option("--bytes", "row_bytes", type=BYTES, help="Bytes of a state (8 per weight), or a size as 100kB.")
-@click.option("--memory", type=BYTES, help="Of each worker process, e.g. 8GB; by --measure the cluster's.")
+@click.option("--bytes", "row_bytes", type=BYTES, help="Bytes of a state (8 per weight), or a size such as 100kB.")
+@click.option("--memory", type=BYTES, help="Memory of each worker process, e.g. 8GB; with --measure the cluster's.")
 @click.option("--iterations", type=AT_LEAST_1, help="Cycles to convergence.")
 @click.option(
     "--accepted",
     type=ACCEPTED,
-    help="Steps that a sweep of parallel Newton accepts: by slots of the window, as 8:2.5,16:3.1, or a number for long "
-    "windows.",
+    help="Steps that a sweep of parallel Newton accepts: by slots of the window, as 8:2.5,16:3.1, or one number "
+    "for long windows.",
 )
 @click.option(
     "--optimizer",
     type=click.Choice(OPTIMIZERS),
-    help="With --problem: train with this, which parallel Newton alone can.  [default: sgd]",
+    help="With --problem: others than sgd are for parallel Newton only.  [default: sgd]",
 )
 @click.option("--call-cost", type=SECONDS, help="Cost of a call of Phi besides that of its states.")
 @click.option("--stages", type=PerLevel(float), help="Phi per step of each level, e.g. 1,1,2.  [default: 1]")
@@ -70,13 +70,13 @@ MANY = 20_000
 @click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
-@click.option("--scheduler-overhead", type=SECONDS, help="Of the scheduler, per task.  [default: 1.6ms]")
-@click.option("--worker-overhead", type=SECONDS, help="Of a worker process, per task.  [default: 3.5ms]")
-@click.option("--latency", type=SECONDS, help="Of a message.  [default: 1.2ms]")
+@click.option("--scheduler-overhead", type=SECONDS, help="Time of the scheduler per task.  [default: 1.6ms]")
+@click.option("--worker-overhead", type=SECONDS, help="Time of a worker process per task.  [default: 3.5ms]")
+@click.option("--latency", type=SECONDS, help="Latency of a message.  [default: 1.2ms]")
 @click.option("--bandwidth", type=BYTES, help="Bytes per second between workers.  [default: 1GB]")
 @click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with this number of cores.")
 @click.option(
-    "--seconds", type=SECONDS, default=30.0, help="With --problem: about how long measuring may take.  [default: 30 s]"
+    "--seconds", type=SECONDS, default=30.0, help="With --problem: about how long to measure.  [default: 30 s]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def plan(

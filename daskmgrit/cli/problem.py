@@ -50,7 +50,7 @@ def asked_problem(
     if target not in (*PROBLEMS, *LOOPS):
         refuse(["seed"], f"is for built-in problems: {target} has an initial state of its own")
     if target in LOOPS:
-        refuse(OF_BUILT_IN, f"means nothing to {target}, a training loop with settings of its own")
+        refuse(OF_BUILT_IN, f"has no effect on {target}, a training loop with its own settings")
     elif isinstance(found, OwnProblem):
         refuse(OF_BUILT_IN, f"is for built-in problems: the Phi of {target} decides that itself")
     return found
@@ -89,7 +89,7 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False, parts: b
         about_states = isinstance(error, ValueError | TypeError | IndexError)
         if elsewhere and not about_states:
             return None
-        remedy = ": give it the initial state (--w0) that it is for" if about_states else ""
+        remedy = ": give its own initial state by --w0" if about_states else ""
         words = (
             f"{failed(f'the Phi of {name}', error)}, called on states of {state.size} weights ({state.dtype}){remedy}"
         )

@@ -14,17 +14,15 @@ from daskmgrit.problems import COARSE_DATA, SOLVERS
 __all__ = ["GROUPS", "OF_MGRIT", "OF_NEWTON"]
 
 _PROBLEM = [
-    click.Option(["--steps"], type=STEPS, help="N, the number of training steps; by default what suits PROBLEM."),
+    click.Option(["--steps"], type=STEPS, help="N, the number of training steps; by default PROBLEM's own."),
     W0,
-    click.Option(
-        ["--seed"], type=SEED, default=1, show_default=True, help="Of initial weights (and the data's order)."
-    ),
+    click.Option(["--seed"], type=SEED, default=1, show_default=True, help="Seed of initial weights and data order."),
     click.Option(
         ["--dtype"],
         type=click.Choice(["float64", "float32"]),
         default="float64",
         show_default=True,
-        help="Of weights and data.",
+        help="Dtype of weights and data.",
     ),
     method("mgrit: multigrid over all steps; newton: parallel Newton over a sliding window of steps."),
     click.Option(
@@ -39,7 +37,7 @@ _TRAINING = [
     click.Option(
         ["--solver"],
         type=click.Choice(list(SOLVERS)),
-        help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default what suits the problem.",
+        help="; ".join(f"{name}: {text}" for name, text in SOLVERS.items()) + ". By default the problem's own.",
     ),
     click.Option(["--learning-rate"], type=RATE, help="alpha_b, the rate of level 0."),
     click.Option(
@@ -62,9 +60,7 @@ _TRAINING = [
     click.Option(
         ["--max-stages"], type=click.IntRange(min=1), help="Maximum number of stages; longer steps are cut short."
     ),
-    click.Option(
-        ["--window"], type=click.IntRange(min=1), help="B, the most fine steps whose examples a window holds."
-    ),
+    click.Option(["--window"], type=click.IntRange(min=1), help="B, the maximum number of fine steps of a window."),
     click.Option(["--batch"], type=click.IntRange(min=1), help="Examples per step of Solvers 2 and 3."),
 ]
 
@@ -92,7 +88,7 @@ _MGRIT = [
     click.Option(
         ["--initial-guess"],
         type=click.Choice(["zero", "constant", "nested"]),
-        help="Default: what suits the problem.",
+        help="Default: the problem's own.",
     ),
     click.Option(
         ["--maxiter"], type=click.IntRange(min=0), default=50, show_default=True, help="Maximum number of cycles."
@@ -142,7 +138,7 @@ _CLUSTER = [
     click.Option(
         ["--threads"],
         type=click.IntRange(1, 1024),
-        help="Threads of each of these workers, or without any of this process.  [default: 1, or one for each core]",
+        help="Threads of each of these workers, or of this process.  [default: 1, or one for each core]",
     ),
     click.Option(
         ["--slurm"],
@@ -152,7 +148,7 @@ _CLUSTER = [
     click.Option(
         ["--timeout"],
         type=WAIT,
-        help="How long to wait for workers: seconds, or e.g. 5min.  [default: 60s; with --slurm 1h]",
+        help="Maximum time to wait for workers: seconds, or e.g. 5min.  [default: 60s; with --slurm 1h]",
     ),
 ]
 

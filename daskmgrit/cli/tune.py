@@ -32,7 +32,7 @@ __all__ = ["tune"]
 _PROBLEM = [
     click.Option(["--steps"], type=int, help="N, the number of steps that the settings are for; by default PROBLEM's."),
     W0,
-    click.Option(["--seed"], type=SEED, default=1, show_default=True, help="Of the initial weights."),
+    click.Option(["--seed"], type=SEED, default=1, show_default=True, help="Seed of the initial weights."),
     click.Option(["--learning-rate"], type=RATE, help="alpha_b, the rate of level 0."),
     method("mgrit: coarse steps, coarsening, relaxation; newton: window, Jacobian, steps of a slot."),
     click.Option(
@@ -47,7 +47,7 @@ _MGRIT = [
         type=click.Choice(["1", "2", "3", "4"]),
         default="4",
         show_default=True,
-        help="Whose data to train with; 4: those that suit the problem.",
+        help="Solver whose data to train with; 4: the problem's own.",
     ),
     click.Option(["--cycle"], type=CYCLE, default="V", show_default=True),
     click.Option(["--max-learning-rate"], type=RATE, help="alpha_max to start with [default: estimated]."),
@@ -131,7 +131,7 @@ def _none_converged(found: Problem | OwnProblem, tried: Finding | None) -> Itera
         yield
     except NoneConverged as error:
         rates = "shorten its coarse steps" if isinstance(found, OwnProblem) else "lower --learning-rate"
-        advice = f"{rates}, allow more cycles (--maxiter), or take --method newton, which needs no coarse steps"
+        advice = f"{rates}, allow more cycles (--maxiter), or use --method newton, which needs no coarse steps"
         why = ", because phi cannot converge: see above" if tried and tried.remark else f": {advice}"
         raise NotConverged(error.args[0] + why) from error
 

@@ -156,9 +156,9 @@ def estimate_max_rate(
     rate = number_option("rate", rate, "a learning rate is a positive number", above=0)
     steps = integer_option("steps", steps, 0, "it is the number of serial steps to take from w0")
     states = integer_option("states", states, 1, "it is the number of states to look at")
-    iterations = integer_option("iterations", iterations, 1, "it is the most power iterations to do")
+    iterations = integer_option("iterations", iterations, 1, "it is the maximum number of power iterations")
     level = integer_option("level", level, 0, "it is the level whose gradients count", most=60)
-    seed = integer_option("seed", seed, 0, "it is of the vector that the iteration starts with")
+    seed = integer_option("seed", seed, 0, "it is the seed of the first vector")
     coarsening = coarsening_option(coarsening)
     safety = number_option("safety", safety, "it is a factor in (0, 1]", above=0, below=1 + 1e-12)
 

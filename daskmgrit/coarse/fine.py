@@ -57,11 +57,11 @@ class from_fine:
         if hasattr(phi, "to_block"):
             self.to_block = phi.to_block
         self.window = integer_option(
-            "window", window, 1, "B is the most fine steps that a coarse step takes the mean of"
+            "window", window, 1, "B is the maximum number of fine steps in the mean of a coarse step"
         )
         self.period = period
         if period is not None:
-            integer_option("period", period, 1, "it is the number of steps after which the data come round again")
+            integer_option("period", period, 1, "it is the number of steps after which the data repeat")
 
     def tried(self, coarsening: int | Sequence[int], window: int | None) -> from_fine:
         """Return the same step for other coarsening factors and window, for :func:`daskmgrit.tune.rated`."""

@@ -86,7 +86,7 @@ class CoarseRule:
         if self.damping > 1:
             raise ValueError(f"damping={self.damping} is out of range: eps is in (0, 1]; 0.05 is usual")
         if self.max_stages is not None:
-            integer_option("max_stages", self.max_stages, 1, "it is the most stages of a coarse step")
+            integer_option("max_stages", self.max_stages, 1, "it is the maximum number of stages of a coarse step")
         if self.fine_rate is not None:
             number_option("fine_rate", self.fine_rate, "alpha_b is a positive number", above=0)
         else:

@@ -77,7 +77,7 @@ _HOW_TO_READ = {
     "drawn when the residual of their cycle is known; what stays pale is overhead. A level's row runs from the first "
     "training step (top) to the last (bottom).",
     WindowRun: "A blue bar is a sweep: from bottom to top the steps of its window, from left to right the time that "
-    "Phi took. The steps in green are accepted, there the next window begins. Between bars lies what is no Phi.",
+    "Phi took. The steps in green are accepted, there the next window begins. Gaps between bars are time without Phi.",
 }
 
 
@@ -96,7 +96,7 @@ _STATE = {
     "maxiter": ("#8a5a00", "stopped after maxiter cycles"),
     "callback": ("#8a5a00", "stopped by the callback"),
     "settled": ("#00664d", "stopped: the loss has settled"),
-    "stagnated": ("#8a5a00", "stopped: the residual falls no more"),
+    "stagnated": ("#8a5a00", "stopped: the residual no longer falls"),
     "diverged": ("#a33c00", "diverged"),
 }
 

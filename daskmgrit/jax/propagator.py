@@ -196,7 +196,7 @@ class JaxPropagator(AnyCoarsening):
         except Exception as error:
             fits = isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError) or "scalar" in str(error)
             remedy = (
-                "the loss must be one number, made of JAX's functions alone" if fits else "see that they go together"
+                "the loss must be one number, made of JAX's functions alone" if fits else "give data that fit the loss"
             )
             raise PropagatorError(
                 f"loss, params and data do not go through jax.grad and jax.vmap ({type(error).__name__}: {error}): "

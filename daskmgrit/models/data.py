@@ -180,7 +180,9 @@ class Window:
     size: int = 128
 
     def __post_init__(self) -> None:
-        integer_option("window", self.size, 1, "B is the most fine steps whose examples a coarse step sees")
+        integer_option(
+            "window", self.size, 1, "B is the maximum number of fine steps whose examples a coarse step sees"
+        )
 
     @property
     def per_step(self) -> int:

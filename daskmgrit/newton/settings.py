@@ -68,7 +68,7 @@ class NewtonSettings:
         if self.jacobian not in JACOBIANS:
             raise ValueError(f"jacobian={self.jacobian!r} is not known: give one of {', '.join(JACOBIANS)}")
         for name in ("interval", "rank", "groups", "samples", "refresh", "start_up"):
-            integer_option(name, getattr(self, name), 1, "it is a number of things that there must be at least one of")
+            integer_option(name, getattr(self, name), 1, "there must be at least one")
         if not 0 < self.reach <= 1:
             raise ValueError(
                 f"reach={self.reach!r} is out of range: it is a share of the window, more than 0, at most 1"

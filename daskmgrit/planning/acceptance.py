@@ -26,10 +26,10 @@ __all__ = ["ASSUMED_SWEEPS", "FEW", "USUAL", "Acceptance", "assumed", "given", "
 
 # About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}
-ONE_AT_LEAST = "a sweep accepts one step at least"
+ONE_AT_LEAST = "a sweep accepts at least one step"
 # Slots for each accepted step from which on more hardly help.
 LONG = 4
-ASSUMED_SWEEPS = "assumed, as of networks with Adam at usual rates"
+ASSUMED_SWEEPS = "assumed, as for networks with Adam at usual rates"
 # Sweeps that tell something.
 ENOUGH = 8
 # Times that a Phi takes may be longer than the least by this factor, before that is something else.

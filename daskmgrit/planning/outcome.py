@@ -246,7 +246,7 @@ class PlanResult:
         if self.method == "newton" and self.newton and self.newton.least_speedup < 1:
             best = f"{self.newton.least_speedup:.2g} to {best}"
         if self.remark:
-            best += ", but uncertain as phi is"
+            best += ", but uncertain because of phi"
         return block(
             f"Plan for {self.steps} steps on {self.workers} workers: {NAMES[self.method]}, {best}",
             side_by_side(

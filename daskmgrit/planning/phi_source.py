@@ -189,7 +189,7 @@ class PhiSource:
         alone = measure_cost(self.phi, self._w0, 0.0, sizes=(1,)).state
         spent = time.perf_counter() - clock
         if tried is not None and tried.first > max(WARM_UP, 5 * alone):
-            words = "which is not counted: where it compiles, a solve's first calls do, too"
+            words = "which is not counted: if it compiles, a solve's first calls do, too"
             self.measured.append(f"a first call of {time_in_words(tried.first)}, {words}")
         left = COST * self._seconds - spent
         for sizes in ((1, 8, 64), (1, 8)):
@@ -232,13 +232,13 @@ class PhiSource:
     def _sweep(self, problem: OwnProblem, real: PhiCost) -> Acceptance:
         each, most = real.call + real.state, SWEEPS * self._seconds
         if PER_SWEEPS * each > most:
-            return Acceptance(USUAL, f"{ASSUMED_SWEEPS}; say how many, or give more time")
+            return Acceptance(USUAL, f"{ASSUMED_SWEEPS}; give the number, or more time")
         with np.errstate(all="ignore"):
             found = measured(problem.phi, problem.w0, self.steps, real, self._note, most)
         if found.origin != ASSUMED_SWEEPS:
             self.measured.append(f"sweeps of parallel Newton {found.origin.removeprefix('measured ')}")
         if found.own > LONG_SWEEPS:
-            words = "as where it compiles for each number of states: that is not counted"
+            words = "for example to compile for each number of states: that is not counted"
             self.measured.append(f"sweeps took {time_in_words(found.own)} besides Phi, {words}")
         return found
 
@@ -317,7 +317,7 @@ class PhiSource:
         if not self._counts:
             # Moments that a coarse step takes at once are seldom what as many fine steps make of them.
             often = "; with an optimizer that has moments MGRIT often does not converge" if is_split(self.phi) else ""
-            return f"assumed, as of stable coarse steps{often}; say how many, or give more time"
+            return f"assumed, as for stable coarse steps{often}; give the number, or more time"
         if self.sizes == [self.steps]:
             return "measured"
         origin = f"measured at N = {' and '.join(map(str, self.sizes))}, with the growth between those beyond"

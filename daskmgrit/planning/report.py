@@ -281,7 +281,7 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         "critical path": "the chain of Phi, which no number of workers shortens",
         "work": "Phi, shared out in whole F-intervals: the longest chunk gets shorter with many more workers only",
-        "overheads": "what tasks and messages take in addition to Phi: longer Phi, or a faster network, would help",
+        "overheads": "the time of tasks and messages in addition to Phi: longer Phi, or a faster network, would help",
     }
     factors = ",".join(map(str, found["coarsening"]))
     rows = [
@@ -328,7 +328,7 @@ def _fewer(found: dict[str, Any]) -> str:
 def _memory(found: dict[str, Any]) -> list[tuple[str, str]]:
     memory = found["memory"]
     if memory is None:
-        words = "left out, as is what travels between workers: give --bytes, 8 per weight in double precision"
+        words = "left out, like transfers between workers: give --bytes, 8 per weight in double precision"
         return [("memory", words)]
     rows = []
     for name in STORAGES:

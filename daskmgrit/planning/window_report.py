@@ -20,7 +20,7 @@ NEAR = 1.05
 # What is told of MGRIT in place of a setting.
 DIVERGES = "does not converge with any setting that was tried"
 # In place of a command, where a trial found something wrong with phi.
-MEND = "none: mend phi first, or give it a true attribute `pure` where what was found is harmless"
+MEND = "none: correct phi first, or give it a true attribute `pure` if the finding is harmless"
 
 # alpha lambda_max from which on training counts as near the edge of stability, which is 2.
 EDGE = 1.0
@@ -71,13 +71,13 @@ def verdict(found: dict[str, Any]) -> str:
     first += f": {times[best]:.3g} times" if best != "serial" else ""
     if best == "mgrit" and found["least_speedup"] < 1:
         between = f"{found['least_speedup']:.2g} to {times[best]:.3g} times"
-        first = f"MGRIT may be faster: {between}, as its cycles were not counted on the whole run"
+        first = f"MGRIT may be faster: {between}, because its cycles were not counted on the whole run"
     newton = found["newton"]
     if best == "newton" and newton["least_speedup"] < 1:
         between = f"{newton['least_speedup']:.2g} to {times[best]:.3g} times"
-        first = f"parallel Newton may be faster: {between}, as its sweeps accept more at some steps than at others"
+        first = f"parallel Newton may be faster: {between}, because its sweeps accept more at some steps than at others"
     if found["remark"]:
-        first = f"uncertain, as phi is: {first}"
+        first = f"uncertain because of phi: {first}"
     return f"{first}; {'; '.join(words)}" if words else first
 
 

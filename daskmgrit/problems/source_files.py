@@ -119,10 +119,10 @@ def failed(name: str, error: BaseException) -> Exception:
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get(str(error.name).partition(".")[0])
-        remedy = install_hint(extra) if extra else f"install what has it in the environment of {sys.executable}"
+        remedy = install_hint(extra) if extra else f"install its package in the environment of {sys.executable}"
         return ImportError(f"{name} needs a package that is not installed ({error}): {remedy}")
     if isinstance(error, SystemExit):
-        what += ', so put what it does as a script under if __name__ == "__main__"'
+        what += ', so put its script code under if __name__ == "__main__"'
     elif isinstance(error, ImportError) and "relative import" in str(error):
         what += "; give a file of a package as PACKAGE.MODULE:NAME"
     place = place_of(error)
@@ -157,7 +157,7 @@ def _is_installed(path: Path) -> bool:
 
 
 def _nothing(place: str, part: str) -> str:
-    return f"there is no {part!r} in {place}" if part else f"say what in it, as {place}:NAME"
+    return f"there is no {part!r} in {place}" if part else f"name an object in it, as {place}:NAME"
 
 
 def _what_is_there(found: Any) -> str:

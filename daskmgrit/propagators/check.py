@@ -153,7 +153,7 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
         problems.append(found or f"phi raised {type(error).__name__} on level {level} {where}: {error}")
         return
     if not np.array_equal(kept, to_host(states)):
-        problems.append(f"phi changed the weights it was given (level {level}): it must return new ones")
+        problems.append(f"phi changed the weights it was given (level {level}): return new ones")
     if not np.isfinite(batch).all():
         row = int(np.argmin(np.isfinite(batch).all(axis=1)))
         problems.append(f"phi returned nan or inf on level {level}, step {row}: lower the learning rate there")

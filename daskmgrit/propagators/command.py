@@ -112,7 +112,7 @@ def from_command(
             raise TypeError(f"environment has {name!r}: {value!r}: give texts")
     if format not in FORMATS:
         raise ValueError(f"format={format!r} is not known: give one of {', '.join(FORMATS)}")
-    timeout = number_option("timeout", timeout, "it is the most seconds that a step may take", above=0)
+    timeout = number_option("timeout", timeout, "it is the maximum number of seconds of a step", above=0)
     length = StepLength(coarsening, cap)
     run = Command(words, format, timeout, length, environment)
     if any("{level}" in word or "{length}" in word for word in words):
@@ -185,20 +185,21 @@ class Command:
         except TooLong as late:
             if late.left:
                 how = (
-                    f"has ended, but what it started still held its output open after timeout={self.timeout:g} s "
-                    f"({where}) and was killed: have it wait for that, or give that another output"
+                    f"has ended, but a process that it started still held its output open after "
+                    f"timeout={self.timeout:g} s ({where}) and was killed: let the program wait for it, or give it "
+                    "another output"
                 )
             else:
                 how = (
-                    f"took longer than timeout={self.timeout:g} s ({where}) and was killed: raise timeout, or look why "
-                    "it hangs"
+                    f"took longer than timeout={self.timeout:g} s ({where}) and was killed: increase timeout, or find "
+                    "out why it hangs"
                 )
             raise CommandError(f"{self._name()} {how}") from None
         except TooMuch as much:
             if much.limit == limit:
-                why = "far more than a state takes, and was killed: write one state there, all else to standard error"
+                why = "far more than a state takes, and was killed: write one state there, the rest to standard error"
             else:
-                why = "and was killed: have it say less, or write that to a file of its own"
+                why = "and was killed: reduce its messages, or write them to a file"
             raise CommandError(
                 f"{self._name()} wrote more than {much.limit} bytes to standard {much.stream} ({where}), {why}"
             ) from None
@@ -216,7 +217,7 @@ class Command:
         try:
             about = file.stat()
             # A pipe would have no end.
-            problem = "" if stat.S_ISREG(about.st_mode) else "is no regular file"
+            problem = "" if stat.S_ISREG(about.st_mode) else "is not a regular file"
             problem = problem or (f"has {about.st_size} bytes, far more than a state" * (about.st_size > limit))
             data = b"" if problem else file.read_bytes()
         except FileNotFoundError:

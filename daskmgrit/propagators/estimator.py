@@ -115,9 +115,9 @@ def from_estimator(
 def _check_settings(estimator: Any) -> None:
     """Raise if a step would depend on more than its state and its number."""
     wrong = {
-        "early_stopping": (lambda value: value, "stopping looks at the steps before: leave it out"),
-        "average": (lambda value: value, "the average runs over all steps: take it of result.weights"),
-        "learning_rate": (lambda value: value == "adaptive", "that rate depends on the losses before: give another"),
+        "early_stopping": (lambda value: value, "it depends on earlier steps: leave it out"),
+        "average": (lambda value: value, "the average is over all steps: compute it from result.weights"),
+        "learning_rate": (lambda value: value == "adaptive", "this rate depends on earlier losses: give another"),
         "solver": (lambda value: value == "lbfgs", "it has no partial_fit: give 'sgd' or 'adam'"),
         "random_state": (
             lambda value: value is not None and not isinstance(value, int | np.integer),

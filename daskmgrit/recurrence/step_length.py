@@ -57,7 +57,7 @@ class StepLength:
             raise ValueError(f"coarsening=[] is empty: {remedy}")
         object.__setattr__(self, "coarsening", factors)
         if self.cap is not None:
-            remedy = "give a whole number, of the most fine steps that a coarse step takes at once; None is no limit"
+            remedy = "give the maximum number of fine steps that a coarse step takes at once; None is no limit"
             object.__setattr__(self, "cap", integer_option("cap", self.cap, 1, remedy))
 
     def __call__(self, level: int) -> int:

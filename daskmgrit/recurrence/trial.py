@@ -174,7 +174,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
                 raise
             return Finding(error=found)
     return Finding(
-        remark=f"phi gives a state other weights in a block of {count} than alone: each row of its result must "
+        remark=f"phi gives a state different weights in a block of {count} than alone: each row of its result must "
         "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block. "
         "A loop's body f(w, i) for one state becomes a propagator by daskmgrit.from_function(f)"
     )

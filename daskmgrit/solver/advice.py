@@ -57,7 +57,7 @@ class Words:
     @property
     def closer(self) -> str:
         """Remedies that bring coarse levels closer to the fine one."""
-        take = "take F-cycles, more relaxation" if self.cycle == "V" else "take more relaxation"
+        take = "use F-cycles, more relaxation" if self.cycle == "V" else "use more relaxation"
         return (
             f"{take} ({self.relaxation}), fewer levels ({self.levels.format(2)} shows whether coarse steps are at "
             f"fault), or stable coarse steps ({self.stable}); or parallel Newton ({self.newton}), which needs none"
@@ -146,12 +146,12 @@ def _on_divergence(message: str, words: Words) -> str:
     level = int(found.group(1)) if found else 0
     if level:
         return (
-            f"the learning rate on level {level} is beyond the stable bound: cap coarse rates ({words.cap}), take "
+            f"the learning rate on level {level} is beyond the stable bound: cap coarse rates ({words.cap}), use "
             f"stable coarse steps ({words.stable}), or fewer levels ({words.levels.format(max(2, level))})"
         )
     return (
         "steps of level 0 have grown without bound: if daskmgrit.train_serially does so too, lower the learning rate; "
-        f"else begin nearer ({words.guess}) and cap the rates of coarse steps"
+        f"else begin closer ({words.guess}) and cap the rates of coarse steps"
     )
 
 
@@ -159,19 +159,19 @@ def _on_stagnation(message: str, residuals: Sequence[float], words: Words) -> st
     if "rounding" in message:
         best = min(residuals)
         return (
-            f"the weights are as near as this precision can tell: give {_tol(3 * best, words)}, or states of "
+            f"the weights are as accurate as this precision allows: give {_tol(3 * best, words)}, or states of "
             "double precision"
         )
     if max(residuals) > ROSE * residuals[0]:
         return _on_rise(residuals, words)
     if min(residuals) < 1e-3 * max(residuals):
         return (
-            f"the residual fell by a factor of {max(residuals) / min(residuals):.0e} and then stood still: where "
-            f"rounding within phi keeps it, {_tol(3 * min(residuals), words)} will do; else let "
-            "daskmgrit.check_propagator(phi, w0) say whether rows are independent and results repeat"
+            f"the residual fell by a factor of {max(residuals) / min(residuals):.0e} and then stood still: if "
+            f"rounding within phi keeps it, {_tol(3 * min(residuals), words)} is enough; else check by "
+            "daskmgrit.check_propagator(phi, w0) that rows are independent and results repeat"
         )
     return (
-        "coarse levels do not correct the fine one: let daskmgrit.check_propagator(phi, w0) say whether rows are "
+        "coarse levels do not correct the fine one: check by daskmgrit.check_propagator(phi, w0) that rows are "
         f"independent and results repeat; if so, lower the rates of coarse steps, or {words.closer}"
     )
 

@@ -146,14 +146,14 @@ class Result:
             "tol": "converged",
             "maxiter": "NOT converged: maxiter reached",
             "callback": "stopped by the callback",
-            "settled": "settled: the loss changes no more",
+            "settled": "settled: the loss no longer changes",
             "stagnated": f"NOT converged: {self.message}",
             "diverged": f"DIVERGED: {self.message}",
         }
         phi = sum(self.phi_evaluations)
         if self.converged and not self.iterations:
             ends["tol"] += (
-                ": the initial guess is the solution already, as where phi leaves w0 as it is; nothing was trained"
+                ": the initial guess is already the solution, as if phi leaves w0 unchanged; nothing was trained"
             )
         speedup = steps / self.critical_path if self.converged and self.critical_path and self.iterations else 0.0
         path = f"{self.critical_path} Phi" + (f": potential speedup {speedup:.2f}" if speedup else "")
@@ -206,8 +206,8 @@ class Result:
             words = f"about {self.error:.1e}, an estimate"
             if growth > GROWN:
                 words += (
-                    f": {growth:.0f} times the residual, since this training does not contract; it amplifies any last "
-                    "bit of serial training likewise"
+                    f": {growth:.0f} times the residual, because this training does not contract; it also amplifies "
+                    "any last bit of serial training"
                 )
             rows.append(("error of weights", words))
         return rows

@@ -17,8 +17,8 @@ __all__ = ["STOPPED", "Settled", "check_settled"]
 # Why a solve was stopped, by its reason.
 STOPPED = {
     "callback": "the callback returned True",
-    "settled": "the loss of the final weights changes no more",
-    "stagnated": "the residual falls no more",
+    "settled": "the loss of the final weights no longer changes",
+    "stagnated": "the residual no longer falls",
 }
 
 

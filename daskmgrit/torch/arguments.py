@@ -1,4 +1,4 @@
-"""The optimizer, parameters and device that a user means; what is none is refused by name."""
+"""The optimizer, parameters and device of the user; invalid ones are refused by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDER = "the order is propagator(module, loss, optimizer, data)"
 
 
 def check_loss(loss: Any) -> None:
-    """See that a loss is a function, or an object that is called as one."""
+    """Check that a loss is a function, or a callable object."""
     if isinstance(loss, type):
         raise TypeError(f"loss={loss.__name__} is a class: give an object of it, such as {loss.__name__}(); {ORDER}")
     if not callable(loss):
@@ -24,15 +24,15 @@ def check_loss(loss: Any) -> None:
 
 
 def computed_in(dtype: Any, trained: dict[str, torch.nn.Parameter]) -> torch.dtype:
-    """Return the dtype to compute in: the one that was asked for, or that of the weights."""
+    """Return the dtype to compute in: the requested one, or that of the weights."""
     dtypes = {p.dtype for p in trained.values()}
     if odd := [each for each in dtypes if each.is_complex]:
         raise ValueError(
-            f"module has weights of {odd[0]}, which a step cannot take: have it hold real and imaginary parts, of "
+            f"module has weights of {odd[0]}, which a step cannot take: hold real and imaginary parts instead, of "
             "torch.float32 or torch.float64"
         )
     if dtype is None and len(dtypes) > 1:
-        raise ValueError(f"module has weights of {', '.join(map(str, dtypes))}: give dtype, which all then have")
+        raise ValueError(f"module has weights of {', '.join(map(str, dtypes))}: give dtype, the one for all of them")
     wanted: torch.dtype = dtypes.pop() if dtype is None else dtype
     if wanted not in (torch.float32, torch.float64):
         raise ValueError(f"dtype={brief(wanted)} is not supported: give torch.float32 or torch.float64")
@@ -78,7 +78,7 @@ def trained_parameters(optimizer: torch.optim.Optimizer, module: torch.nn.Module
 
 
 def device_name(device: Any) -> str:
-    """Return the name of a device, as it can be sent."""
+    """Return the name of a device, which can be sent."""
     try:
         return str(torch.device(device))
     except (RuntimeError, TypeError) as error:

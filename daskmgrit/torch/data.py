@@ -1,4 +1,4 @@
-"""Training data in the forms that PyTorch users have them."""
+"""Training data in the usual forms of PyTorch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Data:
     Attributes
     ----------
     parts : list of Tensor
-        Inputs and targets, or what the loss takes.
+        Inputs and targets, or the loss's own data.
     names : tuple of str or None
         Their names, if they were given by name.
     pairs : bool
         Whether they are inputs and targets.
     batch : int or None
-        Examples per step, if the data say so.
+        Examples per step, if the data set it.
     """
 
     parts: list[torch.Tensor]
@@ -104,7 +104,9 @@ def _read(data: Any, dtype: torch.dtype) -> Data:
     if isinstance(data, tuple | list) and len(data) == 2:
         x, y = (_tensor(part, dtype, name) for part, name in zip(data, ("inputs", "targets"), strict=True))
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-            raise ValueError(f"data are inputs {tuple(x.shape)} and targets {tuple(y.shape)}: give as many of each")
+            raise ValueError(
+                f"data are inputs {tuple(x.shape)} and targets {tuple(y.shape)}: give equal numbers of them"
+            )
         return Data([x, y], None, True, None)
     raise TypeError(
         f"data={type(data).__name__} are of no known form: give (inputs, targets), a TensorDataset or a DataLoader of "
@@ -118,7 +120,7 @@ def _from_loader(loader: Any, dtype: torch.dtype) -> Data:
     if any(isinstance(sampler, _SHUFFLE) for sampler in samplers):
         logger.warning(
             "data is a DataLoader that shuffles: its batches are drawn once, and every epoch sees them in this order. "
-            "If that will do, give shuffle=False; if not, give tensors, and as batch a rule of daskmgrit.models"
+            "If this is acceptable, give shuffle=False; if not, give tensors, and as batch a rule of daskmgrit.models"
         )
     batches = [tuple(batch) if isinstance(batch, tuple | list) else (batch,) for batch in loader]
     if not batches:
@@ -132,8 +134,8 @@ def _from_loader(loader: Any, dtype: torch.dtype) -> Data:
     sizes = [len(batch[0]) for batch in batches]
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"data is a DataLoader with batches of {', '.join(map(str, sorted(set(sizes))))} examples: steps see as "
-            "many each; give DataLoader(..., drop_last=True), or a batch_size that divides the number of examples"
+            f"data is a DataLoader with batches of {', '.join(map(str, sorted(set(sizes))))} examples, but every step "
+            "needs the same number: give drop_last=True, or a batch_size that divides the number of examples"
         )
     parts = [torch.cat(list(part)) for part in zip(*batches, strict=True)]
     return Data([_tensor(part, dtype, "data") for part in parts], None, len(parts) == 2, sizes[0])
@@ -146,7 +148,7 @@ def _tensor(part: Any, dtype: torch.dtype, name: str) -> torch.Tensor:
         tensor = torch.as_tensor(part).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"{name} of data is {type(part).__name__}, no tensor ({error}): give a tensor or array of numbers; where a "
+            f"{name} of data is {type(part).__name__}, no tensor ({error}): give a tensor or array of numbers; if a "
             "model takes several, a mapping of names to tensors and loss(model, data)"
         ) from None
     return tensor.to(dtype) if tensor.is_floating_point() else tensor

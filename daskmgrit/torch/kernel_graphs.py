@@ -1,7 +1,7 @@
-"""A batched gradient as the flat graph of kernels that it comes down to.
+"""A batched gradient as the flat graph of its kernels.
 
-A call through :mod:`torch.func` takes ten times as long in Python as in the kernels of a small net. They are the same
-for all blocks of one shape, so they are recorded once and then called by themselves; on a GPU, all by one launch.
+A call through :mod:`torch.func` takes ten times as long in Python as in the kernels of a small net. The kernels are the
+same for all blocks of one shape, so they are recorded once and then called directly; on a GPU, all by one launch.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Function = Callable[..., torch.Tensor]
 
 
 class KernelGraphs:
-    """Calls functions of tensors, which must compute the same kernels whenever shapes are the same.
+    """Calls functions of tensors, which must run the same kernels for the same shapes.
 
-    Shapes that have come often are recorded. The graph then takes the function's place if it gives the same bits;
-    what cannot be recorded is called as before. Threads share the graphs.
+    Frequent shapes are recorded. The graph then replaces the function if it gives the same bits; functions that cannot
+    be recorded are called as before. Threads share the graphs.
 
     Examples
     --------
@@ -73,9 +73,9 @@ class KernelGraphs:
         function : callable
             Of tensors, returns one.
         tensors, fixed : sequence of Tensor
-            What it takes: those in `fixed` have the same numbers in all calls.
+            Its arguments: those in `fixed` have the same numbers in all calls.
         name : hashable
-            Which function it is.
+            Name of the function.
         """
         # A view of a block is another than one with other strides.
         key = name, *((t.shape, t.stride(), t.dtype, t.device) for t in (*tensors, *fixed))
@@ -95,7 +95,7 @@ class KernelGraphs:
 def _recorded(
     function: Function, tensors: Sequence[torch.Tensor], fixed: Sequence[torch.Tensor], value: torch.Tensor
 ) -> Function | None:
-    """Return the kernels of a call as a function, or None where they give another value or can't be recorded."""
+    """Return the kernels of a call as a function, or None if they give another value or can't be recorded."""
     try:
         # Fake tensors hold no numbers: none of these get into the graph, and recording takes no memory.
         graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors, *fixed)
@@ -125,7 +125,7 @@ _VIEWS = {"alias", "detach", "expand", "permute", "t", "transpose", "unsafe_view
 
 
 def _drop_empty_calls(graph: torch.fx.GraphModule) -> None:
-    """Take out calls that change nothing, which batching a net adds: each takes as long as a small kernel."""
+    """Remove calls without effect, which batching a net adds: each takes as long as a small kernel."""
     nodes = list(graph.graph.nodes)
     names = {node: _operation(node) for node in nodes}
     if any(name.endswith("_") for name in names.values()):
@@ -161,7 +161,7 @@ def _looks(node: Any) -> tuple[Any, ...]:
 
 
 def _held_bytes(graph: torch.fx.GraphModule) -> int:
-    """Return at most how many bytes the results of all kernels take."""
+    """Return an upper bound of the bytes of all kernels' results."""
     values = (node.meta.get("val") for node in graph.graph.nodes if node.op == "call_function")
     return sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
 

@@ -1,4 +1,4 @@
-"""An existing PyTorch training loop as a propagator: what its user calls."""
+"""An existing PyTorch training loop as a propagator: the function for the user."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def propagator(
     Parameters
     ----------
     module : torch.nn.Module
-        The network, with its initial weights, in training or evaluation mode as it is to be used. It is not changed.
+        The network, with its initial weights, in the mode for the training (train or eval). It is not changed.
         Buffers, and parameters that require no gradient or that the loss does not reach, are constants. Running
         statistics that batch normalisation updates in training mode are part of the state.
     loss : callable

@@ -1,4 +1,4 @@
-"""A module as a function of its weights: what of it is state, what is constant, and what cannot be either."""
+"""A module as a function of its weights: the parts that are state, constants, or not supported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NORMS = (
 
 
 class ParameterMap:
-    """Where tensors lie in a flat vector, by name.
+    """The places of tensors in a flat vector, by name.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def running_statistics(module: torch.nn.Module) -> dict[str, float]:
 
 
 def batch_counts(module: torch.nn.Module, statistics: Mapping[str, float]) -> dict[str, torch.Tensor]:
-    """Return the counts of batches that go with running statistics."""
+    """Return the counts of batches that belong to running statistics."""
     owners = {name.rpartition("running_mean")[0] for name in statistics if name.endswith("running_mean")}
     buffers = dict(module.named_buffers())
     counts = (f"{owner}num_batches_tracked" for owner in owners)
@@ -95,12 +95,12 @@ def batch_counts(module: torch.nn.Module, statistics: Mapping[str, float]) -> di
 
 
 def check_transformable(module: torch.nn.Module) -> None:
-    """See that the weights of a module can be others than its own, as torch.func has them.
+    """Check that torch.func can replace the weights of a module.
 
     Raises
     ------
     ValueError
-        If it is compiled, or computes weights from others in a hook.
+        If the module is compiled, or computes weights from others in a hook.
     """
     for name, part in module.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
@@ -125,9 +125,9 @@ def reached(
     names: Sequence[str],
     known: Mapping[str, float],
 ) -> list[str]:
-    """Return the weights that the loss reaches, as one pass of autograd shows them.
+    """Return the weights that the loss depends on, as one pass of autograd shows.
 
-    An optimizer of PyTorch leaves a parameter without a gradient as it is, also one that it would decay.
+    An optimizer of PyTorch does not change a parameter without a gradient, even one that it would decay.
 
     Parameters
     ----------
@@ -162,8 +162,8 @@ def reached(
         raise
     except Exception as error:
         raise PropagatorError(
-            f"module and loss fail with these data ({type(error).__name__}: {error}): see that they go together; a "
-            "loss of more than outputs and targets is loss(model, data), and uses the module through model only"
+            f"module and loss fail with these data ({type(error).__name__}: {error}): give data that fit them; a loss "
+            "of more than outputs and targets is loss(model, data), and uses the module through model only"
         ) from error
     finally:
         with torch.no_grad():
@@ -177,28 +177,30 @@ def reached(
     if spectral := [name for name in changed if name.endswith(("_u", "_v"))]:
         raise ValueError(
             f"module changes its buffers {', '.join(spectral)} in a forward pass, as spectral_norm does: "
-            "that is state that a step does not return; make it permanent by torch.nn.utils.remove_spectral_norm or "
+            "a step does not return this state; make it permanent by torch.nn.utils.remove_spectral_norm or "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
     if changed:
         raise ValueError(
-            f"module changes its buffers {', '.join(changed)} in a forward pass: that is state that a step does not "
-            "return; call module.eval(), or keep it among the parameters"
+            f"module changes its buffers {', '.join(changed)} in a forward pass, and a step does not return this "
+            "state: call module.eval(), or keep it among the parameters"
         )
     gradients = torch.autograd.grad(loss, tensors, allow_unused=True) if loss.requires_grad else [None] * len(tensors)
     if any(gradient is not None for gradient in gradients[len(names) :]):
         raise ValueError(
             "loss, or a hook, uses the module or its weights from outside its arguments, where they are fixed: write "
-            "loss(model, data), which takes all that it needs of the module from model"
+            "loss(model, data), which takes everything of the module from model"
         )
     found = [name for name, gradient in zip(names, gradients, strict=False) if gradient is not None]
     if not found:
-        raise ValueError("loss depends on no weight that the optimizer trains: see that nothing is detached on the way")
+        raise ValueError(
+            "loss depends on no weight that the optimizer trains: check that nothing is detached on the way"
+        )
     return found
 
 
 class _Whole(torch.nn.Module):
-    """A module with the loss of it, so that the loss has the module itself with other tensors in it."""
+    """A module with its loss, so that the loss sees the module itself with other tensors."""
 
     def __init__(
         self, model: torch.nn.Module, value: Callable[[torch.nn.Module, Sequence[torch.Tensor]], torch.Tensor]
@@ -220,7 +222,7 @@ def gradient_of(
     Parameters
     ----------
     module : Module
-        For one thread's use: while it is called, its tensors are others.
+        A copy for one thread: during a call its tensors are replaced.
     value : callable
         ``value(model, parts) -> loss`` for the module, with the tensors of a state, and the step's data.
     constants : mapping
@@ -241,7 +243,7 @@ def gradient_of(
 
 
 def explain(error: Exception) -> PropagatorError:
-    """Return what an error inside torch.func means for the user."""
+    """Return an error inside torch.func in the user's terms."""
     text = str(error)
     if "random" in text and "vmap" in text:
         return PropagatorError(

@@ -1,9 +1,9 @@
 """Optimizers of PyTorch as pure functions of weights, moments, gradient and step.
 
-A coarse step of length M is M updates with one gradient g, in closed form: momenta decay by ``beta**M``, and what
-they and g add to the weights is summed over the M updates, each at the learning rate of its own fine step. Level 0 has
-M = 1, which is the optimizer itself. For plain SGD the rule is the paper's, M times the rate (equation 14).
-Decay of the weights that is part of the gradient (`weight_decay` of SGD and Adam) is held with it.
+A coarse step of length M is M updates with one gradient g, in closed form: momenta decay by ``beta**M``, and their and
+g's contributions to the weights are summed over the M updates, each at the learning rate of its own fine step. Level 0
+has M = 1, which is the optimizer itself. For plain SGD the rule is the paper's, M times the rate (equation 14).
+Decay of the weights that is part of the gradient (`weight_decay` of SGD and Adam) is fixed with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 
 class Schedule:
-    """Factors of the learning rate by fine step, each asked for once.
+    """Factors of the learning rate by fine step, each computed once.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Schedule:
     Raises
     ------
     TypeError, ValueError
-        If it gives no numbers.
+        If `factor` gives no numbers.
     """
 
     def __init__(self, factor: Callable[[int], float] | Sequence[float] | None) -> None:
@@ -55,7 +55,7 @@ class Schedule:
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"schedule={factor!r} gives no factors of the learning rate ({error}): give a function of the fine "
-                "step's number that returns one, or a sequence of them"
+                "step's number that returns a factor, or a sequence of factors"
             ) from error
 
     def __call__(self, first: Array, times: int) -> Array:
@@ -92,11 +92,11 @@ class Rule(ABC):
 
     @abstractmethod
     def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
-        """Return a parameter's moments from what an optimizer of PyTorch keeps of it, zero if nothing."""
+        """Return a parameter's moments from its state in an optimizer of PyTorch, zero without state."""
 
     @abstractmethod
     def factors(self, rates: Array, before: Array) -> list[Array]:
-        """Return what the updates multiply by, which depends on their numbers only.
+        """Return the factors of the updates, which depend on their numbers only.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Rule(ABC):
         weights, gradient : Tensor, shape (k, p)
         moments : sequence of Tensor, shape (k, p)
         factors : sequence of Tensor
-            Those of :meth:`factors`.
+            The result of :meth:`factors`.
         times : int
             M.
         """
@@ -138,7 +138,7 @@ _TOGETHER = 16
 
 @dataclass(frozen=True)
 class Sgd(Rule):
-    """Stochastic gradient descent with momentum, that of Nesterov or not."""
+    """Stochastic gradient descent with momentum, Nesterov's or not."""
 
     rate: float
     momentum: float
@@ -168,7 +168,7 @@ class Sgd(Rule):
         return [(rates * carried).sum(axis=1)[:, None], (rates * added).sum(axis=1)[:, None]]
 
     def _after(self, times: int) -> tuple[Array, Array]:
-        """Return what v after j updates is, ``decays[j]*v + sums[j]*g``."""
+        """Return v after j updates, ``decays[j]*v + sums[j]*g``."""
         decays = powers(self.momentum, np.arange(times + 1))
         return decays, np.concatenate(([0.0], np.cumsum(decays[:-1])))
 
@@ -197,7 +197,7 @@ class Sgd(Rule):
 class Adam(Rule):
     """Adam, or AdamW with `decoupled` weight decay. The state has the root of the second moment.
 
-    The root is of the size of a gradient, so a residual of the size of the tolerance says the same of both moments.
+    The root is of the size of a gradient, so a residual of the size of the tolerance means the same for both moments.
     """
 
     rate: float
@@ -214,7 +214,7 @@ class Adam(Rule):
         return [state["exp_avg"], state["exp_avg_sq"].sqrt()]
 
     def factors(self, rates: Array, before: Array) -> list[Array]:
-        """Return what shrinks the weights, and for each update: its scale, and what corrects and decays moments."""
+        """Return the shrinkage of the weights, and for each update its scale, correction and decay of moments."""
         (beta1, beta2), times = self.betas, rates.shape[1]
         shrink = 1 - self.decay * rates if self.decoupled else np.ones_like(rates)
         numbers = np.arange(1, times + 1)
@@ -262,9 +262,9 @@ def read_optimizer(optimizer: torch.optim.Optimizer, scheduled: bool = False) ->
     Parameters
     ----------
     optimizer : Optimizer
-        Of one group.
+        The optimizer, with one group of parameters.
     scheduled : bool
-        Whether there are factors of the rate that a scheduler of PyTorch was given to begin with.
+        Whether the user gives the factors of a scheduler's initial rate.
 
     Raises
     ------
@@ -281,8 +281,8 @@ def read_optimizer(optimizer: torch.optim.Optimizer, scheduled: bool = False) ->
         )
     if len(optimizer.param_groups) != 1:
         raise ValueError(
-            f"optimizer has {len(optimizer.param_groups)} groups of parameters: give one with one group, as all "
-            "weights are moved alike"
+            f"optimizer has {len(optimizer.param_groups)} groups of parameters: give one with a single group, because "
+            "all weights have the same settings"
         )
     group = optimizer.param_groups[0]
     for name, value in _PLAIN.items():

@@ -73,7 +73,9 @@ class TorchPropagator(AnyCoarsening):
         check_transformable(module)
         check_loss(loss)
         if chunk_size is not None:
-            chunk_size = integer_option("chunk_size", chunk_size, 1, "it is the most states at once; None is all")
+            chunk_size = integer_option(
+                "chunk_size", chunk_size, 1, "it is the maximum number of states at once; None is all"
+            )
         self._loss = copy.deepcopy(loss).cpu() if isinstance(loss, torch.nn.Module) else loss
         self.length, self.chunk_size = length, chunk_size
         given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else made_optimizer(optimizer, module)
@@ -81,7 +83,7 @@ class TorchPropagator(AnyCoarsening):
         trained = trained_parameters(given, module)
         if isinstance(loss, torch.nn.Module) and any(p is q for p in loss.parameters() for q in trained.values()):
             raise ValueError(
-                "loss is a module that holds weights of the module, of which it would keep a copy: write "
+                "loss is a module that holds weights of the module, and would keep a copy of them: write "
                 "loss(model, data), which takes them from model"
             )
         self.dtype = computed_in(dtype, trained)
@@ -129,7 +131,7 @@ class TorchPropagator(AnyCoarsening):
         Raises
         ------
         PropagatorError
-            If it has another dtype or length, or there is no such device.
+            If the state has another dtype or length, or there is no such device.
         """
         block = torch.from_numpy(np.array(state))
         if block.dtype != self.dtype or block.shape[-1] != self.w0.size:
@@ -146,7 +148,7 @@ class TorchPropagator(AnyCoarsening):
             ) from None
 
     def unflatten(self, state: Any) -> dict[str, torch.Tensor]:
-        """Return the weights of a state (s,), or of their part of one alone, by name, as tensors in host memory."""
+        """Return the weights of a state (s,), or of its weights alone, by name, as tensors in host memory."""
         size = self.layout.size
         like = self.w0[:size] if getattr(state, "shape", None) == (size,) else self.w0
         rows = torch.from_numpy(one_state(state, like))[None, :size]
@@ -190,7 +192,7 @@ class TorchPropagator(AnyCoarsening):
         return self.data.take(self.data.parts, None if numbers is None else numbers[0])
 
     def _reached(self, module: torch.nn.Module, names: list[str]) -> list[str]:
-        """Return the weights that the loss reaches; what it takes from the module but not from the model is refused."""
+        """Return the weights that the loss depends on; refuse a loss that bypasses the model."""
         device: str | torch.device = self.device
         try:
             torch.empty(0, device=device)
@@ -202,7 +204,7 @@ class TorchPropagator(AnyCoarsening):
         return reached(trial, module, lambda model: self.data.loss(loss, model, parts), names, self.statistics)
 
     def _try(self) -> None:
-        """Compute one step of two states, so that what does not go is said at once."""
+        """Compute one step of two states, so that an unsupported module or loss is reported at once."""
         states = np.stack((self.w0, self.w0))
         try:
             block = self.to_block(states)
@@ -217,7 +219,7 @@ class TorchPropagator(AnyCoarsening):
             raise explain(error) from error
 
     def _adds_statistics(self) -> bool:
-        """Whether a step only adds to running statistics once, so that what it adds can be found without them.
+        """Whether a step adds to running statistics only once, so that the addition does not depend on them.
 
         A loss may read them, and a module may be called several times.
         """
@@ -279,16 +281,16 @@ class TorchPropagator(AnyCoarsening):
 
     @property
     def gradient(self) -> Callable[[Any, np.ndarray], Any] | None:
-        """The costly part of a fine step, as ``gradient(weights, index)``; None if it cannot be had apart.
+        """The costly part of a fine step, as ``gradient(weights, index)``; None if it is not separable.
 
-        See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. Besides the loss gradient it holds what
-        batch normalisation adds to running statistics. On the CPU a row has the same bits as by itself.
+        See :class:`daskmgrit.recurrence.split_propagator.SplitPropagator`. Besides the loss gradient it holds the
+        additions of batch normalisation to running statistics. On the CPU a row has the same bits as by itself.
         """
         return self._gradient if self._apart else None
 
     @property
     def advance(self) -> Callable[[Any, Any, np.ndarray], Any] | None:
-        """The optimizer's own update, as ``advance(state, gradient, index)``; None if it cannot be had apart."""
+        """The optimizer's own update, as ``advance(state, gradient, index)``; None if it is not separable."""
         return self._advance if self._apart else None
 
     @property
@@ -308,7 +310,7 @@ class TorchPropagator(AnyCoarsening):
         return self.updates(state, gradient, index, 0)
 
     def _found(self, weights: torch.Tensor, index: np.ndarray, level: int) -> torch.Tensor:
-        """Return loss gradients and what is found of running statistics, one after another, shape (k, g)."""
+        """Return loss gradients and then the additions to running statistics, shape (k, g)."""
         here = self._here(weights.device)
         numbers = self.examples(index, level)
         parts = self.data.take(here.parts, numbers)

@@ -1,4 +1,4 @@
-"""What an optimizer and batch normalisation make of states and of what was found there, step after step."""
+"""The updates of states by an optimizer and batch normalisation, step after step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Updates:
     statistics : dict
         The momentum of each running statistic.
     apart : bool
-        Whether what is found of running statistics is what a step adds, not what they become.
+        Whether the evaluation holds a step's additions to running statistics, not their new values.
     """
 
     rule: Rule
@@ -54,7 +54,7 @@ class Updates:
     _graphs: KernelGraphs = field(default_factory=KernelGraphs, repr=False)
 
     def __call__(self, states: Any, found: Any, index: np.ndarray, level: int) -> Any:
-        """Return the states (k, s) after one step of the level, of what was found (k, g); arrays give an array."""
+        """Return the states (k, s) after one step of the level, from their evaluations (k, g); arrays give an array."""
         if isinstance(states, np.ndarray):
             return self(*_tensors(states, found), index, level).numpy()
         factors, shapes = self._factors(index, level, states)
@@ -69,7 +69,7 @@ class Updates:
         return self._graphs(update, [states, found, factors], [], times)
 
     def along(self, state: Any, found: Any, index: np.ndarray) -> Any:
-        """Return a state (1, s) and those after each of k successive fine steps, of what was found for each (k, g)."""
+        """Return a state (1, s) and those after each of k successive fine steps, from their evaluations (k, g)."""
         if isinstance(state, np.ndarray):
             return self.along(*_tensors(state, found), index).numpy()
         count, host = len(index), state.device.type == "cpu"
@@ -92,7 +92,7 @@ class Updates:
         return self._graphs(run, [state, found, factors], [], "along")[: count + 1]
 
     def _factors(self, index: np.ndarray, level: int, like: torch.Tensor) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
-        """Return the optimizer's factors one after another, which is one copy to a device, and the shape of each."""
+        """Return the optimizer's factors in one vector, for one copy to a device, and the shape of each."""
         first, times = index * self.length(level), self.length.taken(level)
         factors = self.rule.factors(self.rule.rate * self.schedule(first, times), self.clock + first)
         together = np.concatenate([factor.ravel() for factor in factors])

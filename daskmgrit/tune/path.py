@@ -1,4 +1,4 @@
-"""The critical path of a solve that is not done: counted in its graph, with a Phi that costs nothing."""
+"""The critical path of a solve without solving: counted in its graph, with a Phi that costs nothing."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def critical_path(
     steps : int
         N.
     stages : sequence of int
-        Phi that a step of each level counts.
+        Number of Phi in a step of each level.
     cycles : int
-        Cycles.
+        Number of cycles.
     initial_guess : str, default "constant"
         The initial guess.
     **hierarchy

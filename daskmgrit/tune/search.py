@@ -30,13 +30,13 @@ class Trial:
     iterations : tuple of int
         Cycles on the two prefixes, the shorter first.
     reason : str
-        How the solve of the longer prefix ended.
+        Reason of the end of the longer prefix's solve.
     cycles : float
-        Predicted for all N steps; nan where a prefix did not converge.
+        Predicted for all N steps; nan if a prefix did not converge.
     critical_path : float
         Predicted for all N steps, counted in the graph of that many cycles.
     speedup : float
-        N over it; 0 where a prefix did not converge.
+        N over the critical path; 0 if a prefix did not converge.
     work : float
         Phi evaluations over the number of steps, on the longer prefix.
     """
@@ -52,7 +52,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TuneReport:
-    """What :func:`tune` found; ``print`` shows the table that the best was chosen from.
+    """The result of :func:`tune`; ``print`` shows the table from which the best was chosen.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class TuneReport:
     prefixes : tuple of int
         Lengths of the two prefixes.
     trials : list of Trial
-        All that was tried, the best first.
+        All trials, the best first.
     """
 
     steps: int
@@ -92,7 +92,7 @@ class TuneReport:
             [
                 f"{len(self.trials)} settings measured on the first {self.prefixes[0]} and {self.prefixes[1]} steps; "
                 f"cycles and critical path predicted for N = {self.steps}; the speedup is N over the path, which "
-                "takes a worker for each F-interval and nothing but Phi to cost; best first",
+                "assumes a worker for each F-interval and only Phi to cost; best first",
                 *text_table(_without_dashes([head, *rows])),
             ]
         )
@@ -105,7 +105,7 @@ def _without_dashes(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _cycles(residuals: Sequence[float], tol: float) -> float:
-    """Return the cycles that reach the tolerance, with the share of the last that it takes."""
+    """Return the cycles to the tolerance, with the needed share of the last one."""
     last, before = residuals[-1], residuals[-2]
     if not 0 < last < before or before <= tol:
         return float(len(residuals) - 1)
@@ -113,10 +113,10 @@ def _cycles(residuals: Sequence[float], tol: float) -> float:
 
 
 def _slowing(phi: Any, steps: int, options: dict[str, Any]) -> float:
-    """Return by what factor coarsest steps that are cut short make a solve longer.
+    """Return the factor by which shortened coarsest steps make a solve longer.
 
-    Up to five times is without effect; from there on cycles grow like the square root. So it is, roughly, on the XOR
-    problem for cuts from 8 to 256 times.
+    A shortening by up to five times has no effect; beyond that cycles grow like the square root. This holds, roughly,
+    on the XOR problem for factors from 8 to 256.
     """
     shortfall = getattr(phi, "shortfall", None)
     if shortfall is None:
@@ -155,7 +155,7 @@ def _measure(
 
 
 class NoneConverged(ValueError):
-    """No setting converged on the prefix; its first argument says so, the second how to help that in Python."""
+    """No setting converged on the prefix; the first argument is the message, the second the remedy in Python."""
 
     def __str__(self) -> str:
         return ": ".join(self.args)
@@ -186,14 +186,14 @@ def tune(
     steps : int
         N, the number of steps that the settings are for.
     start : Settings
-        Where to start. ``Settings(estimate.max_rate)`` with :func:`daskmgrit.estimate_max_rate` is a good start.
+        First settings. ``Settings(estimate.max_rate)`` with :func:`daskmgrit.estimate_max_rate` is a good start.
     grid : mapping of str to sequence, optional
         Values to try of each lever, by its name in :class:`Settings`, in the order to try the levers in. By default
         :func:`default_grid`.
     prefix : int, optional
         Length of the longer prefix, by default the least of N and 400; the shorter is a quarter of it.
     sweeps : int, default 1
-        How often to go through all levers; each begins with the best of the one before.
+        Number of rounds through all levers; each begins with the best of the one before.
     initial_guess : str, default "constant"
         The initial guess.
     cycle : {"V", "F"}, default "V"
@@ -234,13 +234,15 @@ def tune(
     steps = integer_option("steps", steps, 16, "it is the number of steps that the settings are for")
     longer = min(steps, 400) if prefix is None else integer_option("prefix", prefix, 16, "it is a number of steps")
     if longer > steps:
-        raise ValueError(f"prefix={longer} is longer than steps={steps}: give at most as many")
-    sweeps = integer_option("sweeps", sweeps, 1, "it is how often all levers are tried")
+        raise ValueError(f"prefix={longer} is longer than steps={steps}: give at most {steps}")
+    sweeps = integer_option("sweeps", sweeps, 1, "it is the number of rounds through all levers")
     prefixes = (longer // 4, longer)
     levers = dict(default_grid(start) if grid is None else grid)
     for lever in levers:
         if lever not in Settings.__dataclass_fields__:
-            raise ValueError(f"grid has {lever!r}: give of {', '.join(Settings.__dataclass_fields__)}")
+            raise ValueError(
+                f"grid has {lever!r}, which is not known: give some of {', '.join(Settings.__dataclass_fields__)}"
+            )
     done: dict[Settings, Trial] = {}
 
     def measure(settings: Settings) -> Trial:

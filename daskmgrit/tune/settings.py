@@ -1,4 +1,4 @@
-"""What is tuned: the levers on the critical path, and the values that are tried."""
+"""The levers on the critical path that are tuned, and the values to try."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["DEFAULT_GRID", "Settings", "default_grid", "rated"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One choice of everything that is tuned.
+    """One choice of all levers.
 
     Attributes
     ----------
     max_rate : float or None
-        alpha_max; None for a Phi whose coarse steps are its own matter: then `coarse` says nothing.
+        alpha_max; None for a Phi that chooses its own coarse steps: then `coarse` has no effect.
     coarsening : tuple of int
         m of each level, the last repeating.
     relaxation : tuple of str
         Relaxation of each level, the last repeating.
     min_coarse : int
-        Levels are added while the coarsest has more steps than this: the coarsest level's steps are few and long where
-        it is small.
+        Levels are added while the coarsest has more steps than this: a small value makes the coarsest level's steps few
+        and long.
     coarse : str
         "capped", "substeps" or "chebyshev".
     max_stages : int or None
         Maximum number of stages of a coarse step.
     window : int or None
-        B, the most fine steps whose data a coarse step sees; None where the data are the same for all steps.
+        B, the maximum number of fine steps whose data a coarse step sees; None if all steps see the same data.
     """
 
     max_rate: float | None
@@ -60,7 +60,7 @@ class Settings:
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name}={getattr(self, name)!r} is not a tuple: give one value per level, as (2,)")
         if self.window is not None:
-            integer_option("window", self.window, 1, "B is the most fine steps that a coarse step sees")
+            integer_option("window", self.window, 1, "B is the maximum number of fine steps that a coarse step sees")
 
     def hierarchy(self) -> dict[str, Any]:
         """Return the options of :class:`daskmgrit.MGRIT`."""
@@ -109,7 +109,7 @@ DEFAULT_GRID: dict[str, Sequence[Any]] = {
 
 
 def default_grid(start: Settings) -> dict[str, Sequence[Any]]:
-    """Return the values to try for each lever, for a start.
+    """Return the default values to try for each lever.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def default_grid(start: Settings) -> dict[str, Sequence[Any]]:
 
 
 def rated(phi_of_rate: RatedPhi, rate: float, damping: float = DAMPING) -> Callable[[Settings], Phi]:
-    """Return what :func:`daskmgrit.tune.tune` asks for, made of a descent step that takes a learning rate.
+    """Return the `make_phi` of :func:`daskmgrit.tune.tune` for a descent step that takes a learning rate.
 
     Parameters
     ----------

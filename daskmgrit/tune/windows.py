@@ -33,21 +33,21 @@ class WindowTrial:
     slots : int or "auto"
         Slots of the window.
     jacobian : str
-        What stands for the Jacobian.
+        Approximation of the Jacobian.
     rank : int or None
         Rank of "lowrank".
     interval : int
         Steps of a slot.
     sweeps : int
-        Sweeps; 0 where serial training diverges.
+        Number of sweeps; 0 if serial training diverges.
     accepted : float
         Steps that a sweep accepts, on average.
     critical_path : int
         Phi in a row, with a worker for each state.
     speedup : float
-        Steps over the Phi in a row with as many workers as there are.
+        Steps over the Phi in a row with the given workers.
     work : float
-        States that Phi was evaluated for, over the number of steps.
+        Number of states for which Phi was evaluated, over the number of steps.
     """
 
     slots: int | str
@@ -63,7 +63,7 @@ class WindowTrial:
 
 @dataclass(frozen=True, slots=True)
 class WindowReport:
-    """What :func:`tune_window` found; ``print`` shows the table that the best was chosen from.
+    """The result of :func:`tune_window`; ``print`` shows the table from which the best was chosen.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class WindowReport:
     workers : int
         Workers that evaluate Phi at once.
     trials : list of WindowTrial
-        All that was tried, the best first.
+        All trials, the best first.
     """
 
     steps: int
@@ -158,7 +158,7 @@ def tune_window(
     number_option("per_step", per_step, "it is a residual per step, at least 0", least=0)
     prefix = min(steps, 400) if prefix is None else integer_option("prefix", prefix, 1, "it is a number of steps")
     if prefix > steps:
-        raise ValueError(f"prefix={prefix} is longer than steps={steps}: give at most as many")
+        raise ValueError(f"prefix={prefix} is longer than steps={steps}: give at most {steps}")
     tol, trials = per_step * math.sqrt(prefix), []
     for settings, slots in _candidates(phi, _weights(w0), prefix, tol, workers):
         trial = _measure(phi, w0, settings, slots, workers)
@@ -175,7 +175,7 @@ def _weights(w0: Any) -> int:
 def _candidates(
     phi: Phi, weights: int, prefix: int, tol: float, workers: int
 ) -> Iterator[tuple[NewtonSettings, int | str]]:
-    """Settings to try, with what the window is to be told."""
+    """Settings to try, each with the description of its window."""
     windows: list[int | str] = [2**power for power in range(1, 20) if 2**power <= min(2 * workers, prefix)]
     for slots in [*windows, "auto"]:
         size = choose_size(slots, "identity", workers if slots == "auto" else None)

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of this package but its errors."""
+"""Small helpers that know only this package's errors."""

@@ -1,4 +1,4 @@
-"""Blocks of any array library: what kernels need beyond the operators of the Python array API standard.
+"""Blocks of any array library: functions for kernels beyond the operators of the Python array API standard.
 
 Kernels ask :func:`namespace` for a block's functions, so that torch and JAX blocks pass through as they are. For NumPy
 blocks that costs one isinstance.
@@ -52,12 +52,12 @@ def namespace(block: Any) -> Any:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array of some library that keeps the standard."""
+    """Whether a value is an array of a library that follows the standard."""
     return isinstance(value, np.ndarray) or array_api_compat.is_array_api_obj(value)
 
 
 def to_host(block: Any) -> np.ndarray:
-    """Return a block as a NumPy array, without a copy where it is in host memory already."""
+    """Return a block as a NumPy array, without a copy if it is in host memory already."""
     if isinstance(block, np.ndarray):
         return block
     if is_torch_array(block):
@@ -71,7 +71,7 @@ def plain(array: np.ndarray, name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If entries are masked: that would be lost.
+        If entries are masked, because the mask would be lost.
     """
     if np.ma.is_masked(array):
         raise ValueError(
@@ -127,7 +127,7 @@ def move_like(rows: np.ndarray, block: Any) -> Any:
 
 
 class Origin(NamedTuple):
-    """A state that was given as an array of another library, on its way to a worker, where it is made anew."""
+    """A user's array of another library on its way to a worker, where the array is made again."""
 
     host: np.ndarray
     library: str
@@ -139,7 +139,7 @@ class Origin(NamedTuple):
         Raises
         ------
         PropagatorError
-            If the library has not its dtype there.
+            If the library does not support its dtype there.
         """
         xp = importlib.import_module(self.library)
         block = xp.asarray(self.host.copy(), device=self.device)
@@ -152,7 +152,7 @@ class Origin(NamedTuple):
 
 
 def origin(given: Any, start: np.ndarray) -> np.ndarray | Origin:
-    """Return how to make a user's initial value on a worker; `start` is its host copy.
+    """Return the recipe for a user's initial value on a worker; `start` is its host copy.
 
     Anything that is not an array of another library is `start` itself; so is a dask array, in which no phi computes.
     """
@@ -163,12 +163,12 @@ def origin(given: Any, start: np.ndarray) -> np.ndarray | Origin:
 
 
 def library_of(start: np.ndarray | Origin) -> str:
-    """Return the name of the library that an initial value was given in."""
+    """Return the name of the library of a user's initial value."""
     return start.library.rpartition(".")[2] if isinstance(start, Origin) else "numpy"
 
 
 def as_block(phi: Any, start: Any) -> Any:
-    """Return a state as what `phi` works on: what its ``to_block`` makes of a NumPy array, if it has one."""
+    """Return a state as the array that `phi` works on: by its ``to_block`` from a NumPy array, if it has one."""
     convert: Callable[[Any], Any] | None = getattr(phi, "to_block", None)
     if convert is not None:
         return convert(start.host if isinstance(start, Origin) else start)
@@ -176,7 +176,7 @@ def as_block(phi: Any, start: Any) -> Any:
 
 
 def may_change(block: Any) -> bool:
-    """Whether somebody who holds a block could write to it."""
+    """Whether a holder of the block could write to it."""
     return not is_jax_array(block)
 
 

@@ -17,8 +17,8 @@ _pauses = 0
 def collector_paused() -> Iterator[None]:
     """Keep the collector from running within the block, unless it is off anyway.
 
-    What a graph is built of lives as long as the graph: the collector would look at it again and again in vain, which
-    took half of the time of a graph of 20,000 tasks. Blocks may lie within each other and run on several threads.
+    The objects of a graph live as long as the graph: the collector would examine them again and again in vain, which
+    took half of the time of a graph of 20,000 tasks. Blocks may be nested and run on several threads.
     """
     global _pauses
     with _lock:

@@ -13,7 +13,7 @@ __all__ = ["setting"]
 
 
 def setting(name: str) -> Any:
-    """Return an option of ``dask.config``: what the user has set, else the default of ``daskmgrit.yaml``.
+    """Return an option of ``dask.config``: the user's value, else the default of ``daskmgrit.yaml``.
 
     Examples
     --------

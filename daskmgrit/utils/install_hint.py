@@ -1,4 +1,4 @@
-"""How to install an extra of this package, from how the package itself was installed."""
+"""The command that installs an extra of this package, derived from the package's own installation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NAME = "daskmgrit"
 
 
 def install_hint(extra: str, installed: Distribution | None = None) -> str:
-    """Return the command that installs an extra where the package itself came from.
+    """Return the command that installs an extra from the source of the package itself.
 
-    A name is looked up in an index only if that is where the package is from: in another index it may be anybody's.
+    The command uses a name in an index only if the package is from there: elsewhere the name may be a stranger's.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def install_hint(extra: str, installed: Distribution | None = None) -> str:
 
 
 def _target(extra: str, source: dict[str, Any]) -> str | None:
-    """Return what pip is to be given, None if what the package was installed from is not there any more."""
+    """Return the argument for pip, None if the source of the package does not exist any more."""
     url = source.get("url", "")
     path = Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
     if path is not None and not path.exists():

@@ -1,4 +1,4 @@
-"""How glibc treats the large blocks that a solve makes and drops all the time: kept for the next, or given back."""
+"""glibc's treatment of the large blocks that a solve makes and drops: kept for the next use, or given back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _mallopt() -> Any:
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep what is freed; returns whether it does. With another C library nothing changes.
+    """Make glibc keep freed memory; return whether it does. With another C library nothing changes.
 
     A solve makes and drops arrays of many megabytes all the time. glibc gives each back to the system, which has to
     clear every page of the next: a third of the processor time of the four-layer net with N = 1600.
@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     mallopt = _mallopt()
     if mallopt is None:
         return False
-    # Arenas beyond the first, which threads have, map large blocks whatever the threshold.
+    # Arenas beyond the first, which threads have, map large blocks with any threshold.
     settings = {ARENA_MAX: 1, MMAP_THRESHOLD: LARGEST, TRIM_THRESHOLD: LARGEST, TOP_PAD: 1 << 26}
     taken = [mallopt(name, value) == 1 for name, value in settings.items()]
     return all(taken)
@@ -38,12 +38,12 @@ def keep_freed_memory() -> bool:
 
 @functools.cache
 def reuse_blocks() -> bool:
-    """Have a worker process of Dask use freed blocks again; returns whether that was needed and done.
+    """Make a worker process of Dask use freed blocks again; return whether that was needed and done.
 
-    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_`` set, so that they give memory back. That also ends what glibc
-    does by itself where blocks of more than 128 kB come and go: it would soon take them from its heap, and no longer
-    map, clear and unmap each of them. This sets its thresholds to what they would have grown to, so a thread keeps up
-    to 64 MiB. A process without that variable, or with ``MALLOC_MMAP_THRESHOLD_`` in its environment, is left alone.
+    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_`` set, so that they give memory back. That also disables glibc's
+    own adaptation to blocks of more than 128 kB: it would soon take them from its heap, and no longer map, clear and
+    unmap each of them. This function sets the thresholds to the values that they would have grown to, so a thread keeps
+    up to 64 MiB. A process without that variable, or with ``MALLOC_MMAP_THRESHOLD_`` in its environment, is unchanged.
     """
     if "MALLOC_TRIM_THRESHOLD_" not in os.environ or "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return False

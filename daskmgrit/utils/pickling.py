@@ -22,7 +22,7 @@ class Pickled:
     data : bytes
         The pickle, without large arrays.
     buffers : tuple of memoryview
-        Their memory, not copied: valid as long as the object is not changed.
+        Memory of large arrays, not copied: valid as long as the object is not changed.
     """
 
     data: bytes
@@ -34,7 +34,7 @@ class Pickled:
         return len(self.data) + sum(buffer.nbytes for buffer in self.buffers)
 
     def digest(self) -> str:
-        """Return what tells whether the object was changed since."""
+        """Return a digest that shows whether the object was changed since."""
         total = hashlib.sha1(self.data, usedforsecurity=False)
         for buffer in self.buffers:
             total.update(buffer)
@@ -47,7 +47,7 @@ def check_picklable(phi: Any) -> Pickled:
     Raises
     ------
     PropagatorError
-        If it cannot be pickled.
+        If the propagator cannot be pickled.
     """
     buffers: list[Any] = []
     try:
@@ -56,5 +56,5 @@ def check_picklable(phi: Any) -> Pickled:
     except Exception as error:
         raise PropagatorError(
             f"phi={phi!r} cannot be pickled, so it cannot be sent to workers: {type(error).__name__}: {error}. Open "
-            "files, locks and connections inside phi when it is first called, not before"
+            "files, locks and connections inside phi at its first call, not earlier"
         ) from error

@@ -1,4 +1,4 @@
-"""The private parts of other packages that this one imports: all of them are here, each with the reason.
+"""All private parts of other packages that this one imports, each with the reason.
 
 A release of NumPy, PyTorch, scikit-learn or distributed may change or remove them without notice.
 """
@@ -22,9 +22,9 @@ except ImportError:
 
 
 def write_count(tensor: Any) -> int | None:
-    """Return how often a torch tensor, or what shares its memory, was written to; None where torch does not count.
+    """Return the number of writes to a torch tensor, or to its memory; None if torch does not count them.
 
-    PyTorch shows its version counter by no public name, and to compare copies would take as long as a cheap Phi.
+    PyTorch has no public name for its version counter, and comparing copies would take as long as a cheap Phi.
     """
     return None if tensor.is_inference() else int(tensor._version)
 
@@ -32,13 +32,13 @@ def write_count(tensor: Any) -> int | None:
 def trainer_of(perceptron: Any) -> Any:
     """Return the optimizer of a scikit-learn MLPClassifier or MLPRegressor, with its momenta and its step count.
 
-    scikit-learn offers no public way to read and set them, so no other way to make one step from a given state.
+    scikit-learn offers no public way to read and set them, which one step from a given state needs.
     """
     return perceptron._optimizer
 
 
 def forget_losses(perceptron: Any) -> None:
-    """Have a scikit-learn perceptron forget the losses of earlier steps, which may end a fit.
+    """Delete a scikit-learn perceptron's losses of earlier steps, which may end a fit.
 
     The count of steps without improvement has no public name.
     """
@@ -54,11 +54,11 @@ def failed_to_connect(client: Any) -> bool:
 
 
 def place_groups(component: Any, layout: Callable[[dict[str, set[str]]], Any]) -> None:
-    """Have distributed's class TaskGroupGraph, the plot of its page /groups, place task groups by `layout`.
+    """Let distributed's class TaskGroupGraph, the plot of its page /groups, place task groups by `layout`.
 
-    Dask asks ``dask.order`` for an order of the groups, which has not looked at their dependencies since 2024.12, and
-    none exists for groups that depend on each other in a circle: the page answers with status 500 and, while open,
-    writes an error to the scheduler's log with each update. Nothing public lets another layout in.
+    Dask asks ``dask.order`` for an order of the groups, which has not used their dependencies since 2024.12, and no
+    order exists for groups that depend on each other in a circle: the page answers with status 500 and, while open,
+    writes an error to the scheduler's log with each update. There is no public way to set another layout.
     """
 
     def update_layout(self: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tracebacks that show the user's own code, not that of what runs it."""
+"""Tracebacks that show the user's own code, not the code that runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INTERNAL = (*(f"{folder}{os.sep}" for folder in _FOLDERS), *_FILES)
 
 
 def shorten(error: BaseException) -> None:
-    """Take the frames of this package and of Dask out of an error, and of all that led to it.
+    """Remove the frames of this package and of Dask from an error and all its causes.
 
     Examples
     --------

@@ -10,7 +10,7 @@ __all__ = ["brief", "integer_option", "number_option"]
 
 
 def brief(value: Any) -> str:
-    """Return how an error message shows a value of any kind: in a line.
+    """Return a value of any kind for an error message, in one line.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The whole cluster within one job: scheduler, client and workers are its tasks. Submit it from this folder:
 #   sbatch --ntasks=34 batch.sh CHECKPOINT
-# for 32 workers. CHECKPOINT is a folder; when the walltime is near, another job is submitted, which goes on from there.
+# for 32 workers. CHECKPOINT is a folder; when the walltime is near, another job is submitted, which resumes from there.
 # It gets the options below and the number of tasks. Give others here, or as SBATCH_… in the environment.
 #SBATCH --job-name=daskmgrit
 #SBATCH --ntasks=10
@@ -38,7 +38,7 @@ python -m daskmgrit.tls "$keys" || exit
 next=
 submit_next() {
     next=$(sbatch --parsable --ntasks="$SLURM_NTASKS" --dependency=afterany:"$SLURM_JOB_ID" batch.sh "$checkpoint")
-    echo "the walltime is near: job $next goes on"
+    echo "the walltime is near: job $next resumes"
 }
 trap submit_next USR1
 

@@ -1,4 +1,4 @@
-"""What every task of batch.sh runs: python runner.py KEYS CHECKPOINT. Task 0 is the scheduler, 1 the client."""
+"""The program of every task of batch.sh: python runner.py KEYS CHECKPOINT. Task 0 is the scheduler, 1 the client."""
 
 import os
 import socket

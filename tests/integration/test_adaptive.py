@@ -46,11 +46,11 @@ def test_a_cluster_without_workers_is_woken(client, w0, method):
 
 
 def lose_all(adaptive, client):
-    # What adapts it would start others before anybody sees that all are gone; adapting anew, it is known here.
+    # A running adaptation would start others before their loss is noticed; after a new start it is known here.
     grow(adaptive).stop()
 
     def all_gone():
-        # Asked again and again, as a decision that was under way when it was stopped can still start a worker.
+        # Asked again and again, because a decision in progress when it was stopped can still start a worker.
         adaptive.scale(0)
         return not client.nthreads()
 

@@ -72,7 +72,7 @@ def solve(client, method, w0, timeout=60, **how):
         ({"workers": ["without"]}, {"without"}),
         ({"workers": "with-1"}, {"with-1"}),
         ({"workers": ["with-1", "without"], "resources": {"GPU": 1}}, {"with-1"}),
-        ({"workers": ["nobody"], "allow_other_workers": True}, {"with-1", "with-2", "without"}),
+        ({"workers": ["missing"], "allow_other_workers": True}, {"with-1", "with-2", "without"}),
         ({"workers": ["127.0.0.1"]}, {"with-1", "with-2", "without"}),
     ],
 )
@@ -90,7 +90,9 @@ def test_an_address(client, w0):
 
 @METHODS
 @pytest.mark.parametrize(
-    "how", [{"resources": {"FPGA": 1}}, {"resources": {"GPU": 4}}, {"workers": ["nobody"]}], ids=["what", "much", "who"]
+    "how",
+    [{"resources": {"FPGA": 1}}, {"resources": {"GPU": 4}}, {"workers": ["missing"]}],
+    ids=["what", "much", "who"],
 )
 def test_what_no_worker_offers_is_named(client, w0, method, how):
     with pytest.raises(dm.ClusterError) as caught:

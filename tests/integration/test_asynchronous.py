@@ -27,7 +27,7 @@ class Gate:
     def __call__(self, weights, index, level):
         end = time.monotonic() + 60
         while not Path(self.path).exists():
-            assert time.monotonic() < end, "nobody opened the gate"
+            assert time.monotonic() < end, "the gate was not opened"
             time.sleep(0.01)
         return Decay()(weights, index, level)
 
@@ -49,7 +49,7 @@ def run(main, cluster):
     answer = asyncio.run(bounded())
     end = time.monotonic() + 30
     while any(thread.name.startswith("daskmgrit-solve") for thread in threading.enumerate()):
-        assert time.monotonic() < end, "a solve's thread goes on"
+        assert time.monotonic() < end, "a solve's thread still runs"
         time.sleep(0.01)
     return answer
 
@@ -192,7 +192,7 @@ def test_cancelling_stops_the_solve(cluster, tmp_path):
         while not await client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.total_occupancy > 0):
             await asyncio.sleep(0.01)
         await cancelled(task)
-        # All that the solve had submitted is dropped, without the garbage collector; what a worker has begun goes on.
+        # All that the solve had submitted is dropped, without the garbage collector; a task that has begun continues.
         end = time.monotonic() + 30
         while client.futures:
             assert time.monotonic() < end

@@ -14,7 +14,7 @@ from tests.support.checkpoints import DAMAGE, STEPS, assert_same, save, snapshot
 from tests.support.recurrences import Decay
 from tests.support.stop import Stop, stop_at
 
-# -- going on ----------------------------------------------------------------------------------------------------
+# -- resuming ----------------------------------------------------------------------------------------------------
 
 
 OPTIONS = [

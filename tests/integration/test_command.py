@@ -99,7 +99,7 @@ def test_what_holds_the_output_of_a_program_that_has_ended():
     child = "import time; time.sleep(300)"
     code = f"import subprocess, sys; print(1.0, 2.0); subprocess.Popen([sys.executable, '-S', '-c', {child!r}])"
     message = failing(code, timeout=5)
-    assert "has ended, but what it started still held its output open after timeout=5 s" in message
+    assert "has ended, but a process that it started still held its output open after timeout=5 s" in message
 
 
 def test_bytes_after_a_state():
@@ -257,9 +257,9 @@ def test_another_byte_order(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["mkdir", "{output}"], "is no regular file"),
-        (["mkfifo", "{output}"], "is no regular file"),
-        (["ln", "-s", "/dev/zero", "{output}"], "is no regular file"),
+        (["mkdir", "{output}"], "is not a regular file"),
+        (["mkfifo", "{output}"], "is not a regular file"),
+        (["ln", "-s", "/dev/zero", "{output}"], "is not a regular file"),
         (["ln", "-s", "{output}", "{output}"], "cannot be read"),
         (["true", "{output}"], "was not written"),
     ],

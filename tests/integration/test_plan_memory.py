@@ -66,7 +66,7 @@ def test_held_and_peak_on_a_cluster(client, storage, m, relaxation, costly):
     overheads = dict.fromkeys(names, "1ns" if costly else "1s")
 
     def listen(iteration, residual, weights):
-        # The next cycle is under way; afterwards nothing is until this returns.
+        # The next cycle is in progress; afterwards nothing is until this returns.
         wait_for(lambda: not client.run_on_scheduler(_busy), "the cycle submitted ahead has ended", seconds=30)
         looks = [None, None]
 
@@ -95,7 +95,7 @@ def test_held_and_peak_on_a_cluster(client, storage, m, relaxation, costly):
     # In mid-solve: after the first cycle and before the last.
     assert max(held[1]) == pytest.approx(expected.held, rel=0.25)
     assert sum(held[1]) == pytest.approx(expected.held_in_all, rel=0.25)
-    # Beside the results of tasks there is what running ones take.
+    # Besides the results of tasks there is the memory of running ones.
     assert 0.25 * expected.peak < most <= expected.peak
     del result
 

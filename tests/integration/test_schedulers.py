@@ -131,7 +131,7 @@ def test_earlier_result_and_arrays_as_guess(client, w0):
         straight = solver.solve(w0, maxiter=4, tol=0, chunks=2, **how)
         for guess in (half, half.weights, half.weights.compute()):
             again = solver.solve(w0, initial_guess=guess, maxiter=2, tol=0, chunks=3, **how)
-            # The guess is F-relaxed already, so the solve goes on as if it had not stopped.
+            # The guess is F-relaxed already, so the solve continues as if it had not stopped.
             assert again.residuals[1:] == straight.residuals[3:]
             # The guess's own norm is summed over all points, the other over the C-points.
             assert again.residuals[0] == pytest.approx(straight.residuals[2], rel=1e-14)

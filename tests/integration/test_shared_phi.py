@@ -50,7 +50,7 @@ class Slotted:
 
 
 class SlowToLoad(Large):
-    """Takes longer to make anew than a solve takes to ask for it."""
+    """Takes longer to make again than a solve takes to ask for it."""
 
     def __setstate__(self, state):
         time.sleep(0.3)

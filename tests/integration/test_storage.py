@@ -38,7 +38,7 @@ def test_on_a_cluster(client, w0):
 
 @pytest.mark.parametrize(("cycle", "m", "resumed"), [("V", 2, None), ("F", 4, "full")])
 def test_checkpoints(client, tmp_path, w0, cycle, m, resumed):
-    """Checkpoints hold C-points in any case, so either storage goes on from either's."""
+    """Checkpoints hold C-points in any case, so either storage resumes from either's."""
     solver = dm.MGRIT(Decay(m), STEPS, coarsening=m, cycle=cycle)
     how = {"tol": 0, "maxiter": 5}
     with dask.config.set(scheduler="sync"):

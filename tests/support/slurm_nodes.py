@@ -79,7 +79,7 @@ def free_ports(count):
 class Slurm:
     """Nodes of four CPUs and two pretended GPUs; a job goes to the least loaded.
 
-    Up on entry, all its processes gone on exit.
+    Up on entry, no process of it left on exit.
     """
 
     def __init__(self, nodes=3):

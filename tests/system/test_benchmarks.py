@@ -210,7 +210,7 @@ def test_calls_of_frameworks():
 
 
 def test_nets_in_real_time():
-    """Small steps: the command times all three beside PyTorch's loop, whose weights it finds."""
+    """Small steps: the command times all three next to PyTorch's loop, whose weights it finds."""
     need("torch", "torch")
     arguments = ["newton-nets", "--timed", "--steps", "6", "--step-seconds", "0.001", "--json"]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)

@@ -46,7 +46,7 @@ class Slow:
 
 @contextlib.contextmanager
 def solving(cluster, *sizes, newton=False):
-    """Solves that go on, each with a client of its own, until the block ends."""
+    """Solves that run, each with a client of its own, until the block ends."""
     stop, started = threading.Event(), [threading.Event() for _ in sizes]
 
     def solve(steps, event):

@@ -25,7 +25,7 @@ from tests.support.waiting import wait_for
 @pytest.mark.faults
 @pytest.mark.parametrize("method", ["mgrit", "newton"])
 def test_killed_at_any_moment(tmp_path, w0, method):
-    """Kill the process again and again at random moments; each new one goes on, to the bits of a calm run."""
+    """Kill the process again and again at random moments; each new one resumes, to the bits of an uninterrupted run."""
     solver, how = killed.solver_of(method)
     with dask.config.set(scheduler="sync"):
         expected = solver.solve(w0, **how)
@@ -126,7 +126,7 @@ def small_disk(tmp_path):
 
 
 def test_full_disk_in_truth(small_disk, client):
-    # A checkpoint takes 160 kB: the second does not fit beside the first.
+    # A checkpoint takes 160 kB: the second does not fit next to the first.
     w0 = np.linspace(1, 2, 400)
     solver = dm.MGRIT(Decay(), STEPS)
     where = dm.Checkpoint(small_disk / "saved", every=2)

@@ -53,7 +53,7 @@ def start(arguments, folder, **streams):
 
 
 def interrupt(arguments, seconds, folder):
-    """Send Ctrl-C, as a terminal does to every process, so many seconds after Python is up."""
+    """Send Ctrl-C, as a terminal does to every process, this number of seconds after Python is up."""
     child = start(arguments, folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert child.stderr.readline() == "up\n"

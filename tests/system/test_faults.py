@@ -185,7 +185,7 @@ def test_new_workers_get_the_chunks_of_lost_ones(processes, client, calm, w0, mo
 
 
 def test_no_worker_comes(processes, client, w0, tmp_path):
-    """With the last worker gone there is an error within the time given, and it says where to go on from."""
+    """With the last worker gone there is an error within the time given, and it says where to resume from."""
     if processes.nanny:
         pytest.skip("nannies start new workers")
     victims = pids(client)
@@ -254,7 +254,7 @@ class Hungry(Slow):
 
 
 def test_out_of_memory(w0):
-    """A nanny kills the worker; the scheduler gives the task up after so many times."""
+    """A nanny kills the worker; the scheduler gives the task up after that number of times."""
     with Processes(distributed__scheduler__allowed_failures=0) as processes:
         processes.worker("a", nanny=True, memory="300MB")
         with Client(processes.address, timeout=60) as client:

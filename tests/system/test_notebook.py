@@ -36,7 +36,7 @@ async with LocalCluster(
     execute(notebook)
     _, finished, failed, awaited = (cell.outputs for cell in notebook.cells)
     for outputs in (finished, failed, awaited):
-        # One table, and no bar that goes on for ever.
+        # One table, and no bar that never ends.
         (output,) = outputs
         shown = output["data"]["text/html"]
         assert "<progress" not in shown

@@ -46,7 +46,7 @@ class Solve:
         self.process = subprocess.Popen(words, env=environment, start_new_session=True)
 
     def programs(self, count):
-        """Wait until so many run; return their numbers and those of their children."""
+        """Wait until this number of programs runs; return their numbers and those of their children."""
         found = wait_for(lambda: len(notes := [*self.folder.glob("*.pid")]) >= count and notes, "programs run")
         return [pid for note in found for pid in (int(note.stem), int(note.read_text()))]
 

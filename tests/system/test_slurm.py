@@ -179,7 +179,7 @@ def test_cancelled_job_is_replaced(slurm, pool_client, decay, w0):
 
 
 def test_walltime(slurm, pool_client, w0, tmp_path):
-    """All jobs end at once, and with them all data but the checkpoint; those after them go on from there."""
+    """All jobs end at once, and with them all data but the checkpoint; those after them resume from there."""
     calls = tmp_path / "calls"
     calls.touch()
     ended = []
@@ -201,7 +201,7 @@ def test_walltime(slurm, pool_client, w0, tmp_path):
     for job in jobs:
         assert "JobState=TIMEOUT" in slurm.run("scontrol", "show", "job", str(job))
     assert not set(jobs) & set(slurm.queue())
-    # Three cycles, and one that may have been under way: far from all that led to the checkpoint.
+    # Three cycles, and one that may have been in progress: far from all that led to the checkpoint.
     assert len(calls.read_text()) - before < before / 2
     expected = calm(solver.phi, w0, 200, chunks=4, tol=0, maxiter=12)
     assert result.residuals == expected.residuals
@@ -337,7 +337,7 @@ def test_chain_of_batch_jobs(slurm, deploy, monkeypatch):
     (second,) = set(slurm.queue("daskmgrit")) - {int(first)}
     wait_for(lambda: not slurm.queue("daskmgrit"), "the end of the chain", 120)
     out = [(deploy / f"slurm-{number}.out").read_text() for number in (first, second)]
-    assert f"the walltime is near: job {second} goes on" in out[0]
+    assert f"the walltime is near: job {second} resumes" in out[0]
     assert "converged" not in out[0]
     assert "JobState=COMPLETED" in slurm.run("scontrol", "show", "job", str(second)), out[1]
     assert "converged" in out[1]

@@ -28,7 +28,7 @@ def _look_up(self, args, *rest, **options):
 @pytest.fixture(autouse=True)
 def nothing_is_started(monkeypatch):
     """Refuse what belongs in another tier."""
-    # A scheduler or a worker that nobody calls a cluster is one, too.
+    # A scheduler or a worker is a cluster, too, even if it is not called one.
     for owner in (distributed.Client, distributed.SpecCluster, distributed.core.Server):
         monkeypatch.setattr(owner, "__init__", _refuse(f"a {owner.__name__}", "integration"))
     monkeypatch.setattr(subprocess.Popen, "__init__", _look_up)

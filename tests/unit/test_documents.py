@@ -60,7 +60,7 @@ def test_named_files_are_there(page):
 
 
 def test_nothing_tells_people_to_install_a_name_that_is_in_no_index():
-    """Whoever registers the name would get run on their machines: a clone, or what the package was installed from."""
+    """Anyone could register the name and have their code run: install a clone, or the package's own source."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *PACKAGE.rglob("*.py")]
     files += [file for folder in ("deploy", "examples") for file in (ROOT / folder).rglob("*") if file.suffix != ".pyc"]
     named = re.compile(r"pip3? install (-\S+ )*[\"']?daskmgrit")

@@ -25,7 +25,7 @@ def saved(tmp_path, w0):
     return save(tmp_path / "saved", w0)
 
 
-# -- going on ----------------------------------------------------------------------------------------------------
+# -- resuming ----------------------------------------------------------------------------------------------------
 
 
 def test_counts_are_those_of_phi(saved, w0, synchronous):
@@ -309,7 +309,7 @@ def test_directory_that_holds_something_else(tmp_path, w0):
 
 
 @pytest.mark.skipif(
-    not Path("/proc/version").exists(), reason="needs a directory that nobody can write to: Linux's /proc"
+    not Path("/proc/version").exists(), reason="needs a directory that no one can write to: Linux's /proc"
 )
 def test_directory_that_cannot_be_written_to(w0):
     with pytest.raises(dm.CheckpointError, match="checkpoint='/proc/daskmgrit' cannot be used"):

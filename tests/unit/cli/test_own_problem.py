@@ -82,7 +82,7 @@ def test_an_own_problem_is_solved(folder):
     run = solve("mine.py:problem", "--steps", "60", "--coarsening", "4")
     assert "mean value " in run.stdout
     assert "converged" in run.stdout
-    assert "--coarsening 4: the Phi of sines does not tell for which coarsening" in run.stderr
+    assert "--coarsening 4: the Phi of sines does not tell the coarsening" in run.stderr
     assert "does not tell" not in solve("mine.py:problem", "--steps", "60", "--coarsening", "2").stderr
 
 
@@ -268,7 +268,7 @@ def test_plan_measures_a_phi_within_its_time_and_says_what_is_wrong_once(folder)
     assert "assumed" in found["newton"]["accepted_from"]
     how = ["--problem", "couples.py:phi", "--w0", "couples.py:w0", "--seconds", "1ms"]
     words = CliRunner().invoke(main, ["plan", "--steps", "120", "--workers", "4", *how]).stdout
-    assert "uncertain, as phi is" in words
+    assert "uncertain because of phi" in words
     assert "daskmgrit solve" not in words
 
 

@@ -37,7 +37,7 @@ def test_settings_that_stay(tmp_path):
     for options, code, words in (
         (["--table", "8"], 2, "--solver4 excludes --table, --remarks and --study"),
         (["--max-steps", "10"], 0, "its smallest N is above --max-steps 10"),
-        (["--no-solve"], 0, "nothing of it was solved"),
+        (["--no-solve"], 0, "has no results of it yet"),
     ):
         out = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--solver4", *options])
         assert (out.exit_code, words in out.stderr) == (code, True), out.stderr

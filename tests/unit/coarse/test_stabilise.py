@@ -147,7 +147,7 @@ def test_each_level_costs_its_stages_in_a_row():
     one = path(3, [1] * 5) - path(2, [1] * 5)
     assert one == 4 * 4 + 7
     # Levels 128, 64, 32, 16 are relaxed with four Phi in a row each, the eight steps of the coarsest take seven. Where
-    # the coarse step beside the residual takes more stages than that, it is what lies on the path.
+    # the coarse step parallel to the residual takes more stages than that, it is what lies on the path.
     staged = path(3, [1, 1, 1, 2, 3]) - path(2, [1, 1, 1, 2, 3])
     assert staged == 3 * 4 + 1 + 4 * 2 + 1 + 7 * 3
 

@@ -89,7 +89,7 @@ def test_v_cycle_has_four_phi_in_a_row_per_level():
 def test_the_coarse_step_is_not_on_the_critical_path_where_nothing_is_relaxed():
     (shorter, _), (longer, result) = (executed_chain(k, 64, 2, "V", "F") for k in (2, 3))
     levels = len(result.levels) - 1
-    # On each level an F-point, and the residual beside the coarse step.
+    # On each level an F-point, and the residual parallel to the coarse step.
     assert longer - shorter == 2 * levels + result.levels[-1] - 1
 
 

@@ -19,7 +19,7 @@ COSTLY = {
 
 @pytest.fixture
 def placed(monkeypatch):
-    """Solves on so many workers with so many threads each."""
+    """Solves on these numbers of workers and threads of each."""
 
     def place(*threads):
         executor = PlacedExecutor(list(threads))

@@ -156,7 +156,7 @@ def to_numbers(params, x, y):
         ({"optimizer": optax.rmsprop(0.1, centered=True)}, ValueError, ["centered=False"]),
         ({"device": "foo"}, ValueError, ["device='foo'", "cuda"]),
         ({"data": (["a", "b"], Y[:2])}, TypeError, ["no array of numbers"]),
-        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["go together"]),
+        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["give data that fit"]),
         ({"data": (X[:0], Y[:0])}, ValueError, ["empty", "(0, 64)"]),
         ({"data": (X, Y[:5])}, ValueError, ["5, 64 rows"]),
         ({"batch": 0}, ValueError, ["batch=0"]),

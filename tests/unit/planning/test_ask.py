@@ -158,8 +158,8 @@ def test_what_is_wrong_with_phi_is_said_once(caplog):
     assert "in a block" in plan.remark
     rows = dict(plan.summary())
     assert rows["phi"] == plan.remark
-    assert rows["verdict"].startswith("uncertain, as phi is: ")
-    assert rows["in Python"].startswith("none: mend phi first")
+    assert rows["verdict"].startswith("uncertain because of phi: ")
+    assert rows["in Python"].startswith("none: correct phi first")
     assert not caplog.records
 
 

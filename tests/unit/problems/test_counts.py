@@ -6,7 +6,7 @@ import daskmgrit as dm
 from daskmgrit.problems import adder, digits, xor
 from tests.support.recurrences import Counting
 
-# Cycles to the default tolerance; Phi by level and critical path of so many cycles.
+# Cycles to the default tolerance; Phi by level and critical path of that number of cycles.
 PHI = {
     ("xor", "1", 400, "V"): (11, [9400, 6600, 3300, 1650, 825, 396, 121], 322),
     ("xor", "1", 400, "F"): (8, [7000, 8000, 6400, 4400, 2800, 1632, 528], 915),

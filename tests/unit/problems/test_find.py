@@ -61,7 +61,7 @@ step = Step()
 
 @pytest.fixture
 def source(tmp_path, monkeypatch, request):
-    """A file of the user's with a module beside it, named for the test: modules stay imported."""
+    """A file of the user's with a module next to it, named for the test: modules stay imported."""
     name = f"own_{abs(hash(request.node.nodeid))}"
     path = tmp_path / f"{name}.py"
     path.write_text(SOURCE.format(name=name))
@@ -133,7 +133,7 @@ def test_what_lies_in_the_users_folder_is_pickled_by_value(source):
         ("nonsense", None, "PROBLEM nonsense is not known: give one of xor, adder, digits"),
         ("gone.py:phi", None, "gone.py does not exist"),
         ("no_such_module:phi", None, "no module no_such_module"),
-        ("{file}", None, "say what in it, as {file}:NAME; it has w0, start, number, phi, one_state, make"),
+        ("{file}", None, "name an object in it, as {file}:NAME; it has w0, start, number, phi, one_state, make"),
         ("{file}:gone", None, "there is no 'gone' in {file}; it has w0, start, number, phi"),
         ("{file}:gone", None, "three_options, Step, problem, step"),
         ("{file}:phi", None, "give --w0 FILE.npy"),
@@ -171,7 +171,7 @@ def test_a_phi_has_no_number_of_steps(source):
 def test_a_package_that_is_missing_is_another_matter(tmp_path, monkeypatch):
     (tmp_path / "needs.py").write_text("import a_package_that_nobody_has")
     with pytest.raises(
-        ImportError, match=r"a_package_that_nobody_has.*: install what has it in the environment of "
+        ImportError, match=r"a_package_that_nobody_has.*: install its package in the environment of "
     ) as e:
         find_problem(f"{tmp_path}/needs.py:phi")
     assert str(e.value).endswith(sys.executable)

@@ -18,7 +18,7 @@ def test_the_estimators_own_loop(case):
     mine, loop = phi.estimator(result.final, STEPS), serial(make(), x, y, 0, STEPS)
     np.testing.assert_allclose(weights(mine), weights(loop), rtol=1e-6, atol=1e-6)
     assert mine.score(x, y) == pytest.approx(loop.score(x, y), abs=1e-6)
-    # Clocks and momenta are there too: both go on alike.
+    # Clocks and momenta are there too: both continue alike.
     np.testing.assert_allclose(
         weights(serial(mine, x, y, STEPS, STEPS + 3)),
         weights(serial(loop, x, y, STEPS, STEPS + 3)),

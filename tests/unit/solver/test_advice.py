@@ -14,7 +14,7 @@ from daskmgrit.solver.advice import Words, advise, advise_on_sweeps
         (("maxiter", "", [1.0, 0.5], 0.1), ["about 3 more"]),
         (("maxiter", "", [0.98**k for k in range(20)], 1e-3), ["slowly", "0.980", "F-cycles"]),
         (("maxiter", "", [1.0] * 8, 1e-3), ["does not fall", "F-cycles"]),
-        (("maxiter", "", [1.0] * 8, 1e-3, "", Words(cycle="F")), ["take more relaxation", "max_levels=2"]),
+        (("maxiter", "", [1.0] * 8, 1e-3, "", Words(cycle="F")), ["use more relaxation", "max_levels=2"]),
         (("maxiter", "", [2.0**k for k in range(8)], 1e-3), ["grows", "factor of 2 ", "cap="]),
         (
             ("stagnated", "the residual stays at 6e-06, which is the rounding of float32", [1, 6e-6], 1e-9),

@@ -141,5 +141,5 @@ def test_solver_pickles(decay, w0):
 def test_where_nothing_moves_that_is_told():
     result = dm.MGRIT(lambda weights, index, level: 0.9 * weights, 64).solve(np.zeros(3))
     assert (result.reason, result.iterations) == ("tol", 0)
-    assert "the initial guess is the solution already" in str(result)
+    assert "the initial guess is already the solution" in str(result)
     assert "potential speedup" not in str(result)

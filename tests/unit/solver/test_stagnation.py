@@ -1,4 +1,4 @@
-"""Stopping where the residual falls no more, and nowhere else."""
+"""Stopping where the residual no longer falls, and nowhere else."""
 
 import json
 import math

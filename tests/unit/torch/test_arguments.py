@@ -165,7 +165,7 @@ def loader(dataset, **options):
         ({"data": Pairs()}, TypeError, ["data=Pairs", "DataLoader"]),
         ({"data": loader(Pairs(named=True))}, TypeError, ["batches are (dict)", "mapping"]),
         ({"data": loader(Pairs(), batch_size=3)}, ValueError, ["1, 3 examples", "drop_last=True"]),
-        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["module and loss fail", "go together"]),
+        ({"data": (X[:, :5], Y)}, dm.PropagatorError, ["module and loss fail", "give data that fit"]),
         ({"loss": differentiated, "data": X}, dm.PropagatorError, ["torch.func.grad and torch.func.vmap"]),
         ({"loss": lambda out, y: out.detach().sum()}, ValueError, ["no weight"]),
         ({"module": frozen()}, ValueError, ["all of them frozen"]),

@@ -84,7 +84,7 @@ def test_settings_that_fail_are_listed():
         ({"prefix": 2000}, "prefix=2000 is longer than steps=1000"),
         ({"prefix": 3}, "prefix=3 is not an integer of at least 16"),
         ({"sweeps": 0}, "sweeps=0"),
-        ({"grid": {"m": (2,)}}, "grid has 'm': give of max_rate, coarsening"),
+        ({"grid": {"m": (2,)}}, "grid has 'm', which is not known: give some of max_rate, coarsening"),
     ],
 )
 def test_bad_tune(arguments, words):

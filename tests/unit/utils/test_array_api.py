@@ -225,7 +225,7 @@ def test_a_checkpoint_of_torch_states(tmp_path):
     solver.solve(w0, maxiter=2, checkpoint=tmp_path / "one", chunks=2)
     result = solver.resume(tmp_path / "one", w0, maxiter=50, chunks=3)
     assert result.residuals == solver.solve(w0, chunks=1).residuals
-    with pytest.raises(dm.CheckpointError, match="initial state of torch, here it is of numpy: give w0 again"):
+    with pytest.raises(dm.CheckpointError, match="initial state of torch, here it is of numpy: give the same w0"):
         solver.resume(tmp_path / "one")
     # Where phi says what it works on, w0 is as it was saved.
     solver = dm.MGRIT(OnDevice(), 64)
