@@ -82,8 +82,8 @@ HELP = f"""Find settings of PROBLEM with a short critical path, by solving a sho
 
     {PROBLEM_HELP}
 
-    Prints the settings tried, the best first, and a command that solves with the best. The coarse steps of a Phi of
-    your own are its own matter: coarsening, relaxation and size of the coarsest level are tried.
+    Prints the settings tried, the best first, and a command that solves with the best. A Phi of your own
+    chooses its coarse steps itself: coarsening, relaxation and size of the coarsest level are tried.
 
     Exit status: 0 a setting was found, 1 none converged, 2 bad usage, 3 the solves could not run, 130 interrupted.
     """

@@ -81,7 +81,7 @@ def window_steps(
         places = np.arange(count) * span // count
     else:
         # One in each of `count` equal parts; always the same place in it would see only some residues of the step's
-        # number, and so only some of the data where they come round and round.
+        # number, and so only some of the data if they repeat.
         parts = np.arange(count)
         places = ((parts + parts * GOLDEN % 1) * span / count).astype(int)
     return np.asarray(index)[:, None] * width + places

@@ -69,7 +69,7 @@ class Serial:
 
     @property
     def period(self) -> int:
-        """Number of steps after which the same examples come round again."""
+        """Number of steps after which the same examples repeat."""
         return self.examples // self.batch
 
     def _place(self, index: Index, level: int) -> Index:
@@ -111,7 +111,7 @@ class Repeat(Serial):
 
     @property
     def period(self) -> int:
-        """Number of steps of level 0 after which the same examples come round again."""
+        """Number of steps of level 0 after which the same examples repeat."""
         return 2 * (self.examples // self.batch)
 
     def __call__(self, index: Index, level: int) -> Index:

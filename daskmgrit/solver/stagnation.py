@@ -90,7 +90,7 @@ class Stagnation:
         if self.doubted and cycle >= CYCLES and min(residuals[-CYCLES:]) >= min(residuals[:-CYCLES]):
             return f"the residual has not fallen below {min(residuals):.1e} for {CYCLES} cycles"
         count = max(CYCLES, int(PART * self.maxiter))
-        # With `exact` cycles to be had, those decide.
+        # If `exact` cycles are possible, those decide.
         if cycle <= count or cycle <= self.exact <= self.maxiter:
             return ""
         last = residuals[-count:]

@@ -17,7 +17,7 @@ class Decay:
 
 
 class Slow(Decay):
-    """The same, taking its time, so that a fault comes in the midst of a solve."""
+    """The same, taking its time, so that a fault comes during a solve."""
 
     def __init__(self, m=2, seconds=0.005):
         super().__init__(m)
@@ -29,7 +29,7 @@ class Slow(Decay):
 
 
 class Counting:
-    """Counts the states that another phi is given, by level; those of a solve alone, since it vouches for itself."""
+    """Counts the states that another phi is given, by level; those of a solve alone, because it is declared pure."""
 
     pure = True
 

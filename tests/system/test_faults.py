@@ -113,7 +113,7 @@ def test_stopped_worker(client, calm, w0, caplog):
     assert_calm(result, calm)
     messages = [record.getMessage() for record in caplog.records if record.name == "daskmgrit"]
     assert any("has not answered for" in text and "while waiting for" in text for text in messages)
-    assert any("is given up" in text for text in messages)
+    assert any("is treated as lost" in text for text in messages)
 
 
 @pytest.mark.parametrize(("signal_", "timeout"), [(signal.SIGKILL, 30), (signal.SIGSTOP, 5)], ids=["killed", "stopped"])

@@ -442,7 +442,7 @@ def test_interface_that_is_not_there(slurm):
     out = solve(interface="ib7")
     assert out.exit_code == 3, out.stderr
     assert "'ib7' is not a valid network interface" in out.stderr
-    assert "jobqueue.slurm in dask.config: interface" in out.stderr
+    assert "jobqueue.slurm in dask.config: check interface" in out.stderr
 
 
 def test_folder_that_no_script_can_name(slurm, tmp_path):

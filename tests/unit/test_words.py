@@ -40,6 +40,12 @@ PHRASES = {
     r"gets? round": "avoid",
     r"next to nothing": "almost nothing",
     r"take note of": "record",
+    r"put off": "defer",
+    r"(?:can|may|to) be had": "available, supported",
+    r"vouch(?:es)?": "declared pure",
+    r"in the midst": "during",
+    r"comes? round": "repeat",
+    r"own matter": "chooses itself",
     rf"[,;] for {_SUBJECT} {_VERB}": "because",
 }
 # Where a docstring, a heading or a table begins.

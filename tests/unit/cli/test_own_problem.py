@@ -212,7 +212,7 @@ def test_what_tune_recommends_can_be_told_to_solve(folder, arguments, levers):
 
 
 def test_coarse_steps_are_as_long_as_the_coarsening_that_is_tried(folder):
-    """A Phi that may be had for any is tuned, planned and solved with any; of others the problem says the factor."""
+    """A Phi that supports any is tuned, planned and solved with any; of others the problem says the factor."""
     (folder / "stretched.py").write_text(
         "import numpy as np\nimport daskmgrit as dm\n\n"
         "phi = dm.from_function(lambda w: w - 0.02 * np.sin(w), vectorized=True, coarsening=4, cap=16)\n"
