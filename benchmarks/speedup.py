@@ -33,7 +33,7 @@ def speedup(
     scaling_runs : tuple of benchmarks.scaling.Run
         Solves of MGRIT.
     note : callable
-        Is told what is under way.
+        Called with progress messages.
     """
     return {"newton": of_newton.newton(newton_runs, note), "scaling": of_mgrit.scaling(scaling_runs, note)}
 
