@@ -58,7 +58,7 @@ def lean_mgrit(phi: Phi, w0: Array, steps: Sequence[int], m: int, tol: float, ma
         f_relaxation(level, v, rhs)
         injected = v[::m].copy()
         coarse = injected.copy()
-        # What arrives at the C-points: u = v + r.
+        # Arrivals at the C-points: u = v + r.
         coarse[1:] = step(level, v, rhs, to)
         below = coarse.copy()
         below[1:] -= phi(injected[:-1], np.arange(len(to)), level + 1)

@@ -22,7 +22,7 @@ __all__ = ["NETS", "QUICK", "WHOLE", "Case", "newton_nets"]
 
 NETS = ("convolutional", "physics-informed", "transformer")
 WINDOWS = (4, 8, 16)
-# What a step may have as residual, on average.
+# Tolerance on the residual of a step, on average.
 PER_STEP = 1e-6
 # N over sweeps that is aimed at with windows of 4, 8 and 16 slots, by net and rate.
 AIMS = {

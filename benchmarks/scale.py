@@ -33,7 +33,7 @@ WEIGHTS, PROCESSES = 16, 2
 # Of a solve with up to 64 workers; with more of them one has as many tasks.
 CYCLES, FEW = 4, 64
 FREE = dict.fromkeys(("scheduler", "worker", "client", "latency", "transfer"), 0.0)
-# What each worker does many times a second whether it has tasks or not: too often for a hundred in one process.
+# Periodic work of each worker, with or without tasks: too frequent for a hundred workers in one process.
 QUIET = {
     "LOGGING__DISTRIBUTED": "critical",
     "WORKER__PROFILE__ENABLED": "False",

@@ -174,7 +174,7 @@ class _Recorder:
         watch = _Watch(self.phi)
         with watch:
             values = dict(zip(keys, get_sync(dict(graph), keys), strict=True))
-        # What earlier graphs made is here as data, not as a task.
+        # Results of earlier graphs are data here, not tasks.
         added = [key for key in keys if key in watch.calls]
         known = {task.key for event in self.events if isinstance(event, Submitted) for task in event.tasks} | set(added)
         flat = dict(graph)

@@ -195,7 +195,7 @@ def read(path: str, lo: int, hi: int, shape: tuple[int, int], checksums: Mapping
     folder = Path(path) / "c_points"
     begin = lo - lo % shape[0]
     try:
-        # What it says must be what was written: it names the codecs that zarr is to run.
+        # Its content must be that which was written, because it names the codecs that zarr runs.
         if checksum_of_metadata(Path(path))["zarr.json"] != checksums.get("zarr.json"):
             raise ValueError("the checksum of zarr.json is wrong")
         array = zarr().open_array(store=folder, mode="r")
@@ -245,7 +245,7 @@ def create(directory: Path, cycle: int, token: str, shape: tuple[int, int], dtyp
 def commit(path: Path, content: Mapping[str, Any], form: str = FORMAT) -> Path:
     """Complete a checkpoint once all workers have written: flush it to disk, and rename it."""
     whole = path.with_name(path.name.split(".")[0])
-    # What has the name and is no checkpoint stays; one more zero is the same cycle.
+    # A file with the name that is no checkpoint stays; one more zero is the same cycle.
     while whole.name in strays(path.parent):
         whole = whole.with_name(whole.name.replace("-", "-0"))
     with named(f"the checkpoint {whole} cannot be written"):

@@ -95,7 +95,7 @@ def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
         )
     how_cycled = {option: options[option] for option in ("max_levels", "cycle", "weight")}
     solver = MGRIT(problem.phi, problem.steps, **how_cycled, **problem.hierarchy())
-    # What is wrong is to be said before the levels are shown and workers are started.
+    # Errors come before the levels are shown and workers are started.
     check_chunks(options["chunks"], solver.hierarchy)
 
     phi = problem.phi

@@ -21,7 +21,7 @@ from daskmgrit.recurrence.trial import Finding, try_phi
 __all__ = ["asked_problem", "completed", "explained", "method_of", "try_own"]
 
 
-# What decides on the Phi of a built-in problem.
+# Options that decide on the Phi of a built-in problem.
 OF_BUILT_IN = (
     "solver",
     "optimizer",

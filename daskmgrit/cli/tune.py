@@ -109,7 +109,7 @@ def tune(
         steps = found.steps if steps is None else steps
         words = ["daskmgrit", "solve", problem, *([] if w0 is None else ["--w0", w0]), "--steps", str(steps)]
         ends = ["--seed", str(seed)] if problem in (*PROBLEMS, *LOOPS) else []
-        # What is wrong with it was told.
+        # Its defect was reported.
         with explained(found, problem), already_tried(own, Finding()), _none_converged(found, tried):
             if method == "newton":
                 told, text, best = _windows(found, steps, options)
@@ -136,7 +136,7 @@ def _none_converged(found: Problem | OwnProblem, tried: Finding | None) -> Itera
         raise NotConverged(error.args[0] + why) from error
 
 
-# What was found, the same in words, and the options that solve with the best.
+# The findings, the same in words, and the options that solve with the best.
 Tuned = tuple[dict[str, Any], str, list[str]]
 
 

@@ -256,7 +256,7 @@ class Run(AnyRun):
         points = self.about["steps"][0] + 1
         if name.name in MANY or name.name in _ELSEWHERE or name.name == "coarse_solve":
             return 0, points
-        # What goes from level to level is numbered by the chunks of the finer one.
+        # Tasks between two levels are numbered by the chunks of the finer one.
         level = name.level - (name.name in ("coarse_step", "part"))
         layout = self._layout_of(name.cycle)
         bounds = layout["bounds"][level] if level < len(layout["bounds"]) else [0, points]

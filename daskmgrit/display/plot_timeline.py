@@ -125,7 +125,7 @@ def joined(records: Sequence[Record], given: Sequence[int], thin: float) -> list
         )
         group: list[Record] = []
         for record in mine:
-            # What has begun before a thin box ends would lie on it.
+            # A record that begins before a thin box ends would lie on it.
             if group and (_end(group) - group[0].start >= thin or record.start >= group[0].start + thin):
                 boxes.append(_box(group, lane, thin))
                 group = []

@@ -123,7 +123,7 @@ class ClusterExecutor(Executor):
                     future.release()
                 raise
             finally:
-                # What waits leave behind may hold it until garbage is collected.
+                # Remains of waits may hold it until garbage is collected.
                 held(self._root).release()
 
     def put(self, value: Any, key: str, owner: int = 0) -> Delayed:
@@ -200,7 +200,7 @@ class ClusterExecutor(Executor):
         with self._stop.waking(future.release):
             value = self._wait(future, what)
         if not again:
-            # What waits leave behind may hold the future until garbage is collected.
+            # Remains of waits may hold the future until garbage is collected.
             future.release()
         return value
 

@@ -86,7 +86,7 @@ def look(client: Any, seconds: float, key: Any = None, held: bool = False) -> Vi
     return View(view["moves"], view["patience"], workers, [tuple(wait) for wait in view["waits"]], view["stranded"])
 
 
-# What runs on the scheduler is nested, so that it travels by value: the scheduler may lack this package.
+# Functions for the scheduler are nested, so that they travel by value: the scheduler may lack this package.
 
 
 def _look() -> Callable[..., dict[str, Any]]:
@@ -95,7 +95,7 @@ def _look() -> Callable[..., dict[str, Any]]:
 
         from distributed.scheduler import heartbeat_interval
 
-        # What the result is made from, as far as that is not there.
+        # The missing inputs of the result.
         upstream, to_come = set(), [ts for ts in [dask_scheduler.tasks.get(key)] if ts is not None]
         while to_come:
             ts = to_come.pop()

@@ -20,7 +20,7 @@ from daskmgrit.utils.validation import integer_option
 
 __all__ = ["ChunkPlan", "check_chunks", "first_layout", "phi_cost", "plan_layout", "task_overhead"]
 
-# What an expense per cycle is weighed with against one per solve.
+# Weight of an expense per cycle against one per solve.
 USUAL_CYCLES = 5
 
 
@@ -175,7 +175,7 @@ def plan_layout(
         alone = _alone(hierarchy, chunks, sum(threads), overhead, cost)
     wanted = setting("daskmgrit.agglomerate")
     if wanted == "auto" and chunks > 1:
-        # What leaves for the one worker and comes back, in seconds per coarse point: two states there, one back.
+        # Transfer to the one worker and back, in seconds per coarse point: two states there, one back.
         share = 1 - 1 / len(threads)
         travel = 3 * row_bytes * share / float(dask.config.get("distributed.scheduler.bandwidth", 1e8))
         whole = cut(hierarchy, chunks, threads, alone=alone)

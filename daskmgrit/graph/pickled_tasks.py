@@ -24,7 +24,7 @@ from daskmgrit.utils.pickling import Pickled
 
 __all__ = ["large_value", "load", "seal", "sealed_value"]
 
-# What every unpickler knows, and what stands for a task.
+# Functions that every unpickler knows, and the stand-in of a task.
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), GraphNode, TaskRef)
 _PACKAGE = __name__.partition(".")[0] + "."
 

@@ -120,7 +120,7 @@ def _loss(node: Any) -> str:
         return ""
     if client.status in ("closing", "closed"):
         return "these weights are on a cluster whose client is closed: compute() them before closing"
-    # What is "lost" with a worker is made again.
+    # Dask computes again a result that is "lost" with a worker.
     if node.status == "cancelled":
         return (
             "these weights are not on the cluster any more, because it was restarted or told to cancel them: compute() "

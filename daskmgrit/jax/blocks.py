@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["few_sizes", "group_size", "over_block", "padded"]
 
-# What all states of a group may take of a processor's cache with their largest intermediate result. XLA computes a
+# Part of a processor's cache for all states of a group with their largest intermediate result. XLA computes a
 # layer for all of a block, then the next: beyond that each waits for memory.
 CACHE = 2**21
 

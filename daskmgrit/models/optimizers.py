@@ -2,7 +2,7 @@
 
 The state is ``[weights, moments]``. Moments are kept times the learning rate, and the second moment of Adam as its
 root, so that all entries have the unit of weights and the norm of a residual weighs them alike; the weights are those
-of ``torch.optim``, but for rounding.
+of ``torch.optim``, except for rounding.
 """
 
 from __future__ import annotations

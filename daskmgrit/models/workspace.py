@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["kept", "scratch"]
 
-# What kept() keeps: levels of a solve have two or three numbers of states each.
+# Number of objects that kept() keeps: levels of a solve have two or three numbers of states each.
 KEPT = 128
 
 _local = threading.local()

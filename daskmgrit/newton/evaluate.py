@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
     gradients: tuple[Array, ...] | None
 
 
-# What has slots evaluated: states where they begin (k, s), their first steps (k,), how many steps each has (k,).
+# Evaluates slots: states where they begin (k, s), their first steps (k,), how many steps each has (k,).
 Take = Callable[[Array, np.ndarray, np.ndarray], Evaluation]
 
 

@@ -57,7 +57,7 @@ class Variant(Reading):
             name: value for name, value in asdict(self).items() if value is not None and name not in ("label", "only")
         }
         if self.solver == "4":
-            # What is not given is the problem's own, which may change.
+            # Settings that are not given are the problem's own, which may change.
             given["tuned"] = asdict(_problem(self.problem, self.seed).tuned)
         return given
 

@@ -16,7 +16,7 @@ Experiment = tuple[str, Reading, int]
 REMARK_STEPS = (100, 200, 400, 800, 1600)
 STUDY_STEPS = (400, 1600)
 
-# What the paper says of each, for comparison.
+# The paper's findings on each, for comparison.
 NOTES = {
     "Remark 1": "The paper found injection to converge worse than the step's own number, and averaging better than "
     "injection. Here targets are averaged with the inputs. By source index (offset 0).",

@@ -63,7 +63,7 @@ FEARED = 5.0
 PATIENCE = 2
 # Beyond, levels are taken to be as the last of these.
 MOST_LEVELS = 12
-# What need not be said of levels.
+# Defaults of levels, which are not printed.
 USUAL_LEVELS = {"relaxation": "FCF", "min_coarse": 10}
 
 
@@ -144,7 +144,7 @@ class PhiSource:
             check_coarsening(self._phi_for(m), m)
         self.measured: list[str] = []
         self.remark = "" if tried is None else tried.remark
-        # What a Phi costs here and now, which says how much can be tried.
+        # The cost of a Phi here and now decides how much can be tried.
         real = cost
         if cost is None or iterations is None or accepted is None:
             real = self._time_phi(tried)

@@ -90,7 +90,7 @@ def prediction_of(waves: Waves) -> Prediction:
     fused = plan.fused(waves.hierarchy)
     state = _guess(waves)
     ends = [waves.report(state)]
-    # What a cycle has in tasks is known after the first.
+    # The tasks of a cycle are known after the first.
     tasks, moved, first = 0, 0.0, FirstRelaxation.PLAIN
     for cycle in range(1, CYCLES + 1):
         before, shipped = waves.tasks, waves.moved

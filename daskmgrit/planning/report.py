@@ -114,7 +114,7 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     } | found
 
 
-# What is told of MGRIT; None where it does not converge.
+# Entries of the report on MGRIT; None if it does not converge.
 OF_MGRIT = (
     "workers_used", "seconds_on_all", "seconds", "speedup", "efficiency", "coarsening", "cycle", "levels", "chunks",
     "gathered", "iterations", "pays_up_to_iterations", "cycle_seconds", "tasks_per_cycle", "bytes_per_cycle",

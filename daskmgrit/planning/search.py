@@ -283,7 +283,7 @@ class Planner:
         """
         best = self.best(machine)
         fits, seconds = self.storage_of(best.setting) is not None, best.serial
-        # What more workers cannot be of use for.
+        # Beyond these numbers more workers are of no use.
         chunks = max(most_chunks(self.hierarchy(m, "V")) for m in self.coarsenings)
         most = max(chunks, math.ceil(2 * chunks / machine.threads))
         low, high = 0, 1

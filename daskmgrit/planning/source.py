@@ -14,7 +14,7 @@ from daskmgrit.planning.setting import COARSENINGS, Coarsening
 
 __all__ = ["ASSUMED", "GivenSource", "Source", "make_planner"]
 
-# What stabilised coarse steps were seen to need, for any number of steps.
+# Observed needs of stabilised coarse steps, for any number of steps.
 ASSUMED = {"V": 10.0, "F": 7.0}
 
 

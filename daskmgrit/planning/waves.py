@@ -190,7 +190,7 @@ class Waves:
         here, bare = self.levels[level], self._unprobed if level == 0 else None
         self._unprobed = None
         ready, arrive = self.with_left(here, state if bare is None else bare)
-        # What arrives at the C-points may be known, and Phi_c(v) does not wait for it.
+        # The arrivals at the C-points may be known, and Phi_c(v) does not wait for it.
         pieces_ready = ready if bare is None else np.maximum(ready, state)
         residual: Any = here.c_relaxation if bare is None else 0.0
         step = here.coarse_step

@@ -17,7 +17,7 @@ __all__ = ["DIVERGES", "MEND", "at_worst", "commands", "fastest", "pays", "verdi
 # Times that differ by no more than this factor are as good as the same: predictions are no better.
 NEAR = 1.05
 
-# What is told of MGRIT in place of a setting.
+# Report on MGRIT in place of a setting.
 DIVERGES = "does not converge with any setting that was tried"
 # In place of a command, where a trial found something wrong with phi.
 MEND = "none: correct phi first, or give it a true attribute `pure` if the finding is harmless"
@@ -127,7 +127,7 @@ def window_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     if found["remark"]:
-        # What is wrong with phi makes noise of the rest.
+        # A defect of phi makes the other numbers meaningless.
         return rows
     told = newton["edge"] is not None and newton["edge"] >= 0
     edge = f"alpha lambda_max is {newton['edge']:.2g}, the edge of stability is 2" if told else ""

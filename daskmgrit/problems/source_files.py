@@ -20,9 +20,9 @@ from daskmgrit.utils.install_hint import install_hint
 __all__ = ["Sources", "failed", "place_of"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What cloudpickle calls the file of a function that it has sent.
+# cloudpickle's name of the file of a function that it has sent.
 SENT = "<dynamic-code>"
-# What the package's own extras have, by the names that are imported.
+# Packages of this package's extras, by the names that are imported.
 EXTRAS = {"jax": "jax", "matplotlib": "plot", "optax": "jax", "sklearn": "digits", "torch": "torch"}
 
 

@@ -25,7 +25,7 @@ __all__ = ["Command", "from_command"]
 
 FORMATS = ("npy", "text")
 PLACES = ("{step}", "{level}", "{length}", "{input}", "{output}")
-# What an error message shows of a program's output, from its end.
+# Length of a program's output in an error message, from its end.
 SHOWN = 2000
 
 

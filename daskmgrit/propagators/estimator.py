@@ -198,7 +198,7 @@ class _Perceptron:
         n, times, optimizer = 2 * self.layers, self.length.taken(level), trainer_of(model)
         model.coefs_, model.intercepts_ = arrays[: self.layers], arrays[self.layers : n]
         model.t_ = self.clock + fine * self.examples
-        # What it remembers of its losses may stop a fit, not a partial_fit.
+        # Its record of losses may stop a fit, not a partial_fit.
         forget_losses(model)
         rate = float(model.learning_rate_init)
         optimizer.learning_rate_init = times * rate

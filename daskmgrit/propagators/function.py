@@ -161,7 +161,7 @@ class Stretched(AnyCoarsening):
         Lengths of coarse steps.
     """
 
-    # What is said where f turns out to be for one state.
+    # The remedy if f is for one state.
     remedy_for_one_state = (
         "Leave out vectorized=True, so that daskmgrit.from_function calls f for one state after another, or have f "
         "compute all rows at once, which is faster"

@@ -29,7 +29,7 @@ __all__ = ["Ended", "Interrupted", "TooLong", "TooMuch", "allow_programs", "end_
 TAIL = 8000
 # Bytes of messages after which a program is taken to be out of hand.
 MESSAGES = 1 << 26
-# What a program has left is looked for where that takes no more than this share of its time.
+# Processes that a program leaves are looked for if that takes at most this share of its time.
 SHARE = 0.05
 # Seconds after which a program is looked after, if it says nothing.
 PULSE = 0.5
@@ -72,7 +72,7 @@ _running: dict[str, subprocess.Popen[bytes] | None] = {}
 _refused_until = 0.0
 # Seconds that it took, when it was last done, to look for what programs have left.
 _search = 0.0
-# What watches this process, and the mark of all programs that it starts.
+# The watcher of this process, and the mark of all programs that it starts.
 _watcher: tuple[str, subprocess.Popen[bytes]] | None = None
 
 
@@ -175,7 +175,7 @@ def _run(
 
 
 def _check_wanted() -> None:
-    # What the main thread asks for comes after the interrupt, which ended what it was doing.
+    # Requests of the main thread come after the interrupt, which ended what it was doing.
     if time.monotonic() < _refused_until and threading.current_thread() is not threading.main_thread():
         raise Interrupted
 
@@ -257,7 +257,7 @@ def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
         process.kill()
     if mark:
         watch.end_marked(mark.__eq__)
-    # What could not be killed may still hold the pipes: they are closed, not read to their end.
+    # Processes that could not be killed may still hold the pipes, so they are closed, not read to their end.
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             with suppress(OSError):

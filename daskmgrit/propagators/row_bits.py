@@ -52,7 +52,7 @@ class RowBits:
         apart = namespace(rows[0]).concat(rows, axis=0)
         if size not in self._alike:
             host = to_host(apart)
-            # What is not finite says little of the kernels.
+            # Values that are not finite show little about the kernels.
             if np.isfinite(host).all():
                 self._alike[size] = np.array_equal(host, to_host(function(block, index)))
         return apart

@@ -169,7 +169,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
             return Finding(error=str(error))
         except Exception as error:
             found = one_state_fault(phi, states, index, error)
-            # What it says of the initial state alone is what the solve would say. It may be a task to be tried again.
+            # Its error for the initial state alone is that of the solve. It may be a task to be tried again.
             if not (found or known):
                 raise
             return Finding(error=found)

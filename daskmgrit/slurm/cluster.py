@@ -368,7 +368,7 @@ class SLURMCluster(JobQueueCluster):
                 told, told_at = f"{missing}; {state}", elapsed
                 logger.warning("%s (waiting for %.0f s of at most %g s)", told, elapsed, patience)
             await asyncio.sleep(0.1)
-        # What the base class refreshes too: a client of this cluster reads it.
+        # The base class refreshes this too: a client of this cluster reads it.
         await super()._wait_for_workers(n_workers, 60)
 
     # -- the end -------------------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
             f"({words.cap}), or {words.closer}"
         )
     if max(residuals) > ROSE * residuals[0] and now > residuals[0]:
-        # What falls from there is the error that coarse steps have made: it need not get below where it began.
+        # The error of coarse steps falls from there: it need not fall below the first residual.
         return _on_rise(residuals, words)
     if factor >= 1:
         return f"the residual does not fall (factor {factor:.3f} per cycle): {words.closer}"

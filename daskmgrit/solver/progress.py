@@ -20,7 +20,7 @@ HEADINGS = {
     "cycle": ("cycle", "residual", "factor", "elapsed"),
     "sweep": ("sweep", "residual", "steps", "elapsed"),
 }
-# What is told besides: a sweep's residual is not what the tolerance is for.
+# A further remark: the tolerance is not for a sweep's residual.
 TITLES = {
     "cycle": "{}",
     "sweep": "of the window, not yet corrected; accepted steps: {}",

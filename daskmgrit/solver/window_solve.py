@@ -71,7 +71,7 @@ def run_window_solve(
         The checkpoint to resume from.
     """
     phi = method.phi
-    # What a dtype does not allow is to be said before workers are waited for.
+    # Options that a dtype does not allow are refused before the wait for workers.
     jacobian = method.settings(ask.tol, Fixed(1), w0.dtype).jacobian
     executor = choose_executor(ask.client, ask.patience)
     executor.check(phi)

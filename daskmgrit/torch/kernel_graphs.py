@@ -84,7 +84,7 @@ class KernelGraphs:
             return graph(*tensors, *fixed)
         value = function(*tensors, *fixed)
         self._calls[key] += 1
-        # What is not finite says little of the kernels.
+        # Values that are not finite show little about the kernels.
         if self._calls[key] >= _CALLS and key not in self._graphs and bool(value.isfinite().all()):
             with _lock:
                 if key not in self._graphs:
@@ -120,7 +120,7 @@ def _without_autograd(graph: Function) -> Function:
     return call
 
 
-# What only looks at the same numbers in another way.
+# Kernels that only view the same numbers in another way.
 _VIEWS = {"alias", "detach", "expand", "permute", "t", "transpose", "unsafe_view", "view"}
 
 

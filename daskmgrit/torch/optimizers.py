@@ -219,7 +219,7 @@ class Adam(Rule):
         shrink = 1 - self.decay * rates if self.decoupled else np.ones_like(rates)
         numbers = np.arange(1, times + 1)
         counts = before[:, None] + numbers
-        # What an update adds is shrunk by those after it.
+        # Later updates shrink the addition of an update.
         later = np.cumprod(shrink[:, :0:-1], axis=1)[:, ::-1]
         after = np.concatenate((later, np.ones((len(shrink), 1))), axis=1)
         scale, unbias = rates * after / (1 - powers(beta1, counts)), 1 / np.sqrt(1 - powers(beta2, counts))

@@ -180,7 +180,7 @@ class TorchPropagator(AnyCoarsening):
     def loss(self, state: Any) -> float:
         """Return the loss of a state (s,) over all data."""
         made = self.module(state)
-        # What batch normalisation does in training mode is part of the loss, what it writes is lost with the copy.
+        # Batch normalisation in training mode is part of the loss; its writes are lost with the copy.
         with torch.no_grad():
             return float(self.data.loss(self._loss, made, self.data.parts))
 

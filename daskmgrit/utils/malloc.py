@@ -13,7 +13,7 @@ __all__ = ["keep_freed_memory", "reuse_blocks"]
 # Parameters of glibc's mallopt, in <malloc.h>.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENA_MAX = -1, -2, -3, -8
 LARGEST = 2**31 - 1
-# What glibc's own thresholds grow to, where nothing has switched that off.
+# The values to which glibc's own thresholds grow, unless that is switched off.
 GROWN = {MMAP_THRESHOLD: 1 << 25, TRIM_THRESHOLD: 1 << 26}
 
 

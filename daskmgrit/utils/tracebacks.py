@@ -11,7 +11,7 @@ from types import TracebackType
 __all__ = ["shorten"]
 
 _PACKAGES = [Path(sysconfig.get_paths()[name]) for name in ("purelib", "platlib")]
-# What stands between a solve and Phi: this package, Dask, and threads.
+# Code between a solve and Phi: this package, Dask, and threads.
 _FOLDERS = (
     Path(__file__).parents[1],
     *(packages / name for packages in _PACKAGES for name in ("dask", "distributed", "tornado")),

@@ -12,7 +12,7 @@ from daskmgrit.utils.validation import number_option
 
 __all__ = ["TIMES", "bytes_option", "nbytes", "seconds", "time_option", "time_setting"]
 
-# What an error about a time says of its form.
+# The form of a time, for errors.
 TIMES = 'it is a time in seconds, or e.g. "5min"'
 
 
