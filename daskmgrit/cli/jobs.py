@@ -157,7 +157,7 @@ def _newton_job(found: Found, check: bool, options: Mapping[str, Any]) -> Job:
 def _training(
     found: Found, optimizer: str, levels: Mapping[str, Any], options: Mapping[str, Any], **more: Any
 ) -> OwnProblem:
-    """Return the problem with the Phi that the options mean."""
+    """Return the problem with the Phi that the options describe."""
     if optimizer != "sgd":
         why = f"is for gradient descent, not for --optimizer {optimizer}"
         refuse(("solver", "max_learning_rate", "coarse", "data", "max_stages", "window"), why)

@@ -33,8 +33,8 @@ class CoarseRule:
     method : str or sequence of str, default "capped"
         ``"capped"``: one plain step of `max_rate`, which is shorter than the fine steps that it stands for (the paper,
         equation 14). ``"substeps"``: as many plain steps as it takes. ``"chebyshev"``: one Runge-Kutta-Chebyshev step.
-        ``"exponential"``: the fine steps at once, on the quadratic that the loss is near a state; for NumPy states of
-        some tens of weights, 2 s + 1 gradients that wait for none of each other. ``"deflated"``: the same in
+        ``"exponential"``: the fine steps at once, on a quadratic model of the loss near a state; for NumPy states of
+        some tens of weights, 2 s + 1 gradients, all independent. ``"deflated"``: the same in
         the directions of the largest curvatures, and one bounded plain step in the rest; one gradient. One for all
         levels, or one per level from level 0 on, the last repeating.
     max_rate : float
@@ -45,9 +45,9 @@ class CoarseRule:
         Maximum number of stages. A step that would take more is shortened to the length for which this number is
         stable. This is a cap further out, and the critical path stops growing with the level.
     fine_rate : float, optional
-        alpha_b, the rate of a fine step; the exponential and the deflated step ask for it.
+        alpha_b, the rate of a fine step; required by the exponential and the deflated step.
     curvatures : Curvatures, optional
-        The largest curvatures, see :func:`daskmgrit.coarse.find_curvatures`; the deflated step asks for them.
+        The largest curvatures, see :func:`daskmgrit.coarse.find_curvatures`; required by the deflated step.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class CoarseRule:
             for method in AT_ONCE:
                 if method in given:
                     raise ValueError(
-                        f'coarse="{method}" stands for steps of one rate: give fine_rate=, that of a fine step'
+                        f'coarse="{method}" stands for steps of one rate: give fine_rate=, the rate of a fine step'
                     )
         if "deflated" in given and self.curvatures is None:
             raise ValueError(

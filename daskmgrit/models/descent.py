@@ -71,8 +71,8 @@ class GradientDescent:
     repeats : int, default 1
         Descents per step, all with the step's data and rate.
     coarse : str or sequence of str, default "capped"
-        How a step is taken whose length is beyond the rate's maximum: "capped", "substeps", "chebyshev",
-        "exponential" or "deflated", for all levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
+        Method for steps that are longer than the rate's maximum: "capped", "substeps", "chebyshev", "exponential" or
+        "deflated", for all levels or one per level, see :class:`daskmgrit.coarse.CoarseRule`.
     damping : float, default 0.05
         eps of the Chebyshev step.
     max_stages : int, optional

@@ -30,7 +30,7 @@ class Variant(Reading):
     Attributes
     ----------
     coarse, data, window, max_stages, rank
-        See :meth:`daskmgrit.problems.Problem.propagator`; None for what suits the solver.
+        See :meth:`daskmgrit.problems.Problem.propagator`; None for the solver's own.
     initial_guess : str
         "rough" for the run in which curvatures are found.
     coarsening, relaxation, min_coarse
@@ -301,7 +301,7 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
 
 
 def _examples(variant: Variant, level: int) -> int:
-    """Return how many examples the gradients of a stage on `level` are of, together."""
+    """Return the number of examples in the gradients of a stage on `level`, together."""
     if variant.coarse == "deflated":
         # A step takes one gradient of the same data; there are no curvatures to find for that.
         variant = replace(variant, coarse=None, rank=None)

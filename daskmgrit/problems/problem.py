@@ -188,7 +188,7 @@ class Problem:
         dtype : dtype, default float64
             Dtype of the training data.
         coarse : str or sequence of str, optional
-            How coarse steps beyond alpha_max are taken: "capped" (Solvers 1-3), "substeps", "chebyshev" (Solver 4),
+            Method for coarse steps beyond alpha_max: "capped" (Solvers 1-3), "substeps", "chebyshev" (Solver 4),
             "exponential" or "deflated"; see :class:`daskmgrit.coarse.CoarseRule`.
         data : {"step", "window", "injected", "averaged"}, optional
             Serialized data that a coarse step sees: "step" with Solvers 2 and 3, "window" with 4.

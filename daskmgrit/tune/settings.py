@@ -54,7 +54,7 @@ class Settings:
                     'coarse="deflated" is not tuned: its curvatures are found for one alpha_max, see '
                     'daskmgrit.coarse.find_curvatures; give "chebyshev" or "exponential"'
                 )
-            # Whatever alpha_b is: the propagator knows it.
+            # For any alpha_b, which the propagator knows.
             CoarseRule(self.coarse, self.max_rate, max_stages=self.max_stages, fine_rate=self.max_rate)
         for name in ("coarsening", "relaxation"):
             if not isinstance(getattr(self, name), tuple):
