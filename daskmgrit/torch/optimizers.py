@@ -95,6 +95,10 @@ class Rule(ABC):
         """Return a parameter's moments from its state in an optimizer of PyTorch, zero without state."""
 
     @abstractmethod
+    def kept(self, moments: Sequence[torch.Tensor], updates: int) -> dict[str, Any]:
+        """Return what an optimizer of PyTorch keeps of a parameter with these moments, after a number of updates."""
+
+    @abstractmethod
     def factors(self, rates: Array, before: Array) -> list[Array]:
         """Return the factors of the updates, which depend on their numbers only.
 
@@ -157,6 +161,10 @@ class Sgd(Rule):
         buffer = state.get("momentum_buffer")
         return [torch.zeros_like(like) if buffer is None else buffer]
 
+    def kept(self, moments: Sequence[torch.Tensor], updates: int) -> dict[str, Any]:
+        """Return the momentum buffer."""
+        return {"momentum_buffer": moments[0]} if moments else {}
+
     def factors(self, rates: Array, before: Array) -> list[Array]:
         """Return the sums of rates by which gradient and velocity move the weights."""
         if not self.momentum:
@@ -212,6 +220,11 @@ class Adam(Rule):
         if "exp_avg" not in state:
             return [torch.zeros_like(like), torch.zeros_like(like)]
         return [state["exp_avg"], state["exp_avg_sq"].sqrt()]
+
+    def kept(self, moments: Sequence[torch.Tensor], updates: int) -> dict[str, Any]:
+        """Return both moments and the number of updates."""
+        first, root = moments
+        return {"step": torch.tensor(float(updates)), "exp_avg": first, "exp_avg_sq": root * root}
 
     def factors(self, rates: Array, before: Array) -> list[Array]:
         """Return the shrinkage of the weights, and for each update its scale, correction and decay of moments."""

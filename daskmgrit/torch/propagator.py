@@ -80,6 +80,8 @@ class TorchPropagator(AnyCoarsening):
         self.length, self.chunk_size = length, chunk_size
         given = optimizer if isinstance(optimizer, torch.optim.Optimizer) else made_optimizer(optimizer, module)
         self.rule = read_optimizer(given, schedule is not None)
+        settings = {name: value for name, value in given.param_groups[0].items() if name != "params"}
+        self._optimizer = type(given), settings
         trained = trained_parameters(given, module)
         if isinstance(loss, torch.nn.Module) and any(p is q for p in loss.parameters() for q in trained.values()):
             raise ValueError(
@@ -175,6 +177,51 @@ class TorchPropagator(AnyCoarsening):
         kept = {name: part[0] for name, part in self._kept.split(rows).items()}
         counts = {name: buffer + steps for name, buffer in batch_counts(made, self.statistics).items()}
         made.load_state_dict({**self.unflatten(state), **kept, **counts}, strict=False)
+        return made
+
+    def optimizer(self, state: Any, steps: int, module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Return an optimizer as PyTorch's own loop would have it at this state, to continue training with.
+
+        Parameters
+        ----------
+        state : array_like, shape (s,)
+            The state, such as ``result.final``.
+        steps : int
+            Steps done up to this state, which the state does not hold: Adam's bias correction depends on them.
+        module : torch.nn.Module
+            The module that it is to train: that of :meth:`module`, on any device.
+
+        Returns
+        -------
+        torch.optim.Optimizer
+            Of the class and with the settings of the one that the propagator was made with, at the initial learning
+            rate if there is a `schedule`. Its moments are those of the state; Adam's second moment is the square of the
+            root that a state holds.
+
+        Raises
+        ------
+        ValueError
+            If the state has another shape, `steps` is negative, or the module lacks a weight.
+        """
+        steps = integer_option("steps", steps, 0, "it is the number of steps done up to this state")
+        named, size = dict(module.named_parameters()), self.layout.size
+        missing = [name for name in self.names if name not in named]
+        if missing:
+            raise ValueError(f"module has no weight named {missing[0]!r}: give what phi.module(state) returns")
+        vector, kind = one_state(state, self.w0), self._optimizer[0]
+        made = kind([named[name] for name in self.names], lr=self.rule.rate)
+        group = made.param_groups[0]
+        group.update(copy.deepcopy(self._optimizer[1]), lr=self.rule.rate)
+        # PyTorch counts updates in host memory unless all of an update is done on the device.
+        counted = bool(group.get("capturable") or group.get("fused"))
+        parts = [self.unflatten(vector[k * size : (k + 1) * size]) for k in range(1, self.rule.moments + 1)]
+        for name in self.names if parts and steps + self.updates.clock else ():
+            weight = named[name]
+            moments = [part[name].to(weight.device, weight.dtype, copy=True) for part in parts]
+            kept = self.rule.kept(moments, self.updates.clock + steps)
+            if counted and "step" in kept:
+                kept["step"] = kept["step"].to(weight.device)
+            made.state[weight].update(kept)
         return made
 
     def loss(self, state: Any) -> float:

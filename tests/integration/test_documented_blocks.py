@@ -214,12 +214,12 @@ def test_the_first_pytorch_loop(dtype):
     assert result.converged, str(result)
     assert result.final.dtype.name == dtype
 
-    # Another propagator, of the module and the optimizer that the next block makes, begins where this one has ended.
+    # Another propagator, of the module and the optimizer that the next block makes, begins where this one ended.
     exec(shorter(state, ("1024", "128")), known)
     loss, data = torch.nn.functional.cross_entropy, (known["X"], known["Y"])
-    again = dm.torch.propagator(known["trained"], loss, known["adamw"], data, batch=64)
+    again = dm.torch.propagator(known["trained"], loss, known["optimizer"], data, batch=64)
     np.testing.assert_allclose(again.w0, result.final, rtol=1e-6, atol=1e-9)
-    assert {float(each["step"]) for each in known["adamw"].state.values()} == {128}
+    assert {float(each["step"]) for each in known["optimizer"].state.values()} == {128}
 
 
 def test_learning_rate_schedulers():

@@ -50,6 +50,44 @@ def test_the_optimizers_own_loop(name, schedule):
     assert phi.loss(result.final) == pytest.approx(cross_entropy(module(X), Y).item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("first", [0, 12])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_pytorchs_loop_continues_from_a_state(name, first):
+    make = OPTIMIZERS[name]
+    phi = dm.torch.propagator(network(), cross_entropy, make, (X, Y), batch=BATCH, schedule=decreasing)
+    state = dm.train_serially(phi, phi.w0, first)[-1] if first else phi.w0
+    module = phi.module(state, first)
+    optimizer = phi.optimizer(state, first, module)
+    whole = network()
+    theirs = make(whole.parameters())
+    loop(whole, theirs, first, factor=decreasing)
+    theirs.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
+    assert optimizer.state_dict()["param_groups"] == theirs.state_dict()["param_groups"]
+    kept = [optimizer.state[weight] for weight in module.parameters()]
+    for mine, weight in zip(kept, whole.parameters(), strict=True):
+        # Older versions note that plain SGD has no momentum.
+        other = {key: value for key, value in theirs.state[weight].items() if value is not None}
+        assert mine.keys() == other.keys()
+        for key, value in mine.items():
+            torch.testing.assert_close(value, other[key])
+    loop(module, optimizer, 8, factor=decreasing, first=first)
+    loop(whole, theirs, 8, factor=decreasing, first=first)
+    assert_same(module, whole, 1e-12)
+    # And a propagator from there.
+    again = dm.torch.propagator(module, cross_entropy, optimizer, (X, Y), batch=BATCH)
+    np.testing.assert_allclose(again.w0, dm.train_serially(phi, phi.w0, first + 8)[-1], rtol=1e-9, atol=1e-12)
+
+
+def test_an_optimizer_names_what_is_wrong():
+    phi = build()
+    with pytest.raises(ValueError, match=r"steps=-1"):
+        phi.optimizer(phi.w0, -1, phi.module(phi.w0))
+    with pytest.raises(ValueError, match=r"no weight named '0.weight'.*phi\.module"):
+        phi.optimizer(phi.w0, 1, nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="shape"):
+        phi.optimizer(phi.w0[:-1], 1, phi.module(phi.w0))
+
+
 @pytest.mark.parametrize("name", ["momentum", "adam", "adamw"])
 @pytest.mark.usefixtures("synchronous")
 def test_the_coarse_rule_converges(name):
