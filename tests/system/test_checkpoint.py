@@ -32,7 +32,7 @@ def test_killed_at_any_moment(tmp_path, w0, method):
     seed = random.randrange(10**6)
     print("seed", seed)
     chance, kills, solves = random.Random(seed), 0, 0
-    while kills < 50:
+    while kills < 25:
         directory, out = tmp_path / f"saved{solves}", tmp_path / f"end{solves}.npz"
         kills += kill_until_it_ends(chance, method, directory, out)
         solves += 1
