@@ -112,7 +112,9 @@ def written() -> Iterator[tuple[str, str]]:
     found = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*"))]
     for file in [*sorted(ROOT.glob("*.md")), *found]:
         path = file.relative_to(ROOT)
-        hidden = any(part in {"_build", "__pycache__"} or part.startswith(".") for part in path.parts)
+        # Building the site makes folders: of copies, too.
+        made = {"_build", "__pycache__", "generated"} | ({"examples"} if path.parts[0] == "docs" else set())
+        hidden = any(part in made or part.startswith(".") for part in path.parts)
         if file.suffix in KINDS and not hidden and path.as_posix() not in UNREAD:
             yield path.as_posix(), file.read_text(encoding="utf-8")
 
