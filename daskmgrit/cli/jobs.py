@@ -71,10 +71,10 @@ def make_job(found: Found, method: str, check: bool, options: Mapping[str, Any])
         refuse(OF_MGRIT, "is for --method mgrit")
         return _newton_job(found, check, options)
     # Gradient descent is what MGRIT takes.
-    allowed = {"rank"} if _deflated(options) else set()
-    if options["optimizer"] == "sgd":
-        allowed.add("optimizer")
+    allowed = {"rank"} | ({"optimizer"} if options["optimizer"] == "sgd" else set())
     refuse([name for name in OF_NEWTON if name not in allowed], "is for --method newton")
+    if not _deflated(options):
+        refuse(["rank"], "is for --method newton, and for --coarse deflated")
     return _mgrit_job(found, options)
 
 

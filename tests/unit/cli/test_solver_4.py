@@ -53,4 +53,4 @@ def test_gradients_that_curvatures_took_are_told():
     assert told[0] != told[1]
     out = call(*asked, "--coarse", "chebyshev", "--rank", "4")
     assert out.exit_code == 2
-    assert "--rank is for --method newton" in out.stderr
+    assert "--rank is for --method newton, and for --coarse deflated" in out.stderr
