@@ -107,7 +107,9 @@ def _in_comparison(result: Result, checked: dict[str, float]) -> str:
     if len(result.timings["cycles"]) < result.iterations:
         return "; not comparable, because the solve was resumed"
     ratio = checked["serial_seconds"] / result.timings["total"]
-    return ": this solve was " + (f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower")
+    times, word = (ratio, "faster") if ratio > 1 else (1 / ratio, "slower")
+    # Two digits of 100 would be 1e+02.
+    return f": this solve was {times:{'.2g' if times < 99.5 else '.0f'}} times {word}"
 
 
 def _metrics(job: Job, final: np.ndarray) -> dict[str, float]:

@@ -66,7 +66,10 @@ def solve(
         raise click.UsageError(f"--scheduler and {other} exclude each other: connect to a cluster, or start one")
     if threads and (scheduler or slurm):
         where = (
-            "--scheduler: its workers have theirs" if scheduler else "--slurm: jobqueue.slurm in dask.config has them"
+            "--scheduler: its workers have theirs"
+            if scheduler
+            else f"--slurm: give a job {threads} cores and one process, by cores: {threads} and processes: 1 of "
+            "jobqueue.slurm in dask.config"
         )
         raise click.UsageError(f"--threads {threads} is not for {where}")
     if keys and not (scheduler or "").startswith("tls://"):

@@ -280,7 +280,7 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{time_in_words(found['seconds_without_scheduler'])}"
         ),
         "critical path": "the chain of Phi, which no number of workers shortens",
-        "work": "Phi, shared out in whole F-intervals: the longest chunk gets shorter with many more workers only",
+        "work": "Phi, shared out in whole F-intervals: the longest chunk gets shorter only with many more workers",
         "overheads": "the time of tasks and messages in addition to Phi: longer Phi, or a faster network, would help",
     }
     factors = ",".join(map(str, found["coarsening"]))

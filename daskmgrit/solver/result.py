@@ -24,7 +24,7 @@ GROWN = 10.0
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of :meth:`daskmgrit.MGRIT.solve`.
+    """The outcome of a solve, by :class:`daskmgrit.MGRIT` or :class:`daskmgrit.ParallelNewton`.
 
     Attributes
     ----------

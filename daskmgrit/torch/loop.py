@@ -51,8 +51,9 @@ def propagator(
     batch : int or data rule, optional
         Examples per step, taken in turn, or a rule of :mod:`daskmgrit.models`. By default all examples.
     schedule : callable or sequence of float, optional
-        Factor of the learning rate at fine step i, as ``torch.optim.lr_scheduler.LambdaLR`` takes it. If the
-        optimizer has a scheduler of PyTorch, give its factors of the initial rate.
+        Factor of the learning rate at fine step i, as ``torch.optim.lr_scheduler.LambdaLR`` takes it, or the factors
+        of all steps; steps beyond the last factor have the last one. If the optimizer has a scheduler of PyTorch, give
+        its factors of the initial rate.
     coarsening : int or list of int, default 2
         The solver's.
     cap : int, optional

@@ -14,6 +14,8 @@ from tests.support.cli import CliRunner
         (["--scheduler", "tls://127.0.0.1:1", "--keys", "/nowhere"], "/nowhere/certificate.pem does not exist"),
         (["--scheduler", "tcp://127.0.0.1:1", "--keys", "/nowhere"], "tls://HOST:PORT"),
         (["--scheduler", "tcp://127.0.0.1:1", "--slurm"], "exclude"),
+        (["--threads", "8", "--slurm"], "by cores: 8 and processes: 1 of jobqueue.slurm in dask.config"),
+        (["--threads", "8", "--scheduler", "tcp://127.0.0.1:1"], "its workers have theirs"),
         (["--workers", "1000000"], "worker processes at most"),
     ],
 )
