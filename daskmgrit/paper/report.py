@@ -117,8 +117,8 @@ def _summary(tables: Sequence[Table], store: Measurements) -> str:
     return (
         f"{columns} column{'s' * (columns != 1)} of {shown} table{'s' * (shown != 1)}: "
         f"{found['0']} with the published number of iterations, {found['1']} one away, "
-        f"{found['2']} two away, {found['more']} more; in {found['theirs']} only the paper's run converged within "
-        f"{MAXITER}, in {found['ours']} only ours, in {found['neither']} neither."
+        f"{found['2']} two away, {found['more']} further away; in {found['theirs']} only the paper's run converged "
+        f"within {MAXITER}, in {found['ours']} only ours, in {found['neither']} neither."
     )
 
 
