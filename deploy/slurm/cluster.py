@@ -1,4 +1,7 @@
-"""Solve on SLURM jobs from a login node: python cluster.py [JOBS]. What a job gets is in jobqueue.yaml."""
+"""Solve on SLURM jobs from a login node: python cluster.py [JOBS [CHECKPOINT]]. What a job gets is in jobqueue.yaml.
+
+CHECKPOINT is a folder that all nodes see; the same command resumes the run from it.
+"""
 
 import sys
 
@@ -9,7 +12,7 @@ from daskmgrit.problems import xor
 from daskmgrit.slurm import SLURMCluster
 
 
-def main(jobs=2):
+def main(jobs=2, checkpoint=None):
     problem = xor()  # yours: any phi and w0
     with SLURMCluster() as cluster:
         cluster.scale(jobs=int(jobs))
@@ -17,9 +20,12 @@ def main(jobs=2):
             print("dashboard:", cluster.dashboard_link)
             client.wait_for_workers(int(jobs) * cluster.processes, timeout=3600)
             solver = dm.MGRIT(problem.propagator(), steps=problem.steps)
-            result = solver.solve(problem.w0, initial_guess=problem.initial_guess, progress=True)
+            if checkpoint and dm.Checkpoint(checkpoint).latest():  # of a run before this one
+                result = solver.resume(checkpoint, progress=True)
+            else:
+                result = solver.solve(problem.w0, problem.initial_guess, checkpoint=checkpoint, progress=True)
             print(result)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:])

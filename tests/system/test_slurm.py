@@ -312,6 +312,14 @@ def test_script(deploy):
     assert "converged" in out
 
 
+def test_script_with_a_checkpoint(deploy):
+    first = run_python("cluster.py", "1", "run1")
+    # Nothing is left to do for the second, which would be refused if it began again.
+    second = run_python("cluster.py", "1", "run1")
+    residuals = [next(line for line in out.splitlines() if line.startswith("residual")) for out in (first, second)]
+    assert residuals[0] == residuals[1]
+
+
 def test_notebook(deploy):
     notebook = json.loads((deploy / "cluster.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
