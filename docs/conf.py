@@ -87,7 +87,13 @@ def describe_data(app: Any, what: str, name: str, obj: Any, options: Any, lines:
         lines[:] = [", ".join(f'``"{key}"``' for key in obj)]
 
 
+def mark_addresses(app: Any, context: Any, lines: list[str]) -> None:
+    """Print the address of a scheduler in an option's help as code, because it would become a link otherwise."""
+    lines[:] = [re.sub(r"\b(?:tcp|tls)://[\w.:]+\w", r"``\g<0>``", line) for line in lines]
+
+
 def setup(app: Any) -> None:
     """Register with Sphinx: before numpydoc, which renames references."""
     app.connect("autodoc-process-docstring", mend_references, priority=100)
     app.connect("autodoc-process-docstring", describe_data)
+    app.connect("sphinx-click-process-options", mark_addresses)
