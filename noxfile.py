@@ -50,14 +50,14 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
+def doctests(session: nox.Session) -> None:
     """Examples in docstrings, links and file names in Markdown."""
     environment(session, "-e", ".[test]")
     session.run("pytest", "daskmgrit", "tests/unit/test_documents.py", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
-def site(session: nox.Session) -> None:
+def docs(session: nox.Session) -> None:
     """Build the documentation site into docs/_build/html; warnings are errors, as are links that lead nowhere."""
     environment(session, "-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)

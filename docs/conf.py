@@ -1,4 +1,4 @@
-"""Settings of the documentation site: ``nox -s site`` builds it."""
+"""Settings of the documentation site: ``nox -s docs`` builds it."""
 
 import re
 import sys
