@@ -84,7 +84,10 @@ def initial_state(w0: Any) -> InitialState:
     if host.dtype.kind in "iub":
         host = host.astype(np.float64)
     if host.dtype.kind not in "fc":
-        raise ValueError(f"w0 has dtype {host.dtype} ({type(w0).__name__}): give a vector of floating-point numbers")
+        dense = ", w0.toarray().ravel()" if hasattr(w0, "toarray") else ""
+        raise ValueError(
+            f"w0 has dtype {host.dtype} ({type(w0).__name__}): give a vector of floating-point numbers{dense}"
+        )
     if host.ndim != 1 or not host.size:
         raise ValueError(
             f"w0 has shape {host.shape}: give all weights as one flat vector of shape (s,), s >= 1, e.g. np.ravel(w0)"

@@ -11,6 +11,13 @@ import daskmgrit as dm
 from daskmgrit.recurrence.state import initial_state
 
 
+class Sparse:
+    """As SciPy's sparse arrays are, to NumPy."""
+
+    def toarray(self):
+        raise AssertionError("it may not fit into memory")
+
+
 def test_a_copy_in_host_memory():
     given = np.array([1, 2, 3])
     state = initial_state(given)
@@ -66,6 +73,7 @@ def test_pandas_and_xarray():
         (np.ma.masked_array([1.0, 2.0], [0, 1]), "w0 is a masked array with masked entries"),
         (np.asmatrix([1.0, 2.0]), "has shape (1, 2)"),
         (["a"], "has dtype <U1"),
+        (Sparse(), "has dtype object (Sparse): give a vector of floating-point numbers, w0.toarray().ravel()"),
         (np.ones((2, 2)), "has shape (2, 2)"),
         (1.0, "has shape ()"),
         ([], "has shape (0,)"),
