@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +28,8 @@ __all__ = ["mgrit_document", "single_documents"]
 logger = logging.getLogger("daskmgrit")
 
 _PERIOD = 300  # milliseconds between looks at what is new
+_SHARE = 0.1  # of the scheduler's event loop that a browser's page takes, unless it then pauses too long
+_LONGEST_PAUSE = 2.0  # seconds
 _SHOWN = 3  # runs shown under each other
 _LATEST = "latest"
 
@@ -80,8 +83,17 @@ class _Live(DashboardComponent, ABC):
     """A component that is redrawn periodically."""
 
     failed = False
+    rests_until = 0.0
 
     def update(self) -> None:
+        """Draw the news, unless that was done recently in view of what it takes: solves need the event loop, too."""
+        if time.monotonic() >= self.rests_until:
+            begin = time.thread_time()
+            self.draw_safely()
+            pause = (time.thread_time() - begin) * (1 / _SHARE - 1)
+            self.rests_until = time.monotonic() + min(pause, _LONGEST_PAUSE)
+
+    def draw_safely(self) -> None:
         """Draw the news. An error that left a callback would disturb Bokeh's other documents in this process."""
         try:
             # Dask's periodic callbacks go without Bokeh's checks, which also turn a new plot's strings into models.
@@ -103,7 +115,7 @@ class _Page(_Live):
     def __init__(self, history: History) -> None:
         self.history = history
         self.select = Select(title="", options=[_LATEST], value=_LATEST, width=520)
-        self.select.on_change("value", lambda name, old, new: self.update())
+        self.select.on_change("value", lambda name, old, new: self.draw_safely())
         self.note = Div(text=NO_RUN, sizing_mode="stretch_width")
         self.help = Div(sizing_mode="stretch_width")
         self.sections: dict[str, _Section] = {}
@@ -147,7 +159,7 @@ class _Single(_Live):
 
 
 def _put(doc: Any, component: Any, title: str) -> None:
-    component.update()
+    component.draw_safely()
     add_periodic_callback(doc, component, _PERIOD)
     doc.add_root(component.root)
     doc.theme = BOKEH_THEME

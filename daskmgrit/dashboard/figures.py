@@ -1,14 +1,14 @@
-"""Parts of all plots of the page: a figure, an empty source, a legend."""
+"""Parts of all plots of the page: a figure, its ticks, an empty source, a legend."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from bokeh.models import ColumnDataSource, Legend, LegendItem, Line, Rect
+from bokeh.models import ColumnDataSource, FixedTicker, Legend, LegendItem, Line, Rect
 from bokeh.plotting import figure
 
-__all__ = ["GREY", "box_key", "empty", "legend", "line_key", "new_figure"]
+__all__ = ["GREY", "box_key", "empty", "fixed_ticks", "legend", "line_key", "new_figure"]
 
 GREY = "#666666"
 
@@ -26,6 +26,15 @@ def new_figure(title: str, tools: str = "", **options: Any) -> Any:
     if not tools:
         made.toolbar_location = None
     return made
+
+
+def fixed_ticks(plot: Any) -> FixedTicker:
+    """Return the ticker of a plot's vertical axis, whose `ticks` are to be set.
+
+    With a new ticker for each update Bokeh would visit all models of the page again, on the scheduler's event loop.
+    """
+    plot.yaxis.ticker = ticker = FixedTicker(ticks=[])
+    return ticker
 
 
 def empty(*names: str, **options: Any) -> ColumnDataSource:

@@ -7,13 +7,12 @@ from itertools import islice
 from typing import Any
 
 from bokeh.models import (
-    FixedTicker,
     HoverTool,
     RadioButtonGroup,
     Range1d,
 )
 
-from daskmgrit.dashboard.figures import GREY, box_key, empty, legend, new_figure
+from daskmgrit.dashboard.figures import GREY, box_key, empty, fixed_ticks, legend, new_figure
 from daskmgrit.dashboard.history import BARS, MANY, Run
 from daskmgrit.dashboard.labels import (
     COLOURS,
@@ -63,6 +62,7 @@ class LevelPlot:
         )
         plot.toolbar.autohide = not single
         plot.ygrid.visible = False
+        self.levels = fixed_ticks(plot)
         bars = plot.quad(
             left="left",
             right="right",
@@ -114,7 +114,7 @@ class LevelPlot:
         self._window, self.run, self.seen, steps = None, run, 0, run.about["steps"]
         self.source.data = {name: [] for name in self._COLUMNS}
         self.y_range.start, self.y_range.end = len(steps) - 1 + 0.55, -0.85
-        self.plot.yaxis.ticker = FixedTicker(ticks=list(range(len(steps))))
+        self.levels.ticks = list(range(len(steps)))
         self.plot.yaxis.major_label_overrides = {level: f"{level}  (N = {n})" for level, n in enumerate(steps)}
         if self._single:
             self._title = f"Level traversal: {run.about['phi']}, {run.about['cycle']}-cycle, N = {steps[0]}"
@@ -184,6 +184,7 @@ class CyclePlot:
         self.y_range = Range1d(1, 0)
         plot = new_figure("Current cycle", y_range=self.y_range, y_axis_label="level", **options)
         plot.xaxis.visible = plot.xgrid.visible = False
+        self.levels = fixed_ticks(plot)
         plot.line("x", "y", source=self.path, color="#AAAAAA", line_width=2)
         plot.scatter(
             "x", "y", source=self.path, size="whole", fill_color="white", line_color="ring", line_width=2, name="rings"
@@ -224,7 +225,7 @@ class CyclePlot:
         joined = last < count - 1 and any(stage.name in MANY for stage in path)
         last = last if joined else count - 1
         self.y_range.start, self.y_range.end = last + 0.5, -0.5
-        self.plot.yaxis.ticker = FixedTicker(ticks=list(range(last + 1)))
+        self.levels.ticks = list(range(last + 1))
         self.plot.yaxis.major_label_overrides = {last: f"{last} to {count - 1}"} if joined else {}
         if cycle is None:
             self.plot.title.text = "Current cycle"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bokeh.models import BasicTicker, ColumnDataSource, FixedTicker, HoverTool, Range1d
+from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, Range1d
 
-from daskmgrit.dashboard.figures import box_key, empty, legend, line_key, new_figure
+from daskmgrit.dashboard.figures import box_key, empty, fixed_ticks, legend, line_key, new_figure
 from daskmgrit.dashboard.run import AnyRun
 
 __all__ = ["PhiPlot", "ResidualPlot"]
@@ -113,6 +113,7 @@ class PhiPlot:
             **options,
         )
         plot.ygrid.visible = False
+        self.rows = fixed_ticks(plot)
         bars = plot.hbar_stack(
             [name for name, _, _ in self._PARTS],
             y="y",
@@ -161,6 +162,6 @@ class PhiPlot:
         self.y_range.start, self.y_range.end = rows - 0.5, -0.5
         self.x_range.start, self.x_range.end = 0, 1.4 * max(data["all"], default=1.0)
         self.plot.title.text = f"Phi and overhead, by {by}" if shares else f"Phi and overhead, after a {run.counts}"
-        self.plot.yaxis.ticker = FixedTicker(ticks=data["y"])
+        self.rows.ticks = data["y"]
         self.plot.yaxis.major_label_overrides = {row: name for row, (name, _) in enumerate(shares)}
         self.plot.yaxis.axis_label = by

@@ -16,6 +16,7 @@ from distributed import Client, Scheduler, performance_report
 
 import daskmgrit as dm
 from daskmgrit.dashboard import dask_setup, documents, shared_plots
+from daskmgrit.dashboard.events import TaskName
 from daskmgrit.dashboard.history import _HOLDS, MANY, History, Run
 from daskmgrit.dashboard.page import NoPage, history_of, install
 from daskmgrit.dashboard.reporter import _attach_probe
@@ -362,12 +363,67 @@ def test_a_zero_residual_is_marked(client):
     assert 0 < zeros["y"][0] < ABOUT["tol"]
 
 
+def test_drawing_news_does_not_visit_all_models_of_the_page(client):
+    """Bokeh does that where a model is replaced by another, on the scheduler's event loop, and it takes long."""
+
+    def look():
+        from bokeh.document import Document
+
+        run, doc = Run(ABOUT, 0.0), Document()
+        page = documents._Page(History())
+        page.history.add(run)
+        page.draw_safely()
+        doc.add_root(page.root)
+        visits = []
+        recompute = doc.models.recompute
+        doc.models.recompute = lambda: (visits.append(1), recompute())
+        for cycle in range(1, 4):
+            for name, level in (("relax", 0), ("restrict", 0), ("coarse_solve", 1), ("correct", 0)):
+                task = TaskName(name, level, cycle, cycle, 0)
+                run.submitted([task])
+                run.task(task, "tcp://a", cycle, cycle + 0.5, 0.1)
+                page.draw_safely()
+            run.settled(cycle, 0.1**cycle, ())
+            page.draw_safely()
+        section = next(iter(page.sections.values()))
+        return len(visits), page.failed, section.large.levels.ticks, len(section.large.source.data["left"])
+
+    visits, failed, ticks, bars = client.run_on_scheduler(look)
+    assert not failed
+    assert ticks == [0, 1]
+    assert bars == 12
+    assert visits == 0
+
+
+@pytest.mark.parametrize(("cost", "draws"), [(0.01, 333), (0.1, 83), (1.0, 33)])
+def test_a_page_takes_a_tenth_of_the_event_loop(monkeypatch, cost, draws):
+    """At most, unless its pauses would be longer than two seconds; it looks for news every 0.3 s."""
+    now, drawn = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: now[0])
+    monkeypatch.setattr(documents, "time", clock)
+
+    class Slow(documents._Live):
+        def draw(self):
+            drawn.append(now[0])
+            now[0] += cost
+
+    page = Slow()
+    while now[0] < 100.0:
+        page.update()
+        now[0] = max(now[0], 0.3 * round(now[0] / 0.3 + 1))
+    assert len(drawn) == pytest.approx(draws, rel=0.1)
+    # A user's choice is drawn at once.
+    page.draw_safely()
+    page.draw_safely()
+    assert drawn[-1] - drawn[-2] == pytest.approx(cost)
+
+
 def test_an_error_in_drawing_stays_on_the_page(client, caplog):
     def look():
         made = documents._Single(History(), shared_plots.ResidualPlot)
         made.history.add(Run(ABOUT | {"tol": None}, 0.0))
         for _ in range(3):
-            made.update()
+            made.draw_safely()
         return made.failed
 
     with caplog.at_level(logging.ERROR, "daskmgrit"):
