@@ -161,7 +161,7 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
     if not np.array_equal(batch, again):
         problems.append(
             f"phi gives different results for the same input on level {level}: draw random numbers from a generator "
-            "seeded with the step index, and keep no state between calls"
+            "seeded with the step index, and keep no state between calls: momenta and the like belong in the state"
         )
         return
     if level == 0 and (fault := parts_fault(phi, states, index, batch)):

@@ -163,7 +163,8 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
             if not _alike(_call(phi, states, index), together):
                 return Finding(
                     remark="phi gives different results for the same input: draw random numbers from a generator that "
-                    "is seeded with the step's number, one for each row, and keep no state between calls"
+                    "is seeded with the step's number, one for each row, and keep no state between calls: momenta and "
+                    "the like belong in the state"
                 )
         except PropagatorError as error:
             return Finding(error=str(error))

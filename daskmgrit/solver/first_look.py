@@ -56,7 +56,7 @@ def first_look(
         raise PropagatorError(finding.error)
     if finding.remark:
         logger.warning(
-            "%s. The solve will hardly converge, or not to the result of serial training; "
+            "%s. The solve may not converge, or not to the result of serial training; "
             "daskmgrit.check_propagator(phi, w0) tells more",
             finding.remark,
         )

@@ -202,12 +202,18 @@ class TorchPropagator(AnyCoarsening):
         ------
         ValueError
             If the state has another shape, `steps` is negative, or the module lacks a weight.
+        TypeError
+            If the module is not one.
         """
         steps = integer_option("steps", steps, 0, "it is the number of steps done up to this state")
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"module={brief(module)} is not a torch.nn.Module: give what phi.module(state) returns")
         named, size = dict(module.named_parameters()), self.layout.size
-        missing = [name for name in self.names if name not in named]
-        if missing:
-            raise ValueError(f"module has no weight named {missing[0]!r}: give what phi.module(state) returns")
+        for name, weight in self.unflatten(self.w0).items():
+            if name not in named or named[name].shape != weight.shape:
+                raise ValueError(
+                    f"module has no weight {name!r} of shape {tuple(weight.shape)}: give what phi.module(state) returns"
+                )
         vector, kind = one_state(state, self.w0), self._optimizer[0]
         made = kind([named[name] for name in self.names], lr=self.rule.rate)
         group = made.param_groups[0]

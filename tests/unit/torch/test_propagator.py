@@ -82,8 +82,12 @@ def test_an_optimizer_names_what_is_wrong():
     phi = build()
     with pytest.raises(ValueError, match=r"steps=-1"):
         phi.optimizer(phi.w0, -1, phi.module(phi.w0))
-    with pytest.raises(ValueError, match=r"no weight named '0.weight'.*phi\.module"):
-        phi.optimizer(phi.w0, 1, nn.Linear(2, 2))
+    wider = nn.Sequential(nn.Linear(64, 7), nn.Tanh(), nn.Linear(7, 10))
+    for module in (nn.Linear(2, 2), wider):
+        with pytest.raises(ValueError, match=r"no weight '0.weight' of shape \(6, 64\).*phi\.module"):
+            phi.optimizer(phi.w0, 1, module)
+    with pytest.raises(TypeError, match=r"module=None is not a torch.nn.Module.*phi\.module"):
+        phi.optimizer(phi.w0, 1, None)
     with pytest.raises(ValueError, match="shape"):
         phi.optimizer(phi.w0[:-1], 1, phi.module(phi.w0))
 
