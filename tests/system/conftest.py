@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.support.browser import driver
 from tests.support.cluster import client, cluster
 
-__all__ = ["client", "cluster", "execute"]
+__all__ = ["client", "cluster", "driver", "execute"]
 
 
 @pytest.fixture

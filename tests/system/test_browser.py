@@ -1,10 +1,8 @@
 """The page /mgrit as a real browser shows it."""
 
 import contextlib
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,28 +10,10 @@ from distributed import Client
 
 import daskmgrit as dm
 from daskmgrit.display.colours import ACCEPTED
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
-from make_dashboard_picture import CHROMIUM, DRIVER, browser
-
-from tests.support.optional import need
+from tests.support.browser import MARKS
 from tests.support.waiting import wait_for
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
-        reason="no browser: apt-get install -y --no-install-recommends chromium chromium-driver",
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def driver():
-    need("selenium", "ci")
-    need("matplotlib", "plot")
-    with browser() as driver:
-        yield driver
+pytestmark = MARKS
 
 
 class Slow:

@@ -6,19 +6,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
-from make_dashboard_picture import CHROMIUM, DRIVER, browser
-
+from tests.support.browser import MARKS
 from tests.support.optional import need
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
-        reason="no browser: apt-get install -y --no-install-recommends chromium chromium-driver",
-    ),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +23,6 @@ def site():
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert built.returncode == 0, built.stderr
     return out
-
-
-@pytest.fixture(scope="module")
-def driver():
-    need("selenium", "ci")
-    with browser() as driver:
-        yield driver
 
 
 def show(driver, page, width, theme="light"):
