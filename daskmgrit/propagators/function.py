@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
+
+import numpy as np
 
 from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.errors import PropagatorError
@@ -132,8 +135,28 @@ class vectorize:
     def _one(self, w: Array, i: int, level: int) -> Any:
         new = self.phi(w, i, level)
         if new is None:
-            raise PropagatorError(f"phi={self.phi!r} returned None (level {level}, step {i}): return the new weights")
+            raise PropagatorError(f"{self._name} returned None (level {level}, step {i}): return the new weights")
+        try:
+            shape = tuple(np.shape(new))
+        except ValueError:
+            # A tuple or list of arrays of several shapes.
+            raise PropagatorError(
+                f"{self._name} returned a {type(new).__name__} of several shapes for a state of shape "
+                f"{tuple(w.shape)} (level {level}, step {i}): return the new weights alone, as one flat array"
+            ) from None
+        if shape != tuple(w.shape):
+            raise PropagatorError(
+                f"{self._name} returned shape {shape} for a state of shape {tuple(w.shape)} (level {level}, step {i}): "
+                f"{_remedy(shape, w.shape[0])}"
+            )
         return new
+
+    @property
+    def _name(self) -> str:
+        """The user's function, for messages."""
+        owner = getattr(self.phi, "__self__", None)
+        name, phi = ("f", owner.f) if isinstance(owner, Stretched) else ("phi", self.phi)
+        return f"{name}={short_name(phi)}"
 
     def stages(self, level: int) -> int:
         """Return the wrapped phi's stages, one if it declares none."""
@@ -144,6 +167,14 @@ class vectorize:
 
     def _repr_html_(self) -> str:
         return _view(self)
+
+
+def _remedy(shape: tuple[int, ...], size: int) -> str:
+    """Return the remedy for a result of the wrong shape, for a state of `size` weights."""
+    if shape and math.prod(shape) == size:
+        return "flatten it, by new.ravel()"
+    remedy = f"return the new weights, all {size} as one flat array"
+    return f"{remedy}; if they are all, give a w0 of length {shape[0]}" if len(shape) == 1 else remedy
 
 
 class Stretched(AnyCoarsening):

@@ -125,7 +125,7 @@ def apply_phi(phi: Phi, weights: Array, index: Array, level: int) -> Array:
         )
     if type(new) is not np.ndarray or not new.dtype.isnative:
         new = _plain(new, level)
-    _check_alike(new, weights, level)
+    _check_alike(phi, new, weights, level)
     # A result is kept, not copied; so it must not be a buffer that phi writes to again.
     return new.copy() if is_held(new) else new
 
@@ -154,21 +154,36 @@ def _apply_foreign(phi: Phi, weights: Array, index: Array, level: int) -> Array:
             f"phi returned {type(new).__name__}{where} (level {level}): return a {type(weights).__name__} on "
             f"{device(weights)} of shape {tuple(weights.shape)}, as it was given"
         )
-    _check_alike(new, weights, level)
+    _check_alike(phi, new, weights, level)
     return copy_of(new) if is_held(new) and may_change(new) else new
 
 
-def _check_alike(new: Array, weights: Array, level: int) -> None:
+def _check_alike(phi: Any, new: Array, weights: Array, level: int) -> None:
     if new.shape != weights.shape:
+        shape, given = tuple(new.shape), tuple(weights.shape)
         raise PropagatorError(
-            f"phi returned shape {new.shape} for weights of shape {weights.shape} (level {level}): it receives "
-            "k states as rows and must return k rows; wrap a phi for one state in daskmgrit.vectorize"
+            f"phi returned shape {shape} for weights of shape {given} (level {level}): it receives k states as rows "
+            f"and must return k rows; {_remedy_for_shape(phi, shape, given)}"
         )
     if new.dtype != weights.dtype:
         raise PropagatorError(
             f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): give w0 the "
             f"dtype that phi works in, or return new.astype(weights.dtype)"
         )
+
+
+def _remedy_for_shape(phi: Any, shape: tuple[int, ...], given: tuple[int, ...]) -> str:
+    """Return the remedy for a result of the wrong shape."""
+    rows, columns = given
+    if shape == (columns,):
+        return getattr(phi, "remedy_for_one_state", "wrap a phi for one state in daskmgrit.vectorize")
+    if len(shape) == 2 and shape[0] == rows:
+        return f"return all {columns} weights of each; if these are all, give a w0 of length {shape[1]}"
+    if shape == (rows,):
+        return f"return all {columns} weights of each, not one number"
+    if len(shape) == 2 and shape[1] == columns:
+        return "return one for each, for any k"
+    return f"return an array of shape {given}"
 
 
 def stages_of(phi: Any, level: int) -> int:

@@ -126,3 +126,31 @@ def test_an_f_for_one_state_that_is_said_to_be_vectorized():
     phi = dm.from_function(lambda w: w - 0.1 * x.T @ (x @ w), vectorized=True)
     with pytest.raises(dm.PropagatorError, match="Leave out vectorized=True"):
         dm.MGRIT(phi, 16).solve(np.ones(4))
+
+
+@pytest.mark.parametrize("wrap", [dm.from_function, lambda f: dm.vectorize(lambda w, i, level: f(w, i))])
+@pytest.mark.parametrize(
+    ("f", "shape", "remedy"),
+    [
+        (lambda w, i: w[:-1], "shape (3,)", "all 4 as one flat array; if they are all, give a w0 of length 3"),
+        (lambda w, i: w.sum(), "shape ()", "all 4 as one flat array"),
+        (lambda w, i: 0.5, "shape ()", "all 4 as one flat array"),
+        (lambda w, i: w[:, None], "shape (4, 1)", "new.ravel()"),
+        (lambda w, i: w.reshape(2, 2), "shape (2, 2)", "new.ravel()"),
+        (lambda w, i: (w, 0.5), "a tuple of several shapes", "the new weights alone"),
+    ],
+)
+def test_a_state_of_the_wrong_shape(wrap, f, shape, remedy):
+    with pytest.raises(dm.PropagatorError) as caught:
+        dm.MGRIT(wrap(f), 64).solve(np.ones(4))
+    words = str(caught.value)
+    assert f"returned {shape} for a state of shape (4,) (level 0, step 0)" in words
+    assert words.endswith(remedy) or f"{remedy}, as" in words
+    # It is the function's own name that a user knows, and vectorize changes nothing here.
+    assert "lambda" in words
+    assert "vectorize" not in words
+
+
+def test_one_state_of_a_vectorized_f_is_told_its_own_remedy():
+    with pytest.raises(dm.PropagatorError, match="Leave out vectorized=True"):
+        dm.MGRIT(dm.from_function(lambda w: 0.9 * w[0], vectorized=True), 64).solve(np.ones(4))

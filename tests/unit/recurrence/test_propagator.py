@@ -24,6 +24,14 @@ def writes(weights, index, level):
         (writes, "wrote to its input (level 1)"),
         (lambda weights, index, level: weights.tolist(), "returned list (level 1)"),
         (lambda weights, index, level: weights[0], "returned shape (2,) for weights of shape (3, 2)"),
+        (lambda weights, index, level: weights[0], "wrap a phi for one state in daskmgrit.vectorize"),
+        (
+            lambda weights, index, level: weights[:, :1],
+            "all 2 weights of each; if these are all, give a w0 of length 1",
+        ),
+        (lambda weights, index, level: weights.sum(axis=1), "all 2 weights of each, not one number"),
+        (lambda weights, index, level: weights[:1], "k rows; return one for each, for any k"),
+        (lambda weights, index, level: weights[None], "return an array of shape (3, 2)"),
         (lambda weights, index, level: weights.astype(np.float32), "returned dtype float32"),
     ],
 )
