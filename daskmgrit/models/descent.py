@@ -118,6 +118,11 @@ class GradientDescent:
         """Whether a solve can skip the trial: only if the model is declared pure, too."""
         return bool(getattr(self.model, "pure", False))
 
+    @property
+    def state_size(self) -> int | None:
+        """Number of weights of a state; None if the model does not tell."""
+        return getattr(self.model, "size", None)
+
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
         if level not in self._stages:

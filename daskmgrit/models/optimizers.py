@@ -252,6 +252,11 @@ class OptimizerStep(AnyCoarsening):
         """Whether a solve can skip the trial: only if the model is declared pure, too."""
         return bool(getattr(self.model, "pure", False))
 
+    @property
+    def state_size(self) -> int:
+        """Number of entries of a state, moments included."""
+        return self.w0.size
+
     def _gradient(self, weights: Array, index: Array, level: int) -> Array:
         now = np.ascontiguousarray(weights[:, : self.size])
         gradient = np.empty(now.shape, now.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from daskmgrit.display.html import block, fields
 from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
-from daskmgrit.recurrence.state import InitialState, initial_state
+from daskmgrit.recurrence.state import InitialState, check_length, initial_state
 from daskmgrit.recurrence.trial import check_arguments, one_state_fault, parts_fault, states_near
 from daskmgrit.utils.array_api import Array, call_purely, may_change, move_like, to_host
 from daskmgrit.utils.pickling import check_picklable
@@ -90,6 +90,7 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     problem: phi wrote to its input (level 0): ...
     """
     state = initial_state(w0)
+    check_length(phi, state)
     problems: list[str] = []
     remarks: list[str] = []
     if not callable(phi):
@@ -150,7 +151,8 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
         row = failed_row(error, steps)
         where = f"for {steps} states" if row is None else f"at step {index[row]}"
         found = one_state_fault(phi, states, index, error) if level == 0 else ""
-        problems.append(found or f"phi raised {type(error).__name__} on level {level} {where}: {error}")
+        given = f" (w0 has length {w0.size})"
+        problems.append(found or f"phi raised {type(error).__name__} on level {level} {where}{given}: {error}")
         return
     if not np.array_equal(kept, to_host(states)):
         problems.append(f"phi changed the weights it was given (level {level}): return new ones")

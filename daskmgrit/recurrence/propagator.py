@@ -9,6 +9,9 @@ then counts that many Phi, in the evaluations and in the critical path. Without 
 A Phi with a true attribute ``pure`` (each row of its result depends on its own weights and step, the same each time) is
 not tried before a solve, see :mod:`daskmgrit.recurrence.trial`.
 
+A Phi with an integer attribute ``state_size`` takes initial states of that length only: others are refused before
+anything is computed.
+
 A Phi may work on blocks of another array library: if ``w0`` is of that library, or if it has a method ``to_block`` that
 makes a state of that library from a NumPy array, on the device that it computes on. `index` is a NumPy array always.
 """

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi, apply_phi
-from daskmgrit.recurrence.state import initial_state
+from daskmgrit.recurrence.state import check_length, initial_state
+from daskmgrit.recurrence.trial import raise_at_start
 from daskmgrit.utils.array_api import Array, to_host
 from daskmgrit.utils.validation import integer_option
 
@@ -31,6 +32,11 @@ def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
     ndarray, shape (N+1, s)
         The state at every step.
 
+    Raises
+    ------
+    ValueError
+        If w0 is not a finite vector, or of another length than phi takes.
+
     Examples
     --------
     >>> train_serially(lambda weights, index, level: 0.5 * weights, [1.0], 3).ravel().tolist()
@@ -39,9 +45,15 @@ def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
     initial = initial_state(w0)
     steps = integer_option("steps", steps, 1, "it is the number of training steps")
     states = np.empty((steps + 1, initial.size), initial.dtype)
+    check_length(phi, initial)
     states[0] = initial.host
     state = initial.block(phi)[None, ...]
     for i in range(steps):
-        state = apply_phi(phi, state, np.arange(i, i + 1), 0)
+        try:
+            state = apply_phi(phi, state, np.arange(i, i + 1), 0)
+        except Exception as error:
+            if i:
+                raise
+            raise_at_start(phi, state, error)
         states[i + 1] = to_host(state)[0]
     return states

@@ -10,7 +10,7 @@ import numpy as np
 from daskmgrit.utils.array_api import Array, Origin, as_block, is_array, library_of, origin, plain, to_host
 from daskmgrit.utils.validation import brief
 
-__all__ = ["InitialState", "initial_state", "no_array", "one_state"]
+__all__ = ["InitialState", "check_length", "initial_state", "no_array", "one_state"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +95,22 @@ def initial_state(w0: Any) -> InitialState:
     if not np.isfinite(host).all():
         raise ValueError(f"w0 holds nan or inf at entry {int(np.argmin(np.isfinite(host)))}: give finite weights")
     return InitialState(host, origin(w0, host))
+
+
+def check_length(phi: Any, w0: InitialState) -> None:
+    """Check the length of an initial state, if phi has the one that it expects as an attribute ``state_size``.
+
+    Raises
+    ------
+    ValueError
+        If it has another length.
+    """
+    size = getattr(phi, "state_size", None)
+    if size is not None and size != w0.size:
+        own = ", such as phi.w0" if hasattr(phi, "w0") else ""
+        raise ValueError(
+            f"w0 has length {w0.size}, but states of {type(phi).__name__} have {size}: give a w0 of that length{own}"
+        )
 
 
 def no_array(value: Any, name: str, wanted: str, error: Exception) -> ValueError:

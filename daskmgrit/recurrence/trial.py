@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,6 +27,7 @@ __all__ = [
     "needs_trial",
     "one_state_fault",
     "parts_fault",
+    "raise_at_start",
     "states_near",
     "try_phi",
 ]
@@ -38,6 +39,8 @@ SECONDS, COMPILED = 0.2, 2.0
 PART, FEWEST, MOST = 64, 2, 8
 # States that differ by more than this number of last bits differ by more than rounding.
 LAST_BITS = 1e3
+# Exceptions that arrays of a wrong length cause.
+OF_LENGTHS = (ValueError, TypeError, IndexError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
     Raises
     ------
     Exception
-        The exception of phi for the initial state, if phi is not for one state only.
+        The exception of phi for the initial state, if phi is not for one state only; see :func:`raise_at_start`.
     """
     count = min(steps, MOST, max(FEWEST, steps // PART))
     try:
@@ -172,13 +175,53 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
             found = one_state_fault(phi, states, index, error)
             # Its error for the initial state alone is that of the solve. It may be a task to be tried again.
             if not (found or known):
-                raise
+                raise_at_start(phi, start, error)
             return Finding(error=found)
     return Finding(
         remark=f"phi gives a state different weights in a block of {count} than alone: each row of its result must "
         "depend on its own weights and step only; take norms, means and maxima over axis 1, not over the whole block. "
         "A loop's body f(w, i) for one state becomes a propagator by daskmgrit.from_function(f)"
     )
+
+
+def raise_at_start(phi: Any, start: Array, error: Exception) -> NoReturn:
+    """Raise the exception of phi for the initial state, with w0 in its message if its length may be the cause.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    start : Array, shape (1, s)
+        The block that it was given.
+    error : Exception
+        Its exception.
+
+    Raises
+    ------
+    PropagatorError
+        If the exception is of a kind that arrays of a wrong length cause; the exception itself otherwise.
+    """
+    if isinstance(error, PropagatorError) or not (isinstance(error, OF_LENGTHS) or _names_lengths(error)):
+        raise error
+    told = PropagatorError(
+        f"phi failed on w0, which has length {start.shape[1]} and dtype {to_host(start).dtype}, with "
+        f"{type(error).__name__}: {str(error).strip()}. If phi expects another length, give a w0 of "
+        f"that{_own_length(phi)}; otherwise correct phi"
+    )
+    for note in getattr(error, "__notes__", []):
+        told.add_note(note)
+    # On the way from a worker only one traceback survives: that to the user's line.
+    raise told.with_traceback(error.__traceback__) from error
+
+
+def _names_lengths(error: Exception) -> bool:
+    """Whether an error is of shapes, as PyTorch's are."""
+    return type(error) is RuntimeError and any(word in str(error) for word in ("shape", "size"))
+
+
+def _own_length(phi: Any) -> str:
+    own = getattr(phi, "w0", None)
+    return f" (phi.w0 has {np.size(own)})" if isinstance(own, np.ndarray) else ""
 
 
 def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str:

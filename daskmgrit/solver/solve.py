@@ -20,7 +20,7 @@ from daskmgrit.graph.weights_array import as_array
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.recurrence.state import InitialState
+from daskmgrit.recurrence.state import InitialState, check_length
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
@@ -68,6 +68,7 @@ def run_solve(
     saved : Saved or None
         The checkpoint to resume from.
     """
+    check_length(problem.phi, w0)
     hierarchy = problem.hierarchy
     wanted = check_chunks(ask.chunks, hierarchy)
     propagator = with_transfers(problem.phi, problem.transfers, w0)

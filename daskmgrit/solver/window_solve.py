@@ -23,7 +23,7 @@ from daskmgrit.newton.settings import NewtonSettings, choose_size
 from daskmgrit.newton.sizes import Fixed, Size
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.recurrence.state import InitialState
+from daskmgrit.recurrence.state import InitialState, check_length
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
@@ -71,6 +71,7 @@ def run_window_solve(
         The checkpoint to resume from.
     """
     phi = method.phi
+    check_length(phi, w0)
     # Options that a dtype does not allow are refused before the wait for workers.
     jacobian = method.settings(ask.tol, Fixed(1), w0.dtype).jacobian
     executor = choose_executor(ask.client, ask.patience)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
+from daskmgrit.problems import xor
 from daskmgrit.recurrence.state import initial_state
 
 
@@ -101,3 +102,82 @@ def test_the_serial_loop_takes_one_step_after_another(decay):
 def test_layers_of_several_shapes_are_to_be_joined():
     with pytest.raises(ValueError, match=r"w0 is a sequence of arrays of several shapes.*np\.concatenate"):
         initial_state([np.zeros((2, 2)), np.zeros(6)])
+
+
+SOLVES = {
+    "MGRIT": lambda phi, w0: dm.MGRIT(phi, 64).solve(w0),
+    "parallel Newton": lambda phi, w0: dm.ParallelNewton(phi, 64).solve(w0),
+    "serial": lambda phi, w0: dm.train_serially(phi, w0, 64),
+    "check": dm.check_propagator,
+}
+DECAY = np.diag([0.9, 0.8, 0.7, 0.6])
+
+
+def by_matrix(weights, index, level):
+    return weights @ DECAY
+
+
+def by_count(w, i):
+    a, b, c, d = w
+    return np.array([a, b, c, d]) / 2
+
+
+class Known:
+    """Tells its length, and may not be called with another."""
+
+    state_size = 4
+
+    def __call__(self, weights, index, level):
+        assert weights.shape[1] == 4, "called"
+        return 0.9 ** (2**level) * weights
+
+
+@pytest.mark.parametrize("solve", SOLVES.values(), ids=SOLVES)
+@pytest.mark.parametrize("length", [1, 3, 5])
+@pytest.mark.parametrize("phi", [by_matrix, dm.from_function(by_count)], ids=["matrix", "count"])
+@pytest.mark.usefixtures("synchronous")
+def test_a_w0_of_another_length_is_named_where_phi_fails(solve, length, phi):
+    with pytest.raises(dm.PropagatorError, match=f"w0.*length {length}") as caught:
+        solve(phi, np.ones(length))
+    assert "ValueError" in str(caught.value)
+    solve(phi, np.ones(4))
+
+
+@pytest.mark.parametrize("solve", SOLVES.values(), ids=SOLVES)
+@pytest.mark.parametrize(
+    ("phi", "length", "remedy"),
+    [
+        (Known(), 4, "give a w0 of that length"),
+        (xor().propagator(), 16, "give a w0 of that length"),
+        (xor().optimizer("adam"), 48, "such as phi.w0"),
+    ],
+    ids=["own", "descent", "adam"],
+)
+def test_a_w0_of_another_length_than_phi_tells_is_refused_at_once(solve, phi, length, remedy):
+    with pytest.raises(ValueError, match=f"w0 has length 5, but states of .* have {length}: .*{remedy}"):
+        solve(phi, np.ones(5))
+
+
+def test_the_error_of_a_first_call_is_the_cause_and_later_ones_stay_as_they_are():
+    def late(weights, index, level):
+        if (index > 0).any():
+            raise ValueError("step 1")
+        return weights
+
+    with pytest.raises(dm.PropagatorError) as caught:
+        dm.train_serially(by_matrix, np.ones(3), 4)
+    assert type(caught.value.__cause__) is ValueError
+    with pytest.raises(ValueError, match="step 1") as caught:
+        dm.train_serially(late, np.ones(3), 4)
+    assert type(caught.value) is ValueError
+
+
+def test_an_own_w0_tells_the_length_that_may_be_meant():
+    class Phi:
+        w0 = np.ones(4)
+
+        def __call__(self, weights, index, level):
+            return weights @ DECAY
+
+    with pytest.raises(dm.PropagatorError, match=r"length 3 .*phi\.w0 has 4"):
+        dm.MGRIT(Phi(), 64).solve(np.ones(3))
