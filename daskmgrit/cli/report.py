@@ -97,6 +97,7 @@ def _words(job: Job) -> Words:
         relaxation="--relaxation FCFCF",
         guess="--initial-guess constant or nested",
         cap="cap= of from_function and of the torch and JAX propagators" if own else "--max-learning-rate",
+        rate_at="--max-learning-rate {:.4g}",
         stable="daskmgrit.coarse.stabilise" if own else "--solver 4",
         newton="--method newton",
     )

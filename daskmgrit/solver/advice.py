@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps"]
+from daskmgrit.recurrence.amplification import Amplification
+
+__all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps", "gained_nothing", "is_unclear"]
 
 # Factors per cycle: below the first a residual falls well; above the second it grows.
 WELL, GROWS = 0.9, 1.05
@@ -33,6 +35,8 @@ class Words:
         These options with the values that help.
     cap : str
         Name of the limit on the rates of coarse steps.
+    cap_at, rate_at : str
+        Formats of that limit: as a number of fine steps, and as a learning rate.
     stable : str
         Name of stable coarse steps.
     newton : str
@@ -50,6 +54,8 @@ class Words:
         "cap= of from_function and of the torch and JAX propagators, max_learning_rate= of the problems that come with "
         "the package"
     )
+    cap_at: str = "cap={}"
+    rate_at: str = "max_learning_rate={:.4g}"
     stable: str = "daskmgrit.coarse.stabilise, Solver 4"
     newton: str = "ParallelNewton"
     cycle: str = "V"
@@ -74,6 +80,7 @@ def advise(
     tol: float,
     remark: str = "",
     words: Words = IN_PYTHON,
+    amplified: Amplification | None = None,
 ) -> str:
     """Return advice on a solve by MGRIT; empty if none is needed.
 
@@ -89,6 +96,8 @@ def advise(
         The finding of a trial of phi.
     words : Words, optional
         Names of remedies.
+    amplified : Amplification, optional
+        The finding of an examination after the solve.
 
     Examples
     --------
@@ -99,6 +108,8 @@ def advise(
         return ""
     if remark and (tol > 0 or reason == "diverged"):
         return remark
+    if amplified is not None:
+        return _on_amplification(amplified, words)
     if reason == "diverged":
         return _on_divergence(message, words)
     if not tol > 0 or len(residuals) < 2:
@@ -108,7 +119,36 @@ def advise(
     return _on_factor(residuals, tol, words)
 
 
-def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int], tol: float, remark: str = "") -> str:
+def is_unclear(reason: str, message: str, residuals: Sequence[float], tol: float) -> bool:
+    """Whether residuals alone do not tell why a solve by MGRIT failed.
+
+    Examples
+    --------
+    >>> is_unclear("maxiter", "", [1.0, 0.1, 0.01, 0.001], 1e-6), is_unclear("maxiter", "", [1.0, 2.0, 4.0, 8.0], 1e-6)
+    (False, True)
+    """
+    if reason == "diverged":
+        return True
+    if reason == "stagnated":
+        return "rounding" not in message
+    if reason != "maxiter" or not tol > 0 or len(residuals) < 2:
+        return False
+    return (_recent_factor(residuals) or 0.0) >= WELL or _has_risen(residuals)
+
+
+def gained_nothing(accepted: Sequence[int], windows: Sequence[int]) -> bool:
+    """Whether sweeps of parallel Newton accepted hardly more steps than one each."""
+    return len(accepted) >= 2 and max(windows, default=1) >= 2 and sum(accepted) < FEW * len(accepted)
+
+
+def advise_on_sweeps(
+    reason: str,
+    accepted: Sequence[int],
+    windows: Sequence[int],
+    tol: float,
+    remark: str = "",
+    amplified: Amplification | None = None,
+) -> str:
     """Return advice on a solve by parallel Newton that diverged, or took nearly as many sweeps as there are steps.
 
     With nearly N sweeps it converges for any phi, so nothing else shows the defect.
@@ -125,12 +165,14 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
             "serial training ends there, too: lower the learning rate, or check the result of phi for the weights of "
             "that step"
         )
-    if len(accepted) < 2 or max(windows, default=1) < 2 or sum(accepted) >= FEW * len(accepted):
+    if not gained_nothing(accepted, windows):
         # Where a trial of phi found something, the solve has converged to what serial training does not give.
         return remark
     found = f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
     if remark:
         return found + remark
+    if amplified is not None:
+        return found + _on_amplification(amplified, IN_PYTHON)
     if not tol > 0:
         return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
     if max(windows) < SHORT:
@@ -139,6 +181,35 @@ def advise_on_sweeps(reason: str, accepted: Sequence[int], windows: Sequence[int
         "serial training is as fast, or faster. Steps that change the weights less, a larger tolerance, or another "
         "jacobian let a sweep accept more"
     )
+
+
+def _on_amplification(amplified: Amplification, words: Words) -> str:
+    level, steps = amplified.level, amplified.steps
+    many = (
+        f"{amplified.total:.1e}-fold within {steps} steps"
+        if math.isfinite(amplified.total)
+        else f"beyond all bounds within {steps} step{'s' * (steps > 1)}"
+    )
+    if not level:
+        return (
+            f"serial training itself amplifies small changes of w0, {many}: it diverges or oscillates, and its steps "
+            "cannot be computed in parallel; lower the learning rate"
+        )
+    found = (
+        f"the learning rate on level {level} is beyond the stable bound: its steps amplify errors, {many}, and those "
+        "of finer levels do not; give "
+    )
+    remedies = [f"fewer levels ({words.levels.format(level)})"] if level > 1 else []
+    cap = words.cap
+    if amplified.cap is not None:
+        cap = words.cap_at.format(amplified.cap)
+    elif amplified.rate is not None:
+        cap = words.rate_at.format(amplified.rate)
+    # Steps that are no longer than the fine ones converge slowly.
+    if level > 1 or cap == words.cap:
+        remedies.insert(0, f"a cap of coarse rates ({cap})")
+    remedies += [f"stable coarse steps ({words.stable})", f"parallel Newton ({words.newton}), which needs none"]
+    return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}"
 
 
 def _on_divergence(message: str, words: Words) -> str:
@@ -184,19 +255,16 @@ def _on_rise(residuals: Sequence[float], words: Words) -> str:
 
 
 def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
-    done = len(residuals) - 1
-    recent = min(RECENT, max(1, done - 1))
-    before, now = residuals[-1 - recent], residuals[-1]
-    if not (0 < before < math.inf and 0 < now < math.inf):
+    done, now = len(residuals) - 1, residuals[-1]
+    factor = _recent_factor(residuals)
+    if factor is None:
         return ""
-    factor = (now / before) ** (1 / recent)
     if factor > GROWS:
         return (
             f"the residual grows by a factor of {factor:.3g} per cycle: coarse steps amplify errors; lower their rates "
             f"({words.cap}), or {words.closer}"
         )
-    if max(residuals) > ROSE * residuals[0] and now > residuals[0]:
-        # The error of coarse steps falls from there: it need not fall below the first residual.
+    if _has_risen(residuals):
         return _on_rise(residuals, words)
     if factor >= 1:
         return f"the residual does not fall (factor {factor:.3f} per cycle): {words.closer}"
@@ -206,6 +274,20 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
         return f"the residual falls by a factor of {factor:.2g} per cycle: {ends}"
     slowly = f"factor {factor:.3f} per cycle, some {more} more cycles at that rate"
     return f"the residual falls slowly ({slowly}): {words.closer}"
+
+
+def _recent_factor(residuals: Sequence[float]) -> float | None:
+    """Return the factor per cycle of the last cycles; None if it is not known."""
+    recent = min(RECENT, max(1, len(residuals) - 2))
+    before, now = residuals[-1 - recent], residuals[-1]
+    if not (0 < before < math.inf and 0 < now < math.inf):
+        return None
+    return (now / before) ** (1 / recent)
+
+
+def _has_risen(residuals: Sequence[float]) -> bool:
+    """Whether what falls is the error of coarse steps, which need not fall below the first residual."""
+    return max(residuals) > ROSE * residuals[0] and residuals[-1] > residuals[0]
 
 
 def _tol(value: float, words: Words) -> str:

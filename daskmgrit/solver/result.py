@@ -13,6 +13,7 @@ from daskmgrit.display.plot_residuals import plot_residuals
 from daskmgrit.display.plot_sweeps import plot_sweeps, plot_window
 from daskmgrit.display.plot_timeline import plot_traversal
 from daskmgrit.display.residual_svg import residual_svg
+from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.solver.advice import IN_PYTHON, Words, advise, advise_on_sweeps
 
@@ -80,6 +81,9 @@ class Result:
     remark : str
         Defects of phi found by the trial before the solve: its rows are not independent, or it gives different results
         for the same input. Empty if there are none.
+    amplification : Amplification or None
+        After a solve that failed, or whose sweeps gained nothing: the finest level whose steps amplify a small change
+        of the state, if some steps from w0 show one. If it is level 0, serial training itself diverges or oscillates.
     records : list of Record
         Every stage that ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
@@ -107,6 +111,7 @@ class Result:
     strict_path: int | None = None
     error: float | None = None
     remark: str = ""
+    amplification: Amplification | None = None
 
     @property
     def convergence_factor(self) -> float:
@@ -133,10 +138,9 @@ class Result:
     def advise(self, words: Words) -> str:
         """Return :attr:`advice` with remedies named in other words than Python's."""
         if self.method != "MGRIT":
-            return advise_on_sweeps(self.reason, self.accepted, self.windows, self.tol, self.remark)
-        return advise(
-            self.reason, self.message, self.residuals, self.tol, self.remark, replace(words, cycle=self.cycle)
-        )
+            return advise_on_sweeps(self.reason, self.accepted, self.windows, self.tol, self.remark, self.amplification)
+        words = replace(words, cycle=self.cycle)
+        return advise(self.reason, self.message, self.residuals, self.tol, self.remark, words, self.amplification)
 
     def summary(self, words: Words = IN_PYTHON) -> list[tuple[str, str]]:
         """Return the facts worth knowing, as pairs of a name and a text; ``print(result)`` shows them."""

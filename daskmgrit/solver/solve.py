@@ -21,6 +21,8 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState, check_length
+from daskmgrit.solver.advice import is_unclear
+from daskmgrit.solver.examination import examine, phi_allowed
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
@@ -130,6 +132,12 @@ def run_solve(
             weights = executor.keep(weights)
         message = stagnation.words(outcome.residuals) if outcome.reason == "stagnated" else outcome.message
         watch.end(outcome.reason, message)
+        amplification = None
+        if not remark and is_unclear(outcome.reason, message, outcome.residuals, ask.tol):
+            levels = hierarchy.steps
+            allowed = phi_allowed(iteration.depth, len(levels), outcome.reason == "diverged")
+            seconds = time.perf_counter() - begin
+            amplification = examine(executor, phi_task, start, run, levels, allowed, seconds)
     iterations = len(outcome.residuals) - 1
     phi_seconds = [0.0] * len(hierarchy)
     for record in iteration.records:
@@ -159,4 +167,5 @@ def run_solve(
         losses=losses,
         storage=ask.storage,
         remark=remark,
+        amplification=amplification,
     )

@@ -22,8 +22,11 @@ from daskmgrit.graph.window_tasks import Told
 from daskmgrit.newton.settings import NewtonSettings, choose_size
 from daskmgrit.newton.sizes import Fixed, Size
 from daskmgrit.newton.sweep import SweepReport
+from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState, check_length
+from daskmgrit.solver.advice import gained_nothing
+from daskmgrit.solver.examination import examine
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
@@ -122,7 +125,25 @@ def run_window_solve(
             losses.append(ask.settled.measure(ended.final))
         weights = _weights(iteration, executor, w0, run) if keep else None
         watch.end(ended.reason, ended.message)
-    return _result(iteration, ended, ask, begin, weights, losses, remark)
+        amplification = None
+        if not remark and _is_unclear(iteration, ended, ask):
+            allowed = sum(report.depth for report in iteration.reports) // 4
+            seconds = time.perf_counter() - begin
+            amplification = examine(executor, stub, initial, run, [settings.steps], allowed, seconds)
+    return _result(iteration, ended, ask, begin, weights, losses, remark, amplification)
+
+
+def _is_unclear(iteration: WindowIteration, ended: WindowEnd, ask: WindowRequest) -> bool:
+    """Whether sweeps gained nothing, for a reason that they do not tell."""
+    if not ask.tol > 0 or ended.reason == "diverged":
+        return False
+    return gained_nothing([report.accepted for report in iteration.reports], _windows(iteration))
+
+
+def _windows(iteration: WindowIteration) -> list[int]:
+    """Return the steps in the window of each sweep."""
+    settings = iteration.settings
+    return [min(settings.interval * report.slots, settings.steps - report.first) for report in iteration.reports]
 
 
 def window_size(method: WindowMethod, jacobian: str, executor: Executor) -> Size:
@@ -159,6 +180,7 @@ def _result(
     weights: da.Array | None,
     losses: list[float],
     remark: str,
+    amplification: Amplification | None,
 ) -> Result:
     reports: list[SweepReport] = iteration.reports
     settings = iteration.settings
@@ -187,8 +209,9 @@ def _result(
         losses=losses,
         method="parallel Newton",
         accepted=[report.accepted for report in reports],
-        windows=[min(settings.interval * report.slots, settings.steps - report.first) for report in reports],
+        windows=_windows(iteration),
         strict_path=sum(report.depth + report.scan_depth for report in reports),
         error=ended.error,
         remark=remark,
+        amplification=amplification,
     )

@@ -1,0 +1,121 @@
+"""The examination of a user's Phi after a solve that failed: which level's steps amplify errors, if any do."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from dask.delayed import Delayed
+
+from daskmgrit.executors.executor import Executor
+from daskmgrit.graph.submission import TaskBook
+from daskmgrit.models.rates import CappedRate
+from daskmgrit.multigrid.state_transfer import start_of
+from daskmgrit.recurrence.amplification import Amplification, run_of
+from daskmgrit.recurrence.propagator import stages_of
+from daskmgrit.recurrence.step_length import length_of
+from daskmgrit.utils.array_api import Array, Origin, as_block
+
+__all__ = ["FEWEST", "examine", "examine_levels", "phi_allowed"]
+
+logger = logging.getLogger("daskmgrit")
+
+# Steps of level 0 and of a coarse level: fewer tell too little.
+FEWEST, MOST, COARSE = 32, 64, 16
+# The part of the solve's seconds that an examination may take, and the seconds that it may always take.
+PART, SECONDS = 0.1, 1.0
+
+
+def examine(
+    executor: Executor, stub: Delayed, w0: Delayed, run: str, levels: Sequence[int], allowed: int, seconds: float
+) -> Amplification | None:
+    """Return the finest level whose steps amplify errors; None if none is found.
+
+    It is a task that counts in no number of the result.
+
+    Parameters
+    ----------
+    executor : Executor
+        Where the solve ran.
+    stub, w0 : Delayed
+        Stand-ins for the propagator and the initial state.
+    run : str
+        Token that sets this solve's keys apart.
+    levels : sequence of int
+        Number of steps of each level to examine.
+    allowed : int
+        Maximum number of Phi in a row; nothing is done if it is too small.
+    seconds : float
+        Time that the solve took: the examination takes a tenth of it at most, or a second.
+    """
+    if allowed < FEWEST or levels[0] < COARSE:
+        return None
+    book = TaskBook(executor.workers)
+    limit = max(SECONDS, PART * seconds)
+    task = book.add(f"examination-{run}", examine_levels, stub, w0, list(levels), allowed, limit, owner=0)
+    (handle,) = executor.submit(book, [task])
+    found: Amplification | None = executor.fetch(handle, "the examination of phi")
+    return found
+
+
+def phi_allowed(path: int, levels: int, diverged: bool) -> int:
+    """Return how many Phi in a row the examination of all levels may take after a solve with this critical path.
+
+    A fifth of it, and after a divergence, which may end a solve in its first cycle, what the examination needs.
+    """
+    return max(path // 5, FEWEST + COARSE * (levels - 1) if diverged else 0)
+
+
+def examine_levels(
+    phi: Any, w0: Array | Origin, levels: Sequence[int], allowed: int, seconds: float = math.inf
+) -> Amplification | None:
+    """Take some steps of each level, from the finest on, until one amplifies errors.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    w0 : ndarray or Origin
+        The initial state.
+    levels : sequence of int
+        Number of steps of each level.
+    allowed : int
+        Maximum number of Phi in a row.
+    seconds : float
+        Time after which nothing more is tried.
+    """
+    ends = time.perf_counter() + seconds
+    serial = None
+    for level, steps in enumerate(levels):
+        count = min(steps, COARSE) if level else min(steps, MOST, max(FEWEST, allowed // 3))
+        allowed -= count * stages_of(phi, level)
+        if allowed < 0 or count < COARSE // 2:
+            break
+        start = start_of(phi, level)
+        try:
+            found = run_of(phi, as_block(phi, w0) if start is None else start[0, ...], level, count, ends)
+        except Exception as error:  # such as a library's, of a state that is too large
+            logger.debug("the examination of level %s ended with %r", level, error)
+            break
+        if len(found.logs) < COARSE // 2 and found.finite:
+            break
+        if found.amplifies if serial is None else found.is_beyond(serial):
+            cap, rate = _limits(phi, level)
+            return Amplification(level, len(found.logs) + (not found.finite), found.total, cap, rate)
+        serial = serial or found
+    return None
+
+
+def _limits(phi: Any, level: int) -> tuple[int | None, float | None]:
+    """Return the steps and the learning rate of the level before, if a limit to them shortens the steps of this one."""
+    if not level:
+        return None, None
+    length, rule = length_of(phi), getattr(phi, "rate", None)
+    if length is not None:
+        return (length.taken(level - 1) if length.taken(level) > length.taken(level - 1) else None), None
+    if isinstance(rule, CappedRate) and rule(level) > rule(level - 1):
+        return None, rule(level - 1)
+    return None, None

@@ -1,0 +1,71 @@
+"""The amplification of a small change by a run of steps."""
+
+import numpy as np
+import pytest
+
+from daskmgrit.problems import digits, xor
+from daskmgrit.recurrence.amplification import run_of
+
+
+def linear(*factors):
+    """The recurrence of a diagonal matrix."""
+    return lambda weights, index, level: weights * np.array(factors)
+
+
+@pytest.mark.parametrize(
+    ("factors", "amplifies"),
+    [
+        ((0.9, 0.5), False),
+        ((1.0, -0.9), False),
+        # Negative curvature, which training passes, grows slowly and does not turn around.
+        ((1.03, 0.5), False),
+        ((1.2, 0.5), True),
+        ((-1.05, 0.5), True),
+        ((3.0, 3.0), True),
+    ],
+)
+def test_linear_recurrences(factors, amplifies):
+    run = run_of(linear(*factors), np.ones(2), 0, 48)
+    assert run.amplifies is amplifies
+    # The oracle: the largest factor takes over.
+    assert run.halves()[1] == pytest.approx(np.abs(factors).max(), rel=1e-3)
+
+
+def test_a_run_beyond_the_range_of_numbers():
+    run = run_of(linear(1e200, 1.0), np.ones(2), 0, 32)
+    assert run.amplifies
+    assert not run.finite
+    assert run.total == np.inf
+    assert len(run.logs) < 3
+
+
+def test_steps_that_forget_their_state_amplify_nothing():
+    run = run_of(lambda weights, index, level: np.ones_like(weights), np.ones(2), 0, 32)
+    assert not run.amplifies
+    assert run.total == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1e6])
+def test_any_precision_and_magnitude(dtype, size):
+    run = run_of(lambda weights, index, level: weights * weights.dtype.type(-1.5), np.full(4, size, dtype), 0, 32)
+    assert run.halves() == pytest.approx((1.5, 1.5), rel=1e-3)
+    assert run.turns == pytest.approx([-1.0] * 32, abs=1e-3)
+
+
+def test_the_package_s_problems_at_their_own_rates():
+    for problem in (xor(), digits()):
+        phi = problem.propagator()
+        serial = run_of(phi, problem.w0, 0, 64)
+        assert not serial.amplifies
+        for level in range(1, 6):
+            assert not run_of(phi, problem.w0, level, 16).is_beyond(serial)
+        # First steps of Adam amplify by thousands, and then no more.
+        for name in ("adam", "momentum"):
+            phi = problem.optimizer(name)
+            assert not run_of(phi, phi.w0, 0, 64).amplifies
+
+
+def test_a_learning_rate_that_is_much_too_large():
+    phi = digits().propagator(learning_rate=2.0, max_learning_rate=2.0)
+    assert run_of(phi, digits().w0, 0, 32).amplifies

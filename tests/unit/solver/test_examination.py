@@ -1,0 +1,138 @@
+"""What is advised where serial training itself diverges, or coarse steps are too long: a few steps tell."""
+
+import numpy as np
+import pytest
+
+import daskmgrit as dm
+from daskmgrit.problems import digits, xor
+from daskmgrit.solver.examination import FEWEST, examine_levels
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 6)) * np.logspace(0, -1, 6)
+Y = X @ np.ones(6)
+LARGEST = np.linalg.eigvalsh(X.T @ X / 64).max()
+W0 = np.zeros(6)
+pytestmark = pytest.mark.usefixtures("synchronous")
+
+
+def descend(part):
+    """Least squares at this part of the rate beyond which training diverges."""
+    rate = 2 * part / LARGEST
+    return lambda weights, index: weights - rate * (weights @ X.T - Y) @ X / 64
+
+
+class Counted:
+    """Counts its calls on each level."""
+
+    def __init__(self, phi):
+        self.phi, self.calls, self.pure = phi, [], True
+
+    def __call__(self, weights, index, level):
+        self.calls.append((level, len(weights)))
+        return self.phi(weights, index, level)
+
+
+@pytest.mark.parametrize("part", [1.1, 2.0, 100.0])
+def test_serial_training_that_diverges(part):
+    phi = dm.from_function(descend(part), vectorized=True)
+    result = dm.MGRIT(phi, 256).solve(W0, "constant")
+    assert not result.converged
+    assert result.amplification.level == 0
+    assert result.advice.startswith("serial training itself amplifies small changes of w0")
+    assert "lower the learning rate" in str(result)
+    assert "cap" not in result.advice
+    # It is so: and at a rate of 0.9 of the largest it contracts.
+    with np.errstate(all="ignore"):
+        assert not np.linalg.norm(dm.train_serially(phi, W0, 256)[-1]) < 1e6
+    result = dm.MGRIT(dm.from_function(descend(0.9), vectorized=True, cap=1), 256).solve(W0, "constant")
+    assert result.amplification is None
+
+
+@pytest.mark.parametrize("method", [dm.MGRIT, dm.ParallelNewton])
+def test_training_of_a_network_that_oscillates(method):
+    phi = digits().propagator(learning_rate=2.0, max_learning_rate=2.0)
+    result = method(phi, 192).solve(digits().w0)
+    assert result.amplification.level == 0
+    assert "serial training itself amplifies small changes" in result.advice
+    assert "ParallelNewton" not in result.advice
+
+
+@pytest.mark.parametrize(("part", "cap"), [(0.2, 4), (0.4, 2)])
+def test_a_cap_that_is_too_large_is_told_one_that_converges(part, cap):
+    phi = dm.from_function(descend(part), vectorized=True, cap=16)
+    result = dm.MGRIT(phi, 512).solve(W0, "constant")
+    assert not result.converged
+    assert f"a cap of coarse rates (cap={cap})" in result.advice
+    # Each remedy is one.
+    told = int(result.advice.split("(cap=")[1].split(")")[0])
+    levels = int(result.advice.split("(max_levels=")[1].split(")")[0])
+    assert dm.MGRIT(dm.from_function(descend(part), vectorized=True, cap=told), 512).solve(W0, "constant").converged
+    assert dm.MGRIT(phi, 512, max_levels=levels).solve(W0, "constant").converged
+
+
+def test_a_network_with_a_cap_that_is_too_large_is_told_one_that_converges():
+    step = digits().propagator(learning_rate=0.3, max_learning_rate=0.3)
+
+    def made(cap):
+        return dm.from_function(lambda weights, index: step(weights, index, 0), vectorized=True, cap=cap)
+
+    result = dm.MGRIT(made(16), 512).solve(digits().w0, "constant")
+    assert not result.converged
+    assert "(cap=4)" in result.advice
+    assert dm.MGRIT(made(4), 512).solve(digits().w0, "constant").converged
+
+
+def test_a_maximum_of_the_rate_that_is_too_large_is_told_one_that_converges():
+    problem = xor()
+    result = dm.MGRIT(problem.propagator(max_learning_rate=1e3), 800).solve(problem.w0, "constant")
+    assert not result.converged
+    rate = float(result.advice.split("(max_learning_rate=")[1].split(")")[0])
+    assert dm.MGRIT(problem.propagator(max_learning_rate=rate), 800).solve(problem.w0, "constant").converged
+
+
+def test_where_not_even_two_steps_at_once_are_stable_other_coarse_steps_are_named():
+    phi = dm.from_function(descend(0.8), vectorized=True, cap=16)
+    result = dm.MGRIT(phi, 512).solve(W0, "constant")
+    assert result.amplification.level == 1
+    assert "cap=" not in result.advice
+    assert "max_levels" not in result.advice
+    assert "stable coarse steps" in result.advice
+    assert dm.ParallelNewton(phi, 512).solve(W0).converged
+
+
+def test_a_solve_that_converges_or_is_told_to_go_on_takes_no_more_phi():
+    phi = Counted(dm.from_function(descend(0.2), vectorized=True, cap=4))
+    for options in ({}, {"maxiter": 4}, {"tol": 0, "maxiter": 4}):
+        phi.calls.clear()
+        result = dm.MGRIT(phi, 256).solve(W0, "constant", **options)
+        assert result.amplification is None
+        assert sum(size for _, size in phi.calls) == sum(result.phi_evaluations)
+
+
+@pytest.mark.parametrize("method", [dm.MGRIT, dm.ParallelNewton])
+def test_an_examination_is_a_part_of_the_solve(method):
+    phi = Counted(dm.from_function(descend(1.1), vectorized=True))
+    result = method(phi, 512).solve(W0)
+    assert result.amplification is not None
+    more = [level for level, _ in phi.calls[-FEWEST:]]
+    assert more == [0] * FEWEST
+    assert sum(size for _, size in phi.calls) - sum(result.phi_evaluations) <= 2 * result.critical_path // 4
+
+
+def test_a_phi_that_raises_at_large_states_is_examined_no_further():
+    def fails(weights, index, level):
+        if np.abs(weights).max() > 1e3:
+            raise ValueError("inf or nan in the input")
+        return 3.0 * weights
+
+    assert examine_levels(fails, np.ones(2), [512, 256], 200) is None
+
+
+def test_transfers_have_states_of_their_own_on_each_level():
+    heat = dm.problems.HeatEquation(points=17, steps=512)
+    transfer = dm.problems.GridTransfer()
+    unstable = Counted(lambda weights, index, level: heat(weights, index, level) * (1.0 if level < 2 else -2.0))
+    result = dm.MGRIT(unstable, 512, transfer=[transfer, None]).solve(heat.w0, maxiter=30)
+    assert not result.converged
+    assert result.amplification.level == 2
+    assert "max_levels=2" in result.advice
