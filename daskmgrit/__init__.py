@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from daskmgrit.mgrit import MGRIT
     from daskmgrit.parallel_newton import ParallelNewton
     from daskmgrit.planning import plan
-    from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, vectorize
+    from daskmgrit.propagators import check_propagator, from_command, from_estimator, from_function, start_at, vectorize
     from daskmgrit.recurrence.serial import train_serially
     from daskmgrit.recurrence.step_length import StepLength
     from daskmgrit.solver.result import Result
@@ -29,7 +29,7 @@ _HOMES = {
     "mgrit": ("MGRIT",),
     "parallel_newton": ("ParallelNewton",),
     "planning": ("plan",),
-    "propagators": ("check_propagator", "from_command", "from_estimator", "from_function", "vectorize"),
+    "propagators": ("check_propagator", "from_command", "from_estimator", "from_function", "start_at", "vectorize"),
     "recurrence.serial": ("train_serially",),
     "recurrence.step_length": ("StepLength",),
     "solver.result": ("Result",),
@@ -55,6 +55,7 @@ __all__ = [
     "from_estimator",
     "from_function",
     "plan",
+    "start_at",
     "train_serially",
     "vectorize",
 ]

@@ -146,7 +146,7 @@ def names(text):
 
 
 def test_propagators(tmp_path, monkeypatch):
-    descent, functions, momentum, own, _, program = blocks("docs/propagators.md")
+    descent, functions, momentum, further, own, _, program = blocks("docs/propagators.md")
     w0 = np.ones(3)
     known = {"dm": dm, "np": np}
     exec(descent, known)
@@ -165,6 +165,9 @@ def test_propagators(tmp_path, monkeypatch):
     np.testing.assert_allclose(known["weights"], [1, 2, 3, 4], atol=1e-5)
     exact = dm.ParallelNewton(known["phi"], steps=300, window=8).solve(known["w0"], tol=0)
     assert np.array_equal(exact.final, dm.train_serially(known["phi"], known["w0"], 300)[-1])
+    exec(further, known)
+    whole = dm.train_serially(known["phi"], known["w0"], 400)[-1]
+    np.testing.assert_allclose(known["further"].final, whole, atol=1e-6)
 
     known = {"dm": dm, "f": lambda w, i: 0.9 * w}
     for line in functions.splitlines():

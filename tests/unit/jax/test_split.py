@@ -80,3 +80,14 @@ def test_a_coupled_optimizer_is_taken_as_a_whole():
     with dask.config.set(scheduler="sync"):
         result = dm.ParallelNewton(phi, steps, window=2).solve(phi.w0, tol=1e-9)
     np.testing.assert_allclose(result.final, dm.train_serially(phi, phi.w0, steps)[-1], atol=1e-7)
+
+
+def test_training_continues_from_a_later_step():
+    """Batches, schedule and bias correction: a solve from step 5 on ends where one run does."""
+    phi, steps = build(OPTIMIZERS["adam"]), 12
+    serial = dm.train_serially(phi, phi.w0, steps)
+    made = dm.start_at(phi, 5)
+    assert is_split(made)
+    found = dm.ParallelNewton(made, steps - 5, window=3).solve(serial[5], tol=0)
+    assert np.array_equal(found.final, serial[-1])
+    assert_same(made.params(found.final), loop(network(), OPTIMIZERS["adam"], steps)[0], 1e-9)

@@ -69,3 +69,16 @@ def test_shapes_are_checked():
     phi = dm.from_estimator(linear_model.SGDClassifier(), *CANCER, BATCH)
     with pytest.raises(dm.PropagatorError, match=r"start from phi\.w0"):
         phi(np.zeros((1, 3)), np.array([0]), 0)
+
+
+@pytest.mark.parametrize("case", ["invscaling", "adam"])
+def test_training_continues_from_a_later_step(case):
+    """The estimator's clock, its batches and its momenta: a solve from step 9 on ends where one run does."""
+    make, (x, y) = CASES[case]
+    phi = dm.from_estimator(make(), x, y, BATCH, cap=4)
+    half = dm.ParallelNewton(phi, 9, window=2).solve(phi.w0, tol=0)
+    made = dm.start_at(phi, 9)
+    found = dm.ParallelNewton(made, STEPS - 9, window=2).solve(half.final, tol=0)
+    assert np.array_equal(found.final, dm.train_serially(phi, phi.w0, STEPS)[-1])
+    loop = serial(make(), x, y, 0, STEPS)
+    np.testing.assert_allclose(weights(made.estimator(found.final, STEPS)), weights(loop), rtol=1e-9, atol=1e-12)

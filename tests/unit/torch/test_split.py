@@ -1,5 +1,7 @@
 """Gradient and update of a torch.optim loop apart, as parallel Newton takes them."""
 
+import pickle
+
 import dask
 import numpy as np
 import pytest
@@ -133,3 +135,22 @@ def test_a_convolution_in_single_precision():
     rows = torch.cat([phi(states[i : i + 1], index[i : i + 1], 0) for i in index])
     for _ in range(2):
         assert torch.equal(phi.advance(states, phi.gradient(states, index), index), rows)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw"])
+def test_training_continues_from_a_later_step(name):
+    """Batches, schedule and bias correction: a solve from step 13 on ends where PyTorch's loop does."""
+    phi = build(optimizer=OPTIMIZERS[name], batch=BATCH, schedule=decreasing)
+    serial, rest = dm.train_serially(phi, phi.w0, STEPS), STEPS - 13
+    made = pickle.loads(pickle.dumps(dm.start_at(phi, 13)))
+    assert is_split(made)
+    found = dm.ParallelNewton(made, rest, window=4).solve(serial[13], tol=0)
+    assert np.array_equal(found.final, serial[-1])
+    assert_same(made.module(found.final), loop(*with_optimizer(name), STEPS, factor=decreasing), 1e-9)
+    by_mgrit = dm.MGRIT(made.with_coarsening(4), rest, coarsening=4, min_coarse=2).solve(serial[13], "constant")
+    np.testing.assert_allclose(by_mgrit.final, serial[-1], atol=1e-6)
+
+
+def with_optimizer(name):
+    module = network()
+    return module, OPTIMIZERS[name](module.parameters())
