@@ -90,8 +90,10 @@ def try_own(problem: OwnProblem, name: str, *, elsewhere: bool = False, parts: b
         if elsewhere and not about_states:
             return None
         remedy = ": give its own initial state by --w0" if about_states else ""
+        # The trial's words on w0 are for Python.
+        cause = error.__cause__ if isinstance(error, PropagatorError) and error.__cause__ is not None else error
         words = (
-            f"{failed(f'the Phi of {name}', error)}, called on states of {state.size} weights ({state.dtype}){remedy}"
+            f"{failed(f'the Phi of {name}', cause)}, called on states of {state.size} weights ({state.dtype}){remedy}"
         )
         raise click.UsageError(words) from error
     if found.error:

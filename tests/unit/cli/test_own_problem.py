@@ -115,6 +115,7 @@ def test_metrics_that_fail_do_not_lose_the_result(folder):
         (["mine.py:phi", "--w0", "w0.npy"], 2, "give --steps N"),
         (["mine.py:phi", "--steps", "9", "--w0", "short.npy"], 2, "states of 3 weights"),
         (["mine.py:problem", "--w0", "short.npy"], 2, "states of 3 weights"),
+        (["mine.py:problem", "--w0", "short.npy"], 2, "the Phi of mine.py:problem raised ValueError: operands"),
         (["mine.py:for_one", "--w0", "w0.npy", "--steps", "50"], 3, "daskmgrit.vectorize"),
         (["mine.py:fails", "--w0", "w0.npy", "--steps", "99"], 3, "raised KeyError: 'day 91' (/"),
         (["mine.py:swept", "--cycle", "F"], 2, "--cycle is for --method mgrit"),
