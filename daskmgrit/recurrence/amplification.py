@@ -20,6 +20,8 @@ __all__ = ["Amplification", "Run", "run_of"]
 # The factors per step beyond which a run amplifies: in both halves, or in the later half if each step turns the change
 # around, as steps beyond the stable bound do. Slower growth is that of negative curvature, which training passes.
 BOTH, LATER, AROUND = 1.1, 1.02, -0.5
+# Steps of the part of a run of level 0 that must amplify.
+PART = 32
 # The factor per step, over that of level 0, beyond which a coarse step is too long.
 BEYOND = 1.2
 
@@ -33,13 +35,15 @@ class Amplification:
     level : int
         The finest such level.
     steps : int
-        Number of steps that were taken.
+        Number of steps that amplify.
     total : float
         Factor by which they amplify the change together; inf if the state became nan or inf.
     cap : int or None
         Number of fine steps that a step of the level before takes at once, if phi tells.
     rate : float or None
         Learning rate of the level before, if phi tells.
+    first : int
+        The first of these steps.
     """
 
     level: int
@@ -47,6 +51,7 @@ class Amplification:
     total: float
     cap: int | None = None
     rate: float | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +85,17 @@ class Run:
         """Factor of all steps together."""
         return math.exp(min(700.0, sum(self.logs))) if self.finite else math.inf
 
-    @property
-    def amplifies(self) -> bool:
-        """Whether steps of serial training diverge, as far as these tell."""
+    def found(self) -> Amplification | None:
+        """Return the first part of these steps, of level 0, that amplifies; None if none does."""
         if not self.finite:
-            return True
-        earlier, later = self.halves()
-        around = self.turns[len(self.turns) // 2 :]
-        return min(earlier, later) >= BOTH or (later >= LATER and sum(around) <= AROUND * len(around) < 0)
+            return Amplification(0, len(self.logs) + 1, math.inf)
+        for first in range(0, max(1, len(self.logs) - PART + 1), PART // 2):
+            part = Run(self.logs[first : first + PART], self.turns[first : first + PART])
+            earlier, later = part.halves()
+            around = part.turns[len(part.turns) // 2 :]
+            if min(earlier, later) >= BOTH or (later >= LATER and sum(around) <= AROUND * len(around) < 0):
+                return Amplification(0, len(part.logs), part.total, first=first)
+        return None
 
     def is_beyond(self, serial: Run) -> bool:
         """Whether these steps, of a coarse level, amplify where those of level 0 do not."""
@@ -97,7 +105,7 @@ class Run:
         return any(own >= BEYOND * max(1.0, known) for own, known in pairs)
 
 
-def run_of(phi: Phi, start: Array, level: int, steps: int, ends: float = math.inf) -> Run:
+def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = None, ends: float = math.inf) -> Run:
     """Take steps of a level from a state, and from one near it in a random direction.
 
     Parameters
@@ -110,14 +118,16 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, ends: float = math.in
         The level.
     steps : int
         Number of steps.
+    last : int, optional
+        The step whose number all later ones take, too.
     ends : float
         Time by ``time.perf_counter`` after which no further step is taken.
 
     Examples
     --------
     >>> run = run_of(lambda weights, index, level: -1.5 * weights, np.ones(2), 0, 16)
-    >>> run.amplifies, [round(factor, 3) for factor in run.halves()], round(run.turns[0], 3)
-    (True, [1.5, 1.5], -1.0)
+    >>> [round(factor, 3) for factor in run.halves()], round(run.turns[0], 3), round(run.total)
+    ([1.5, 1.5], -1.0, 657)
     """
     state = start[None, ...]
     xp = namespace(state)
@@ -131,7 +141,8 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, ends: float = math.in
             if time.perf_counter() > ends:
                 break
             pair = xp.concat([state, state + move_like(change, state)], axis=0)
-            new = apply_phi(phi, pair, np.array([step, step]), level)
+            number = step if last is None else min(step, last)
+            new = apply_phi(phi, pair, np.array([number, number]), level)
             host = to_host(new)
             if not np.isfinite(host).all():
                 return Run(run.logs, run.turns, finite=False)

@@ -186,13 +186,14 @@ def advise_on_sweeps(
 def _on_amplification(amplified: Amplification, words: Words) -> str:
     level, steps = amplified.level, amplified.steps
     many = (
-        f"{amplified.total:.1e}-fold within {steps} steps"
+        f"{amplified.total:.3g}-fold within {steps} steps"
         if math.isfinite(amplified.total)
         else f"beyond all bounds within {steps} step{'s' * (steps > 1)}"
     )
     if not level:
+        where = f"of the weights from step {amplified.first} on" if amplified.first else "of w0"
         return (
-            f"serial training itself amplifies small changes of w0, {many}: it diverges or oscillates, and its steps "
+            f"serial training itself amplifies small changes {where}, {many}: it diverges or oscillates, and its steps "
             "cannot be computed in parallel; lower the learning rate"
         )
     found = (

@@ -14,7 +14,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.models.rates import CappedRate
 from daskmgrit.multigrid.state_transfer import start_of
-from daskmgrit.recurrence.amplification import Amplification, run_of
+from daskmgrit.recurrence.amplification import Amplification, Run, run_of
 from daskmgrit.recurrence.propagator import stages_of
 from daskmgrit.recurrence.step_length import length_of
 from daskmgrit.utils.array_api import Array, Origin, as_block
@@ -23,8 +23,8 @@ __all__ = ["FEWEST", "examine", "examine_levels", "phi_allowed"]
 
 logger = logging.getLogger("daskmgrit")
 
-# Steps of level 0 and of a coarse level: fewer tell too little.
-FEWEST, MOST, COARSE = 32, 64, 16
+# Steps of level 0, at least and at most, and of a coarse level: fewer tell too little.
+FEWEST, MOST, COARSE = 32, 256, 16
 # The part of the solve's seconds that an examination may take, and the seconds that it may always take.
 PART, SECONDS = 0.1, 1.0
 
@@ -88,25 +88,35 @@ def examine_levels(
         Time after which nothing more is tried.
     """
     ends = time.perf_counter() + seconds
-    serial = None
-    for level, steps in enumerate(levels):
-        count = min(steps, COARSE) if level else min(steps, MOST, max(FEWEST, allowed // 3))
-        allowed -= count * stages_of(phi, level)
-        if allowed < 0 or count < COARSE // 2:
+    count = min(levels[0], MOST, max(FEWEST, allowed - COARSE * (len(levels) - 1)))
+    serial = _run(phi, w0, 0, count, None, ends)
+    if serial is None or (found := serial.found()) is not None:
+        return None if serial is None else found
+    for level, steps in enumerate(levels[1:], 1):
+        allowed -= count
+        count = min(steps, COARSE) * stages_of(phi, level)
+        if allowed < count or steps < COARSE // 2:
             break
-        start = start_of(phi, level)
-        try:
-            found = run_of(phi, as_block(phi, w0) if start is None else start[0, ...], level, count, ends)
-        except Exception as error:  # such as a library's, of a state that is too large
-            logger.debug("the examination of level %s ended with %r", level, error)
+        # Coarse steps are compared with fine ones of the same numbers, and so of the same learning rates.
+        last = max(0, len(serial.logs) * steps // levels[0] - 1)
+        run = _run(phi, w0, level, min(steps, COARSE), last, ends)
+        if run is None:
             break
-        if len(found.logs) < COARSE // 2 and found.finite:
-            break
-        if found.amplifies if serial is None else found.is_beyond(serial):
+        if run.is_beyond(serial):
             cap, rate = _limits(phi, level)
-            return Amplification(level, len(found.logs) + (not found.finite), found.total, cap, rate)
-        serial = serial or found
+            return Amplification(level, len(run.logs) + (not run.finite), run.total, cap, rate)
     return None
+
+
+def _run(phi: Any, w0: Array | Origin, level: int, steps: int, last: int | None, ends: float) -> Run | None:
+    """Return a run of steps of a level; None if it tells too little."""
+    start = start_of(phi, level)
+    try:
+        run = run_of(phi, as_block(phi, w0) if start is None else start[0, ...], level, steps, last, ends)
+    except Exception as error:  # such as a library's, of a state that is too large
+        logger.debug("the examination of level %s ended with %r", level, error)
+        return None
+    return None if len(run.logs) < COARSE // 2 and run.finite else run
 
 
 def _limits(phi: Any, level: int) -> tuple[int | None, float | None]:

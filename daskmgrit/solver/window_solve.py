@@ -26,7 +26,7 @@ from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState, check_length
 from daskmgrit.solver.advice import gained_nothing
-from daskmgrit.solver.examination import examine
+from daskmgrit.solver.examination import FEWEST, examine
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
@@ -127,7 +127,8 @@ def run_window_solve(
         watch.end(ended.reason, ended.message)
         amplification = None
         if not remark and _is_unclear(iteration, ended, ask):
-            allowed = sum(report.depth for report in iteration.reports) // 4
+            path = sum(report.depth for report in iteration.reports)
+            allowed = max(path // 8, min(path // 4, FEWEST))
             seconds = time.perf_counter() - begin
             amplification = examine(executor, stub, initial, run, [settings.steps], allowed, seconds)
     return _result(iteration, ended, ask, begin, weights, losses, remark, amplification)

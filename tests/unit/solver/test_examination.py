@@ -100,6 +100,23 @@ def test_where_not_even_two_steps_at_once_are_stable_other_coarse_steps_are_name
     assert dm.ParallelNewton(phi, 512).solve(W0).converged
 
 
+@pytest.mark.parametrize("cap", [1, 16, None])
+def test_a_rate_that_warms_up_beyond_the_stable_bound(cap):
+    """Coarse steps meet it first, because they are longer, and are not to blame."""
+    rate = 2 / LARGEST * 1.2
+
+    def warm(weights, index):
+        now = rate * np.minimum(1.0, (index + 1) / 100)
+        return weights - now[:, None] * ((weights @ X.T - Y) @ X / 64)
+
+    result = dm.MGRIT(dm.from_function(warm, vectorized=True, cap=cap), 512).solve(W0, "constant")
+    assert not result.converged
+    assert result.amplification.level == 0
+    # It is so from step 83 on; the change has turned to directions that contract, and takes a while to turn back.
+    assert 64 <= result.amplification.first <= 160
+    assert f"from step {result.amplification.first} on" in result.advice
+
+
 def test_a_solve_that_converges_or_is_told_to_go_on_takes_no_more_phi():
     phi = Counted(dm.from_function(descend(0.2), vectorized=True, cap=4))
     for options in ({}, {"maxiter": 4}, {"tol": 0, "maxiter": 4}):
@@ -114,9 +131,10 @@ def test_an_examination_is_a_part_of_the_solve(method):
     phi = Counted(dm.from_function(descend(1.1), vectorized=True))
     result = method(phi, 512).solve(W0)
     assert result.amplification is not None
-    more = [level for level, _ in phi.calls[-FEWEST:]]
-    assert more == [0] * FEWEST
-    assert sum(size for _, size in phi.calls) - sum(result.phi_evaluations) <= 2 * result.critical_path // 4
+    more = sum(size for _, size in phi.calls) - sum(result.phi_evaluations)
+    # Two states at once.
+    assert 2 * FEWEST <= more <= 2 * result.critical_path // 5
+    assert phi.calls[-more // 2 :] == [(0, 2)] * (more // 2)
 
 
 def test_a_phi_that_raises_at_large_states_is_examined_no_further():
