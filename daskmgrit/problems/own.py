@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.recurrence.state import initial_state
+from daskmgrit.recurrence.state import check_length, initial_state
 from daskmgrit.recurrence.trial import check_arguments
 from daskmgrit.utils.validation import brief, integer_option
 
@@ -89,7 +89,7 @@ class OwnProblem:
                 f"phi={brief(self.phi)} is not callable: give a function phi(weights, index, level) -> new weights"
             )
         check_arguments(self.phi)
-        initial_state(self.w0)
+        check_length(self.phi, initial_state(self.w0))
         integer_option("steps", self.steps, 1, "it is the number of training steps")
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"name={self.name!r} is not a string: give the name of the problem as a string")

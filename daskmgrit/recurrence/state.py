@@ -106,7 +106,7 @@ def check_length(phi: Any, w0: InitialState) -> None:
         If it has another length.
     """
     size = getattr(phi, "state_size", None)
-    if size is not None and size != w0.size:
+    if isinstance(size, int) and size != w0.size:
         own = ", such as phi.w0" if hasattr(phi, "w0") else ""
         raise ValueError(
             f"w0 has length {w0.size}, but states of {type(phi).__name__} have {size}: give a w0 of that length{own}"

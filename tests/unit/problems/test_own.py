@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from daskmgrit.errors import PropagatorError
-from daskmgrit.problems import OwnProblem
+from daskmgrit.problems import OwnProblem, xor
 
 
 def phi(weights, index, level):
@@ -17,6 +17,7 @@ def phi(weights, index, level):
         ({"phi": 3}, TypeError, "phi=3 is not callable"),
         ({"phi": lambda w: w}, PropagatorError, "from_function"),
         ({"w0": np.ones((2, 2))}, ValueError, r"w0 has shape \(2, 2\)"),
+        ({"phi": xor().propagator()}, ValueError, "w0 has length 2, but states of GradientDescent have 16"),
         ({"steps": 0}, ValueError, "steps=0"),
         ({"name": None}, TypeError, "name=None"),
         ({"loss": 1.0}, TypeError, r"loss=1\.0 is not callable"),
