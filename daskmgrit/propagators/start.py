@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,7 +52,7 @@ class start_at:
     multiple of a power of the coarsening factor is best. The solution does not depend on it.
 
     Attributes and methods are those of phi, except for `w0`, which is phi's state at step 0. Methods that take a number
-    of steps, such as ``phi.optimizer(state, steps, module)``, count them from phi's step 0.
+    of steps, such as ``phi.optimizer(state, steps, module)``, count them from `first`, as the solve does.
 
     Examples
     --------
@@ -145,7 +147,26 @@ class start_at:
             raise AttributeError(name)
         if name in _OF_STEP_0 and hasattr(self.phi, name):
             raise AttributeError(f"{name} is of step 0, but this propagator starts at step {self.first}")
-        return getattr(self.phi, name)
+        value = getattr(self.phi, name)
+        return _counts_from(value, self.first) if inspect.ismethod(value) else value
 
     def __repr__(self) -> str:
         return f"start_at({self.phi!r}, {self.first})"
+
+
+def _counts_from(method: Callable[..., Any], first: int) -> Callable[..., Any]:
+    """Return a method that takes a number of steps, if it does, with those done before added to it."""
+    signature = inspect.signature(method)
+    counted = [name for name in ("steps", "step") if name in signature.parameters]
+    if not counted:
+        return method
+
+    def counts(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options)
+        for name in counted:
+            # What is no number of steps is refused by the method itself.
+            if isinstance(done := given.arguments.get(name), int) and done >= 0:
+                given.arguments[name] = done + first
+        return method(*given.args, **given.kwargs)
+
+    return functools.wraps(method)(counts)

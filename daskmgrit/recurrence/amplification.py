@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,18 +17,23 @@ from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
 
 __all__ = ["Amplification", "Run", "run_of"]
 
-# The factors per step beyond which a run amplifies: in both halves, or in the later half if each step turns the change
-# around, as steps beyond the stable bound do. Slower growth is that of negative curvature, which training passes.
-BOTH, LATER, AROUND = 1.1, 1.02, -0.5
+# The factors per step beyond which a run amplifies: in both halves; in both if steps grow as fast; or in the later half
+# if each step turns the change around, as steps beyond the stable bound do. Slower growth is that of negative
+# curvature, of the first steps of Adam, or of the kinks of a net in single precision, which training passes.
+BOTH, GROWING, LATER, AROUND = 1.3, 1.1, 1.02, -0.5
 # Steps of the part of a run of level 0 that must amplify.
 PART = 32
-# The factor per step, over that of level 0, beyond which a coarse step is too long.
+# The factor per step, over that of the steps of level 0 that it stands for, beyond which a coarse step is too long.
 BEYOND = 1.2
+# A state has not grown if it is no larger than this multiple of the first.
+ORDINARY = 1e3
+# Rows with the same input that differ by more than this number of last bits differ by more than rounding.
+LAST_BITS = 1e3
 
 
 @dataclass(frozen=True, slots=True)
 class Amplification:
-    """A level whose steps amplify a small change of the state.
+    """A level whose steps amplify a small change of the state, or have another defect.
 
     Attributes
     ----------
@@ -44,6 +49,8 @@ class Amplification:
         Learning rate of the level before, if phi tells.
     first : int
         The first of these steps.
+    cause : {"growth", "nan", "noise"}
+        Whether they amplify; or one step made nan or inf of an ordinary state; or two results for one state differ.
     """
 
     level: int
@@ -52,6 +59,7 @@ class Amplification:
     cap: int | None = None
     rate: float | None = None
     first: int = 0
+    cause: str = "growth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +72,19 @@ class Run:
         Logarithm of the factor of each step.
     turns : list of float
         Cosine of the angle by which each step turns the change.
+    lengths : list of float
+        2-norm of each step.
     finite : bool
         Whether all states are finite.
+    cause : str
+        As of :class:`Amplification`: of states that are not finite, or of a run that noise has ended.
     """
 
     logs: list[float]
     turns: list[float]
+    lengths: list[float]
     finite: bool = True
+    cause: str = "growth"
 
     def halves(self, steps: int | None = None) -> tuple[float, float]:
         """Return the mean factor of a step in each half, of the first `steps` steps."""
@@ -86,27 +100,40 @@ class Run:
         return math.exp(min(700.0, sum(self.logs))) if self.finite else math.inf
 
     def found(self) -> Amplification | None:
-        """Return the first part of these steps, of level 0, that amplifies; None if none does."""
+        """Return the first part of these steps, of level 0, that amplifies or has another defect; None if none does."""
+        done = len(self.logs)
+        if self.cause != "growth":
+            return Amplification(0, 1, math.inf, first=done, cause=self.cause)
         if not self.finite:
-            return Amplification(0, len(self.logs) + 1, math.inf)
-        for first in range(0, max(1, len(self.logs) - PART + 1), PART // 2):
-            part = Run(self.logs[first : first + PART], self.turns[first : first + PART])
-            earlier, later = part.halves()
-            around = part.turns[len(part.turns) // 2 :]
-            if min(earlier, later) >= BOTH or (later >= LATER and sum(around) <= AROUND * len(around) < 0):
-                return Amplification(0, len(part.logs), part.total, first=first)
+            return Amplification(0, done + 1, math.inf)
+        for first in range(0, max(1, done - PART + 1), PART // 2):
+            part = slice(first, first + PART)
+            run = Run(self.logs[part], self.turns[part], self.lengths[part])
+            if run._amplifies():
+                return Amplification(0, len(run.logs), run.total, first=first)
         return None
 
-    def is_beyond(self, serial: Run) -> bool:
-        """Whether these steps, of a coarse level, amplify where those of level 0 do not."""
+    def _amplifies(self) -> bool:
+        earlier, later = self.halves()
+        middle = len(self.logs) // 2
+        around = self.turns[middle:]
+        if later >= LATER and sum(around) <= AROUND * len(around) < 0:
+            return True
+        first, between, last = self.lengths[0], self.lengths[middle], self.lengths[-1]
+        grows = between >= first * GROWING**middle and last >= between * GROWING ** (len(self.lengths) - 1 - middle)
+        return min(earlier, later) >= (GROWING if grows else BOTH)
+
+    def is_beyond(self, serial: Run, length: float) -> bool:
+        """Whether these steps, each of which stands for `length` steps of level 0, amplify more than those do."""
         if not self.finite:
             return True
-        pairs = zip(self.halves(), serial.halves(len(self.logs)), strict=True)
-        return any(own >= BEYOND * max(1.0, known) for own, known in pairs)
+        # The first half may pass, as the first steps of Adam do.
+        (_, own), (_, known) = self.halves(), serial.halves(len(self.logs))
+        return own >= BEYOND * max(1.0, known) ** length
 
 
 def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = None, ends: float = math.inf) -> Run:
-    """Take steps of a level from a state, and from one near it in a random direction.
+    """Take steps of a level from a state, twice, and from one near it in a random direction.
 
     Parameters
     ----------
@@ -135,18 +162,23 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
     root = float(np.finfo(host.dtype).eps) ** 0.5
     change = np.random.default_rng(0).standard_normal(host.shape).astype(host.dtype)
     change *= _size(host, root) / np.linalg.norm(change)
-    run = Run([], [])
+    run, largest = Run([], [], []), ORDINARY * max(1.0, float(np.linalg.norm(host)))
     with np.errstate(all="ignore"):
         for step in range(steps):
             if time.perf_counter() > ends:
                 break
-            pair = xp.concat([state, state + move_like(change, state)], axis=0)
+            rows = xp.concat([state, state + move_like(change, state), state], axis=0)
             number = step if last is None else min(step, last)
-            new = apply_phi(phi, pair, np.array([number, number]), level)
+            before_step = to_host(state)
+            new = apply_phi(phi, rows, np.full(3, number), level)
             host = to_host(new)
             if not np.isfinite(host).all():
-                return Run(run.logs, run.turns, finite=False)
-            after = host[1:] - host[:1]
+                ordinary = float(np.linalg.norm(before_step)) <= largest
+                return replace(run, finite=False, cause="nan" if ordinary else "growth")
+            if not _alike(host[0], host[2]):
+                return replace(run, cause="noise")
+            run.lengths.append(float(np.linalg.norm(host[0] - before_step[0])))
+            after = host[1:2] - host[:1]
             before, length = float(np.linalg.norm(change)), float(np.linalg.norm(after))
             if not length > 0:
                 # A step that forgets the change amplifies nothing.
@@ -157,6 +189,11 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
             state = new[:1, ...]
             change = (after * (_size(host[:1], root) / length)).astype(host.dtype)
     return run
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two results for one state are equal, except for rounding."""
+    return bool(np.linalg.norm(one - other) <= LAST_BITS * np.finfo(one.dtype).eps * np.linalg.norm(one))
 
 
 def _size(state: np.ndarray, root: float) -> float:

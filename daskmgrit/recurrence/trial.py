@@ -20,6 +20,7 @@ from daskmgrit.recurrence.split_propagator import apply_advance, apply_gradient,
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
 __all__ = [
+    "DIFFERS",
     "Finding",
     "already_tried",
     "check_arguments",
@@ -39,6 +40,10 @@ SECONDS, COMPILED = 0.2, 2.0
 PART, FEWEST, MOST = 64, 2, 8
 # States that differ by more than this number of last bits differ by more than rounding.
 LAST_BITS = 1e3
+DIFFERS = (
+    "phi gives different results for the same input: draw random numbers from a generator that is seeded with the "
+    "step's number, one for each row, and keep no state between calls: momenta and the like belong in the state"
+)
 # Exceptions that arrays of a wrong length cause.
 OF_LENGTHS = (ValueError, TypeError, IndexError, AssertionError)
 
@@ -164,11 +169,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
             if _alike(alone, together[:1]) and _alike(_call(phi, states[-1:, ...], index[-1:]), together[-1:]):
                 return Finding(parts_fault(phi, states, index, together) if parts else "", first=first)
             if not _alike(_call(phi, states, index), together):
-                return Finding(
-                    remark="phi gives different results for the same input: draw random numbers from a generator that "
-                    "is seeded with the step's number, one for each row, and keep no state between calls: momenta and "
-                    "the like belong in the state"
-                )
+                return Finding(remark=DIFFERS)
         except PropagatorError as error:
             return Finding(error=str(error))
         except Exception as error:

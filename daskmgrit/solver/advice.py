@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daskmgrit.recurrence.amplification import Amplification
+from daskmgrit.recurrence.trial import DIFFERS
 
 __all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps", "gained_nothing", "is_unclear"]
 
@@ -21,6 +22,10 @@ FEW = 1.5
 SHORT = 4
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
 ROSE = 100
+# A residual that has fallen to less than this part of the first, and never rose: no level amplifies errors.
+FELL = 1e-6
+# The initial guess is no result of steps.
+AT_GUESS = "during the evaluation of the initial guess"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +133,10 @@ def is_unclear(reason: str, message: str, residuals: Sequence[float], tol: float
     (False, True)
     """
     if reason == "diverged":
-        return True
+        return not (AT_GUESS in message and _level(message) == 0)
     if reason == "stagnated":
-        return "rounding" not in message
+        fell = min(residuals) < FELL * residuals[0] and max(residuals) <= ROSE * residuals[0]
+        return "rounding" not in message and not fell
     if reason != "maxiter" or not tol > 0 or len(residuals) < 2:
         return False
     return (_recent_factor(residuals) or 0.0) >= WELL or _has_risen(residuals)
@@ -162,8 +168,8 @@ def advise_on_sweeps(
     """
     if reason == "diverged":
         return remark or (
-            "serial training ends there, too: lower the learning rate, or check the result of phi for the weights of "
-            "that step"
+            "serial training ends there, too: check the result of phi for the weights and the data of that step, or "
+            "lower the learning rate"
         )
     if not gained_nothing(accepted, windows):
         # Where a trial of phi found something, the solve has converged to what serial training does not give.
@@ -184,21 +190,29 @@ def advise_on_sweeps(
 
 
 def _on_amplification(amplified: Amplification, words: Words) -> str:
-    level, steps = amplified.level, amplified.steps
+    level, steps, first = amplified.level, amplified.steps, amplified.first
+    if amplified.cause == "noise":
+        return DIFFERS.replace(":", f" (level {level}, step {first}):", 1)
+    if amplified.cause == "nan":
+        return (
+            f"phi returns nan or inf on level {level}, step {first if not level else steps - 1}, for weights that are "
+            "finite and have not grown: check the data of that step; and if the state holds what must stay positive, "
+            "such as second moments, let it hold the square roots"
+        )
     many = (
         f"{amplified.total:.3g}-fold within {steps} steps"
         if math.isfinite(amplified.total)
         else f"beyond all bounds within {steps} step{'s' * (steps > 1)}"
     )
     if not level:
-        where = f"of the weights from step {amplified.first} on" if amplified.first else "of w0"
+        where = f"of the weights from step {first} on" if first else "of w0"
         return (
-            f"serial training itself amplifies small changes {where}, {many}: it diverges or oscillates, and its steps "
-            "cannot be computed in parallel; lower the learning rate"
+            f"serial training itself amplifies small changes {where}, {many}: it diverges, oscillates or is chaotic, "
+            "and its steps cannot be computed in parallel; lower the learning rate"
         )
     found = (
-        f"the learning rate on level {level} is beyond the stable bound: its steps amplify errors, {many}, and those "
-        "of finer levels do not; give "
+        f"steps of level {level} are too long: the first of them amplify errors, {many}, and the first of finer levels "
+        "do not; give "
     )
     remedies = [f"fewer levels ({words.levels.format(level)})"] if level > 1 else []
     cap = words.cap
@@ -213,17 +227,28 @@ def _on_amplification(amplified: Amplification, words: Words) -> str:
     return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}"
 
 
-def _on_divergence(message: str, words: Words) -> str:
+def _level(message: str) -> int:
+    """Return the level that a divergence names."""
     found = re.search(r"on level (\d+), step", message)
-    level = int(found.group(1)) if found else 0
+    return int(found.group(1)) if found else 0
+
+
+def _on_divergence(message: str, words: Words) -> str:
+    level = _level(message)
     if level:
         return (
-            f"the learning rate on level {level} is beyond the stable bound: cap coarse rates ({words.cap}), use "
-            f"stable coarse steps ({words.stable}), or fewer levels ({words.levels.format(max(2, level))})"
+            f"steps of level {level} are too long: cap coarse rates ({words.cap}), use stable coarse steps "
+            f"({words.stable}), or fewer levels ({words.levels.format(max(2, level))}). Or a correction made negative "
+            "what must stay positive, such as second moments: let the state hold their square roots"
+        )
+    if AT_GUESS in message:
+        return (
+            "there weights are those of the initial guess: check the result of phi for them and for the data of that "
+            f"step, or begin closer ({words.guess})"
         )
     return (
-        "steps of level 0 have grown without bound: if daskmgrit.train_serially does so too, lower the learning rate; "
-        f"else begin closer ({words.guess}) and cap the rates of coarse steps"
+        "weights became nan or inf on level 0: if daskmgrit.train_serially ends so, too, check the data of that step, "
+        f"or lower the learning rate; else begin closer ({words.guess}) and cap the rates of coarse steps"
     )
 
 

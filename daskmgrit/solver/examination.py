@@ -64,15 +64,15 @@ def examine(
 def phi_allowed(path: int, levels: int, diverged: bool) -> int:
     """Return how many Phi in a row the examination of all levels may take after a solve with this critical path.
 
-    A fifth of it, and after a divergence, which may end a solve in its first cycle, what the examination needs.
+    A fifth of it, and after a divergence, which may end a solve in its first cycle, what the examination can use.
     """
-    return max(path // 5, FEWEST + COARSE * (levels - 1) if diverged else 0)
+    return max(path // 5, MOST + COARSE * (levels - 1) if diverged else 0)
 
 
 def examine_levels(
     phi: Any, w0: Array | Origin, levels: Sequence[int], allowed: int, seconds: float = math.inf
 ) -> Amplification | None:
-    """Take some steps of each level, from the finest on, until one amplifies errors.
+    """Take some steps of each level, from the finest on, until one amplifies errors or has another defect.
 
     Parameters
     ----------
@@ -102,9 +102,11 @@ def examine_levels(
         run = _run(phi, w0, level, min(steps, COARSE), last, ends)
         if run is None:
             break
-        if run.is_beyond(serial):
+        if run.cause == "noise":
+            return Amplification(level, 1, run.total, first=len(run.logs), cause=run.cause)
+        if run.is_beyond(serial, levels[0] / steps):
             cap, rate = _limits(phi, level)
-            return Amplification(level, len(run.logs) + (not run.finite), run.total, cap, rate)
+            return Amplification(level, len(run.logs) + (not run.finite), run.total, cap, rate, cause=run.cause)
     return None
 
 

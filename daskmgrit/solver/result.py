@@ -83,7 +83,8 @@ class Result:
         for the same input. Empty if there are none.
     amplification : Amplification or None
         After a solve that failed, or whose sweeps gained nothing: the finest level whose steps amplify a small change
-        of the state, if some steps from w0 show one. If it is level 0, serial training itself diverges or oscillates.
+        of the state, or have another defect, if some steps from w0 show one. If it is level 0, serial training itself
+        does.
     records : list of Record
         Every stage that ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
@@ -207,7 +208,8 @@ class Result:
         ]
         if self.error is not None and self.error > 0:
             growth = self.error / residual if residual > 0 else 1.0
-            words = f"about {self.error:.1e}, an estimate"
+            rounding = float(np.finfo(self.final.dtype).eps * np.linalg.norm(self.final))
+            words = f"about {max(self.error, rounding):.1e}, an estimate"
             if growth > GROWN:
                 words += (
                     f": {growth:.0f} times the residual, because this training does not contract; it also amplifies "

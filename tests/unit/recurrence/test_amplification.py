@@ -35,6 +35,7 @@ def test_a_run_beyond_the_range_of_numbers():
     run = run_of(linear(1e200, 1.0), np.ones(2), 0, 32)
     assert not run.finite
     assert run.found().total == run.total == np.inf
+    assert run.found().cause == "growth"
     assert len(run.logs) < 3
 
 
@@ -58,7 +59,7 @@ def test_the_package_s_problems_at_their_own_rates():
         serial = run_of(phi, problem.w0, 0, 256)
         assert serial.found() is None
         for level in range(1, 6):
-            assert not run_of(phi, problem.w0, level, 16).is_beyond(serial)
+            assert not run_of(phi, problem.w0, level, 16).is_beyond(serial, 2**level)
         # First steps of Adam amplify by thousands, and then no more.
         for name in ("adam", "momentum"):
             phi = problem.optimizer(name)
@@ -88,4 +89,24 @@ def test_steps_with_a_last_number():
         return 0.9 * weights
 
     run_of(phi, np.ones(2), 3, 5, last=2)
-    assert seen == [[i, i] for i in (0, 1, 2, 2, 2)]
+    assert seen == [[i, i, i] for i in (0, 1, 2, 2, 2)]
+
+
+@pytest.mark.parametrize("kind", ["nan", "noise"])
+def test_one_step_that_is_no_step_of_training(kind):
+    rng = np.random.default_rng(0)
+
+    def phi(weights, index, level):
+        new = 0.9 * weights + 1
+        new[index == 37] = np.nan if kind == "nan" else rng.normal(size=new.shape)[index == 37]
+        return new
+
+    run = run_of(phi, np.ones(3), 0, 64)
+    assert (run.found().cause, run.found().first) == (kind, 37)
+
+
+def test_first_steps_that_amplify_accuse_nobody():
+    """As Adam's do, and in single precision those of a net with kinks."""
+    factors = np.r_[np.full(16, 2.3), np.full(16, 1.15), np.ones(64)]
+    run = run_of(lambda weights, index, level: weights / weights.max() * factors[index, None], np.ones(3), 0, 96)
+    assert run.found() is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
+from daskmgrit.errors import Diverged
 from daskmgrit.solver.advice import Words, advise, advise_on_sweeps
 
 
@@ -28,8 +29,9 @@ from daskmgrit.solver.advice import Words, advise, advise_on_sweeps
         ),
         (
             ("diverged", "phi returned nan or inf on level 3, step 4, during cycle 2", [1.0, np.nan], 1e-9),
-            ["learning rate on level 3 is beyond the stable bound", "cap=", "max_levels=3"],
+            ["steps of level 3 are too long", "square roots", "cap=", "max_levels=3"],
         ),
+        (("diverged", str(Diverged(0, 37, 0)), [], 1e-9), ["initial guess", "data of that step", "begin closer"]),
         (("diverged", "the residual on level 0 after cycle 4 is inf", [1.0, np.inf], 1e-9), ["train_serially"]),
         # What falls is what coarse steps have made of it.
         (("maxiter", "", [66.0, 1e62, 1e50, 7e44], 1e-9), ["rose from 7e+01 to 1e+62", "cap=", "ParallelNewton"]),
@@ -79,9 +81,9 @@ def unstable(weights, index, level):
 def test_a_solve_that_diverges():
     result = dm.MGRIT(unstable, 200).solve(np.full(2, 3.0), "constant")
     assert result.reason == "diverged"
-    assert "is beyond the stable bound" in result.advice
+    assert "steps of level 1 are too long" in result.advice
     assert result.advice in str(result)
-    assert "beyond the stable bound" in result._repr_html_()
+    assert "are too long" in result._repr_html_()
 
 
 @pytest.mark.usefixtures("synchronous")

@@ -146,7 +146,12 @@ def test_training_continues_from_a_later_step(name):
     assert is_split(made)
     found = dm.ParallelNewton(made, rest, window=4).solve(serial[13], tol=0)
     assert np.array_equal(found.final, serial[-1])
-    assert_same(made.module(found.final), loop(*with_optimizer(name), STEPS, factor=decreasing), 1e-9)
+    trained = made.module(found.final, rest)
+    assert_same(trained, loop(*with_optimizer(name), STEPS, factor=decreasing), 1e-9)
+    # Steps done before count, too.
+    whole = phi.optimizer(found.final, STEPS, trained).state_dict()["state"]
+    further = made.optimizer(found.final, rest, trained).state_dict()["state"]
+    assert [moments.get("step") for moments in further.values()] == [moments.get("step") for moments in whole.values()]
     by_mgrit = dm.MGRIT(made.with_coarsening(4), rest, coarsening=4, min_coarse=2).solve(serial[13], "constant")
     np.testing.assert_allclose(by_mgrit.final, serial[-1], atol=1e-6)
 
