@@ -28,6 +28,7 @@ _HOLDS = {
     "interpolate": {"F-relaxation"},
     "relax": {"C-relaxation", "F-relaxation"},
     "probe": {"C-relaxation"},
+    "relax_restrict": {"C-relaxation", "F-relaxation", "residual", "coarse step"},
     "restrict": {"residual", "coarse step", "F-relaxation"},
     "coarse_step": {"coarse step"},
     "enter": {"F-relaxation"},
@@ -276,7 +277,7 @@ class Run(AnyRun):
         for cycle in (row.cycle, row.cycle + 1):
             for level in levels.get(row.kind, (row.row,)):
                 for task in self._open.get((cycle, level, row.chunk), ()):
-                    if level < row.row and task.name != "restrict":
+                    if level < row.row and task.name not in ("restrict", "relax_restrict"):
                         continue
                     if task.name not in MANY and row.kind not in _HOLDS.get(task.name, ()):
                         continue

@@ -34,6 +34,7 @@ COLOURS = {kind.name: kind.colour for kind in KINDS} | {OTHER: "#999999", MANY_L
 # A task is of the kind of its first stage.
 _TASKS = {
     "relax": "C-relaxation",
+    "relax_restrict": "C-relaxation",
     "probe": "C-relaxation",
     "restrict": "residual, restriction",
     "coarse_step": "residual, restriction",
@@ -47,6 +48,7 @@ _TASKS = {
 
 _DOES = {
     "relax": "C- and F-relaxation",
+    "relax_restrict": "C- and F-relaxation, residual and restriction",
     "probe": "C-relaxation, for the residual",
     "restrict": "residual and restriction",
     "coarse_step": "coarse step for the right-hand side",
@@ -87,7 +89,7 @@ def how_to_read(kinds: Collection[type[AnyRun]]) -> str:
     return f"<div style='font-size:12px;color:#555;line-height:1.35;max-width:900px'>{text}</div>"
 
 
-_DOWN = {"relax", "restrict", "enter", "coarse_step"}
+_DOWN = {"relax", "relax_restrict", "restrict", "enter", "coarse_step"}
 _UP = {"correct", "interpolate"}
 
 _STATE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
@@ -22,6 +22,9 @@ __all__ = ["ChunkPlan", "check_chunks", "first_layout", "phi_cost", "plan_layout
 
 # Weight of an expense per cycle against one per solve.
 USUAL_CYCLES = 5
+# F-intervals of a chunk from which on it relaxes one more itself: an eighth of its relaxation at most, about a
+# twentieth of a cycle's work on the level, against a task and a wait for the neighbour.
+GHOST_INTERVALS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,22 @@ class ChunkPlan:
         Phi costs far more than a task.
     apart : bool
         Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
-        Without them a solve ends with an unused F-relaxation of level 0; with them each cycle has a task more per
-        chunk.
+        Without them a solve ends with an unused F-relaxation of level 0, and with its restriction where that is in the
+        same tasks; with them each cycle has a task more per chunk.
     """
 
     layout: ChunkLayout
     beside: bool = False
     apart: bool = False
+
+    def has_ghosts(self, hierarchy: Hierarchy, level: int) -> bool:
+        """Whether one task relaxes and restricts a chunk of a level: it relaxes its neighbour's last F-interval, too.
+
+        It depends on counts only, so that the evaluations of Phi are the same in each run with the same chunks.
+        """
+        lengths = [b - a for a, b in itertools.pairwise(self.layout.levels[level].bounds)]
+        long = len(lengths) == 1 or min(lengths) >= GHOST_INTERVALS
+        return long and hierarchy[level].nu > 0 and not self.beside
 
     def fused(self, hierarchy: Hierarchy) -> bool:
         """Whether the first C-relaxation of a cycle can and should settle the residual of the cycle before."""
@@ -187,7 +199,8 @@ def plan_layout(
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
         beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead
-    return ChunkPlan(layout, bool(beside), _settles_apart(hierarchy, layout, overhead, cost))
+    plan = ChunkPlan(layout, bool(beside))
+    return replace(plan, apart=_settles_apart(hierarchy, plan, overhead, cost))
 
 
 def _best_chunks(hierarchy: Hierarchy, threads: int, overhead: float, cost: float) -> int:
@@ -234,11 +247,13 @@ def _alone(hierarchy: Hierarchy, chunks: int, threads: int, overhead: float, cos
     return overhead < cost / 3 and most <= mixed
 
 
-def _settles_apart(hierarchy: Hierarchy, layout: ChunkLayout, overhead: float, cost: float) -> bool:
-    """Whether the unused F-relaxation at the end usually costs more than tasks that settle residuals apart."""
-    bounds = layout.bounds(hierarchy)
+def _settles_apart(hierarchy: Hierarchy, plan: ChunkPlan, overhead: float, cost: float) -> bool:
+    """Whether the unused Phi at the end usually cost more than tasks that settle residuals apart."""
+    bounds = plan.layout.bounds(hierarchy)
     longest = max(b - a for a, b in itertools.pairwise(bounds))
-    unused = longest * (hierarchy[0].coarsening - 1) * cost
+    # Those of an F-relaxation, and where it is one task with the restriction those of the residual and coarse step.
+    each = hierarchy[0].coarsening - 1 + 2 * (bool(plan.layout.levels) and plan.has_ghosts(hierarchy, 0))
+    unused = longest * each * cost
     return unused > USUAL_CYCLES * (len(bounds) - 1) * overhead
 
 

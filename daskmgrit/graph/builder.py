@@ -1,8 +1,8 @@
 """One cycle as ``dask.delayed`` tasks on chunks: keys, rows passed on, placement, agglomeration.
 
 The graph knows levels and chunks, nothing of networks. It is the same for the synchronous, the threaded and the
-distributed scheduler. A chunk needs one row of its left neighbour. If the neighbour is planned on the same worker, the
-task takes its block by reference; otherwise a separate task cuts the row out, and only the row travels.
+distributed scheduler. A chunk needs a few rows of its left neighbour. If the neighbour is planned on the same worker,
+the task takes its block by reference; otherwise a separate task cuts the rows out, and only they travel.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from dask.delayed import Delayed
 
 from daskmgrit.graph import tasks
 from daskmgrit.graph.auto_chunks import ChunkPlan
+from daskmgrit.graph.level_states import CycleTasks, GatheredLevel, PendingCorrection, PendingRelaxation
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.multigrid import c_point_kernels, chunk_kernels, whole_levels
 from daskmgrit.multigrid.block import Keep
@@ -25,7 +26,7 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.utils.collector import collector_paused
 
-__all__ = ["CycleTasks", "GatheredLevel", "GraphBuilder", "GraphContext"]
+__all__ = ["GraphBuilder", "GraphContext"]
 
 # They take no time and other workers wait for them: behind a long task of the same worker they would hold those up.
 URGENT = ("edge", "part", "report", "residual", "final")
@@ -60,41 +61,6 @@ class GraphContext:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
-@dataclass(frozen=True, slots=True)
-class GatheredLevel:
-    """State of a level that one task computes: its result, and the parts that were cut for other workers."""
-
-    whole: Delayed
-    owner: int
-    parts: dict[tuple[int, int], Delayed] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCorrection:
-    """Corrections without tasks yet, of successive levels with the same chunks: one task per chunk will do them all.
-
-    Attributes
-    ----------
-    blocks : list of Delayed
-        Relaxed blocks of the coarsest of the levels. They hold those of the finer levels.
-    level : int
-        That level.
-    coarse : list of Delayed or GatheredLevel
-        The state that it is corrected by.
-    """
-
-    blocks: list[Delayed]
-    level: int
-    coarse: Any
-
-
-class CycleTasks(NamedTuple):
-    """The tasks of a cycle: its result, and that of its first relaxation, which may report on the cycle before."""
-
-    state: list[Delayed]
-    relaxed: list[Delayed]
-
-
 class GraphBuilder:
     """Builds the tasks of a cycle: the operations of :func:`daskmgrit.multigrid.cycle.run_cycle` on chunks.
 
@@ -115,7 +81,8 @@ class GraphBuilder:
     def __init__(self, context: GraphContext, plan: ChunkPlan, book: TaskBook, cycle: int) -> None:
         self.hierarchy, self.run, self.c_points = context.hierarchy, context.run, context.c_points
         self.phi_task, self.w0_task = context.phi_task, context.w0_task
-        self.layout, self.beside, self.book, self.cycle = plan.layout, plan.beside, book, cycle
+        self.plan, self.layout, self.beside = plan, plan.layout, plan.beside
+        self.book, self.cycle = book, cycle
         # Levels that this cycle has been restricted from.
         self._restricted: set[int] = set()
         # From files or another process all that a coarse block holds of finer ones would come along to each stage.
@@ -131,27 +98,42 @@ class GraphBuilder:
         key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
         return self.book.add(key, tasks.attempt, function, *args, owner=owner, urgent=name in URGENT)
 
-    def _left(self, level: int, blocks: Sequence[Delayed], chunk: int) -> Delayed | None:
-        """Return a chunk's input from its left neighbour: the block on the same worker, else only the edge."""
+    def _left(self, level: int, blocks: Sequence[Delayed], chunk: int, *weight: float) -> Delayed | None:
+        """Return a chunk's input from its left neighbour: its block, or the edge; with a weight the ghost."""
         if chunk == 0:
             return None
         owners, block = self.layout.levels[level].owners, blocks[chunk - 1]
         # Blocks in a store are not to be fetched for a row.
         if owners[chunk] == owners[chunk - 1] and self.book.store is None:
             return block
-        return self._add("edge", level, chunk - 1, owners[chunk - 1], tasks.edge, block)
+        cuts: Any = tasks.ghost if weight else tasks.edge
+        return self._add("edge", level, chunk - 1, owners[chunk - 1], cuts, block, *weight)
 
     # -- operations of a cycle -----------------------------------------------------------------------------------
 
-    def relax(self, level: int, state: list[Delayed]) -> list[Delayed]:
+    def relax(self, level: int, state: Any) -> Any:
         """(CF)^nu."""
         state = self._corrected(level, state)
         for _ in range(self.hierarchy[level].nu):
             state = self.sweep(level, state, FirstRelaxation.PLAIN)
         return state
 
-    def sweep(self, level: int, state: list[Delayed], first: FirstRelaxation) -> list[Delayed]:
-        """One C-relaxation and one F-relaxation: a task per chunk."""
+    def sweep(self, level: int, state: Any, first: FirstRelaxation) -> Any:
+        """One C-relaxation and one F-relaxation: a task per chunk, deferred if it may be one with the restriction."""
+        state = self._relaxed(level, state)
+        if self._joins and self.plan.has_ghosts(self.hierarchy, level):
+            return PendingRelaxation(state, first)
+        return self._relax(level, state, first)
+
+    def _relaxed(self, level: int, state: Any) -> Any:
+        """Return the state of a level after a relaxation, adding its tasks if it was deferred and has none."""
+        if not isinstance(state, PendingRelaxation):
+            return state
+        if not state.done:
+            state.done = self._relax(level, state.blocks, state.first)
+        return state.done
+
+    def _relax(self, level: int, state: list[Delayed], first: FirstRelaxation) -> list[Delayed]:
         self._stage = next(self._numbers)
         kernel = chunk_kernels.settle_and_relax if first is FirstRelaxation.SETTLES else chunk_kernels.relax
         relaxed = []
@@ -161,11 +143,12 @@ class GraphBuilder:
             relaxed.append(self._add("relax", level, j, owner, kernel, *args))
         return relaxed
 
-    def restrict(self, level: int, state: list[Delayed]) -> Any:
+    def restrict(self, level: int, state: Any) -> Any:
         """Restrict every chunk; where a coarse chunk has one finer chunk, in one task with its first relaxation."""
         self._stage = next(self._numbers)
-        chunks = self.layout.levels[level]
-        coarse_level = level + 1
+        if isinstance(state, PendingRelaxation):
+            return self._relax_and_restrict(level, state)
+        chunks, coarse_level = self.layout.levels[level], level + 1
         gathered = coarse_level == self.layout.gathered
         m, keep = self.hierarchy.places(coarse_level), self._kept(level)
         if not gathered and not self.beside and len(self.layout.levels[coarse_level]) == len(chunks):
@@ -187,14 +170,41 @@ class GraphBuilder:
                 pairs.append([piece, step])
             else:
                 pairs.append([self._add("restrict", level, j, owner, tasks.restrict_and_step, *given, m, self.cycle)])
-        if gathered:
-            return pairs
-        coarse, entered = self.layout.levels[coarse_level], []
+        return pairs if gathered else self._enter(coarse_level, pairs)
+
+    def _enter(self, level: int, pairs: list[Any], held: bool = False) -> list[Delayed]:
+        """Make coarse chunks of several finer ones each; `held` says whether those are held for their correction."""
+        coarse, entered = self.layout.levels[level], []
         for j, (children, owner) in enumerate(zip(coarse.children, coarse.owners, strict=True)):
-            finer = pairs[children.start : children.stop]
-            rest = (coarse_level, m, self.cycle)
-            entered.append(self._add("enter", coarse_level, j, owner, tasks.enter_pairs, self.phi_task, finer, *rest))
+            finer = self._pieces(level - 1, pairs, children, owner) if held else [pairs[i] for i in children]
+            rest = (level, self.hierarchy.places(level), self.cycle)
+            entered.append(self._add("enter", level, j, owner, tasks.enter_pairs, self.phi_task, finer, *rest))
         return entered
+
+    def _relax_and_restrict(self, level: int, state: PendingRelaxation) -> Any:
+        """Relax every chunk, and its left neighbour's last F-interval, and restrict it, in one task."""
+        coarse_level, weight, keep = level + 1, self.hierarchy[level].weight, self._keep(level)
+        joined, m = self._joined(coarse_level), self.hierarchy.places(coarse_level)
+        function, more = (tasks.relax_and_enter, (coarse_level,)) if joined else (tasks.relax_and_restrict, ())
+        settles = state.first is FirstRelaxation.SETTLES
+        for j, owner in enumerate(self.layout.levels[level].owners):
+            left = self._left(level, state.blocks, j, weight)
+            args = (self.phi_task, state.blocks[j], left, weight, self.cycle, settles, m, keep, *more)
+            state.done.append(self._add("relax_restrict", level, j, owner, function, *args))
+        if joined:
+            return state.done
+        if coarse_level == self.layout.gathered:
+            return self._pieces(level, state.done, range(len(state.done)), self._gathering_owner())
+        return self._enter(coarse_level, state.done, held=True)
+
+    def _pieces(self, level: int, restricted: list[Delayed], chunks: range, owner: int) -> list[Any]:
+        """Return what the coarse level takes of these chunks: those on other workers hold more than that."""
+        owners, taken = self.layout.levels[level].owners, list[Any]()
+        for place, run in itertools.groupby(chunks, owners.__getitem__):
+            numbers = list(run)
+            these, first = [restricted[j] for j in numbers], numbers[0]
+            taken.append(these if place == owner else self._add("part", level + 1, first, place, tasks.pieces, these))
+        return taken
 
     def ends_at(self, level: int) -> bool:
         """Whether the rest of the cycle runs within one task."""
@@ -253,16 +263,20 @@ class GraphBuilder:
 
     def _kept(self, level: int) -> Keep | None:
         """Return the part of a level that its coarse blocks hold."""
-        if not self._joined(level + 1):
-            return None
+        return self._keep(level) if self._joined(level + 1) else None
+
+    def _keep(self, level: int) -> Keep:
+        """Return the part of a level that its correction needs."""
         # An F-cycle relaxes a level again when it has come back to it for the first time.
         again = self.hierarchy.cycle == "F" and level not in self._restricted
         self._restricted.add(level)
         return Keep.TO_RELAX if again else Keep.TO_CORRECT
 
-    def correct(self, level: int, state: list[Delayed], coarse: Any) -> Any:
+    def correct(self, level: int, state: Any, coarse: Any) -> Any:
         """Coarse correction and F-relaxation; deferred if they share a task with the next level's."""
-        pending = coarse if isinstance(coarse, PendingCorrection) else PendingCorrection(state, level, coarse)
+        pending = coarse
+        if not isinstance(coarse, PendingCorrection):
+            pending = PendingCorrection(self._relaxed(level, state), level, coarse)
         return pending if self._joined(level) else self._corrected(level, pending)
 
     def _corrected(self, level: int, state: Any) -> Any:
@@ -322,7 +336,8 @@ class GraphBuilder:
             args = (self.phi_task, state[0], self.hierarchy, self.cycle)
             whole = [self._add("whole_cycle", 0, 0, 0, whole_levels.whole_cycle, *args)]
             return CycleTasks(whole, whole)
-        return CycleTasks(*run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first))
+        end, relaxed = run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first)
+        return CycleTasks(end, self._relaxed(0, relaxed))
 
     def probe(self, state: list[Delayed]) -> list[Delayed]:
         """Add the tasks that settle this cycle's residual: the next C-relaxation's Phi."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from daskmgrit.errors import Diverged
 from daskmgrit.graph.block_store import by_handle, load
-from daskmgrit.multigrid import chunk_kernels, whole_levels
-from daskmgrit.multigrid.block import Block, Keep, ResidualReport
+from daskmgrit.multigrid import chunk_kernels, ghost_kernels, whole_levels
+from daskmgrit.multigrid.block import Block, Ghost, Keep, ResidualReport
 from daskmgrit.multigrid.c_point_kernels import all_rows
 from daskmgrit.multigrid.c_points import CPoints
+from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
 from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, to_host
@@ -23,6 +24,10 @@ __all__ = [
     "edge",
     "enter_pairs",
     "final",
+    "ghost",
+    "pieces",
+    "relax_and_enter",
+    "relax_and_restrict",
     "report",
     "restrict_and_enter",
     "restrict_and_step",
@@ -58,20 +63,49 @@ def edge(block: Any) -> Any:
     return block.edge()
 
 
+def ghost(block: Block, weight: float) -> Ghost:
+    """Cut out the rows from which the block to the right can relax this one's last F-interval itself."""
+    return block.ghost(weight)
+
+
 @by_handle
-def report(blocks: Sequence[Block]) -> ResidualReport:
+def report(results: Sequence[Block | Restricted]) -> ResidualReport:
     """Join the residual reports of several chunks."""
-    return chunk_kernels.report(blocks)
+    return chunk_kernels.report([result[0] if isinstance(result, Restricted) else result for result in results])
 
 
-def restrict_and_step(phi: Any, block: Any, left: Any, m: int, cycle: int, keep: Keep | None = None) -> Any:
+class Restricted(NamedTuple):
+    """A restricted chunk, and its ``Phi_c(v)``."""
+
+    piece: RestrictedChunk
+    step: CoarseStep
+
+
+def restrict_and_step(phi: Any, block: Any, left: Any, m: int, cycle: int, keep: Keep | None = None) -> Restricted:
     """Restrict a chunk, and compute its ``Phi_c(v)``."""
-    return chunk_kernels.restrict(phi, block, left, m, cycle, keep), chunk_kernels.coarse_step(phi, block, left, cycle)
+    piece = chunk_kernels.restrict(phi, block, left, m, cycle, keep)
+    return Restricted(piece, chunk_kernels.coarse_step(phi, block, left, cycle))
+
+
+def relax_and_restrict(
+    phi: Any, block: Any, left: Any, weight: float, cycle: int, settles: bool, m: int, keep: Keep
+) -> Restricted:
+    """Relax a chunk and its ghost, then restrict the chunk; the result also holds what its correction needs."""
+    relaxed, edge = ghost_kernels.relax(phi, block, left, weight, cycle, settles)
+    piece, step = restrict_and_step(phi, relaxed, edge, m, cycle, keep)
+    return Restricted(replace(piece, settled=relaxed.settled), step)
+
+
+def pieces(restricted: Sequence[Restricted]) -> list[Restricted]:
+    """Cut out what the coarse level needs of several chunks."""
+    return [Restricted(replace(piece, finer=None, settled=None), step) for piece, step in restricted]
 
 
 def _flatten(pairs: Any) -> tuple[list[Any], list[Any]]:
-    """Split chunks' (restricted, coarse step), whether they came from one task or from two."""
-    flat = [pair[0] if len(pair) == 1 else pair for pair in pairs]
+    """Split lists of chunks, restricted and stepped in one task, or of one chunk for which two tasks did that."""
+    flat: list[Any] = []
+    for each in pairs:
+        flat += pieces(each) if isinstance(each[0], Restricted) else [each]
     return [piece for piece, _ in flat], [step for _, step in flat]
 
 
@@ -81,13 +115,23 @@ def enter_pairs(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
 
 
 def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int, keep: Keep | None) -> Any:
-    """Make a coarse chunk of one finer chunk."""
+    """Make a coarse chunk of one finer chunk; it holds what that needs for its correction."""
     piece, step = restrict_and_step(phi, block, left, m, cycle, keep)
     return chunk_kernels.enter(phi, [piece], [step], level, m, cycle)
 
 
+def relax_and_enter(
+    phi: Any, block: Any, left: Any, weight: float, cycle: int, settles: bool, m: int, keep: Keep, level: int
+) -> Any:
+    """Relax a chunk and its ghost, then make a coarse chunk of the chunk."""
+    piece, step = relax_and_restrict(phi, block, left, weight, cycle, settles, m, keep)
+    return replace(chunk_kernels.enter(phi, [piece], [step], level, m, cycle), settled=piece.settled)
+
+
 def correct(phi: Any, block: Any, coarse: Any, cycle: int, records: bool, level: int) -> Any:
     """Correct a chunk, and those of finer levels that its block holds, up to `level`."""
+    if isinstance(block, Restricted):
+        block = block.piece.finer
     # Of a level between nothing is held while the F-points of the next are made.
     corrected = [chunk_kernels.correct(phi, block, coarse, cycle, records)]
     while corrected[0].level > level:

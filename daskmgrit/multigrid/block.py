@@ -13,7 +13,7 @@ from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.norms import Squares
 from daskmgrit.utils.array_api import Array, copy_of, namespace, nbytes
 
-__all__ = ["Block", "Edge", "Keep", "Part", "ResidualReport", "Uncorrected", "interleave"]
+__all__ = ["Block", "Edge", "Ghost", "Keep", "Part", "ResidualReport", "Uncorrected", "interleave"]
 
 
 class ResidualReport(NamedTuple):
@@ -34,6 +34,33 @@ class Edge(NamedTuple):
     def edge(self) -> Edge:
         """Return itself, so that a neighbour may be given as an edge or as a whole block."""
         return self
+
+
+class Ghost(NamedTuple):
+    """The rows from which the right neighbour can relax a block's last F-interval itself.
+
+    Attributes
+    ----------
+    last_f : ndarray
+        The last F-points of the last two F-intervals; no rows if `arrived` is known.
+    last_c : ndarray
+        The last C-point, if a weighted C-relaxation needs it; the last two where F-points are not held.
+    rhs : tuple of ndarray or None
+        Right-hand sides of the last F-interval, by place.
+    depth : ndarray of int
+        The number of Phi behind each of the two F-intervals.
+    arrived : ndarray or None
+        The result of the next C-relaxation at the last C-point, if it has been computed already.
+    arrival_depth : ndarray of int or None
+        The depth behind it.
+    """
+
+    last_f: Array
+    last_c: Array
+    rhs: tuple[Array, ...] | None
+    depth: Array
+    arrived: Array | None
+    arrival_depth: Array | None
 
 
 class Part(NamedTuple):
@@ -123,6 +150,23 @@ class Block:
     def edge(self) -> Edge:
         """Return the rows that the block to the right needs of this one."""
         return Edge(copy_of(self.points[-1][-1:, ...]), copy_of(self.points[0][-1:, ...]), int(self.depth[-1]))
+
+    def ghost(self, weight: float) -> Ghost:
+        """Return the rows from which the block to the right can relax the last F-interval of this one."""
+        last_f, last_c = self._rows_of_ghost(weight)
+        return Ghost(
+            copy_of(last_f if self.arrived is None else last_f[:0, ...]),
+            copy_of(last_c),
+            None if self.rhs is None else tuple(copy_of(rows[-1:, ...]) for rows in self.rhs),
+            self.depth[-2:].copy(),
+            None if self.arrived is None else copy_of(self.arrived[-1:, ...]),
+            None if self.arrival_depth is None else self.arrival_depth[-1:].copy(),
+        )
+
+    def _rows_of_ghost(self, weight: float) -> tuple[Array, Array]:
+        """Return the last F-points and the C-points of a ghost."""
+        last_c = self.points[0][-1:, ...]
+        return self.points[-1][-2:, ...], last_c[:0, ...] if weight == 1.0 else last_c
 
     def uncorrected(self, keep: Keep) -> Uncorrected:
         """Return the part of this block that the correction needs; the correction computes the F-points again."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.multigrid import fas
+from daskmgrit.multigrid.arrival import arrival
 from daskmgrit.multigrid.block import Block, Edge, Keep, Part, ResidualReport, Uncorrected
-from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
 from daskmgrit.multigrid.depth import after_deferred, after_first, after_last, behind
 from daskmgrit.multigrid.guess import guess_residual, guess_rows
 from daskmgrit.multigrid.intervals import Span, place_counts
-from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation, with_start
+from daskmgrit.multigrid.relaxation import c_relaxation, f_relaxation, with_start
 from daskmgrit.multigrid.state_transfer import restricted, start_of, transfer_of
 from daskmgrit.recurrence import norms
 from daskmgrit.recurrence.meter import Meter, Record
@@ -51,8 +51,8 @@ class RestrictedChunk:
     """Injected values v and u = v + r of a chunk, on their way to the coarse level.
 
     `v` holds only the points that are C-points there: elsewhere u replaces it (see
-    :mod:`daskmgrit.multigrid.fas`). `finer` is what the chunk waits with for its correction, where the coarse chunk is
-    to hold it.
+    :mod:`daskmgrit.multigrid.fas`). `finer` is what the chunk waits with for its correction, where this or the coarse
+    chunk is to hold it; `settled` is the report on the cycle before, if the chunk was relaxed in the same task.
     """
 
     first: int
@@ -61,6 +61,7 @@ class RestrictedChunk:
     depth: Array
     records: tuple[Record, ...]
     finer: Uncorrected | None = None
+    settled: ResidualReport | None = None
 
     def __sizeof__(self) -> int:
         """Bytes held."""
@@ -86,21 +87,6 @@ Left = Block | Edge | None
 
 def _edge(left: Left) -> Edge | None:
     return None if left is None else left.edge()
-
-
-def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
-    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each.
-
-    The former may have no row for point 0, see :func:`~daskmgrit.multigrid.relaxation.with_start`.
-    """
-    if block.arrived is not None and block.arrival_depth is not None:
-        return block.arrived, block.arrival_depth
-    edge = _edge(left)
-    if isinstance(block, CPoints):
-        return arrive_from_c(meter, block, edge, kind)
-    with meter.stage(kind, block.level, block.first):
-        arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
 
 
 def guess(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> Block:
@@ -129,7 +115,7 @@ def evaluate(phi: Phi, block: Block, left: Left) -> Block:
 def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     """Compute the result of the next C-relaxation, which also gives the residual of `cycle`."""
     meter = Meter(phi, cycle)
-    arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    arrived, depth = arrival(meter, block, _edge(left), "C-relaxation")
     arrived = with_start(block.points[0], arrived)
     settled = ResidualReport(
         norms.row_squares(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records)
@@ -140,7 +126,7 @@ def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
 def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Block:
     """One C-relaxation and one F-relaxation."""
     meter = Meter(phi, cycle)
-    arrived, depth = _arrive(meter, block, left, "C-relaxation")
+    arrived, depth = arrival(meter, block, _edge(left), "C-relaxation")
     c_points = c_relaxation(block.points[0], with_start(block.points[0], arrived), weight)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
@@ -164,10 +150,10 @@ def restrict(
 ) -> RestrictedChunk:
     """Inject, and compute the residual at the C-points; `m_coarse` is the next level's coarsening factor.
 
-    `keep` is the part of this chunk that the coarse chunk holds.
+    `keep` is the part of this chunk that the result holds.
     """
     meter = Meter(phi, cycle)
-    arrived, depth = _arrive(meter, block, left, "residual")
+    arrived, depth = arrival(meter, block, _edge(left), "residual")
     v, transfer = block.points[0], transfer_of(phi, block.level)
     if transfer is None:
         u = fas.with_residual(v, arrived)
@@ -324,7 +310,7 @@ def regroup(blocks: Sequence[Block], lo: int, hi: int) -> Block:
     )
 
 
-def report(blocks: Sequence[Block]) -> ResidualReport:
+def report(blocks: Sequence[Block | RestrictedChunk]) -> ResidualReport:
     """Join the reports of several chunks, in their order."""
     return join([block.settled for block in blocks if block.settled is not None])
 

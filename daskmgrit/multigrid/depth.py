@@ -30,12 +30,11 @@ def after_last(depth: Array, batches: Sequence[int]) -> Array:
     return after_first(depth[::-1], batches)[::-1]
 
 
-def behind(depth: Array, left: int | None) -> Array:
-    """Return the depth behind each F-interval and the one before it; `left` is that of the interval left of the block.
+def behind(depth: Array, left: int | Array | None) -> Array:
+    """Return the depth behind each F-interval and the one before it.
 
-    `left` is None if there is no such interval.
+    `left` is that of the interval left of the block, or those of the two left of it: then there is an entry more, for
+    the latter of them. It is None if there is no such interval.
     """
-    deepest = np.empty_like(depth)
-    np.maximum(depth[1:], depth[:-1], out=deepest[1:])
-    deepest[0] = depth[0] if left is None else max(depth[0], left)
-    return deepest
+    whole = np.concatenate((depth[:1] if left is None else np.atleast_1d(left), depth))
+    return np.maximum(whole[1:], whole[:-1])

@@ -77,27 +77,29 @@ def arrivals(
         As in :func:`f_relaxation`.
     points : sequence of ndarray
         The block's points.
-    left : ndarray, shape (1, s), or None
-        Last F-point of the block to the left; None for the block that holds point 0.
+    left : ndarray, shape (1, s) or (2, s), or None
+        Last F-points of the F-intervals to the left of the block; None for the block that holds point 0. With two, the
+        first row is that of the C-point before the block, and so is that of `rhs`.
 
     Returns
     -------
-    ndarray, shape (n, s) or (n-1, s)
+    ndarray, shape (n, s), (n+1, s) or (n-1, s)
         Row i is the arrival at C-point i. There is no row for point 0, where nothing arrives; see :func:`with_start`.
     """
     m, rows = len(points), points[0].shape[0]
     arrived = arrive(phi, points[-1], left, rows, m, first, level)
-    return arrived if rhs is None else add_onto(rhs[0][rows - arrived.shape[0] :, ...], arrived)
+    return arrived if rhs is None else add_onto(rhs[0][max(rows - arrived.shape[0], 0) :, ...], arrived)
 
 
 def arrive(phi: Phi, last_f: Array, left: Array | None, rows: int, m: int, first: int, level: int) -> Array:
     """Propagate the last F-points to the C-points after them, `rows` C-points from F-interval `first` on.
 
-    `left` is the last F-point of the interval before them, and the rest as in :func:`arrivals`.
+    `left` are the last F-points of the one or two intervals before them, and the rest as in :func:`arrivals`.
     """
     inner, begin, end = last_f[: rows - 1, ...], first * m - 1, (first + rows) * m - 1
     if left is None:
         return phi(inner, np.arange(begin + m, end, m), level)
+    begin -= (left.shape[0] - 1) * m
     return phi(namespace(inner).concat((left, inner)), np.arange(begin, end, m), level)
 
 

@@ -15,7 +15,7 @@ from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.planning.cost import PhiCost
 
-__all__ = ["LevelWork", "Parts", "Times", "Workers", "inline_seconds", "level_work"]
+__all__ = ["LevelWork", "Parts", "Pieces", "Times", "Workers", "inline_seconds", "level_work"]
 
 # Steps of levels whose work is counted; that of longer ones is a multiple of it.
 LARGE = 1 << 18
@@ -62,6 +62,27 @@ class Parts(NamedTuple):
     part: NDArray[np.integer]
 
 
+class Pieces(NamedTuple):
+    """Runs of neighbouring chunks that are restricted for the same coarse chunk, with one owner each.
+
+    Attributes
+    ----------
+    starts : ndarray of int
+        The first chunk of each run.
+    lengths : ndarray of int
+        Its number of chunks.
+    away : ndarray of int
+        The runs whose coarse chunk is on another worker.
+    owners : Workers
+        The workers of those.
+    """
+
+    starts: NDArray[np.integer]
+    lengths: NDArray[np.integer]
+    away: NDArray[np.integer]
+    owners: Workers
+
+
 class LevelWork:
     """The work of the stages of one chunked level, by chunk: it is the same in every cycle.
 
@@ -74,6 +95,8 @@ class LevelWork:
     f_relaxation, c_relaxation, coarse_step, entered : ndarray
         Seconds of Phi: of an F-relaxation, of a C-relaxation or the residual, of ``Phi_c(v)``, and of the first
         F-relaxation of a coarse level, whose first F-points are known.
+    ghost : ndarray
+        Seconds of a Phi of the last F-interval of the left neighbour, in the batch of the chunk.
     far : ndarray of int
         Chunks whose left neighbour is on another worker.
     edges : Workers
@@ -84,6 +107,8 @@ class LevelWork:
         The coarse chunk of each chunk; empty if one task has the coarser levels.
     parts : Parts
         The parts of the coarse state that come from other workers.
+    pieces : Pieces
+        What a coarse chunk, or the task that has the coarser levels, takes of this level.
     starts, foreign : ndarray
         The beginnings of a chunk's pieces in the finer level, and the number of their rows from other workers; empty on
         level 0.
@@ -104,18 +129,23 @@ class LevelWork:
         one_call: Times = (rows > 0) * cost.call + rows * cost.state
         self.c_relaxation, self.coarse_step = seconds * one_call, cost.of_level(level + 1) * one_call
         self.sweep = self.c_relaxation + self.f_relaxation
+        self.ghost: Times = np.full(len(chunks), seconds * cost.state)
+        self.ghost[0] = 0.0
         self.entered: Times = seconds * (np.maximum(longest - 2, 0) * cost.call + np.maximum(n - 2 * r, 0) * cost.state)
         self.far = 1 + np.flatnonzero(self.owners.numbers[1:] != self.owners.numbers[:-1])
         self.edges = self.owners[self.far - 1]
         self.middle = int(self.owners.numbers[len(chunks) // 2])
         self.parents = np.zeros(0, int)
         self.parts = self._parts(layout, level)
+        self.pieces = self._pieces(layout, level)
         self.starts, self.foreign = np.zeros(0, int), np.zeros(0)
         if level:
             finer = layout.levels[level - 1]
             self.starts = np.array([children.start for children in chunks.children])
             away = np.array(finer.owners) != self.owners.numbers[np.array(chunks.parents)]
-            self.foreign = np.add.reduceat(2.0 * np.diff(finer.bounds) * away, self.starts)
+            # Of v only the C-points.
+            each = 2 + 1 / hierarchy.places(level)
+            self.foreign = np.add.reduceat(each * np.diff(finer.bounds) * away, self.starts)
 
     def _parts(self, layout: ChunkLayout, level: int) -> Parts:
         """Return the parts of the coarse level that the chunks of this level need."""
@@ -131,6 +161,18 @@ class LevelWork:
         chunks = np.flatnonzero(owners != above[self.parents])
         source = self.parents[chunks]
         return Parts(chunks, source, Workers(above[source]), self.intervals[chunks], np.arange(len(chunks)))
+
+    def _pieces(self, layout: ChunkLayout, level: int) -> Pieces:
+        """Return the runs of chunks that are restricted for the same coarse chunk."""
+        owners, parents = self.owners.numbers, self.parents
+        takers = np.full(len(owners), self.middle)
+        if level + 1 == layout.gathered:
+            parents = np.zeros(len(owners), int)
+        else:
+            takers = np.array(layout.levels[level + 1].owners)[parents]
+        starts = np.flatnonzero(np.diff(owners, prepend=-1) | np.diff(parents, prepend=-1))
+        away = np.flatnonzero(owners[starts] != takers[starts])
+        return Pieces(starts, np.diff(starts, append=len(owners)), away, self.owners[starts[away]])
 
 
 def level_work(hierarchy: Hierarchy, layout: ChunkLayout, cost: PhiCost) -> list[LevelWork]:

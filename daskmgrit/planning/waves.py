@@ -44,6 +44,15 @@ class _PendingCorrection:
     seconds: Times
 
 
+@dataclass(slots=True)
+class _PendingRelaxation:
+    """A relaxation that one task per chunk may do with the restriction: the state before, its role, and its result."""
+
+    state: Times
+    first: FirstRelaxation
+    done: Times | None = None
+
+
 class Waves:
     """The operations of a cycle as waves; the state of a level is when the scheduler knows of each chunk's task.
 
@@ -94,6 +103,7 @@ class Waves:
         # When scheduler and client are free, and when the scheduler has the last graph.
         self.free = self.client = self.graph = 0.0
         self.tasks, self.moved = 0, 0.0
+        self.ghosts = [plan.has_ghosts(hierarchy, level) for level in range(len(self.levels))]
         self.owners = self.levels[0].owners if self.levels else Workers(np.zeros(1, int))
         self._queues: dict[int, Times] = {}
         # When each chunk of level 0 was known before what arrives at its C-points was computed, if that is known.
@@ -154,8 +164,8 @@ class Waves:
             lead = lead + size / self.machine.bandwidth
         return np.maximum(ready, self.graph) + lead
 
-    def with_left(self, level: LevelWork, known: Times) -> tuple[Times, Times | None]:
-        """Return when chunks that need a row of their left neighbour can be sent out, and when the row arrives."""
+    def with_left(self, level: LevelWork, known: Times, rows: int = 2) -> tuple[Times, Times | None]:
+        """Return when chunks that need rows of their left neighbour can be sent out, and when those arrive."""
         ready = known.copy()
         ready[1:] = np.maximum(known[1:], known[:-1])
         far = level.far
@@ -164,20 +174,32 @@ class Waves:
         edges = self.wave(known[far - 1], 0.0, level.edges)
         ready[far] = np.maximum(known[far], edges)
         arrive = np.zeros_like(known)
-        arrive[far] = self.fetch(ready[far], np.full(len(far), 2))
+        arrive[far] = self.fetch(ready[far], np.full(len(far), rows))
         return ready, arrive
 
     # -- operations of a cycle -----------------------------------------------------------------------------------
 
-    def relax(self, level: int, state: Times | _PendingCorrection) -> Times:
+    def relax(self, level: int, state: Any) -> Any:
         """(CF)^nu."""
         state = self._corrected(state)
         for _ in range(self.hierarchy[level].nu):
             state = self.sweep(level, state, FirstRelaxation.PLAIN)
         return state
 
-    def sweep(self, level: int, state: Times, first: FirstRelaxation) -> Times:
-        """One C-relaxation, unless that is known, and one F-relaxation."""
+    def sweep(self, level: int, state: Any, first: FirstRelaxation) -> Any:
+        """One C-relaxation, unless that is known, and one F-relaxation; deferred if a restriction may join them."""
+        state = self._relaxed(level, state)
+        return _PendingRelaxation(state, first) if self.ghosts[level] else self._relax(level, state, first)
+
+    def _relaxed(self, level: int, state: Any) -> Any:
+        """Return the state of a level after a relaxation, running that if it was deferred and has not been run."""
+        if not isinstance(state, _PendingRelaxation):
+            return state
+        if state.done is None:
+            state.done = self._relax(level, state.state, state.first)
+        return state.done
+
+    def _relax(self, level: int, state: Times, first: FirstRelaxation) -> Times:
         here = self.levels[level]
         if first is FirstRelaxation.KNOWN:
             self._unprobed = None
@@ -185,8 +207,10 @@ class Waves:
         ready, arrive = self.with_left(here, state)
         return self.wave(ready, here.sweep, here.owners, arrive)
 
-    def restrict(self, level: int, state: Times) -> Times:
+    def restrict(self, level: int, state: Any) -> Times:
         """FAS problem of the next level, F-relaxed; of a gathered level only its pieces."""
+        if isinstance(state, _PendingRelaxation):
+            return self._relax_and_restrict(level, state)
         here, bare = self.levels[level], self._unprobed if level == 0 else None
         self._unprobed = None
         ready, arrive = self.with_left(here, state if bare is None else bare)
@@ -206,11 +230,35 @@ class Waves:
                 self.tasks += len(here.owners)
                 self.free += len(here.owners) * self.service
             known = self.wave(pieces_ready, residual + step, here.owners, arrive)
-        if above is None:
-            return known
+        return known if above is None else self._enter(above, known)
+
+    def _enter(self, above: LevelWork, known: Times) -> Times:
+        """Make coarse chunks of several finer ones each."""
         together = np.maximum.reduceat(known, above.starts)
         come = np.where(above.foreign > 0, self.fetch(together, above.foreign), 0.0)
         return self.wave(together, above.entered, above.owners, come)
+
+    def _relax_and_restrict(self, level: int, pending: _PendingRelaxation) -> Times:
+        """Relax every chunk, and its left neighbour's last F-interval, and restrict it, in one task."""
+        here, m, computed = self.levels[level], self.hierarchy[level].coarsening, FirstRelaxation.KNOWN
+        c_relaxations = 1 + (pending.first is not computed)
+        seconds = here.f_relaxation + here.coarse_step + c_relaxations * here.c_relaxation
+        seconds = seconds + (m - 2 + c_relaxations) * here.ghost
+        # Right-hand sides, a C-point, and the F-points before C-points or what has arrived at one.
+        rows = (m if level else 0) + (self.hierarchy[level].weight != 1.0) + c_relaxations
+        ready, arrive = self.with_left(here, pending.state, rows)
+        if pending.first is computed:
+            self._unprobed = None
+        above = None if self.ends_at(level + 1) else self.levels[level + 1]
+        if above is not None and self.plan.layout.joined(level + 1):
+            pending.done = self.wave(ready, seconds + above.entered, here.owners, arrive)
+            return pending.done
+        pending.done = self.wave(ready, seconds, here.owners, arrive)
+        pieces = here.pieces
+        known = np.maximum.reduceat(pending.done, pieces.starts)
+        if len(pieces.away):
+            known[pieces.away] = self.wave(known[pieces.away], 0.0, pieces.owners)
+        return known if above is None else self._enter(above, np.repeat(known, pieces.lengths))
 
     def ends_at(self, level: int) -> bool:
         """Whether the rest of the cycle runs within one task."""
@@ -219,16 +267,18 @@ class Waves:
     def solve(self, level: int, state: Times, kind: str) -> _GatheredLevel:
         """Run the rest of the cycle within one task."""
         finer = self.levels[level - 1]
-        foreign = 2.0 * float(finer.intervals[finer.owners.numbers != finer.middle].sum())
+        each = 2 + 1 / self.hierarchy.places(level)
+        foreign = each * float(finer.intervals[finer.owners.numbers != finer.middle].sum())
         ready = float(state.max())
         arrive = float(self.fetch(ready, foreign)) if foreign else 0.0
         seconds = inline_seconds(self.hierarchy, level, kind, self.cost, self.known)
         return _GatheredLevel(self.one(ready, seconds, arrive), finer.middle)
 
     def correct(
-        self, level: int, state: Times, coarse: Times | _GatheredLevel | _PendingCorrection
+        self, level: int, state: Any, coarse: Times | _GatheredLevel | _PendingCorrection
     ) -> Times | _PendingCorrection:
         """Coarse correction and F-relaxation; deferred if it shares a task with the next finer level's."""
+        state = self._relaxed(level, state)
         seconds = self.levels[level].f_relaxation
         if isinstance(coarse, _PendingCorrection):
             pending = replace(coarse, seconds=coarse.seconds + seconds)
@@ -271,11 +321,13 @@ class Waves:
             # Corrections that end at this level: of a level that is joined only where it is relaxed again.
             ups = int(kind == "F") if self.plan.layout.joined(number) else visits
             restrict = level.c_relaxation if self.plan.beside else level.c_relaxation + level.coarse_step
-            seconds = visits * (nu * level.sweep + restrict + level.f_relaxation + (nu + 1) * message) + ups * message
+            # Tasks from a correction down to the next level.
+            down = nu + 1 - self.ghosts[number]
+            seconds = visits * (nu * level.sweep + restrict + level.f_relaxation + down * message) + ups * message
             seconds += before * level.entered
             seconds[parts.chunks] += visits * (message + machine.latency + machine.worker / 2 + machine.transfer)
             chain += seconds[place]
-            each = (nu + 1 + self.plan.beside) * len(level.owners) + (nu + 1) * len(level.far) + len(parts.source)
+            each = (down + self.plan.beside) * len(level.owners) + down * len(level.far) + len(parts.source)
             before, tasks = visits, tasks + visits * each + ups * len(level.owners)
         return max(spent + float(chain.max()), tasks * max(self.service, machine.client))
 
@@ -289,7 +341,8 @@ class Waves:
     def cycle(self, state: Times, first: FirstRelaxation) -> tuple[Times, Times]:
         """Run one cycle; return its result and that of its first relaxation."""
         if self.levels:
-            return run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first)
+            end, relaxed = run_top_cycle(self, self.hierarchy.cycle, self.hierarchy[0].nu, state, first)
+            return end, self._relaxed(0, relaxed)
         known = self.one(float(state[0]), inline_seconds(self.hierarchy, 0, "", self.cost, self.known))
         return np.array([known]), state
 

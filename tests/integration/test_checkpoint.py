@@ -60,7 +60,7 @@ def test_counts_are_of_the_whole_solve(client, tmp_path, w0):
     whole = solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "a", every=2), **how)
     with pytest.raises(Stop):
         solver.solve(w0, checkpoint=dm.Checkpoint(tmp_path / "b", every=2), callback=stop_at(3), **how)
-    result = solver.resume(tmp_path / "b", client=client)
+    result = solver.resume(tmp_path / "b", client=client, chunks=how["chunks"])
     assert result.phi_evaluations == whole.phi_evaluations
     assert result.critical_path == whole.critical_path
     # A save costs N updates: the residual ends its cycle, and the F-points are made again.
