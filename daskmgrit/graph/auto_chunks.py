@@ -42,11 +42,14 @@ class ChunkPlan:
         Whether the residual of a cycle is worth tasks of its own, the first half of the next cycle's first relaxation.
         Without them a solve ends with an unused F-relaxation of level 0, and with its restriction where that is in the
         same tasks; with them each cycle has a task more per chunk.
+    c_points : bool
+        Whether level 0 holds its C-points only.
     """
 
     layout: ChunkLayout
     beside: bool = False
     apart: bool = False
+    c_points: bool = False
 
     def has_ghosts(self, hierarchy: Hierarchy, level: int) -> bool:
         """Whether one task relaxes and restricts a chunk of a level: it relaxes its neighbour's last F-interval, too.
@@ -54,8 +57,10 @@ class ChunkPlan:
         It depends on counts only, so that the evaluations of Phi are the same in each run with the same chunks.
         """
         lengths = [b - a for a, b in itertools.pairwise(self.layout.levels[level].bounds)]
-        long = len(lengths) == 1 or min(lengths) >= GHOST_INTERVALS
-        return long and hierarchy[level].nu > 0 and not self.beside
+        if len(lengths) == 1 or min(lengths) < GHOST_INTERVALS:
+            return False
+        # With C-points alone memory counts, of which the joined task holds more: what it takes and what it makes.
+        return hierarchy[level].nu > 0 and not self.beside and not (self.c_points and level == 0)
 
     def fused(self, hierarchy: Hierarchy) -> bool:
         """Whether the first C-relaxation of a cycle can and should settle the residual of the cycle before."""
@@ -199,7 +204,7 @@ def plan_layout(
     if beside == "auto":
         per_chunk = hierarchy[0].intervals / chunks * cost
         beside = bool(layout.levels) and 2 * chunks <= sum(threads) and per_chunk > 10 * overhead
-    plan = ChunkPlan(layout, bool(beside))
+    plan = ChunkPlan(layout, bool(beside), c_points=c_points)
     return replace(plan, apart=_settles_apart(hierarchy, plan, overhead, cost))
 
 

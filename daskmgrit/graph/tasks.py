@@ -91,9 +91,7 @@ def relax_and_restrict(
     phi: Any, block: Any, left: Any, weight: float, cycle: int, settles: bool, m: int, keep: Keep
 ) -> Restricted:
     """Relax a chunk and its ghost, then restrict the chunk; the result also holds what its correction needs."""
-    relaxed, edge = ghost_kernels.relax(phi, block, left, weight, cycle, settles)
-    piece, step = restrict_and_step(phi, relaxed, edge, m, cycle, keep)
-    return Restricted(replace(piece, settled=relaxed.settled), step)
+    return Restricted(*ghost_kernels.relax_and_restrict(phi, block, left, weight, cycle, settles, m, keep))
 
 
 def pieces(restricted: Sequence[Restricted]) -> list[Restricted]:
@@ -116,16 +114,22 @@ def enter_pairs(phi: Any, pairs: Any, level: int, m: int, cycle: int) -> Any:
 
 def restrict_and_enter(phi: Any, block: Any, left: Any, level: int, m: int, cycle: int, keep: Keep | None) -> Any:
     """Make a coarse chunk of one finer chunk; it holds what that needs for its correction."""
-    piece, step = restrict_and_step(phi, block, left, m, cycle, keep)
-    return chunk_kernels.enter(phi, [piece], [step], level, m, cycle)
+    return _enter_one(phi, [*restrict_and_step(phi, block, left, m, cycle, keep)], level, m, cycle)
 
 
 def relax_and_enter(
     phi: Any, block: Any, left: Any, weight: float, cycle: int, settles: bool, m: int, keep: Keep, level: int
 ) -> Any:
     """Relax a chunk and its ghost, then make a coarse chunk of the chunk."""
-    piece, step = relax_and_restrict(phi, block, left, weight, cycle, settles, m, keep)
-    return replace(chunk_kernels.enter(phi, [piece], [step], level, m, cycle), settled=piece.settled)
+    parts: list[Any] = [*relax_and_restrict(phi, block, left, weight, cycle, settles, m, keep)]
+    settled = parts[0].settled
+    return replace(_enter_one(phi, parts, level, m, cycle), settled=settled)
+
+
+def _enter_one(phi: Any, parts: list[Any], level: int, m: int, cycle: int) -> Block:
+    """Make a coarse chunk of a restricted chunk and its coarse step, the last reference to which is passed on."""
+    step = [parts.pop()]
+    return chunk_kernels.enter(phi, parts, step, level, m, cycle)
 
 
 def correct(phi: Any, block: Any, coarse: Any, cycle: int, records: bool, level: int) -> Any:

@@ -44,7 +44,7 @@ class Ghost(NamedTuple):
     last_f : ndarray
         The last F-points of the last two F-intervals; no rows if `arrived` is known.
     last_c : ndarray
-        The last C-point, if a weighted C-relaxation needs it; the last two where F-points are not held.
+        The last C-point, if a weighted C-relaxation needs it; else no rows.
     rhs : tuple of ndarray or None
         Right-hand sides of the last F-interval, by place.
     depth : ndarray of int
@@ -153,20 +153,15 @@ class Block:
 
     def ghost(self, weight: float) -> Ghost:
         """Return the rows from which the block to the right can relax the last F-interval of this one."""
-        last_f, last_c = self._rows_of_ghost(weight)
+        last_f, last_c = self.points[-1][-2:, ...], self.points[0][-1:, ...]
         return Ghost(
             copy_of(last_f if self.arrived is None else last_f[:0, ...]),
-            copy_of(last_c),
+            copy_of(last_c[:0, ...] if weight == 1.0 else last_c),
             None if self.rhs is None else tuple(copy_of(rows[-1:, ...]) for rows in self.rhs),
             self.depth[-2:].copy(),
             None if self.arrived is None else copy_of(self.arrived[-1:, ...]),
             None if self.arrival_depth is None else self.arrival_depth[-1:].copy(),
         )
-
-    def _rows_of_ghost(self, weight: float) -> tuple[Array, Array]:
-        """Return the last F-points and the C-points of a ghost."""
-        last_c = self.points[0][-1:, ...]
-        return self.points[-1][-2:, ...], last_c[:0, ...] if weight == 1.0 else last_c
 
     def uncorrected(self, keep: Keep) -> Uncorrected:
         """Return the part of this block that the correction needs; the correction computes the F-points again."""

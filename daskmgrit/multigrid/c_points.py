@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskmgrit.multigrid.block import Block, Edge, Ghost
+from daskmgrit.multigrid.block import Block, Edge
 from daskmgrit.multigrid.depth import after_last, behind
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.meter import Meter
@@ -50,29 +50,20 @@ class CPoints(Block):
         last = copy_of(self.points[0][-1:, ...])
         return Edge(last[:0, ...], last, int(self.depth[-1]))
 
-    def _rows_of_ghost(self, weight: float) -> tuple[Array, Array]:
-        """Return no F-points, and the C-points of the last two F-intervals."""
-        last = self.points[0][-2:, ...]
-        return last[:0, ...], last
 
-
-def arrive_from_c(meter: Meter, block: CPoints, left: Edge | Ghost | None, kind: str) -> tuple[Array, Array]:
-    """Return ``Phi`` at the C-points, all the way from the C-points before them, and the depth behind each.
-
-    With a ghost they are those of the block and the one before it.
-    """
+def arrive_from_c(meter: Meter, block: CPoints, edge: Edge | None, kind: str) -> tuple[Array, Array]:
+    """Return ``Phi`` at the C-points, all the way from the C-points before them, and the depth behind each."""
     c, m, first, level = block.points[0], block.m, block.first, block.level
     xp, count = namespace(c), c.shape[0]
-    if left is None:
+    if edge is None:
         state, source = c[:-1, ...], np.arange(first, first + count - 1) * m
     else:
-        state = xp.concat((left.last_c, c[:-1, ...]))
-        source = np.arange(first - left.last_c.shape[0], first + count - 1) * m
+        state, source = xp.concat((edge.last_c, c[:-1, ...])), np.arange(first - 1, first + count - 1) * m
     # The depth of the block counts these calls already, as if it had been done at once.
     with meter.stage("F-relaxation", level, first):
         for j in range(m - 1):
             state = meter(state, source + j, level)
     with meter.stage(kind, level, first):
         state = meter(state, source + (m - 1), level)
-    depth = after_last(behind(block.depth, None if left is None else left.depth), meter.batches)
-    return (xp.concat((c[:1, ...], state)) if left is None else state), depth
+    depth = after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
+    return (xp.concat((c[:1, ...], state)) if edge is None else state), depth

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.multigrid import fas
-from daskmgrit.multigrid.arrival import arrival
 from daskmgrit.multigrid.block import Block, Edge, Keep, Part, ResidualReport, Uncorrected
+from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
 from daskmgrit.multigrid.depth import after_deferred, after_first, after_last, behind
 from daskmgrit.multigrid.guess import guess_residual, guess_rows
 from daskmgrit.multigrid.intervals import Span, place_counts
-from daskmgrit.multigrid.relaxation import c_relaxation, f_relaxation, with_start
+from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation, with_start
 from daskmgrit.multigrid.state_transfer import restricted, start_of, transfer_of
 from daskmgrit.recurrence import norms
 from daskmgrit.recurrence.meter import Meter, Record
@@ -41,6 +41,7 @@ __all__ = [
     "report",
     "restore",
     "restrict",
+    "restricted_chunk",
     "settle_and_relax",
     "take",
 ]
@@ -89,6 +90,21 @@ def _edge(left: Left) -> Edge | None:
     return None if left is None else left.edge()
 
 
+def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, Array]:
+    """Return ``Phi + g`` at the C-points (computed now or before) and the depth behind each.
+
+    The former may have no row for point 0, see :func:`~daskmgrit.multigrid.relaxation.with_start`.
+    """
+    if block.arrived is not None and block.arrival_depth is not None:
+        return block.arrived, block.arrival_depth
+    edge = _edge(left)
+    if isinstance(block, CPoints):
+        return arrive_from_c(meter, block, edge, kind)
+    with meter.stage(kind, block.level, block.first):
+        arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
+    return arrived, after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
+
+
 def guess(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> Block:
     """Make a chunk of the initial guess; `values` are those of :func:`~daskmgrit.multigrid.guess.guess_rows`."""
     rows = guess_rows(phi, values, w0, span)
@@ -115,7 +131,7 @@ def evaluate(phi: Phi, block: Block, left: Left) -> Block:
 def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
     """Compute the result of the next C-relaxation, which also gives the residual of `cycle`."""
     meter = Meter(phi, cycle)
-    arrived, depth = arrival(meter, block, _edge(left), "C-relaxation")
+    arrived, depth = _arrive(meter, block, left, "C-relaxation")
     arrived = with_start(block.points[0], arrived)
     settled = ResidualReport(
         norms.row_squares(arrived, block.points[0]), int(depth.max()), block.records + tuple(meter.records)
@@ -126,7 +142,7 @@ def probe(phi: Phi, block: Block, left: Left, cycle: int) -> Block:
 def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Block:
     """One C-relaxation and one F-relaxation."""
     meter = Meter(phi, cycle)
-    arrived, depth = arrival(meter, block, _edge(left), "C-relaxation")
+    arrived, depth = _arrive(meter, block, left, "C-relaxation")
     c_points = c_relaxation(block.points[0], with_start(block.points[0], arrived), weight)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
@@ -153,7 +169,15 @@ def restrict(
     `keep` is the part of this chunk that the result holds.
     """
     meter = Meter(phi, cycle)
-    arrived, depth = arrival(meter, block, _edge(left), "residual")
+    arrived, depth = _arrive(meter, block, left, "residual")
+    piece = restricted_chunk(phi, block, arrived, depth, tuple(meter.records), m_coarse)
+    return replace(piece, finer=block.uncorrected(keep)) if keep else piece
+
+
+def restricted_chunk(
+    phi: Phi, block: Block, arrived: Array, depth: Array, records: tuple[Record, ...], m_coarse: int
+) -> RestrictedChunk:
+    """Inject, and add the residual: the difference between the arrivals at the C-points and those."""
     v, transfer = block.points[0], transfer_of(phi, block.level)
     if transfer is None:
         u = fas.with_residual(v, arrived)
@@ -166,8 +190,7 @@ def restrict(
         u,
         v[min(-block.first % m_coarse, v.shape[0]) :: m_coarse, ...],
         depth,
-        tuple(meter.records),
-        block.uncorrected(keep) if keep else None,
+        records,
     )
 
 
@@ -203,9 +226,9 @@ def _assemble(
 
 
 def enter(
-    phi: Phi, pieces: Sequence[RestrictedChunk], steps: Sequence[CoarseStep], level: int, m: int, cycle: int
+    phi: Phi, pieces: Sequence[RestrictedChunk], steps: list[CoarseStep], level: int, m: int, cycle: int
 ) -> Block:
-    """Make the coarse chunk of its pieces, with its first F-relaxation.
+    """Make the coarse chunk of its pieces, with its first F-relaxation; `steps` is emptied.
 
     The first F-point of an interval needs no Phi: ``Phi_c(v[i-1]) + g_c[i] = v[i] + r[i] = u[i]``.
     """
@@ -213,6 +236,9 @@ def enter(
     meter = Meter(phi, cycle)
     first, counts = pieces[0].first // m, place_counts(u.shape[0], m)
     rhs = fas.coarse_rhs(u, stepped, m)
+    # Not to be held while points are copied and made.
+    del stepped
+    steps.clear()
     depth = np.maximum.reduceat(behind, np.arange(0, len(behind), m))
     points: tuple[Array, ...] = (v, u[1::m, ...])
     if m > 2:

@@ -1,30 +1,43 @@
-"""Relaxation of a chunk together with its ghost, the last F-interval of the chunk to the left.
+"""Relaxation and restriction of a chunk in one go, with its ghost: the last F-interval of the chunk to the left.
 
-The restriction after it then needs nothing of the neighbour, so that one task can relax and restrict a chunk.
+The residual at the first C-point of a chunk needs the relaxed ghost. The chunk relaxes that itself, in its own batches,
+instead of waiting for the neighbour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from daskmgrit.multigrid import chunk_kernels
-from daskmgrit.multigrid.arrival import arrival
-from daskmgrit.multigrid.block import Block, Edge, Ghost, ResidualReport
-from daskmgrit.multigrid.depth import after_deferred, after_first
-from daskmgrit.multigrid.relaxation import c_relaxation, f_relaxation
+from daskmgrit.multigrid.block import Block, Ghost, Keep, ResidualReport
+from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
+from daskmgrit.multigrid.depth import after_first, after_last, behind
+from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation
 from daskmgrit.recurrence import norms
 from daskmgrit.recurrence.meter import Meter
-from daskmgrit.recurrence.propagator import Phi, stages_of
-from daskmgrit.utils.array_api import namespace
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array, namespace
 
-__all__ = ["relax"]
+__all__ = ["relax", "relax_and_restrict"]
 
 
-def relax(
-    phi: Phi, block: Block, left: Block | Ghost | None, weight: float, cycle: int, settles: bool
-) -> tuple[Block, Edge | None]:
+class _Joined(Sequence[Array]):
+    """Right-hand sides of a ghost and its chunk by place; no more than one place is copied at a time."""
+
+    def __init__(self, concat: Callable[..., Array], ghost: tuple[Array, ...], chunk: tuple[Array, ...]) -> None:
+        self._concat, self._pairs = concat, list(zip(ghost, chunk, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, place: int) -> Array:  # type: ignore[override]
+        return self._concat(self._pairs[place])
+
+
+def relax(phi: Phi, block: Block, ghost: Ghost, weight: float, cycle: int, settles: bool) -> Block:
     """One C-relaxation and one F-relaxation of a chunk and its ghost, in the same batches.
 
     Parameters
@@ -32,9 +45,9 @@ def relax(
     phi : callable
         The propagator.
     block : Block
-        The chunk.
-    left : Block, Ghost or None
-        The chunk to the left of it; None for the first.
+        The chunk; it holds its F-points.
+    ghost : Ghost
+        The end of the chunk to the left.
     weight : float
         Weight of the C-relaxation.
     cycle : int
@@ -45,21 +58,18 @@ def relax(
     Returns
     -------
     Block
-        The relaxed chunk.
-    Edge or None
-        The edge of the relaxed chunk to the left.
+        Ghost and chunk, relaxed. Its right-hand sides are those of the chunk alone.
     """
-    if left is None:
-        kernel = chunk_kernels.settle_and_relax if settles else chunk_kernels.relax
-        return kernel(phi, block, None, weight, cycle), None
-    ghost = left if isinstance(left, Ghost) else left.ghost(weight)
-    concat, c_points = namespace(block.points[0]).concat, block.points[0]
+    concat, c_points, first, level = namespace(block.points[0]).concat, block.points[0], block.first, block.level
     rhs = None
     if block.rhs is not None and ghost.rhs is not None:
-        rhs = tuple(map(concat, zip(ghost.rhs, block.rhs, strict=True)))
+        rhs = _Joined(concat, ghost.rhs, block.rhs)
     meter, records, settled = Meter(phi, cycle - settles), block.records, None
     if block.arrived is None:
-        arrived, depth = arrival(meter, replace(block, rhs=rhs), ghost, "C-relaxation")
+        with meter.stage("C-relaxation", level, first):
+            arrived = arrivals(meter, block.points, rhs, ghost.last_f, first, level)
+        before = np.concatenate((ghost.depth[1:], block.depth))
+        depth = after_last(behind(before, int(ghost.depth[0])), meter.batches)
     else:
         arrived = concat((ghost.arrived, block.arrived))
         depth = np.concatenate([one.arrival_depth for one in (ghost, block) if one.arrival_depth is not None])
@@ -68,20 +78,56 @@ def relax(
         squares = norms.row_squares(arrived[1:, ...], c_points)
         settled, records = ResidualReport(squares, int(depth[1:].max()), records), ()
     if weight != 1.0:
-        arrived = c_relaxation(concat((ghost.last_c[-1:, ...], c_points)), arrived, weight)
+        arrived = c_relaxation(concat((ghost.last_c, c_points)), arrived, weight)
     meter = Meter(phi, cycle)
-    with meter.stage("F-relaxation", block.level, block.first):
-        counts = [rows + 1 for rows in block.counts]
-        points = f_relaxation(meter, arrived, counts, rhs, block.first - 1, block.level)
-    depth = after_first(depth, meter.batches)
-    depth = after_deferred(depth, [rows + 1 for rows in block.deferred], stages_of(phi, block.level))
-    relaxed = replace(
+    with meter.stage("F-relaxation", level, first):
+        points = f_relaxation(meter, arrived, [rows + 1 for rows in block.counts], rhs, first - 1, level)
+    return replace(
         block,
-        points=tuple(rows[1:, ...] for rows in points),
-        depth=depth[1:],
+        first=first - 1,
+        points=points,
+        depth=after_first(depth, meter.batches),
         records=records + tuple(meter.records),
         arrived=None,
         arrival_depth=None,
         settled=settled,
     )
-    return relaxed, Edge(points[-1][:1, ...], points[0][:1, ...], int(depth[0]))
+
+
+def relax_and_restrict(
+    phi: Phi,
+    block: Block,
+    left: Block | Ghost | None,
+    weight: float,
+    cycle: int,
+    settles: bool,
+    m_coarse: int,
+    keep: Keep,
+) -> tuple[RestrictedChunk, CoarseStep]:
+    """Relax a chunk and restrict it; the result also holds what its correction needs, and the report if it settles.
+
+    `left` is the chunk to the left of it, None for the first; the rest is as in :func:`relax` and
+    :func:`~daskmgrit.multigrid.chunk_kernels.restrict`.
+    """
+    if left is None:
+        kernel = chunk_kernels.settle_and_relax if settles else chunk_kernels.relax
+        relaxed = kernel(phi, block, None, weight, cycle)
+        piece = chunk_kernels.restrict(phi, relaxed, None, m_coarse, cycle, keep)
+        return replace(piece, settled=relaxed.settled), chunk_kernels.coarse_step(phi, relaxed, None, cycle)
+    wide = relax(phi, block, left if isinstance(left, Ghost) else left.ghost(weight), weight, cycle, settles)
+    meter = Meter(phi, cycle)
+    with meter.stage("residual", block.level, block.first):
+        # With the ghost as the first F-interval, which nothing arrives at.
+        arrived = arrivals(meter, wide.points, wide.rhs, None, wide.first, block.level)
+    depth = after_last(behind(wide.depth, None), meter.batches)[1:]
+    # Of no further use: F-points.
+    wide = replace(wide, points=wide.points[:1])
+    # The C-points are held already if they have arrived before.
+    c_points = wide.points[0][1:, ...] if block.arrived is None or weight != 1.0 else block.arrived
+    relaxed = replace(wide, first=block.first, points=(c_points,), depth=wide.depth[1:])
+    piece = chunk_kernels.restricted_chunk(phi, relaxed, arrived, depth, tuple(meter.records), m_coarse)
+    del arrived
+    finer = relaxed.uncorrected(keep)._replace(counts=block.counts)
+    step = chunk_kernels.coarse_step(phi, wide, None, cycle)
+    records = tuple(record._replace(first=block.first) for record in step.records)
+    return replace(piece, finer=finer, settled=wide.settled), replace(step, depth=step.depth[1:], records=records)

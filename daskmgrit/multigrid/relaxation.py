@@ -88,7 +88,10 @@ def arrivals(
     """
     m, rows = len(points), points[0].shape[0]
     arrived = arrive(phi, points[-1], left, rows, m, first, level)
-    return arrived if rhs is None else add_onto(rhs[0][max(rows - arrived.shape[0], 0) :, ...], arrived)
+    if rhs is None:
+        return arrived
+    g = rhs[0]
+    return add_onto(g[g.shape[0] - arrived.shape[0] :, ...], arrived)
 
 
 def arrive(phi: Phi, last_f: Array, left: Array | None, rows: int, m: int, first: int, level: int) -> Array:

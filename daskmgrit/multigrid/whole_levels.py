@@ -83,7 +83,7 @@ def solve_from(
     """Run the rest of the cycle from `level` down within this task (agglomeration)."""
     if level == hierarchy.last:
         return chunk_kernels.coarse_solve(phi, pieces, steps, level, cycle)
-    block = chunk_kernels.enter(phi, pieces, steps, level, hierarchy[level].coarsening, cycle)
+    block = chunk_kernels.enter(phi, pieces, [*steps], level, hierarchy[level].coarsening, cycle)
     return run_cycle(WholeLevels(phi, hierarchy, cycle), level, kind, block)
 
 

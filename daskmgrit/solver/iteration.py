@@ -204,7 +204,7 @@ class Iteration:
 
     def _begin(self, cycle: int, kind: str, chunks: int | None, make: Callable[[GraphBuilder], list[Delayed]]) -> float:
         """Make and evaluate the first state, and plan the cycles from the cost of Phi; return the residual."""
-        self.plan = ChunkPlan(self.first_layout(kind, chunks))
+        self.plan = ChunkPlan(self.first_layout(kind, chunks), c_points=self.c_points)
         builder = self._builder(cycle)
         made = make(builder)
         state, (report,) = self._submit(builder, made, builder.report(made))

@@ -1,6 +1,7 @@
 """One task to relax and restrict a chunk: the same bits and chain as with two, ghosts counted, fewer tasks."""
 
-import itertools
+import tracemalloc
+from dataclasses import replace
 
 import dask
 import numpy as np
@@ -12,6 +13,7 @@ import daskmgrit as dm
 from daskmgrit.graph.auto_chunks import GHOST_INTERVALS, ChunkPlan, plan_layout
 from daskmgrit.graph.chunking import cut
 from daskmgrit.multigrid import chunk_kernels, ghost_kernels
+from daskmgrit.multigrid.block import Keep
 from daskmgrit.multigrid.hierarchy import build_hierarchy
 from daskmgrit.solver import solve as solve_module
 from tests.support.ghosts import assert_evaluations, without_ghosts
@@ -117,7 +119,7 @@ def test_no_more_than_pieces_go_to_another_worker(agglomerate, cycle):
         # 33 F-intervals.
         (4, {}, False, True),
         (5, {}, False, False),
-        (1, {}, False, True),
+        (1, {}, False, False),
     ],
 )
 def test_the_choice_depends_on_counts(bounds, options, beside, expected):
@@ -137,38 +139,75 @@ def test_a_last_c_point_alone_has_no_ghosts():
 @pytest.mark.parametrize("weight", [1.0, 0.9])
 @pytest.mark.parametrize("probed", [False, True])
 @pytest.mark.parametrize("settles", [False, True])
-def test_a_chunk_and_its_ghost_are_relaxed_as_two_chunks(m, weight, probed, settles):
-    """Points, chain, residual report and the neighbour's edge, with the last F-interval partial."""
-    rng, level = np.random.default_rng(0), 0 if probed or settles else 1
+def test_a_chunk_is_restricted_as_in_two_tasks(m, weight, probed, settles):
+    """To the bit, with chain and report, from a block to the left or from its ghost; the last F-interval partial."""
+    rng, level, m_coarse = np.random.default_rng(0), 0 if probed or settles else 1, 3
     hierarchy, phi = build_hierarchy(20 * m + m // 2, m), Decay(m)
     blocks = []
-    for lo, hi in itertools.pairwise((0, 7, 14, 21)):
-        block = chunk_kernels.guess(phi, "zero", rng.normal(size=3), hierarchy[0].spans((lo, hi))[0])
-        rows = [tuple(rng.normal(size=points.shape) for points in block.points) for _ in range(2)]
-        places = rows[0], rows[1] if level else None
+    for span in hierarchy[0].spans((0, 7, 14, 21)):
+        block = chunk_kernels.guess(phi, "zero", rng.normal(size=3), span)
+        points, rhs = (tuple(rng.normal(size=rows.shape) for rows in block.points) for _ in range(2))
         depth = rng.integers(1, 9, len(block.depth))
-        blocks.append(chunk_kernels.replace(block, level=level, points=places[0], rhs=places[1], depth=depth))
+        blocks.append(replace(block, level=level, points=points, rhs=rhs if level else None, depth=depth))
+    lefts = [None, *blocks[:-1]]
     if probed:
-        blocks = [
-            chunk_kernels.probe(phi, block, left, 1) for left, block in zip([None, *blocks], blocks, strict=False)
-        ]
+        blocks = [chunk_kernels.probe(phi, block, left, 1) for block, left in zip(blocks, lefts, strict=True)]
+        lefts = [None, *blocks[:-1]]
     kernel = chunk_kernels.settle_and_relax if settles else chunk_kernels.relax
-    apart = [kernel(phi, block, left, weight, 2) for left, block in zip([None, *blocks], blocks, strict=False)]
-    for j, left in enumerate([None, *blocks[:-1]]):
+    apart = [kernel(phi, block, left, weight, 2) for block, left in zip(blocks, lefts, strict=True)]
+    for block, left, relaxed, beside in zip(blocks, lefts, apart, [None, *apart[:-1]], strict=True):
+        expected = chunk_kernels.restrict(phi, relaxed, beside, m_coarse, 2, Keep.TO_CORRECT)
+        stepped = chunk_kernels.coarse_step(phi, relaxed, beside, 2)
         for neighbour in (left, left and left.ghost(weight)):
-            relaxed, edge = ghost_kernels.relax(phi, blocks[j], neighbour, weight, 2, settles)
-            assert relaxed.counts == apart[j].counts
-            assert all(map(np.array_equal, relaxed.points, apart[j].points))
-            assert np.array_equal(relaxed.depth, apart[j].depth)
-            assert (relaxed.settled is None) == (not settles)
+            piece, step = ghost_kernels.relax_and_restrict(
+                phi, block, neighbour, weight, 2, settles, m_coarse, Keep.TO_CORRECT
+            )
+            assert piece.first == expected.first
+            for name in ("u", "v", "depth"):
+                assert np.array_equal(getattr(piece, name), getattr(expected, name)), name
+            assert np.array_equal(step.values, stepped.values)
+            assert np.array_equal(step.depth, stepped.depth)
+            assert piece.finer.counts == expected.finer.counts == block.counts
+            assert np.array_equal(piece.finer.block.points[0], relaxed.points[0])
+            assert np.array_equal(piece.finer.block.depth, relaxed.depth)
+            assert piece.finer.block.first == block.first
+            places = [
+                (record.kind, record.level, record.cycle, record.first) for record in (*piece.records, *step.records)
+            ]
+            assert places == [("residual", level, 2, block.first), ("coarse step", level + 1, 2, block.first)]
+            assert (piece.settled is None) == (not settles)
             if settles:
-                assert np.array_equal(relaxed.settled.norms.values, apart[j].settled.norms.values)
-                assert relaxed.settled.depth == apart[j].settled.depth
-            if j:
-                expected = apart[j - 1].edge()
-                assert np.array_equal(edge.last_f, expected.last_f)
-                assert np.array_equal(edge.last_c, expected.last_c)
-                assert edge.depth == expected.depth
+                assert np.array_equal(piece.settled.norms.values, relaxed.settled.norms.values)
+                assert piece.settled.depth == relaxed.settled.depth
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """What the first solve imports is no memory of a solve."""
+    dm.MGRIT(Decay(), 64).solve(W0, tol=0, maxiter=1, chunks=2, storage="c-points")
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("agglomerate", [1, 99])
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("cycle", ["V", "F"])
+@pytest.mark.parametrize("chunks", [2, 8])
+def test_memory_is_no_more_than_in_two_tasks(agglomerate, m, cycle, chunks):
+    steps, w0 = 256, np.linspace(1, 2, 2000)
+    solver = dm.MGRIT(lambda weights, index, level: weights * 0.999 ** (m**level), steps, coarsening=m, cycle=cycle)
+
+    def peak():
+        with dask.config.set(EVERY_LEVEL | {"daskmgrit.agglomerate": agglomerate}, scheduler="sync"):
+            tracemalloc.start()
+            try:
+                solver.solve(w0, tol=0, maxiter=2, chunks=chunks)
+                return tracemalloc.get_traced_memory()[1] / ((steps + 1) * w0.nbytes)
+            finally:
+                tracemalloc.stop()
+
+    with without_ghosts():
+        apart = peak()
+    assert peak() < 1.02 * apart
 
 
 def test_divergence_of_a_ghost_is_that_of_its_chunk():
@@ -178,15 +217,12 @@ def test_divergence_of_a_ghost_is_that_of_its_chunk():
             # The last F-point of the first chunk.
             return np.where(((index == 62) & (level == 0))[:, None], np.nan, new)
 
-    results = []
-    for ghosts in (True, False):
+    def diverged():
         with dask.config.set(EVERY_LEVEL, scheduler="sync"):
-            solver = dm.MGRIT(Breaks(), 128)
-            if ghosts:
-                results.append(solver.solve(W0, np.ones((129, 5)), chunks=2))
-            else:
-                with without_ghosts():
-                    results.append(solver.solve(W0, np.ones((129, 5)), chunks=2))
-    first, second = results
-    assert first.reason == second.reason == "diverged"
-    assert first.message == second.message
+            result = dm.MGRIT(Breaks(), 128).solve(W0, np.ones((129, 5)), chunks=2)
+        assert result.reason == "diverged"
+        return result.message
+
+    with without_ghosts():
+        expected = diverged()
+    assert diverged() == expected

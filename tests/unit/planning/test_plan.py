@@ -28,8 +28,7 @@ def test_trace_of_c_points():
     states = [task.rows for task in traced.tasks if task.key.startswith("correct.L0")]
     assert sum(states) == 2 * (128 // 4 + 1)
     edges = {task.rows for task in traced.tasks if task.key.startswith("edge.L0")}
-    # For the evaluation of the guess, and for a relaxation of the neighbour's last F-interval.
-    assert edges == {1, 2}
+    assert edges == {1}
 
 
 def test_without_overheads_a_replay_takes_the_chain_of_phi():
