@@ -78,12 +78,14 @@ class TaskBook:
         """Return an argument's stand-in in a task, and add the graph that it comes with."""
         if isinstance(value, Delayed):
             # Most are of this book.
-            if value.key not in self.layers:
+            if value.key in self.layers:
+                parents.add(value.key)
+            else:
                 graph = value.dask
                 for name, layer in graph.layers.items():
                     self.layers.setdefault(name, layer)
                     self.dependencies.setdefault(name, graph.dependencies[name])
-            parents.update(value.__dask_layers__())
+                parents.update(value.__dask_layers__())
             return TaskRef(value.key)
         if type(value) is list:
             return List(*[self._refer(each, parents) for each in value])

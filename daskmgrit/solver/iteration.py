@@ -24,6 +24,7 @@ from daskmgrit.multigrid.cycle import FirstRelaxation
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.stopping import STOPPED
+from daskmgrit.utils.collector import collector_paused
 
 __all__ = ["Iteration", "Outcome"]
 
@@ -282,11 +283,8 @@ class Iteration:
 
     def _submit_cycle(self, cycle: int) -> None:
         before, builder = self._cycles[cycle - 1], self._builder(cycle)
-        first = FirstRelaxation.PLAIN
-        if before.arrived:
-            first = FirstRelaxation.KNOWN
-        elif self._fused and not before.settled:
-            first = FirstRelaxation.SETTLES
+        settles = FirstRelaxation.SETTLES if self._fused and not before.settled else FirstRelaxation.PLAIN
+        first = FirstRelaxation.KNOWN if before.arrived else settles
         made = builder.cycle_tasks(before.state, first, before.unprobed)
         if self._fused:
             reports = [builder.report(made.relaxed)] if first is FirstRelaxation.SETTLES else []
@@ -375,7 +373,9 @@ class Iteration:
         """Submit the cycles that may run during the wait for `cycle` + 1; return the last cycle submitted."""
         while submitted < min(cycle + 1 + self.executor.ahead, maxiter) and self._pending is None:
             submitted += 1
-            self._submit_cycle(submitted)
+            # Until the graph is dropped. A local scheduler computes here.
+            with collector_paused(self.executor.ahead):
+                self._submit_cycle(submitted)
             if self.saver is not None and self.saver.wants(submitted):
                 self._pending = PendingCheckpoint(submitted)
         return submitted

@@ -1,11 +1,14 @@
 """Graphs whose tasks are planned on workers: the same bits, and only rows travel."""
 
+import gc
+
 import dask
 import numpy as np
 import pytest
 
 import daskmgrit as dm
 from daskmgrit.solver import solve
+from daskmgrit.solver.iteration import Iteration
 from tests.support.ghosts import assert_evaluations
 from tests.support.placed import MESSAGES, PlacedExecutor
 from tests.support.recurrences import Decay
@@ -91,6 +94,30 @@ def test_same_bits_where_phi_is_costly(placed, cycle, storage):
     last = f"-{len(chunks) - 1}"
     owners = {owner for key, owner in executor.owners.items() if key.startswith("correct.L0") and key.endswith(last)}
     assert owners == {executor.workers[0]}
+
+
+def test_the_collector_waits_until_a_graph_is_dropped(placed, monkeypatch):
+    """Between building and sending it would visit all of the graph; where tasks run, it must not wait."""
+    running = []
+    monkeypatch.setattr(Iteration, "_submit_cycle", _noted(Iteration._submit_cycle, running))
+    solver = dm.MGRIT(Decay(), STEPS)
+    with dask.config.set(scheduler="sync"):
+        solver.solve(np.ones(2), tol=0, maxiter=2, chunks=2)
+        assert running == [True] * 4
+        running.clear()
+        placed(1, 1)
+        solver.solve(np.ones(2), tol=0, maxiter=2, chunks=2)
+    assert running == [False] * 4
+    assert gc.isenabled()
+
+
+def _noted(submit, running):
+    def submit_cycle(self, cycle):
+        running.append(gc.isenabled())
+        submit(self, cycle)
+        running.append(gc.isenabled())
+
+    return submit_cycle
 
 
 @pytest.mark.parametrize("at", ["guess", "cycle"])

@@ -59,3 +59,13 @@ def test_a_collector_that_is_off_stays_off():
     with collector_paused():
         pass
     assert not gc.isenabled()
+
+
+def test_it_runs_where_a_pause_is_not_wanted():
+    with collector_paused(False):
+        assert gc.isenabled()
+    with collector_paused():
+        with collector_paused(False):
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
