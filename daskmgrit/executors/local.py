@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import dask
 from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 from dask.task_spec import DataNode
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.block_store import BlockStore, load
@@ -21,6 +23,12 @@ from daskmgrit.utils.config import setting
 from daskmgrit.utils.units import bytes_option
 
 __all__ = ["LocalExecutor"]
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """Return the libraries of this process; more come with further modules. To look takes as long as a small solve."""
+    return ThreadpoolController()
 
 
 class _BlasLimit:
@@ -33,7 +41,8 @@ class _BlasLimit:
     def enter(self) -> None:
         with self._lock:
             if not self._users:
-                self._limit = threadpool_limits(setting("daskmgrit.blas-threads"), user_api="blas")
+                libraries = _libraries(len(sys.modules))
+                self._limit = libraries.limit(limits=setting("daskmgrit.blas-threads"), user_api="blas")
             self._users += 1
 
     def leave(self) -> None:

@@ -40,10 +40,10 @@ def test_overhead_of_several_sizes():
     report = overhead.overhead((0.001,), (10, 20), 1, lambda text: None)
     for row in report["sizes"]:
         assert row["tasks"] == row["empty_tasks"]
-        assert row["tasks_per_cycle"] == 43
+        assert row["tasks_per_cycle"] == 28
         assert row["bytes_per_cycle"] > 0
     assert 0 < report["shares"][0]["path_share"] <= report["shares"][0]["share"] <= 1
-    assert "| 20 | 43 |" in tables.text({"overhead": report, "environment": environment()})
+    assert "| 20 | 28 |" in tables.text({"overhead": report, "environment": environment()})
 
 
 def test_what_many_workers_take(monkeypatch):
