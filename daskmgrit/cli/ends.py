@@ -135,6 +135,7 @@ def call_stacks() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
+        # It imports Dask, which only an error needs here.
         from daskmgrit.utils.config import setting
 
         if setting("daskmgrit.debug"):

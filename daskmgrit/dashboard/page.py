@@ -7,7 +7,7 @@ from typing import Any
 
 from daskmgrit.dashboard.groups import group_layout
 from daskmgrit.dashboard.history import History
-from daskmgrit.utils.private_api import place_groups
+from daskmgrit.utils.private_api import list_too, place_groups
 
 __all__ = ["NoPage", "history_of", "install"]
 
@@ -71,9 +71,7 @@ def install(scheduler: Any) -> None:
     plots += [{"url": f"individual-mgrit-{name}", "name": f"MGRIT {name.title()}"} for name in singles]
     plots.sort(key=lambda plot: str(plot["name"]))
     # JupyterLab's extension lists the plots of Dask's own application only.
-    listed = getattr(dask_pages, "_applications", None)
-    if isinstance(listed, dict):
-        listed.update({path: context for path, context in pages.applications.items() if path != "/mgrit"})
+    list_too(dask_pages, {path: context for path, context in pages.applications.items() if path != "/mgrit"})
 
 
 def _document(draw: Any) -> Any:

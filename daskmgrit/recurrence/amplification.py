@@ -15,7 +15,7 @@ import numpy as np
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
 
-__all__ = ["Amplification", "Run", "run_of"]
+__all__ = ["Amplification", "PairRun", "run_of"]
 
 # The factors per step beyond which a run amplifies: in both halves; in both if steps grow as fast; or in the later half
 # if each step turns the change around, as steps beyond the stable bound do. Slower growth is that of negative
@@ -63,7 +63,7 @@ class Amplification:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PairRun:
     """A run of steps with a small change of the state, which is brought back to its size after each.
 
     Attributes
@@ -108,7 +108,7 @@ class Run:
             return Amplification(0, done + 1, math.inf)
         for first in range(0, max(1, done - PART + 1), PART // 2):
             part = slice(first, first + PART)
-            run = Run(self.logs[part], self.turns[part], self.lengths[part])
+            run = PairRun(self.logs[part], self.turns[part], self.lengths[part])
             if run._amplifies():
                 return Amplification(0, len(run.logs), run.total, first=first)
         return None
@@ -123,7 +123,7 @@ class Run:
         grows = between >= first * GROWING**middle and last >= between * GROWING ** (len(self.lengths) - 1 - middle)
         return min(earlier, later) >= (GROWING if grows else BOTH)
 
-    def is_beyond(self, serial: Run, length: float) -> bool:
+    def is_beyond(self, serial: PairRun, length: float) -> bool:
         """Whether these steps, each of which stands for `length` steps of level 0, amplify more than those do."""
         if not self.finite:
             return True
@@ -132,7 +132,7 @@ class Run:
         return own >= BEYOND * max(1.0, known) ** length
 
 
-def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = None, ends: float = math.inf) -> Run:
+def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = None, ends: float = math.inf) -> PairRun:
     """Take steps of a level from a state, twice, and from one near it in a random direction.
 
     Parameters
@@ -162,7 +162,7 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
     root = float(np.finfo(host.dtype).eps) ** 0.5
     change = np.random.default_rng(0).standard_normal(host.shape).astype(host.dtype)
     change *= _size(host, root) / np.linalg.norm(change)
-    run, largest = Run([], [], []), ORDINARY * max(1.0, float(np.linalg.norm(host)))
+    run, largest = PairRun([], [], []), ORDINARY * max(1.0, float(np.linalg.norm(host)))
     with np.errstate(all="ignore"):
         for step in range(steps):
             if time.perf_counter() > ends:

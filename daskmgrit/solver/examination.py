@@ -14,7 +14,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.models.rates import CappedRate
 from daskmgrit.multigrid.state_transfer import start_of
-from daskmgrit.recurrence.amplification import Amplification, Run, run_of
+from daskmgrit.recurrence.amplification import Amplification, PairRun, run_of
 from daskmgrit.recurrence.propagator import stages_of
 from daskmgrit.recurrence.step_length import length_of
 from daskmgrit.utils.array_api import Array, Origin, as_block
@@ -110,7 +110,7 @@ def examine_levels(
     return None
 
 
-def _run(phi: Any, w0: Array | Origin, level: int, steps: int, last: int | None, ends: float) -> Run | None:
+def _run(phi: Any, w0: Array | Origin, level: int, steps: int, last: int | None, ends: float) -> PairRun | None:
     """Return a run of steps of a level; None if it tells too little."""
     start = start_of(phi, level)
     try:
