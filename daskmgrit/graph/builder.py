@@ -98,16 +98,16 @@ class GraphBuilder:
         key = f"{name}.L{level}-{self.run}-{self.cycle}-{self._stage}-{chunk}"
         return self.book.add(key, tasks.attempt, function, *args, owner=owner, urgent=name in URGENT)
 
-    def _left(self, level: int, blocks: Sequence[Delayed], chunk: int, *weight: float) -> Delayed | None:
-        """Return a chunk's input from its left neighbour: its block, or the edge; with a weight the ghost."""
+    def _left(self, level: int, blocks: Sequence[Delayed], chunk: int, ghost: bool = False) -> Delayed | None:
+        """Return a chunk's input from its left neighbour: its block, or only the edge, or the ghost."""
         if chunk == 0:
             return None
         owners, block = self.layout.levels[level].owners, blocks[chunk - 1]
         # Blocks in a store are not to be fetched for a row.
         if owners[chunk] == owners[chunk - 1] and self.book.store is None:
             return block
-        cuts: Any = tasks.ghost if weight else tasks.edge
-        return self._add("edge", level, chunk - 1, owners[chunk - 1], cuts, block, *weight)
+        cut: Any = (tasks.ghost, block, self.hierarchy[level].weight) if ghost else (tasks.edge, block)
+        return self._add("edge", level, chunk - 1, owners[chunk - 1], *cut)
 
     # -- operations of a cycle -----------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class GraphBuilder:
         function, more = (tasks.relax_and_enter, (coarse_level,)) if joined else (tasks.relax_and_restrict, ())
         settles = state.first is FirstRelaxation.SETTLES
         for j, owner in enumerate(self.layout.levels[level].owners):
-            left = self._left(level, state.blocks, j, weight)
+            left = self._left(level, state.blocks, j, ghost=True)
             args = (self.phi_task, state.blocks[j], left, weight, self.cycle, settles, m, keep, *more)
             state.done.append(self._add("relax_restrict", level, j, owner, function, *args))
         if joined:

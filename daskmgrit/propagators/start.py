@@ -18,6 +18,8 @@ __all__ = ["start_at"]
 
 # What a propagator has for its own step 0.
 _OF_STEP_0 = ("w0", "rough_guess")
+# Its methods that take steps: the place of the argument `index`, and the level, which is the next argument if None.
+_OF_STEPS = {"gradient": (1, 0), "advance": (2, 0), "advance_along": (2, 0), "at_rate": (1, None)}
 
 
 class start_at:
@@ -96,38 +98,6 @@ class start_at:
         """Return the states after one step of the level."""
         return self.phi(weights, self._shifted(index, level), level)
 
-    def _with_index(self, name: str, place: int, level: int | None = None) -> Callable[..., Any] | None:
-        """Return a method of phi with another index, its argument number `place`; None if phi has none."""
-        method = getattr(self.phi, name, None)
-        if not callable(method):
-            return None
-
-        def shifted(*args: Any) -> Any:
-            of_level = args[place + 1] if level is None else level
-            return method(*args[:place], self._shifted(args[place], of_level), *args[place + 1 :])
-
-        return shifted
-
-    @property
-    def gradient(self) -> Callable[[Array, Array], Array] | None:
-        """As ``phi.gradient``; None if phi has none."""
-        return self._with_index("gradient", 1, 0)
-
-    @property
-    def advance(self) -> Callable[[Array, Array, Array], Array] | None:
-        """As ``phi.advance``; None if phi has none."""
-        return self._with_index("advance", 2, 0)
-
-    @property
-    def advance_along(self) -> Callable[[Array, Array, Array], Array] | None:
-        """As ``phi.advance_along``; None if phi has none."""
-        return self._with_index("advance_along", 2, 0)
-
-    @property
-    def at_rate(self) -> Callable[[Array, Array, int, float], Array] | None:
-        """As ``phi.at_rate``; None if phi has none."""
-        return self._with_index("at_rate", 1)
-
     @property
     def fingerprint(self) -> Callable[[], str] | None:
         """As ``phi.fingerprint``, with the first step; None if phi has none."""
@@ -148,7 +118,16 @@ class start_at:
         if name in _OF_STEP_0 and hasattr(self.phi, name):
             raise AttributeError(f"{name} is of step 0, but this propagator starts at step {self.first}")
         value = getattr(self.phi, name)
+        if name in _OF_STEPS and callable(value):
+            return self._with_index(value, *_OF_STEPS[name])
         return _counts_from(value, self.first) if inspect.ismethod(value) else value
+
+    def _with_index(self, method: Callable[..., Any], place: int, level: int | None) -> Callable[..., Any]:
+        def shifted(*args: Any) -> Any:
+            of_level = args[place + 1] if level is None else level
+            return method(*args[:place], self._shifted(args[place], of_level), *args[place + 1 :])
+
+        return shifted
 
     def __repr__(self) -> str:
         return f"start_at({self.phi!r}, {self.first})"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi, apply_phi
+from daskmgrit.recurrence.trial import alike
 from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
 
 __all__ = ["Amplification", "PairRun", "run_of"]
@@ -27,8 +28,6 @@ PART = 32
 BEYOND = 1.2
 # A state has not grown if it is no larger than this multiple of the first.
 ORDINARY = 1e3
-# Rows with the same input that differ by more than this number of last bits differ by more than rounding.
-LAST_BITS = 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
             if not np.isfinite(host).all():
                 ordinary = float(np.linalg.norm(before_step)) <= largest
                 return replace(run, finite=False, cause="nan" if ordinary else "growth")
-            if not _alike(host[0], host[2]):
+            if not alike(host[0], host[2]):
                 return replace(run, cause="noise")
             run.lengths.append(float(np.linalg.norm(host[0] - before_step[0])))
             after = host[1:2] - host[:1]
@@ -189,11 +188,6 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
             state = new[:1, ...]
             change = (after * (_size(host[:1], root) / length)).astype(host.dtype)
     return run
-
-
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two results for one state are equal, except for rounding."""
-    return bool(np.linalg.norm(one - other) <= LAST_BITS * np.finfo(one.dtype).eps * np.linalg.norm(one))
 
 
 def _size(state: np.ndarray, root: float) -> float:

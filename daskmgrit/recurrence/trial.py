@@ -22,6 +22,7 @@ from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_hos
 __all__ = [
     "DIFFERS",
     "Finding",
+    "alike",
     "already_tried",
     "check_arguments",
     "known_finding",
@@ -166,9 +167,9 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
                 return Finding(first=first)
             known = True
             together = _call(phi, states, index)
-            if _alike(alone, together[:1]) and _alike(_call(phi, states[-1:, ...], index[-1:]), together[-1:]):
+            if alike(alone, together[:1]) and alike(_call(phi, states[-1:, ...], index[-1:]), together[-1:]):
                 return Finding(parts_fault(phi, states, index, together) if parts else "", first=first)
-            if not _alike(_call(phi, states, index), together):
+            if not alike(_call(phi, states, index), together):
                 return Finding(remark=DIFFERS)
         except PropagatorError as error:
             return Finding(error=str(error))
@@ -230,7 +231,7 @@ def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str
     if not is_split(phi):
         return ""
     found = np.array(to_host(apply_advance(phi, states, apply_gradient(phi, states, index), index)))
-    if _alike(whole, found):
+    if alike(whole, found):
         return ""
     return (
         "phi.advance(weights, phi.gradient(weights, index), index) is not phi(weights, index, 0): parallel Newton "
@@ -242,7 +243,7 @@ def _call(phi: Phi, states: Array, index: Array) -> np.ndarray:
     return np.array(to_host(Meter(phi, 0).guess(states, index)))
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether states are the same except for rounding; a trial does not judge values that are not finite."""
     difference, scale = np.abs(one - other), np.abs(one).max(initial=0.0)
     bound = LAST_BITS * np.finfo(one.dtype).eps * scale
