@@ -19,11 +19,17 @@ from daskmgrit.utils.array_api import Array
 
 __all__ = ["evaluate_on_threads"]
 
-# An evaluation on threads that takes longer is not tried in one call: Phi is no matter of microseconds.
-LONG = 0.02
+# Seconds of an evaluation up to which fewer threads are tried at once: Phi may be a matter of microseconds.
+SHORT = 0.02
+# Evaluations before the first trial: the very first is slower.
+FIRST = 2
+# A single trial that takes this many times as long is not believed.
+DISTURBED = 2.5
+# The part of a solve's time that evaluations may take on a number of threads that is slower.
+SPENT = 0.01
 # Solves whose habit is remembered.
 REMEMBERED = 64
-# Evaluations of each kind that are remembered of a solve.
+# Evaluations on each number of threads that are remembered of a solve.
 REMEMBERED_CALLS = 3
 
 _lock = threading.Lock()
@@ -33,36 +39,43 @@ _habits: OrderedDict[str, _Habit] = OrderedDict()
 
 @dataclass(slots=True)
 class _Habit:
-    """Seconds per slot of the last evaluations of a solve: on threads, and in one call for all slots.
+    """Seconds per slot of a solve's last evaluations, by the number of threads.
 
-    A Phi of microseconds is quicker in one call, which holds the interpreter once. Both give the same bits. The minimum
-    of a few measurements counts, because a single one may have waited for something else. The slower way is tried
-    again, each time after twice as many evaluations.
+    A Phi of microseconds is quicker in one call, which holds the interpreter once; one that waits, on all threads. All
+    give the same bits. Half and twice the number of threads are tried, and again when what they cost more is a small
+    part of the time since. The minimum of a few measurements counts: a single one may have waited for something else.
     """
 
+    number: int | None = None
     calls: int = 0
-    again: int = 16
-    apart: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))
-    together: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))
+    seconds: dict[int, deque[float]] = field(default_factory=dict)
+    tried: dict[int, int] = field(default_factory=dict)
 
-    def on_threads(self) -> bool:
-        """Whether the next evaluation runs on threads."""
-        if len(self.apart) < 2:
-            return True
-        if not self.together:
-            return False
-        quicker = min(self.apart) <= min(self.together)
-        if self.calls < self.again or math.inf in self.together:
-            return quicker
-        self.again = 2 * self.calls
-        return not quicker
+    def threads(self, slots: int, most: int) -> int:
+        """Return the number of threads for the next evaluation of that many slots."""
+        here = most if self.number is None else min(self.number, most)
+        if here not in self.seconds or self.calls < FIRST:
+            return here
+        now = min(self.seconds[here])
+        for other in {(here + 1) // 2, min(2 * here, most)} - {here}:
+            known = self.seconds.get(other, ())
+            # Half the threads take twice as long at most: more is a disturbance.
+            if not known or (len(known) == 1 and known[0] > DISTURBED * now):
+                passed, more = math.inf if slots * now < SHORT else self.calls, now
+            else:
+                passed, more = self.calls - self.tried[other], min(min(known) - now, now)
+            if passed * now * SPENT >= more:
+                return other
+        return here
 
-    def note(self, on_threads: bool, seconds: float, slots: int) -> None:
-        """Remember the time of an evaluation."""
+    def note(self, number: int, seconds: float, slots: int) -> None:
+        """Remember the time of an evaluation on a number of threads."""
         self.calls += 1
-        (self.apart if on_threads else self.together).append(seconds / slots)
-        if len(self.apart) == 2 and not self.together and slots * min(self.apart) > LONG:
-            self.together.append(math.inf)
+        self.tried[number] = self.calls
+        self.seconds.setdefault(number, deque(maxlen=REMEMBERED_CALLS)).append(seconds / slots)
+        now = self.seconds.get(self.number or number)
+        if self.number is None or now is None or min(self.seconds[number]) < min(now):
+            self.number = number
 
 
 def _habit(run: str) -> _Habit:
@@ -77,14 +90,14 @@ def _habit(run: str) -> _Habit:
 def _pool(threads: int) -> ThreadPoolExecutor:
     with _lock:
         if threads not in _pools:
-            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="daskmgrit-window")
+            _pools[threads] = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="daskmgrit-window")
         return _pools[threads]
 
 
 def evaluate_on_threads(
     meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray, threads: int, run: str
 ) -> tuple[Evaluation, tuple[Record, ...]]:
-    """Take the steps of each slot, on several threads if that is quicker than one call for all.
+    """Take the steps of each slot, on as many threads as was quickest; one call takes all steps of a thread.
 
     Parameters
     ----------
@@ -105,14 +118,8 @@ def evaluate_on_threads(
         One for each thread's call.
     """
     slots = len(begins)
-    parts = min(threads, slots)
-    habit = _habit(run)
-    if parts == 1 or not (on_threads := habit.on_threads()):
-        clock = time.perf_counter()
-        rows, record = _evaluate(meter, states, begins, lengths)
-        if parts > 1:
-            habit.note(False, time.perf_counter() - clock, slots)
-        return rows, (record,)
+    habit, most = _habit(run), min(threads, slots)
+    parts = habit.threads(slots, most) if most > 1 else 1
     clock = time.perf_counter()
     cuts = [number * slots // parts for number in range(parts + 1)]
     # One meter is for one thread. Phi finds the worker, as Dask's get_worker() does, in the context of its task.
@@ -125,14 +132,16 @@ def evaluate_on_threads(
             begins[a:b],
             lengths[a:b],
         )
-        for a, b in itertools.pairwise(cuts)
+        for a, b in itertools.pairwise(cuts[1:])
     ]
     try:
-        made = [call.result() for call in calls]
+        own = slice(0, cuts[1])
+        made = [_evaluate(meter, states[own, ...], begins[own], lengths[own]), *(call.result() for call in calls)]
     finally:
         for call in calls:
             call.cancel()
-    habit.note(on_threads, time.perf_counter() - clock, slots)
+    if most > 1:
+        habit.note(parts, time.perf_counter() - clock, slots)
     return joined([rows for rows, _ in made]), tuple(record for _, record in made)
 
 
