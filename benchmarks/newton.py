@@ -1,12 +1,15 @@
 """Parallel Newton in real time: steps that wait, on threads of one process and of several, against serial training.
 
 Threads allow a speedup of N over the number of sweeps, with one slot per thread; the share of it that a solve reaches
-shows the overhead of Dask and this package.
+shows the overhead of Dask and this package. In one process, so does its difference from the share that the same
+gradients reach on a bare pool of threads, where a round of them takes longer than one.
 """
 
 from __future__ import annotations
 
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ from benchmarks.waiting import WaitsForGradient
 from daskmgrit.problems import digits
 
 __all__ = ["QUICK", "WHOLE", "Run", "newton", "plot"]
+
+# Rounds of gradients on a bare pool.
+ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,32 @@ QUICK = (
     Run(1, 4, 0.1, 120),
     Run(1, 8, 0.1, 160),
     Run(1, 16, 0.1, 160),
-    Run(1, 8, 0.005, 400),
+    Run(1, 8, 0.005, 960),
     Run(4, 1, 0.1, 160),
     Run(4, 2, 0.25, 120),
 )
+# With short gradients more steps, so that the start and the end of a solve, some tens of milliseconds, do not count.
 WHOLE = tuple(
-    Run(processes, threads, seconds, 240)
+    Run(processes, threads, seconds, 240 if seconds >= 0.1 else 960)
     for processes, numbers in ((1, (4, 8, 16, 32)), (4, (1, 2, 4, 8)))
     for seconds in (0.25, 0.1, 0.02, 0.005)
     for threads in numbers
 )
+
+
+def _bare_seconds(waits: WaitsForGradient, w0: Any, threads: int) -> float:
+    """Return the seconds of a gradient on each thread of a bare pool, at once, and of waiting for all."""
+    state, index = w0[None], np.zeros(1, int)
+
+    def gradient(_: int) -> None:
+        waits.gradient(state, index)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(gradient, range(threads)))
+        clock = time.perf_counter()
+        for _ in range(ROUNDS):
+            list(pool.map(gradient, range(threads)))
+    return (time.perf_counter() - clock) / ROUNDS
 
 
 def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
@@ -61,6 +83,7 @@ def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
     for run in runs:
         waits, slots = WaitsForGradient(phi, run.seconds), run.processes * run.threads
         note(f"N = {run.steps}, P = {run.processes} x {run.threads}, {1e3 * run.seconds:g} ms a gradient")
+        bare = _bare_seconds(waits, phi.w0, run.threads) if run.processes == 1 else None
         with cluster(run.processes, run.threads) as client:
             solver = dm.ParallelNewton(waits, run.steps, window=slots)
             result = solver.solve(phi.w0, tol=1e-6 * math.sqrt(run.steps), client=client)
@@ -80,6 +103,7 @@ def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
                 "allowed": allowed,
                 "speedup": serial / result.timings["total"],
                 "share": serial / seconds / allowed,
+                "bare_share": bare and run.seconds / bare,
                 "error": error,
             }
         )

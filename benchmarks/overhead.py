@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import statistics
 import time
@@ -47,6 +48,8 @@ def cluster(workers: int, threads: int = 1) -> Iterator[Any]:
         Client(local) as client,
     ):
         client.wait_for_workers(workers, timeout=60)
+        # What was imported makes a full collection due, which would stop client and scheduler in the midst of a solve.
+        gc.collect()
         yield client
 
 

@@ -190,6 +190,7 @@ def _newton(report: dict[str, Any]) -> str:
         "measured",
         "speedup",
         "share",
+        "bare threads",
         "error",
     )
     table = _table(
@@ -206,6 +207,7 @@ def _newton(report: dict[str, Any]) -> str:
                 f"{row['measured_seconds']:.1f} s",
                 f"{row['speedup']:.2f}",
                 f"{row['share']:.0%}",
+                f"{row['bare_share']:.0%}" if row["bare_share"] else "-",
                 f"{row['error']:.0e}",
             )
             for row in report["runs"]
@@ -214,7 +216,8 @@ def _newton(report: dict[str, Any]) -> str:
     return (
         f"{table}\n\nParallel Newton, {report['problem']} with {report['optimizer']}, a window of P slots, tolerance "
         "1e-6 per step. Speedup is over N gradients one after another; the share is that of N / sweeps which sweeps "
-        "reach, without the start of the solve. The error is the largest difference to serial training's final state."
+        "reach, without the start of the solve, and that which a round of gradients alone reaches on a bare pool of "
+        "threads. The error is the largest difference to serial training's final state."
     )
 
 
