@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from daskmgrit.torch.kernel_passes import drop_empty_calls, use_bindings
+
 __all__ = ["KernelGraphs"]
 
 logger = logging.getLogger("daskmgrit")
@@ -99,8 +101,9 @@ def _recorded(
     try:
         # Fake tensors hold no numbers: none of these get into the graph, and recording takes no memory.
         graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors, *fixed)
-        _drop_empty_calls(graph)
-        made = _without_autograd(graph)
+        drop_empty_calls(graph)
+        use_bindings(graph)
+        made = _without_autograd(graph.forward)
         if not torch.equal(made(*tensors, *fixed), value):
             return None
         if value.is_cuda and _held_bytes(graph) <= _MOST_HELD:
@@ -118,46 +121,6 @@ def _without_autograd(graph: Function) -> Function:
             return graph(*tensors)
 
     return call
-
-
-# Kernels that only view the same numbers in another way.
-_VIEWS = {"alias", "detach", "expand", "permute", "t", "transpose", "unsafe_view", "view"}
-
-
-def _drop_empty_calls(graph: torch.fx.GraphModule) -> None:
-    """Remove calls without effect, which batching a net adds: each takes as long as a small kernel."""
-    nodes = list(graph.graph.nodes)
-    names = {node: _operation(node) for node in nodes}
-    if any(name.endswith("_") for name in names.values()):
-        return  # something is written to: what looks at it matters
-    for node in nodes:
-        value = node.meta.get("val")
-        if not isinstance(value, torch.Tensor):
-            continue
-        if names[node] == "mul" and len(node.args) == 2 and node.args[1] == 1 and isinstance(node.args[1], int):
-            same = node.args[0]
-            if _looks(same) == _looks(node):
-                node.replace_all_uses_with(same)
-            continue
-        origin = node
-        while names[origin].lstrip("_") in _VIEWS:
-            origin = origin.args[0]
-            if _looks(origin) == _looks(node):
-                node.replace_all_uses_with(origin)
-                break
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-
-
-def _operation(node: torch.fx.Node) -> str:
-    """Return the name of the kernel that a node calls."""
-    packet = getattr(node.target, "overloadpacket", None)
-    return "" if node.op != "call_function" or packet is None else packet.__name__
-
-
-def _looks(node: Any) -> tuple[Any, ...]:
-    value = node.meta["val"]
-    return value.shape, value.stride(), value.storage_offset(), value.dtype
 
 
 def _held_bytes(graph: torch.fx.GraphModule) -> int:

@@ -84,11 +84,14 @@ class Rule(ABC):
         Moments per weight.
     decay : float
         Decay of the weights.
+    counts : bool
+        Whether an update depends on the number of updates before it.
     """
 
     rate: float
     moments: int
     decay: float
+    counts: bool
 
     @abstractmethod
     def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
@@ -148,6 +151,7 @@ class Sgd(Rule):
     momentum: float
     nesterov: bool
     decay: float
+    counts = False
 
     @property
     def moments(self) -> int:  # type: ignore[override]
@@ -214,6 +218,7 @@ class Adam(Rule):
     decay: float
     decoupled: bool
     moments = 2
+    counts = True
 
     def initial(self, state: dict[str, Any], like: torch.Tensor) -> list[torch.Tensor]:
         """Return both moments."""

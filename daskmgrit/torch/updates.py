@@ -52,6 +52,10 @@ class Updates:
     statistics: dict[str, float]
     apart: bool
     _graphs: KernelGraphs = field(default_factory=KernelGraphs, repr=False)
+    _constant: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_constant": {}}  # tensors on a device of this process
 
     def __call__(self, states: Any, found: Any, index: np.ndarray, level: int) -> Any:
         """Return the states (k, s) after one step of the level, from their evaluations (k, g); arrays give an array."""
@@ -93,15 +97,25 @@ class Updates:
 
     def _factors(self, index: np.ndarray, level: int, like: torch.Tensor) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
         """Return the optimizer's factors in one vector, for one copy to a device, and the shape of each."""
-        first, times = index * self.length(level), self.length.taken(level)
+        times = self.length.taken(level)
+        key = times, like.dtype, like.device
+        if key in self._constant:
+            return self._constant[key]
+        first = index * self.length(level)
         factors = self.rule.factors(self.rule.rate * self.schedule(first, times), self.clock + first)
         together = np.concatenate([factor.ravel() for factor in factors])
-        return torch.as_tensor(together, dtype=like.dtype, device=like.device), [factor.shape for factor in factors]
+        made = torch.as_tensor(together, dtype=like.dtype, device=like.device), [factor.shape for factor in factors]
+        if self.schedule.factor is None and not self.rule.counts:
+            self._constant[key] = made
+        return made
 
     def _moved(
         self, states: torch.Tensor, found: torch.Tensor, factors: Sequence[torch.Tensor], times: int
     ) -> torch.Tensor:
         size = self.layout.size
+        if states.shape[1] == size:
+            # Plain descent: a slice takes as long as a small kernel.
+            return self.rule.update(states, (), found, factors, times)[0].contiguous()
         moments = torch.split(states[:, size : size * (1 + self.rule.moments)], size, dim=1)[: self.rule.moments]
         new = [*self.rule.update(states[:, :size], moments, found[:, :size], factors, times)]
         if self.statistics:

@@ -143,25 +143,3 @@ def test_parallel_newton_on_a_device():
     assert result.iterations < 120
     trained = np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
     np.testing.assert_allclose(result.final[: phi.layout.size], trained, atol=1e-7)
-
-
-def test_calls_that_change_nothing_are_dropped():
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    def function(x):
-        return (x.view(3, 4).expand(3, 4).transpose(0, 1).transpose(0, 1) * 1).sum(1)
-
-    x = torch.arange(12.0).reshape(3, 4)
-    graph = make_fx(function, tracing_mode="fake")(x)
-    kernel_graphs._drop_empty_calls(graph)
-    assert [node.op for node in graph.graph.nodes] == ["placeholder", "call_function", "output"]
-    assert torch.equal(graph(x), function(x))
-
-    def writes(x):
-        y = x.clone()
-        y.view(-1).add_(1)
-        return y * 1
-
-    graph = make_fx(writes, tracing_mode="fake")(x)
-    kernel_graphs._drop_empty_calls(graph)
-    assert torch.equal(graph(x), x + 1)
