@@ -99,12 +99,6 @@ def _mgrit_job(found: Found, options: Mapping[str, Any]) -> Job:
     check_chunks(options["chunks"], solver.hierarchy)
 
     phi = problem.phi
-    curvatures = phi.coarse.curvatures if isinstance(phi, GradientDescent) else None
-    if curvatures is not None:
-        note(
-            f"the curvatures took {curvatures.evaluations} gradients of all examples, {curvatures.path} of them one "
-            "after another: add them to the counts of the solve"
-        )
 
     def solve(policy: Any, how: How) -> Result:
         guess = options["initial_guess"]

@@ -146,6 +146,8 @@ def _summary(job: Job, result: Result) -> dict[str, Any]:
         "tasks": result.tasks,
         "seconds": result.timings["total"],
     }
+    if result.preparation.evaluations:
+        summary["preparation"] = result.preparation._asdict()
     if result.accepted:
         summary |= {"accepted": result.accepted, "strict_path": result.strict_path, "error": result.error}
     return summary | job.about

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.chebyshev import chebyshev_stages, chebyshev_step
+from daskmgrit.recurrence.propagator import NOT_PREPARED, Preparation
 from daskmgrit.utils.validation import integer_option, number_option
 
 __all__ = ["Curvatures", "find_curvatures"]
@@ -38,10 +39,8 @@ class Curvatures:
         The eigenvalues.
     rest : ndarray, shape (p,)
         The largest modulus of the others, 0 if there are none.
-    path : int
-        Gradients that were taken one after another.
-    evaluations : int
-        Gradients that were taken together.
+    preparation : Preparation
+        The gradients that were taken.
     """
 
     times: Array
@@ -49,8 +48,7 @@ class Curvatures:
     modes: Array = field(repr=False)
     values: Array = field(repr=False)
     rest: Array = field(repr=False)
-    path: int = 0
-    evaluations: int = 0
+    preparation: Preparation = NOT_PREPARED
 
     @property
     def rank(self) -> int:
@@ -153,9 +151,8 @@ def find_curvatures(gradient: Gradient, w0: Array, length: float, max_rate: floa
         rest.append(abs(found[order[rank]]) if size > rank else 0.0)
         path += count + 1
         evaluations += (count + 1) * 2 * size
-    return Curvatures(
-        np.array(times), np.array(states), np.array(modes), np.array(values), np.array(rest), path, evaluations
-    )
+    done = Preparation(evaluations, path)
+    return Curvatures(np.array(times), np.array(states), np.array(modes), np.array(values), np.array(rest), done)
 
 
 def _products(gradient: Gradient, state: Array, vectors: Array) -> Array:

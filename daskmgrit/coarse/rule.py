@@ -12,6 +12,7 @@ from daskmgrit.coarse.curvatures import Curvatures
 from daskmgrit.coarse.deflated import deflated_step
 from daskmgrit.coarse.exponential import exponential_step
 from daskmgrit.coarse.substeps import substep_count, substeps
+from daskmgrit.recurrence.propagator import NOT_PREPARED, Preparation
 from daskmgrit.utils.per_level import per_level
 from daskmgrit.utils.validation import integer_option, number_option
 
@@ -101,6 +102,11 @@ class CoarseRule:
                 "daskmgrit.coarse.find_curvatures"
             )
         object.__setattr__(self, "method", given)
+
+    @property
+    def preparation(self) -> Preparation:
+        """The gradients that the rule took before the first step: those that found curvatures."""
+        return NOT_PREPARED if self.curvatures is None else self.curvatures.preparation
 
     def on(self, level: int) -> str:
         """Return the method of a level."""

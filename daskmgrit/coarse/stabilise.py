@@ -12,7 +12,7 @@ from daskmgrit.coarse.chebyshev import DAMPING
 from daskmgrit.coarse.curvatures import Curvatures
 from daskmgrit.coarse.rule import CoarseRule
 from daskmgrit.coarse.window import coarsening_option
-from daskmgrit.recurrence.propagator import read_only
+from daskmgrit.recurrence.propagator import Preparation, read_only
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import number_option
@@ -109,6 +109,11 @@ class stabilise:
     def step_length(self) -> StepLength:
         """Number of fine steps that a step of each level stands for."""
         return StepLength(self.coarsening)
+
+    @property
+    def preparation(self) -> Preparation:
+        """The gradients that found curvatures."""
+        return self.coarse.preparation
 
     def length(self, level: int) -> float:
         """Return the learning rate of the fine steps that a step of `level` stands for, together."""

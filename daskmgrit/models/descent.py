@@ -16,6 +16,7 @@ from daskmgrit.display.html import Markup, block, fields
 from daskmgrit.models.data import DataRule
 from daskmgrit.models.examples import Examples
 from daskmgrit.models.rates import RateRule
+from daskmgrit.recurrence.propagator import Preparation
 
 __all__ = ["GradientDescent"]
 
@@ -122,6 +123,11 @@ class GradientDescent:
     def state_size(self) -> int | None:
         """Number of weights of a state; None if the model does not tell."""
         return getattr(self.model, "size", None)
+
+    @property
+    def preparation(self) -> Preparation:
+        """The gradients that found curvatures."""
+        return self.coarse.preparation
 
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""

@@ -254,8 +254,7 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
     dict
         What :func:`daskmgrit.paper.run.measure` gives, and: stages of each level, examples (gradients of single
         examples), agreed (the cycle from which on the loss agrees with the serial one to three digits) and agreed_path
-        (the critical path up to there). Examples and critical paths include what was done to find curvatures, whose
-        gradients `before` counts.
+        (the critical path up to there). Gradients that found curvatures, `before`, are in all of these.
     """
     solver, problem = variant.make(steps)
     losses: list[float] = []
@@ -267,19 +266,17 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
             on_cycle(iteration)
 
     phi: Any = solver.phi
-    found = phi.coarse.curvatures
-    # Gradients that were taken before the solve, of all examples each.
-    before, path_before = (0, 0) if found is None else (found.evaluations, found.path)
     rough = variant.initial_guess == "rough"
     guess = phi.rough_guess(steps) if rough else variant.initial_guess
     result = solver.solve(problem.w0, guess, maxiter=MAXITER, callback=callback)
     base = problem.tuned.base if variant.solver == "4" else variant.solver
+    before = result.preparation
     agreed = _agreed(losses, _serial_loss(variant.problem, variant.seed, base, variant.rate, steps))
     examples = [_examples(variant, level) for level in range(len(result.levels))]
     path = None
     if agreed is not None:
         kind = "constant" if rough else variant.initial_guess
-        path = path_before + critical_path(steps, solver.stages, agreed, kind, **variant.hierarchy())
+        path = before.path + critical_path(steps, solver.stages, agreed, kind, **variant.hierarchy())
     factor = result.convergence_factor
     return {
         "iterations": result.iterations,
@@ -290,10 +287,11 @@ def measure(variant: Variant, steps: int, on_cycle: Callable[[int], None] | None
         "levels": result.levels,
         "stages": solver.stages,
         "phi_evaluations": result.phi_evaluations,
-        "before": before,
-        "examples": before * len(problem.x)
+        "before": before.evaluations,
+        # Each of those before the solve is of all examples.
+        "examples": before.evaluations * (len(problem.x) - examples[0])
         + sum(count * each for count, each in zip(result.phi_evaluations, examples, strict=True)),
-        "critical_path": path_before + result.critical_path,
+        "critical_path": result.critical_path,
         "agreed": agreed,
         "agreed_path": path,
         "seconds": round(result.timings["total"], 3),
@@ -324,7 +322,7 @@ def _row(variant: Variant, steps: int, cell: dict[str, Any]) -> list[str]:
         str(cell["critical_path"]) if done else "-",
         f"{steps / cell['critical_path']:.2f}" if done else "-",
         *agreed,
-        f"{(sum(cell['phi_evaluations']) + cell.get('before', 0)) / steps:.1f}",
+        f"{sum(cell['phi_evaluations']) / steps:.1f}",
         f"{cell['examples'] / (steps * _examples(variant, 0)):.0f}",
     ]
 

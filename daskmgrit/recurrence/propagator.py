@@ -6,6 +6,9 @@ source step of each on `level`. Phi must not write to its input, so it is given 
 A Phi whose step takes several stages one after another on some levels has a method ``stages(level) -> int``: each call
 then counts that many Phi, in the evaluations and in the critical path. Without it a call counts one.
 
+A Phi that computed gradients before it could take steps has them in an attribute ``preparation``: a result by MGRIT
+counts them, too.
+
 A Phi with a true attribute ``pure`` (each row of its result depends on its own weights and step, the same each time) is
 not tried before a solve, see :mod:`daskmgrit.recurrence.trial`.
 
@@ -22,7 +25,7 @@ import numbers
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +42,25 @@ from daskmgrit.utils.array_api import (
 
 Phi = Callable[[Array, Array, int], Array]
 
-__all__ = ["Phi", "apply_phi", "at_row", "failed_row", "stages_of"]
+__all__ = ["NOT_PREPARED", "Phi", "Preparation", "apply_phi", "at_row", "failed_row", "preparation_of", "stages_of"]
+
+
+class Preparation(NamedTuple):
+    """The gradients that a Phi took before a solve.
+
+    Attributes
+    ----------
+    evaluations : int
+        Their number.
+    path : int
+        How many of them were taken one after another.
+    """
+
+    evaluations: int = 0
+    path: int = 0
+
+
+NOT_PREPARED = Preparation()
 
 
 def _references(array: Array) -> int:
@@ -187,6 +208,12 @@ def _remedy_for_shape(phi: Any, shape: tuple[int, ...], given: tuple[int, ...]) 
     if len(shape) == 2 and shape[1] == columns:
         return "return one for each, for any k"
     return f"return an array of shape {given}"
+
+
+def preparation_of(phi: Any) -> Preparation:
+    """Return the gradients that a Phi took before a solve."""
+    found = getattr(phi, "preparation", None)
+    return found if isinstance(found, Preparation) else NOT_PREPARED
 
 
 def stages_of(phi: Any, level: int) -> int:

@@ -15,6 +15,7 @@ from daskmgrit.display.plot_timeline import plot_traversal
 from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.meter import Record
+from daskmgrit.recurrence.propagator import NOT_PREPARED, Preparation
 from daskmgrit.solver.advice import IN_PYTHON, Words, advise, advise_on_sweeps
 
 __all__ = ["Result"]
@@ -54,10 +55,15 @@ class Result:
         ``"V"`` or ``"F"``.
     phi_evaluations : list of int
         State updates done on each level: evaluation of the guess, `iterations` cycles, and the C-relaxation that found
-        the last residual. Work that a cluster did ahead in vain is not counted.
+        the last residual. Work that a cluster did ahead in vain is not counted. Level 0 has those of `preparation`,
+        too.
     critical_path : int
         Longest chain of Phi applications in the task graph, at one F-interval per task. With ``storage="c-points"`` it
-        is one longer because of the F-points of the initial guess, except for ``"nested"``.
+        is one longer because of the F-points of the initial guess, except for ``"nested"``. `preparation` is part of
+        it.
+    preparation : Preparation
+        For MGRIT: the gradients that phi took before the solve, for the curvatures of deflated coarse steps: their
+        number, `evaluations`, and how many were taken one after another, `path`.
     tasks : int
         Tasks submitted, including those done ahead in vain.
     timings : dict
@@ -110,6 +116,7 @@ class Result:
     accepted: list[int] = field(default_factory=list)
     windows: list[int] = field(default_factory=list)
     strict_path: int | None = None
+    preparation: Preparation = NOT_PREPARED
     error: float | None = None
     remark: str = ""
     amplification: Amplification | None = None
@@ -155,7 +162,9 @@ class Result:
             "stagnated": f"NOT converged: {self.message}",
             "diverged": f"DIVERGED: {self.message}",
         }
-        phi = sum(self.phi_evaluations)
+        phi, before = sum(self.phi_evaluations), ""
+        if self.preparation.evaluations:
+            before = f"; {self.preparation.evaluations} of them before the solve, to find curvatures"
         if self.converged and not self.iterations:
             ends["tol"] += (
                 ": the initial guess is already the solution, as if phi leaves w0 unchanged; nothing was trained"
@@ -170,7 +179,7 @@ class Result:
             *(self._sweeps() if self.method != "MGRIT" else self._cycles()),
             (
                 "Phi evaluations",
-                f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi",
+                f"{phi} = {phi / steps:.1f} x serial, {sum(self.timings['phi']):.3g} s of Phi{before}",
             ),
             ("critical path", path),
             ("time", f"{self.timings['total']:.3g} s in {self.tasks} tasks"),

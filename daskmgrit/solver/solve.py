@@ -19,7 +19,7 @@ from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.weights_array import as_array
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
-from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.propagator import Phi, preparation_of
 from daskmgrit.recurrence.state import InitialState, check_length
 from daskmgrit.solver.advice import is_unclear
 from daskmgrit.solver.examination import examine, phi_allowed
@@ -143,6 +143,7 @@ def run_solve(
     for record in iteration.records:
         phi_seconds[record.level] += record.phi_seconds
     total = time.perf_counter() - begin
+    prepared = preparation_of(problem.phi)
     return Result(
         weights=weights,
         final=outcome.final,
@@ -154,8 +155,9 @@ def run_solve(
         tol=ask.tol,
         levels=hierarchy.steps,
         cycle=hierarchy.cycle,
-        phi_evaluations=iteration.evaluations,
-        critical_path=iteration.depth,
+        phi_evaluations=[prepared.evaluations + iteration.evaluations[0], *iteration.evaluations[1:]],
+        critical_path=prepared.path + iteration.depth,
+        preparation=prepared,
         tasks=iteration.tasks,
         timings={
             "total": total,

@@ -48,8 +48,7 @@ def test_gradients_that_curvatures_took_are_told():
     told = []
     for rank in ("2", "4"):
         out = call(*asked, "--coarse", "deflated", "--rank", rank)
-        assert "add them to the counts" in out.stderr
-        told.append(next(line for line in out.stderr.splitlines() if "gradients of all examples" in line))
+        told.append(next(line for line in out.stdout.splitlines() if "before the solve, to find curvatures" in line))
     assert told[0] != told[1]
     out = call(*asked, "--coarse", "chebyshev", "--rank", "4")
     assert out.exit_code == 2

@@ -47,9 +47,9 @@ def test_gradients_of_curvatures_are_counted():
 
     found = find_curvatures(counted, np.ones(6), 4.0, 1.2, 2)
     assert found.times.tolist() == [0.0, 1.2, 2.4, 4.0]
-    assert found.evaluations == sum(calls)
+    assert found.preparation.evaluations == sum(calls)
     # Stages of the rough steps; four products in a row at the first state and two at each of the others.
-    assert found.path == 1 + 1 + 2 + 4 + 2 * 3
+    assert found.preparation.path == 1 + 1 + 2 + 4 + 2 * 3
 
 
 @pytest.mark.parametrize("rate", [0.25, 1.0])
@@ -130,6 +130,48 @@ def test_a_step_counts_one_gradient_and_level_0_is_the_plain_step():
     assert [phi.stages(level) for level in range(8)] == [1] * 8
     states = problem.w0[None]
     assert np.array_equal(phi(states, np.array([3]), 0), problem.propagator("1")(states, np.array([3]), 0))
+
+
+def test_a_result_counts_the_gradients_that_found_curvatures():
+    """Each way to make the Phi; only from step 0 on, and not twice after a checkpoint."""
+    problem, steps = xor(), 64
+    phi = problem.propagator("1", coarse="deflated", rank=4, steps=steps)
+    found = phi.coarse.curvatures
+    for given, expected in (
+        (phi, found.preparation),
+        (stabilise(phi.at_rate, 1.0, 8.0, method="deflated", curvatures=found), found.preparation),
+        (dm.start_at(phi, 8), (0, 0)),
+        (problem.propagator("4"), (0, 0)),
+    ):
+        result = dm.MGRIT(given, steps).solve(problem.w0, "constant", maxiter=2, chunks=2)
+        plain = dm.MGRIT(CountsOnly(given), steps).solve(problem.w0, "constant", maxiter=2, chunks=2)
+        assert result.preparation == expected
+        assert plain.preparation == (0, 0)
+        assert result.critical_path == expected[1] + plain.critical_path
+        assert result.phi_evaluations == [expected[0] + plain.phi_evaluations[0], *plain.phi_evaluations[1:]]
+        assert ("before the solve" in str(result)) == (expected[0] > 0)
+
+
+class CountsOnly:
+    """A Phi that does not tell what came before."""
+
+    def __init__(self, phi):
+        self.phi, self.stages = phi, phi.stages
+
+    def __call__(self, weights, index, level):
+        return self.phi(weights, index, level)
+
+
+def test_a_resumed_solve_counts_them_once(tmp_path):
+    problem = xor()
+    phi = problem.propagator("1", coarse="deflated", rank=4, steps=64)
+    counts = []
+    for name, given in (("told", phi), ("not told", CountsOnly(phi))):
+        solver = dm.MGRIT(given, 64)
+        solver.solve(problem.w0, "constant", maxiter=2, chunks=2, checkpoint=tmp_path / name)
+        resumed = solver.resume(tmp_path / name, problem.w0, maxiter=3, chunks=2)
+        counts.append((resumed.phi_evaluations[0], resumed.critical_path))
+    assert np.subtract(*counts).tolist() == list(phi.preparation)
 
 
 def test_solve_of_a_quadratic_is_done_as_soon_as_coarse_steps_are_exact():
