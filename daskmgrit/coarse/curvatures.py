@@ -143,9 +143,9 @@ def find_curvatures(gradient: Gradient, w0: Array, length: float, max_rate: floa
         for _ in range(count):
             block = np.linalg.qr(_products(gradient, state, block))[0]
         small = block.T @ _products(gradient, state, block)
-        found, turned = np.linalg.eigh((small + small.T) / 2)
+        found, turned = np.linalg.eigh((small + small.T).astype(float) / 2)
         order = np.argsort(-abs(found), kind="stable")
-        block = block @ turned[:, order]
+        block = block @ turned[:, order].astype(block.dtype)
         modes.append(block[:, :rank])
         values.append(found[order[:rank]])
         rest.append(abs(found[order[rank]]) if size > rank else 0.0)

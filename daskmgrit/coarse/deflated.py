@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskmgrit.coarse.curvatures import Curvatures
 from daskmgrit.coarse.exponential import GROWTH, mean_decay
+from daskmgrit.utils.array_api import device, namespace, to_host
 
 __all__ = ["deflated_step"]
 
@@ -30,7 +32,7 @@ def deflated_step(
     ----------
     gradient : callable
         ``gradient(weights (k, s)) -> (k, s)``, a new array.
-    weights : ndarray, shape (k, s)
+    weights : Array, shape (k, s)
         k states.
     length : float
         The learning rate of the fine steps that the step stands for, together.
@@ -59,15 +61,31 @@ def deflated_step(
     >>> deflated_step(gradient, np.ones((1, 2)), 1.0, 0.5, found, np.zeros(1)).round(6).tolist()
     [[1.0, 0.25]]
     """
-    slope = gradient(weights)
-    moved = np.empty_like(weights)
-    near = curvatures.near(times)
-    for number in np.unique(near):
-        rows = np.flatnonzero(near == number)
-        modes, rest = curvatures.modes[number], curvatures.rest[number]
-        plain = min(length, 1 / rest) if rest else length
+    slope, xp, place = gradient(weights), namespace(weights), device(weights)
+    if str(place) == "cpu" and not isinstance(weights, np.ndarray):
+        # NumPy's product of a state has the same bits in every block.
+        host = deflated_step(lambda _: to_host(slope), to_host(weights), length, rate, curvatures, times, growth)
+        return xp.asarray(host)
+
+    def moved(own: Any, steep: Any, number: int) -> Any:
+        """Return some states after the step with the curvatures of one state."""
+        rest = curvatures.rest[number]
+        plain = float(min(length, 1 / rest) if rest else length)
         factors = mean_decay(curvatures.values[number], rate, length / rate, growth) - plain
+        modes, factors = (xp.asarray(a, dtype=own.dtype, device=place) for a in (curvatures.modes[number], factors))
         # A product for each state: of a block of them rounding would depend on how many there are.
-        along = np.matmul(slope[rows, None], modes) * factors.astype(weights.dtype)
-        moved[rows] = weights[rows] - weights.dtype.type(plain) * slope[rows] - np.matmul(along, modes.T)[:, 0]
-    return moved
+        along = xp.matmul(steep[:, None, :], modes[None]) * factors
+        return own - plain * steep - xp.matmul(along, modes.T[None])[:, 0, :]
+
+    near = curvatures.near(times)
+    numbers = [int(number) for number in np.unique(near)]
+    if len(numbers) < 2:
+        return moved(weights, slope, max(numbers, default=0))
+    groups = [np.flatnonzero(near == number) for number in numbers]
+    places = [xp.asarray(rows, device=place) for rows in groups]
+    parts = [
+        moved(xp.take(weights, rows, axis=0), xp.take(slope, rows, axis=0), number)
+        for rows, number in zip(places, numbers, strict=True)
+    ]
+    back = np.argsort(np.concatenate(groups))
+    return xp.take(xp.concat(parts, axis=0), xp.asarray(back, device=place), axis=0)

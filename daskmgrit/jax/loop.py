@@ -25,6 +25,8 @@ def propagator(
     cap: int | None = None,
     coarse: str | Sequence[str] = "capped",
     max_rate: float | None = None,
+    steps: int | None = None,
+    rank: int | None = None,
     dtype: Any = None,
     device: str | None = None,
 ) -> JaxPropagator:
@@ -53,9 +55,14 @@ def propagator(
     coarse : str or sequence of str, default "capped"
         With "chebyshev" or "substeps" coarse steps of plain gradient descent have their full length, in several stages
         (Solver 4), see :class:`daskmgrit.coarse.CoarseRule`. With batches, `batch` is then best a
-        :class:`daskmgrit.models.Window`.
+        :class:`daskmgrit.models.Window`. With "deflated" they take one gradient, and the curvatures that are found
+        here; ``phi.rough_guess(steps)`` is then a good initial guess.
     max_rate : float, optional
         alpha_max of these steps, the largest stable rate; by default estimated along the first 64 steps.
+    steps : int, optional
+        With "deflated": N, the steps along which curvatures are found, those of the mean gradient of at most 128 steps.
+    rank : int, optional
+        With "deflated": the number of curvatures, by default 32.
     dtype : dtype, optional
         float32 or float64, by default that of the parameters.
     device : str, optional
@@ -99,5 +106,5 @@ def propagator(
     """
     length = StepLength(coarsening, cap)
     phi = JaxPropagator(loss, params, optimizer, data, batch, opt_state, length, dtype, device)
-    phi.long = long_steps(phi, coarse, max_rate, cap)
+    phi.long = long_steps(phi, coarse, max_rate, cap, steps, rank)
     return phi

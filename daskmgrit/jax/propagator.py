@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from daskmgrit.coarse.long_steps import LongSteps
+from daskmgrit.coarse.long_steps import LongSteps, TakesLongSteps
 from daskmgrit.errors import PropagatorError
 from daskmgrit.jax.blocks import few_sizes, group_size, over_block, padded
 from daskmgrit.jax.coupling import is_elementwise, plain_rate
@@ -40,7 +40,7 @@ class _Compiled(NamedTuple):
     on_cpu: bool
 
 
-class JaxPropagator(AnyCoarsening):
+class JaxPropagator(TakesLongSteps, AnyCoarsening):
     """A step of an optax transformation on a loss; see :func:`daskmgrit.jax.propagator`.
 
     Attributes
@@ -246,7 +246,8 @@ class JaxPropagator(AnyCoarsening):
         """Return the states after one step of the level; NumPy's of NumPy states."""
         self._check(weights)
         if self.long is not None and level:
-            return self.long(partial(self._descent, index, level), weights, self.length(level), level)
+            gradient = partial(self.descent, index=index, level=level)
+            return self.long(gradient, weights, self.length(level), level, index)
         if self._apart:
 
             def step(rows: Any, steps: np.ndarray) -> Any:
@@ -260,10 +261,6 @@ class JaxPropagator(AnyCoarsening):
 
         return few_sizes(step, self._place(), weights, index)
 
-    def stages(self, level: int) -> int:
-        """Return how many gradients a step of `level` takes, one after another."""
-        return 1 if self.long is None or not level else self.long.stages(self.length(level), level)
-
     @property
     def plain_rate(self) -> float | None:
         """The learning rate if a step is gradient descent at one rate, and nothing else; else None."""
@@ -271,10 +268,10 @@ class JaxPropagator(AnyCoarsening):
 
     def at_rate(self, weights: Any, index: np.ndarray, level: int, rate: float) -> Any:
         """Return the states after a step of plain descent at a rate, with the data of `level`."""
-        return weights - rate * self._descent(index, level, weights)
+        return weights - rate * self.descent(weights, index, level)
 
-    def _descent(self, index: np.ndarray, level: int, weights: Any) -> Any:
-        """Return the gradient that plain descent follows."""
+    def descent(self, weights: Any, index: np.ndarray, level: int) -> Any:
+        """Return the gradient that plain descent follows, with the data of `level`."""
         return few_sizes(partial(self._found, level), self._place(), weights, index)
 
     @property
@@ -293,7 +290,7 @@ class JaxPropagator(AnyCoarsening):
 
     def _gradient(self, weights: Any, index: np.ndarray) -> Any:
         def found(rows: Any, steps: np.ndarray) -> Any:
-            return self._descent(steps, 0, rows)
+            return self.descent(rows, steps, 0)
 
         if not self._compiled().on_cpu:
             # One call is what a device gains by.

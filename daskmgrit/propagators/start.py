@@ -19,7 +19,7 @@ __all__ = ["start_at"]
 # What a propagator has for its own step 0.
 _OF_STEP_0 = ("w0", "rough_guess", "preparation")
 # Its methods that take steps: the place of the argument `index`, and the level, which is the next argument if None.
-_OF_STEPS = {"gradient": (1, 0), "advance": (2, 0), "advance_along": (2, 0), "at_rate": (1, None)}
+_OF_STEPS = {"gradient": (1, 0), "advance": (2, 0), "advance_along": (2, 0), "at_rate": (1, None), "descent": (1, None)}
 
 
 class start_at:

@@ -27,6 +27,8 @@ def propagator(
     cap: int | None = None,
     coarse: str | Sequence[str] = "capped",
     max_rate: float | None = None,
+    steps: int | None = None,
+    rank: int | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
     chunk_size: int | None = None,
@@ -61,9 +63,14 @@ def propagator(
     coarse : str or sequence of str, default "capped"
         With "chebyshev" or "substeps" coarse steps of plain gradient descent have their full length, in several stages
         (Solver 4), see :class:`daskmgrit.coarse.CoarseRule`. With batches, `batch` is then best a
-        :class:`daskmgrit.models.Window`.
+        :class:`daskmgrit.models.Window`. With "deflated" they take one gradient, and the curvatures that are found
+        here; ``phi.rough_guess(steps)`` is then a good initial guess.
     max_rate : float, optional
         alpha_max of these steps, the largest stable rate; by default estimated along the first 64 steps.
+    steps : int, optional
+        With "deflated": N, the steps along which curvatures are found, those of the mean gradient of at most 128 steps.
+    rank : int, optional
+        With "deflated": the number of curvatures, by default 32.
     dtype : torch.dtype, optional
         The dtype to compute in, by default the module's. The state has it too.
     device : str or torch.device, optional
@@ -108,5 +115,5 @@ def propagator(
     phi = TorchPropagator(
         module, loss, optimizer, data, batch, schedule, StepLength(coarsening, cap), dtype, device, chunk_size
     )
-    phi.long = long_steps(phi, coarse, max_rate, cap)
+    phi.long = long_steps(phi, coarse, max_rate, cap, steps, rank)
     return phi

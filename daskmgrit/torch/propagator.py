@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from daskmgrit.coarse.long_steps import LongSteps
+from daskmgrit.coarse.long_steps import LongSteps, TakesLongSteps
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.data import DataRule
 from daskmgrit.propagators.batches import data_rule
@@ -39,7 +39,7 @@ from daskmgrit.utils.validation import brief, integer_option
 __all__ = ["TorchPropagator"]
 
 
-class TorchPropagator(AnyCoarsening):
+class TorchPropagator(TakesLongSteps, AnyCoarsening):
     """A step of an optimizer on a module's loss; see :func:`daskmgrit.torch.propagator`.
 
     Attributes
@@ -308,12 +308,9 @@ class TorchPropagator(AnyCoarsening):
         if isinstance(weights, np.ndarray):
             return self(self.to_block(weights), index, level).cpu().numpy()
         if self.long is not None and level:
-            return self.long(partial(self._descent, index, level), weights, self.length(level), level)
+            gradient = partial(self.descent, index=index, level=level)
+            return self.long(gradient, weights, self.length(level), level, index)
         return self.updates(weights, self._found(weights, index, level), index, level)
-
-    def stages(self, level: int) -> int:
-        """Return how many gradients a step of `level` takes, one after another."""
-        return 1 if self.long is None or not level else self.long.stages(self.length(level), level)
 
     @property
     def plain_rate(self) -> float | None:
@@ -325,10 +322,12 @@ class TorchPropagator(AnyCoarsening):
         """Return the states after a plain step at another rate, with the data of `level`."""
         if isinstance(weights, np.ndarray):
             return self.at_rate(self.to_block(weights), index, level, rate).cpu().numpy()
-        return weights - rate * self._descent(index, level, weights)
+        return weights - rate * self.descent(weights, index, level)
 
-    def _descent(self, index: np.ndarray, level: int, weights: torch.Tensor) -> torch.Tensor:
-        """Return the gradient that plain descent follows."""
+    def descent(self, weights: Any, index: np.ndarray, level: int) -> Any:
+        """Return the gradient that plain descent follows, with the data of `level`."""
+        if isinstance(weights, np.ndarray):
+            return self.descent(self.to_block(weights), index, level).cpu().numpy()
         found = self._found(weights, index, level)
         return found + self.rule.decay * weights if self.rule.decay else found
 

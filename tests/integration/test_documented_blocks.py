@@ -318,11 +318,12 @@ def test_solver_4():
     import daskmgrit.torch
 
     module = torch.nn.Linear(3, 1).double()
-    known = {"daskmgrit": daskmgrit, "module": module, "loss": torch.nn.functional.mse_loss}
+    known = {"dm": dm, "N": 64, "daskmgrit": daskmgrit, "module": module, "loss": torch.nn.functional.mse_loss}
     known |= {"sgd": torch.optim.SGD(module.parameters(), lr=0.01)}
     known |= {"data": (torch.ones(8, 3, dtype=torch.float64), torch.ones(8, 1, dtype=torch.float64))}
     exec(adapter, known)
-    assert known["phi"].long is not None
+    assert known["result"].converged
+    assert known["phi"].long.rule.curvatures.rank == 4
 
 
 # -- what `daskmgrit plan` prints -----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import pytest
 
 import daskmgrit as dm
 from daskmgrit.coarse import CoarseRule, deflated_step, find_curvatures, stabilise
-from daskmgrit.coarse.long_steps import long_steps
 from daskmgrit.problems import xor
 from daskmgrit.tune import Settings
 
@@ -218,8 +217,6 @@ def test_what_it_needs_is_asked_for_by_name():
     rule = CoarseRule("deflated", fine_rate=0.1, curvatures=curvatures(1))
     with pytest.raises(ValueError, match="index="):
         rule.step(quadratic, np.ones((1, 6)), 1.0, 1)
-    with pytest.raises(ValueError, match="deflated step is for NumPy states"):
-        long_steps(None, "deflated", None, None)
     with pytest.raises(ValueError, match="is not tuned"):
         Settings(1.0, coarse="deflated")
     with pytest.raises(ValueError, match="rank=4 has no effect"):

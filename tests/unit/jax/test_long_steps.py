@@ -31,6 +31,28 @@ def test_cycles_are_those_of_the_built_in_network():
     assert ours.critical_path == theirs.critical_path
 
 
+@pytest.mark.parametrize("rank", [4, 16])
+def test_deflated_cycles_are_those_of_the_built_in_network(rank):
+    known = XOR.propagator("1", coarsening=4, coarse="deflated", max_learning_rate=5.0, rank=rank, steps=200)
+    phi = xor_in_jax(optax.sgd(1.0), coarse="deflated", max_rate=5.0, rank=rank, steps=200)
+    found, theirs = phi.long.rule.curvatures, known.coarse.curvatures
+    np.testing.assert_allclose(found.values, theirs.values, atol=1e-6)
+    ours = dm.MGRIT(phi, 200, coarsening=4).solve(phi.w0, phi.rough_guess(200), maxiter=5, chunks=2)
+    builtin = dm.MGRIT(known, 200, coarsening=4).solve(XOR.w0, known.rough_guess(200), maxiter=5, chunks=2)
+    np.testing.assert_allclose(ours.residuals, builtin.residuals, rtol=1e-3, atol=1e-9)
+    assert ours.preparation == builtin.preparation == theirs.preparation
+    assert ours.critical_path == builtin.critical_path
+
+
+def test_deflated_steps_reach_the_serial_loop():
+    phi = xor_in_jax(optax.sgd(1.0), coarse="deflated", batch=2, rank=8, steps=100)
+    results = [dm.MGRIT(phi, 100, coarsening=4).solve(phi.w0, "constant", chunks=chunks) for chunks in (1, 3)]
+    assert results[0].converged
+    assert np.array_equal(results[0].final, results[1].final)
+    trained = dm.train_serially(xor_in_jax(optax.sgd(1.0), batch=2, cap=1), phi.w0, 100)[-1]
+    np.testing.assert_allclose(results[0].final, trained, atol=1e-8)
+
+
 def test_the_rate_is_estimated():
     phi = xor_in_jax(optax.sgd(1.0), coarse="chebyshev")
     assert phi.long.rule.max_rate == dm.estimate_max_rate(phi.at_rate, phi.w0, 1.0).max_rate
