@@ -48,7 +48,7 @@ def cluster(workers: int, threads: int = 1) -> Iterator[Any]:
         Client(local) as client,
     ):
         client.wait_for_workers(workers, timeout=60)
-        # What was imported makes a full collection due, which would stop client and scheduler in the midst of a solve.
+        # What was imported makes a full collection due, which would stop client and scheduler during a solve.
         gc.collect()
         yield client
 
