@@ -118,8 +118,6 @@ class _WindowManifest(Struct):
     first: Count
     spent: Number
     pace: Number
-    # An estimate, which may overflow.
-    growth: Annotated[float, Meta(ge=0)]
     age: Count
     tol: Number
     size: _Fixed | _ByAcceptance | _ByCorrections
@@ -129,6 +127,8 @@ class _WindowManifest(Struct):
     every: Positive | None
     seconds: Number | None
     arrays: dict[str, str]
+    # Of version 0.2.0: an estimate, which may overflow.
+    growth: Annotated[float, Meta(ge=0)] = 0.0
 
 
 Kind = TypeVar("Kind", _Manifest, _WindowManifest)
@@ -197,7 +197,7 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
     size, left = options["weights"], -(-(options["steps"] - content["first"]) // options["interval"])
     try:
         dtype = np.dtype(options["dtype"])
-        lacking = {"w0", "states", "rates"} - arrays.keys()
+        lacking = {"w0", "states"} - arrays.keys()
         if lacking:
             raise ValueError(f"it has no {', '.join(sorted(lacking))}")
         slots = len(arrays["states"]) - 1 if arrays["states"].ndim else -1
@@ -209,10 +209,12 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
             "w0": ((size,), size),
             "states": ((None, size), slots + 1),
             # A solve that has ended leaves those of its last sweep.
-            "rates": ((None,), slots or options["steps"]),
+            # Of version 0.2.0, not used any more.
+            "rates": ((None,), options["steps"]),
             "before": ((None, size), slots or options["steps"]),
             "values": ((None, None), slots or options["steps"]),
             "error": ((1, size), 1),
+            "jacobians": ((None, size, size), slots or options["steps"]),
             "basis": ((size, rank), size),
             "matrices": ((None, rank, rank), options["steps"]),
             "ends": ((None,), options["steps"]),
@@ -228,8 +230,6 @@ def check_arrays(path: Path, content: dict[str, Any], arrays: dict[str, np.ndarr
         for name in ("w0", "states"):
             if arrays[name].dtype != dtype or not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} is not of finite {dtype}")
-        if len(arrays["rates"]) != slots and slots:
-            raise ValueError(f"it has {len(arrays['rates'])} rates for {slots} slots")
         for together in ({"before", "values"}, {"basis", "matrices", "ends", "following"}):
             if not together.isdisjoint(arrays) and not together <= arrays.keys():
                 raise ValueError(f"it has only some of {', '.join(sorted(together))}")

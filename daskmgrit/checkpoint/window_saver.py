@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +86,11 @@ class SavedWindow:
         def block(name: str) -> Any:
             return move_like(self.arrays[name], like) if name in self.arrays else None
 
-        growth = Growth(self.arrays["rates"], block("before"), block("values"), self.content["growth"], block("error"))
+        error = block("error")
+        if error is None and self.content.get("growth"):
+            # Version 0.2.0 saved the size alone where Phi was taken whole.
+            error = block("states")[:1, ...] * math.nan
+        growth = Growth(block("before"), block("values"), error, block("jacobians"))
         with np.errstate(over="ignore"):
             spent = float(np.ldexp(self.content["spent"], 2 * (unit_of(self.tol) - unit_of(tol))))
         window = SlidingWindow(self.content["first"], block("states"), spent, self.content["pace"], growth)
@@ -161,8 +166,13 @@ class WindowSaver:
         if self._last == carrier.sweeps and self.saved is not None:
             return
         window, growth, curvature = carrier.window, carrier.window.growth, carrier.curvature
-        arrays: dict[str, Any] = {"w0": self._w0.host, "states": window.states, "rates": growth.rates}
-        arrays |= {"before": growth.states, "values": growth.values, "error": growth.error}
+        arrays: dict[str, Any] = {"w0": self._w0.host, "states": window.states}
+        arrays |= {
+            "before": growth.states,
+            "values": growth.values,
+            "error": growth.error,
+            "jacobians": growth.jacobians,
+        }
         if curvature is not None:
             arrays |= {"basis": curvature.basis, "matrices": curvature.matrices}
             arrays |= {"ends": curvature.ends, "following": curvature.following}
@@ -171,7 +181,6 @@ class WindowSaver:
             "first": window.first,
             "spent": window.spent,
             "pace": window.pace,
-            "growth": float(growth.size),
             "age": 0 if curvature is None else curvature.age,
             "tol": self._settings.tol,
             "size": {"rule": type(size).__name__, "values": _values(size)},

@@ -16,6 +16,7 @@ import numpy as np
 
 from daskmgrit.errors import Diverged
 from daskmgrit.graph.window_threads import evaluate_on_threads
+from daskmgrit.newton.error_estimate import error_size
 from daskmgrit.newton.evaluate import Evaluation, joined
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.settings import NewtonSettings
@@ -294,9 +295,8 @@ def tell(settings: NewtonSettings, share: Share) -> Told:
     """Return the report of a round for the client."""
     carrier, window = share.carrier, share.carrier.window
     over = carrier.over(settings.steps)
-    return Told(
-        share.reports, share.records, window.first, window.spent, float(window.growth.size), over, carrier.diverged
-    )
+    error = error_size(window.growth)
+    return Told(share.reports, share.records, window.first, window.spent, error, over, carrier.diverged)
 
 
 def final(state: Carrier | Share) -> np.ndarray:

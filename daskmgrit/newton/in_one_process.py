@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskmgrit.newton.acceptance import unit_of
+from daskmgrit.newton.error_estimate import error_size
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport, sweep
 from daskmgrit.newton.window import first_window
@@ -102,6 +103,6 @@ def solve_in_one_process(
         if keep:
             kept.append(to_host(accepted))
     weights = np.concatenate(kept) if keep else None
-    error = window.growth.size
+    error = error_size(window.growth)
     residual = math.ldexp(math.sqrt(window.spent), unit_of(settings.tol))
     return Solved(to_host(window.states[0, ...]).copy(), weights, residual, error, sweeps)

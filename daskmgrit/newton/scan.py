@@ -25,6 +25,7 @@ __all__ = [
     "running_sums",
     "scan_maps",
     "scan_sums",
+    "times",
 ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from daskmgrit.errors import Diverged
 from daskmgrit.newton import full, low_rank, picard
 from daskmgrit.newton.acceptance import accept, is_exact, unit_of
-from daskmgrit.newton.error_estimate import Growth, accept_images, accept_updates, known_growth, measure_growth
+from daskmgrit.newton.error_estimate import accept_growth, known_growth
 from daskmgrit.newton.evaluate import Evaluation, Take, evaluate, residual_norm, residual_squares
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.scan import doublings
@@ -118,17 +118,20 @@ def sweep(
         raise Diverged(0, int(begins[count - 1]), meter.cycle)
     xp = namespace(last)
     accepted = xp.concat([window.states[1:count, ...], last], axis=0)
-    growth = _accept_growth(meter, window, found, squares, unit, count, accepted, begins)
+    growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], found, accepted, begins)
     first, pace = int(ends[count]), new_pace(window.pace, count)
     depth = int(lengths[0])
     if first < settings.steps:
         if settings.jacobian == "lowrank":
             depth += settings.start_up if curvature is None else 0
             curvature = _curvature(asked, window, found, begins, lengths, settings, curvature)
-        states = _correct(meter.phi, asked, window, found, count, begins, lengths, settings, curvature)
+        matrices = _jacobians(asked, window, found, count, begins, lengths) if settings.jacobian == "full" else None
+        states = _correct(meter.phi, window, found, count, begins, lengths, settings, curvature, matrices)
         moved = row_lengths(states, window.states[count:, ...])
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
-        growth = known_growth(growth, window.states[:-1, ...], found, count, slots)
+        growth = known_growth(
+            growth, window.states[:-1, ...], found, count, slots, None if matrices is None else matrices[1:, ...]
+        )
         following = SlidingWindow(first, slide(states, slots), spent, pace, growth)
     else:
         following = SlidingWindow(first, last, spent, pace, growth)
@@ -144,26 +147,18 @@ def sweep(
     return Swept(following, curvature, accepted, report)
 
 
-def _accept_growth(
-    meter: Meter,
-    window: SlidingWindow,
-    found: Evaluation,
-    squares: np.ndarray,
-    unit: int,
-    count: int,
-    accepted: Array,
-    begins: np.ndarray,
-) -> Growth:
-    """Return the known growth of errors, with the estimated error of the accepted states."""
-    growth, phi = measure_growth(window.growth, window.states[:-1, ...], found), meter.phi
-    if found.gradients is None or not is_split(phi):
-        return accept_images(growth, np.append(squares[: count - 1], 0.0), unit)
-    return accept_updates(growth, phi, window.states[:count, ...], found, accepted, begins)
+def _jacobians(
+    take: Take, window: SlidingWindow, found: Evaluation, count: int, begins: np.ndarray, lengths: np.ndarray
+) -> Array:
+    """Return the Jacobians of the last slot that is accepted and of those after it."""
+    tail = slice(count - 1, None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = window.states[:-1, ...][tail, ...]
+        return full.jacobians(take, rows, found.images[tail, ...], begins[tail], lengths[tail])
 
 
 def _correct(
     phi: Phi,
-    take: Take,
     window: SlidingWindow,
     found: Evaluation,
     count: int,
@@ -171,6 +166,7 @@ def _correct(
     lengths: np.ndarray,
     settings: NewtonSettings,
     curvature: Curvature | None,
+    matrices: Array | None,
 ) -> Array:
     """Return the states after the accepted ones, corrected; the first is the last accepted one."""
     # The last slot that is accepted is the first whose residual passes on to the right.
@@ -184,9 +180,7 @@ def _correct(
         residuals = found.images[tail, ...] - states
         if settings.jacobian == "identity":
             corrections = picard.correct_by_sums(residuals, number, window.slots)
-        elif settings.jacobian == "full":
-            rows = window.states[:-1, ...][tail, ...]
-            matrices = full.jacobians(take, rows, found.images[tail, ...], begins[tail], lengths[tail])
+        elif matrices is not None:
             lengths_squared = row_norms(found.images[tail, ...], states)
             corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
         else:

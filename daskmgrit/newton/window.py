@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskmgrit.newton.error_estimate import Growth, unknown_growth
+from daskmgrit.newton.error_estimate import Growth
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
 __all__ = ["SlidingWindow", "first_window", "fitting_slots", "slide", "slot_steps"]
@@ -28,7 +28,7 @@ class SlidingWindow:
     pace : float
         Slots that recent sweeps accepted, on average.
     growth : Growth
-        How errors grow over each slot, and the estimated error of row 0.
+        The known growth of errors over slots, and the estimated error of row 0.
     """
 
     first: int
@@ -68,7 +68,7 @@ def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> Sli
         Steps of a slot.
     """
     n = fitting_slots(0, slots, steps, interval)
-    return SlidingWindow(0, namespace(start).concat([start] * (n + 1), axis=0), 0.0, 0.0, unknown_growth(n))
+    return SlidingWindow(0, namespace(start).concat([start] * (n + 1), axis=0), 0.0, 0.0, Growth())
 
 
 def slide(states: Array, slots: int) -> Array:

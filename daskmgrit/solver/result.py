@@ -83,7 +83,8 @@ class Result:
         For parallel Newton: `critical_path` if each doubling of the scan over the window also counts as a Phi.
     error : float or None
         For parallel Newton: an estimate of the 2-norm of the error of `final`, which the residual alone doesn't bound
-        where training does not contract.
+        where training does not contract. It is too small where training is chaotic, unless ``jacobian="full"``; nan
+        after a checkpoint of version 0.2.0. See :mod:`daskmgrit.newton.error_estimate`.
     remark : str
         Defects of phi found by the trial before the solve: its rows are not independent, or it gives different results
         for the same input. Empty if there are none.
@@ -215,17 +216,25 @@ class Result:
             ("residual", f"{residual:.3e} over {done} accepted steps (tolerance {self.tol:.1e})"),
             *self._loss(),
         ]
-        if self.error is not None and self.error > 0:
-            growth = self.error / residual if residual > 0 else 1.0
-            rounding = float(np.finfo(self.final.dtype).eps * np.linalg.norm(self.final))
-            words = f"about {max(self.error, rounding):.1e}, an estimate"
-            if growth > GROWN:
-                words += (
-                    f": {growth:.0f} times the residual, because this training does not contract; it also amplifies "
-                    "any last bit of serial training"
-                )
-            rows.append(("error of weights", words))
+        if self.error is not None and self.error != 0:
+            rows.append(("error of weights", self._error(self.error, residual)))
         return rows
+
+    def _error(self, error: float, residual: float) -> str:
+        """Return the estimated error of the final weights in words."""
+        size, grown = float(np.linalg.norm(self.final)), error > GROWN * residual > 0
+        if math.isnan(error):
+            return "unknown"
+        if grown and error >= size:
+            return "unknown: by estimate it is larger than the weights, because this training does not contract"
+        rounding = float(np.finfo(self.final.dtype).eps) * size
+        words = f"about {max(error, rounding):.1e}, an estimate unless training is chaotic"
+        if grown:
+            words += (
+                f": {error / residual:.0f} times the residual, because this training does not contract; it also "
+                "amplifies any last bit of serial training"
+            )
+        return words
 
     def _loss(self) -> list[tuple[str, str]]:
         if not self.losses:

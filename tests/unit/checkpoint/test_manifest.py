@@ -185,20 +185,20 @@ def test_newton(window, names, value):
 
 
 ARRAYS = {
-    "no rates": lambda arrays: arrays.pop("rates"),
-    "rates": lambda arrays: arrays.update(rates=arrays["rates"][:2]),
+    "no states": lambda arrays: arrays.pop("states"),
     "slots": lambda arrays: arrays.update(states=arrays["states"][:1]),
     "too many slots": lambda arrays: arrays.update(states=np.repeat(arrays["states"], 99, axis=0)),
     "length": lambda arrays: arrays.update(states=arrays["states"][:, :2]),
     "dtype": lambda arrays: arrays.update(states=arrays["states"].astype(np.float32)),
     "nan": lambda arrays: arrays.update(states=arrays["states"] * np.nan),
-    "text": lambda arrays: arrays.update(rates=np.full(len(arrays["rates"]), "fast")),
+    "text": lambda arrays: arrays.update(ends=np.full(len(arrays["ends"]), "last")),
     "number": lambda arrays: arrays.update(states=np.float64(1)),
     "before": lambda arrays: arrays.pop("before"),
     "values": lambda arrays: arrays.update(values=arrays["values"][:1]),
     "basis": lambda arrays: arrays.pop("basis"),
     "flat basis": lambda arrays: arrays.update(basis=arrays["basis"].ravel()),
     "matrices": lambda arrays: arrays.update(matrices=arrays["matrices"][:, :1]),
+    "jacobians": lambda arrays: arrays.update(jacobians=np.ones((1, 3, 2))),
     "another": lambda arrays: arrays.update(another=np.ones(3)),
 }
 
@@ -218,6 +218,23 @@ def test_arrays_of_a_window(window, tmp_path, name):
     assert solver.resume(tmp_path / "False").converged
     with pytest.raises(dm.CheckpointError, match="is damaged"):
         solver.resume(tmp_path / "True")
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_the_estimated_error_is_unknown_after_one_of_version_0_2_0(window, tmp_path):
+    """It saved rates of growth, and of the estimated error its size alone."""
+    directory, solver = window
+    path = dm.Checkpoint(directory).latest()
+    content = json.loads((path / "manifest.json").read_text())["content"]
+    arrays = {file.stem: np.load(file) for file in path.glob("*.npy")}
+    arrays.pop("error", None)
+    arrays["rates"] = np.ones(len(arrays["states"]) - 1)
+    (tmp_path / "before").mkdir()
+    write_window(tmp_path / "before", content["cycle"], content | {"growth": 1e-9}, arrays)
+    result = solver.resume(tmp_path / "before")
+    assert np.array_equal(result.final, solver.resume(directory).final)
+    assert np.isnan(result.error)
+    assert dict(result.summary())["error of weights"].startswith("unknown")
 
 
 @pytest.mark.usefixtures("synchronous")

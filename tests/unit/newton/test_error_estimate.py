@@ -25,12 +25,32 @@ def test_growth_of_a_linear_recurrence(growth):
         assert solved.error > 10 * solved.residual
 
 
-@pytest.mark.parametrize("optimizer", ["descent", "momentum", "adam"])
-def test_training(optimizer):
-    phi, w0 = training(2, optimizer, 0.02)
-    solved = solve_in_one_process(phi, w0, NewtonSettings(200, 1e-6, size=choose_size(8, "identity")))
-    error = np.linalg.norm(solved.final - train_serially(phi, w0, 200)[-1])
-    assert error / 10 <= solved.error <= 100 * error
+@pytest.mark.parametrize("opaque", [False, True])
+@pytest.mark.parametrize(("seed", "rate"), [(2, 0.02), (2, 0.1), (16, 0.1), (19, 0.3), (23, 0.1)])
+@pytest.mark.parametrize("optimizer", ["descent", "momentum", "nesterov", "adam", "adamw"])
+def test_training(optimizer, seed, rate, opaque):
+    """Errors turn away from the directions in which moves grow, so that the rate of moves tells too much."""
+    phi, w0 = training(seed, optimizer, rate)
+    step = (lambda weights, index, level: phi(weights, index, level)) if opaque else phi
+    for steps, tol in ((15, 1e-6), (200, 1e-6), (200, 1e-8)):
+        solved = solve_in_one_process(step, w0, NewtonSettings(steps, tol, size=choose_size(8, "identity")))
+        error = np.linalg.norm(solved.final - train_serially(phi, w0, steps)[-1])
+        assert error / 30 <= solved.error <= 30 * error + 1e-12
+
+
+def lorenz(weights, index, level):
+    a, b, c = weights.T
+    return weights + 0.01 * np.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], axis=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_chaos_with_all_jacobians(seed):
+    """Errors grow a hundredfold along a direction in which no sweep moves states."""
+    w0 = np.array([1.0, 1.0, 20.0]) + np.random.default_rng(seed).standard_normal(3)
+    solved = solve_in_one_process(lorenz, w0, NewtonSettings(700, 1e-9, "full", size=choose_size(8, "full")))
+    error = np.linalg.norm(solved.final - train_serially(lorenz, w0, 700)[-1])
+    assert error > 10 * solved.residual
+    assert error / 30 <= solved.error <= 30 * error
 
 
 def test_no_error_without_residual():

@@ -1,6 +1,7 @@
 """Parallel Newton on the local schedulers: the serial result, the bits of the reference, what results tell."""
 
 import asyncio
+from dataclasses import replace
 
 import dask
 import numpy as np
@@ -99,6 +100,29 @@ def test_resume_gives_the_bits_of_an_uninterrupted_solve(adam, tmp_path, monkeyp
         dm.ParallelNewton(other, N, window=5).resume(tmp_path / "c")
     with pytest.raises(dm.CheckpointError, match="another method"):
         dm.MGRIT(adam, N).resume(tmp_path / "c")
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("jacobian", ["identity", "full"])
+def test_resume_gives_the_same_estimate_of_the_error(jacobian, w0, tmp_path, monkeypatch):
+    def phi(weights, index, level):
+        return weights + 0.05 * np.sin(np.roll(weights, 1, axis=1) + index[:, None])
+
+    monkeypatch.setattr(window_builder, "TASK_SECONDS", 0.0)
+    solver = dm.ParallelNewton(phi, N, window=5, jacobian=jacobian)
+    policy = dm.Checkpoint(tmp_path, every=2, seconds=None)
+    whole = solver.solve(w0, 1e-4)
+    stopped = solver.solve(w0, 1e-4, checkpoint=policy, callback=lambda sweep, residual, weights: sweep == 4)
+    assert stopped.reason == "callback"
+    assert solver.resume(tmp_path).error == whole.error > 0
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_an_estimate_that_tells_nothing_is_called_unknown(adam):
+    result = dm.ParallelNewton(adam, N, window=5).solve(adam.w0, 1e-3)
+    size = np.linalg.norm(result.final)
+    for error, begins in ((1e-3, "about 1.0e-03"), (0.9 * size, "about"), (1.1 * size, "unknown"), (np.nan, "unknown")):
+        assert dict(replace(result, error=error).summary())["error of weights"].startswith(begins)
 
 
 @pytest.mark.usefixtures("synchronous")
