@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "CheckpointUnusable", "ClusterError", "CommandError", "Diverged", "PropagatorError"]
+__all__ = [
+    "CheckpointError",
+    "CheckpointUnusable",
+    "ClusterError",
+    "CommandError",
+    "Diverged",
+    "PropagatorError",
+    "name_step",
+]
+
+
+def name_step(step: int, before: int) -> str:
+    """Name a step of a solve, and the step of phi, if phi takes `before` steps before the solve's step 0."""
+    return f"step {step} of this solve, step {before + step} of phi" if before else f"step {step}"
 
 
 class PropagatorError(ValueError):
@@ -36,12 +49,14 @@ class Diverged(ArithmeticError):
         The first source step (on that level) whose result is not finite.
     cycle : int
         The cycle during which it happened; 0 is the evaluation of the initial guess.
+    before : int, default 0
+        Steps of phi on that level before step 0.
     """
 
-    def __init__(self, level: int, step: int, cycle: int) -> None:
-        super().__init__(level, step, cycle)
-        self.level, self.step, self.cycle = level, step, cycle
+    def __init__(self, level: int, step: int, cycle: int, before: int = 0) -> None:
+        super().__init__(level, step, cycle, before)
+        self.level, self.step, self.cycle, self.before = level, step, cycle, before
 
     def __str__(self) -> str:
         when = f"cycle {self.cycle}" if self.cycle else "the evaluation of the initial guess"
-        return f"phi returned nan or inf on level {self.level}, step {self.step}, during {when}"
+        return f"phi returned nan or inf on level {self.level}, {name_step(self.step, self.before)}, during {when}"

@@ -45,7 +45,7 @@ def attempt(function: Any, *args: Any) -> Any:
         return function(*args)
     except Diverged as error:
         # A new one: this one's traceback holds the arrays of the stage.
-        return Diverged(error.level, error.step, error.cycle)
+        return Diverged(*error.args)
 
 
 def _diverged(values: Any) -> Diverged | None:

@@ -196,7 +196,7 @@ def sweeps(
         try:
             done = sweep(meter, carrier.window, settings, carrier.curvature, take)
         except Diverged as error:
-            carrier = replace(carrier, diverged=Diverged(error.level, error.step, error.cycle))
+            carrier = replace(carrier, diverged=Diverged(*error.args))
             break
         carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
         reports.append(done.report)
@@ -252,7 +252,7 @@ def take_round(
         try:
             done = sweep(meter, carrier.window, settings, carrier.curvature, take)
         except Diverged as error:
-            carrier = replace(carrier, answers=(), diverged=Diverged(error.level, error.step, error.cycle))
+            carrier = replace(carrier, answers=(), diverged=Diverged(*error.args))
             break
         except _Missing as asked:
             own = _own_share(meter, asked, number, threads, run)

@@ -21,7 +21,7 @@ from daskmgrit.newton.sizes import new_pace
 from daskmgrit.newton.window import SlidingWindow, fitting_slots, slide, slot_steps
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.norms import row_lengths, row_norms
-from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.recurrence.propagator import Phi, steps_before
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
@@ -115,7 +115,7 @@ def sweep(
     count, spent = accept(squares, window.spent, ends[1:], settings.steps, math.ldexp(settings.tol, -unit))
     last = found.images[count - 1 : count, ...]
     if not np.isfinite(to_host(last)).all():
-        raise Diverged(0, int(begins[count - 1]), meter.cycle)
+        raise Diverged(0, int(begins[count - 1]), meter.cycle, steps_before(meter.phi, 0))
     xp = namespace(last)
     accepted = xp.concat([window.states[1:count, ...], last], axis=0)
     growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], found, accepted, begins)

@@ -54,7 +54,8 @@ class start_at:
     multiple of a power of the coarsening factor is best. The solution does not depend on it.
 
     Attributes and methods are those of phi, except for `w0`, which is phi's state at step 0. Methods that take a number
-    of steps, such as ``phi.optimizer(state, steps, module)``, count them from `first`, as the solve does.
+    of steps, such as ``phi.optimizer(state, steps, module)``, count them from `first`, as the solve does. Messages that
+    name a step of a solve name that of phi, too.
 
     Examples
     --------
@@ -91,8 +92,12 @@ class start_at:
         self.phi: Any = inner
         self.first, self.step_length = first, own or StepLength()
 
+    def steps_before(self, level: int) -> int:
+        """Return the number of steps of phi on a level before step 0 there."""
+        return self.first // self.step_length(level)
+
     def _shifted(self, index: Array, level: int) -> Array:
-        return index + self.first // self.step_length(level)
+        return index + self.steps_before(level)
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Return the states after one step of the level."""

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daskmgrit.errors import Diverged, PropagatorError
-from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, stages_of
+from daskmgrit.errors import Diverged, PropagatorError, name_step
+from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, stages_of, steps_before
 from daskmgrit.recurrence.split_propagator import apply_gradient
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
@@ -135,7 +135,7 @@ class Meter:
         if not finite_sum:
             finite = np.isfinite(to_host(new)).all(axis=1)
             if not finite.all():
-                raise Diverged(level, int(index[np.argmin(finite)]), self.cycle)
+                raise Diverged(level, int(index[np.argmin(finite)]), self.cycle, steps_before(self.phi, level))
         return new
 
     def guess(self, weights: Array, index: Array) -> Array:
@@ -161,10 +161,10 @@ class Meter:
             if threading.current_thread() is threading.main_thread():
                 raise
             ended = PropagatorError(f"phi called sys.exit({error.code!r}): return the new weights, or raise an error")
-            _annotate(ended, weights, index, level, self.cycle)
+            _annotate(ended, weights, index, level, self)
             raise ended from None
         except Exception as error:
-            _annotate(error, weights, index, level, self.cycle)
+            _annotate(error, weights, index, level, self)
             raise
         foreign = not isinstance(new, np.ndarray)
         # Other libraries may only have begun to compute: a number of theirs says that they are done.
@@ -174,12 +174,13 @@ class Meter:
         return new, finite_sum
 
 
-def _annotate(error: Exception, weights: Any, index: Any, level: int, cycle: int) -> None:
+def _annotate(error: Exception, weights: Any, index: Any, level: int, meter: Meter) -> None:
     """Add to a propagator's own exception its place in the solve."""
-    row = failed_row(error, len(index))
+    row, before = failed_row(error, len(index)), steps_before(meter.phi, level)
     if len(index) == 1 or row is not None:
-        steps = f"step {index[row or 0]}"
+        steps = name_step(int(index[row or 0]), before)
     else:
         steps = f"{len(index)} steps from {index[0]} to {index[-1]}"
+        steps += f" of this solve, from {before + index[0]} to {before + index[-1]} of phi" if before else ""
     shapes = f"weights of shape {tuple(weights.shape)}, a state in each row, and index of shape {tuple(index.shape)}"
-    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {cycle}; it was given {shapes}")
+    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {meter.cycle}; it was given {shapes}")

@@ -15,6 +15,9 @@ not tried before a solve, see :mod:`daskmgrit.recurrence.trial`.
 A Phi with an integer attribute ``state_size`` takes initial states of that length only: others are refused before
 anything is computed.
 
+A Phi that begins at a later step than a solve, as ``start_at(phi, first)`` does, has a method
+``steps_before(level) -> int``, so that messages can name its own steps.
+
 A Phi may work on blocks of another array library: if ``w0`` is of that library, or if it has a method ``to_block`` that
 makes a state of that library from a NumPy array, on the device that it computes on. `index` is a NumPy array always.
 """
@@ -42,7 +45,17 @@ from daskmgrit.utils.array_api import (
 
 Phi = Callable[[Array, Array, int], Array]
 
-__all__ = ["NOT_PREPARED", "Phi", "Preparation", "apply_phi", "at_row", "failed_row", "preparation_of", "stages_of"]
+__all__ = [
+    "NOT_PREPARED",
+    "Phi",
+    "Preparation",
+    "apply_phi",
+    "at_row",
+    "failed_row",
+    "preparation_of",
+    "stages_of",
+    "steps_before",
+]
 
 
 class Preparation(NamedTuple):
@@ -236,3 +249,9 @@ def stages_of(phi: Any, level: int) -> int:
             "another, an integer of at least 1"
         )
     return int(count)
+
+
+def steps_before(phi: Any, level: int) -> int:
+    """Return the number of steps of a level that a propagator has before step 0 of a solve."""
+    own = getattr(phi, "steps_before", None)
+    return int(own(level)) if callable(own) else 0

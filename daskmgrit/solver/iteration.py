@@ -23,7 +23,7 @@ from daskmgrit.multigrid.block import ResidualReport
 from daskmgrit.multigrid.cycle import FirstRelaxation
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.solver.initial_guess import Guess
-from daskmgrit.solver.stopping import STOPPED
+from daskmgrit.solver.stopping import STOPPED, at_maxiter
 from daskmgrit.utils.collector import collector_paused
 
 __all__ = ["Iteration", "Outcome"]
@@ -351,7 +351,7 @@ class Iteration:
                     self._save(cycle, residuals)
                     return self._outcome(cycle, residuals, stop, STOPPED[stop])
                 if cycle >= maxiter:
-                    return self._outcome(cycle, residuals, "maxiter", "")
+                    return self._outcome(cycle, residuals, "maxiter", at_maxiter(cycle, maxiter, residual, tol))
                 submitted = self._submit_ahead(cycle, submitted, maxiter)
                 cycle += 1
                 if self._pauses_at(cycle, maxiter):

@@ -12,7 +12,7 @@ import numpy as np
 
 from daskmgrit.utils.validation import brief, integer_option, number_option
 
-__all__ = ["STOPPED", "Settled", "check_settled"]
+__all__ = ["STOPPED", "Settled", "at_maxiter", "check_settled"]
 
 # Why a solve was stopped, by its reason.
 STOPPED = {
@@ -20,6 +20,18 @@ STOPPED = {
     "settled": "the loss of the final weights no longer changes",
     "stagnated": "the residual no longer falls",
 }
+
+
+def at_maxiter(cycle: int, maxiter: int, residual: float, tol: float) -> str:
+    """Return the end of a solve at its maximum number of cycles in words.
+
+    Examples
+    --------
+    >>> at_maxiter(8, 8, 0.0012345, 1e-9)
+    'maxiter=8 reached after cycle 8: residual 1.234e-03, tolerance 1.0e-09'
+    """
+    goal = f"tolerance {tol:.1e}" if tol > 0 else "no tolerance (tol=0)"
+    return f"maxiter={maxiter} reached after cycle {cycle}: residual {residual:.3e}, {goal}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.checkpoint.window_saver import WindowSaver
-from daskmgrit.errors import Diverged
+from daskmgrit.errors import Diverged, name_step
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.graph.window_builder import WindowBuilder
@@ -23,6 +23,7 @@ from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
+from daskmgrit.solver.stopping import STOPPED
 
 __all__ = ["AfterRound", "WindowEnd", "WindowIteration"]
 
@@ -244,8 +245,10 @@ class WindowIteration:
         final = self._final(share)
         if told.diverged is not None:
             found = told.diverged
-            message = f"phi returned nan or inf at step {found.step}, during sweep {found.cycle}"
+            where = name_step(found.step, found.before)
+            message = f"phi returned nan or inf at {where}, during sweep {found.cycle}"
             return WindowEnd(final, told.first, math.nan, told.error, "diverged", message)
         if told.first >= self.settings.steps:
             return WindowEnd(final, told.first, residual, told.error, "tol", "")
-        return WindowEnd(final, told.first, residual, told.error, stop, "")
+        message = f"{STOPPED[stop]}, after {told.first} of {self.settings.steps} steps"
+        return WindowEnd(final, told.first, residual, told.error, stop, message)
