@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,10 +19,13 @@ from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
 
 __all__ = ["Amplification", "PairRun", "run_of"]
 
-# The factors per step beyond which a run amplifies: in both halves; in both if steps grow as fast; or in the later half
-# if each step turns the change around, as steps beyond the stable bound do. Slower growth is that of negative
-# curvature, of the first steps of Adam, or of the kinks of a net in single precision, which training passes.
-BOTH, GROWING, LATER, AROUND = 1.3, 1.1, 1.02, -0.5
+# The factors per step beyond which a run amplifies: in both halves; or in both if steps grow as fast. Slower growth is
+# that of negative curvature, of the first steps of Adam, or of the kinks of a net in single precision, which training
+# passes.
+BOTH, GROWING = 1.3, 1.1
+# Those in the later half if each step turns the change around, as steps beyond the stable bound do, by a mean cosine of
+# at most that much: the clearer, the slower.
+AROUND = ((1.02, -0.5), (1.005, -0.8))
 # Steps of the part of a run of level 0 that must amplify.
 PART = 32
 # The factor per step, over that of the steps of level 0 that it stands for, beyond which a coarse step is too long.
@@ -50,6 +54,10 @@ class Amplification:
         The first of these steps.
     cause : {"growth", "nan", "noise"}
         Whether they amplify; or one step made nan or inf of an ordinary state; or two results for one state differ.
+    before : int
+        Steps of phi on the level before step 0.
+    at_end : bool
+        Whether they were taken from the final weights on, with the numbers of the last steps.
     """
 
     level: int
@@ -59,6 +67,8 @@ class Amplification:
     rate: float | None = None
     first: int = 0
     cause: str = "growth"
+    before: int = 0
+    at_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +115,43 @@ class PairRun:
             return Amplification(0, 1, math.inf, first=done, cause=self.cause)
         if not self.finite:
             return Amplification(0, done + 1, math.inf)
-        for first in range(0, max(1, done - PART + 1), PART // 2):
-            part = slice(first, first + PART)
-            run = PairRun(self.logs[part], self.turns[part], self.lengths[part])
-            if run._amplifies():
-                return Amplification(0, len(run.logs), run.total, first=first)
+        for first, run in self._parts():
+            if run.oscillates() or run.grows():
+                return run.named(first)
         return None
 
-    def _amplifies(self) -> bool:
+    def found_at_the_end(self, steps: int) -> Amplification | None:
+        """Return the first part of these steps that amplifies by oscillation, if they are the last of `steps`.
+
+        They begin with the weights after them, from which other growth may be that of a start in another place.
+        """
+        for first, run in self._parts():
+            if run.oscillates():
+                return replace(run.named(steps - len(self.logs) + first), at_end=True)
+        return None
+
+    def _parts(self) -> Iterator[tuple[int, PairRun]]:
+        for first in range(0, max(1, len(self.logs) - PART + 1), PART // 2):
+            part = slice(first, first + PART)
+            yield first, PairRun(self.logs[part], self.turns[part], self.lengths[part])
+
+    def named(self, first: int) -> Amplification:
+        """Return the amplification by these steps, the first of which is `first`; by the later half if it has more."""
+        middle = len(self.logs) // 2
+        later = replace(self, logs=self.logs[middle:])
+        run, first = (later, first + middle) if later.total > self.total else (self, first)
+        return Amplification(0, len(run.logs), run.total, first=first)
+
+    def oscillates(self) -> bool:
+        """Whether steps of the later half turn the change around and amplify it."""
+        _, later = self.halves()
+        around = self.turns[len(self.logs) // 2 :]
+        return any(later >= factor and sum(around) <= cosine * len(around) < 0 for factor, cosine in AROUND)
+
+    def grows(self) -> bool:
+        """Whether steps of both halves amplify the change much."""
         earlier, later = self.halves()
         middle = len(self.logs) // 2
-        around = self.turns[middle:]
-        if later >= LATER and sum(around) <= AROUND * len(around) < 0:
-            return True
         first, between, last = self.lengths[0], self.lengths[middle], self.lengths[-1]
         grows = between >= first * GROWING**middle and last >= between * GROWING ** (len(self.lengths) - 1 - middle)
         return min(earlier, later) >= (GROWING if grows else BOTH)
@@ -131,7 +165,15 @@ class PairRun:
         return own >= BEYOND * max(1.0, known) ** length
 
 
-def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = None, ends: float = math.inf) -> PairRun:
+def run_of(
+    phi: Phi,
+    start: Array,
+    level: int,
+    steps: int,
+    last: int | None = None,
+    ends: float = math.inf,
+    begin: int = 0,
+) -> PairRun:
     """Take steps of a level from a state, twice, and from one near it in a random direction.
 
     Parameters
@@ -148,6 +190,8 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
         The step whose number all later ones take, too.
     ends : float
         Time by ``time.perf_counter`` after which no further step is taken.
+    begin : int, default 0
+        The number of the first step.
 
     Examples
     --------
@@ -167,7 +211,7 @@ def run_of(phi: Phi, start: Array, level: int, steps: int, last: int | None = No
             if time.perf_counter() > ends:
                 break
             rows = xp.concat([state, state + move_like(change, state), state], axis=0)
-            number = step if last is None else min(step, last)
+            number = begin + step if last is None else min(begin + step, last)
             before_step = to_host(state)
             new = apply_phi(phi, rows, np.full(3, number), level)
             host = to_host(new)

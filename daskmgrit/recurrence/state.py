@@ -48,6 +48,10 @@ class InitialState:
         """Name of the library of the user's w0, such as "numpy" or "torch"."""
         return library_of(self.origin)
 
+    def origin_of(self, host: np.ndarray) -> np.ndarray | Origin:
+        """Return the object to send to workers for another state, from its copy in host memory."""
+        return self.origin._replace(host=host) if isinstance(self.origin, Origin) else host
+
     def block(self, phi: Any) -> Array:
         """Return the state, shape (s,), as the array that `phi` works on."""
         return as_block(phi, self.origin)

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from daskmgrit.errors import name_step
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.trial import DIFFERS
 
-__all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps", "gained_nothing", "is_unclear"]
+__all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps", "gained_nothing", "is_unclear", "slow_from"]
 
 # Factors per cycle: below the first a residual falls well; above the second it grows.
 WELL, GROWS = 0.9, 1.05
@@ -18,6 +19,8 @@ WELL, GROWS = 0.9, 1.05
 RECENT = 5
 # A sweep that accepts fewer steps has hardly gained on serial training.
 FEW = 1.5
+# Sweeps whose mean decides whether they gain, and those at least that are worth advice, if later ones do not.
+BLOCK, MANY = 8, 32
 # Slots below which a window is what keeps a sweep from accepting more.
 SHORT = 4
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
@@ -147,6 +150,25 @@ def gained_nothing(accepted: Sequence[int], windows: Sequence[int]) -> bool:
     return len(accepted) >= 2 and max(windows, default=1) >= 2 and sum(accepted) < FEW * len(accepted)
 
 
+def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
+    """Return the sweep from which on sweeps accepted hardly more steps than one each; None if they are few.
+
+    Examples
+    --------
+    >>> slow_from([4] * 60 + [1] * 40, [8] * 100), slow_from([4] * 90 + [1] * 10, [8] * 100)
+    (60, None)
+    """
+    first = len(accepted)
+    while first and sum(accepted[max(0, first - BLOCK) : first]) < FEW * min(BLOCK, first):
+        first = max(0, first - BLOCK)
+    # The block before may be slow in part.
+    while first and accepted[first - 1] < FEW:
+        first -= 1
+    count = len(accepted) - first
+    enough = count >= max(MANY, len(accepted) / 4)
+    return first if enough and gained_nothing(accepted[first:], windows[first:]) else None
+
+
 def advise_on_sweeps(
     reason: str,
     accepted: Sequence[int],
@@ -171,10 +193,13 @@ def advise_on_sweeps(
             "serial training ends there, too: check the result of phi for the weights and the data of that step, or "
             "lower the learning rate"
         )
-    if not gained_nothing(accepted, windows):
+    begin = 0 if gained_nothing(accepted, windows) else slow_from(accepted, windows)
+    if begin is None:
         # Where a trial of phi found something, the solve has converged to what serial training does not give.
         return remark
-    found = f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
+    found = f"from step {sum(accepted[:begin])} on " if begin else ""
+    accepted, windows = accepted[begin:], windows[begin:]
+    found += f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
     if remark:
         return found + remark
     if amplified is not None:
@@ -190,14 +215,15 @@ def advise_on_sweeps(
 
 
 def _on_amplification(amplified: Amplification, words: Words) -> str:
-    level, steps, first = amplified.level, amplified.steps, amplified.first
+    level, steps, first, before = amplified.level, amplified.steps, amplified.first, amplified.before
     if amplified.cause == "noise":
-        return DIFFERS.replace(":", f" (level {level}, step {first}):", 1)
+        return DIFFERS.replace(":", f" (level {level}, {name_step(first, before)}):", 1)
     if amplified.cause == "nan":
+        step = name_step(first if not level else steps - 1, before)
         return (
-            f"phi returns nan or inf on level {level}, step {first if not level else steps - 1}, for weights that are "
-            "finite and have not grown: check the data of that step; and if the state holds what must stay positive, "
-            "such as second moments, let it hold the square roots"
+            f"phi returns nan or inf on level {level}, {step}, for weights that are finite and have not grown: "
+            "check the data of that step; and if the state holds what must stay positive, such as second moments, let "
+            "it hold the square roots"
         )
     many = (
         f"{amplified.total:.3g}-fold within {steps} steps"
@@ -205,7 +231,8 @@ def _on_amplification(amplified: Amplification, words: Words) -> str:
         else f"beyond all bounds within {steps} step{'s' * (steps > 1)}"
     )
     if not level:
-        where = f"of the weights from step {first} on" if first else "of w0"
+        where = f"of the weights from {name_step(first, before)} on" if first else "of w0"
+        where = "of the final weights" if amplified.at_end else where
         return (
             f"serial training itself amplifies small changes {where}, {many}: it diverges, oscillates or is chaotic, "
             "and its steps cannot be computed in parallel; lower the learning rate"

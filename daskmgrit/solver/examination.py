@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dask.delayed import Delayed
@@ -15,11 +16,11 @@ from daskmgrit.graph.submission import TaskBook
 from daskmgrit.models.rates import CappedRate
 from daskmgrit.multigrid.state_transfer import start_of
 from daskmgrit.recurrence.amplification import Amplification, PairRun, run_of
-from daskmgrit.recurrence.propagator import stages_of
+from daskmgrit.recurrence.propagator import stages_of, steps_before
 from daskmgrit.recurrence.step_length import length_of
 from daskmgrit.utils.array_api import Array, Origin, as_block
 
-__all__ = ["FEWEST", "examine", "examine_levels", "phi_allowed"]
+__all__ = ["FEWEST", "examine", "examine_end", "examine_last", "examine_levels", "phi_allowed"]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -53,9 +54,32 @@ def examine(
     """
     if allowed < FEWEST or levels[0] < COARSE:
         return None
+    return _examine(executor, f"examination-{run}", examine_levels, stub, w0, list(levels), allowed, seconds)
+
+
+def examine_end(
+    executor: Executor, stub: Delayed, final: Delayed, run: str, steps: int, allowed: int, seconds: float
+) -> Amplification | None:
+    """Return the amplification by the last steps, if they amplify errors, as a late divergence does.
+
+    Parameters
+    ----------
+    executor, stub, run, allowed, seconds
+        As of :func:`examine`.
+    final : Delayed
+        Stand-in for the final state.
+    steps : int
+        N.
+    """
+    if allowed < FEWEST or steps < FEWEST:
+        return None
+    return _examine(executor, f"examination-end-{run}", examine_last, stub, final, steps, allowed, seconds)
+
+
+def _examine(executor: Executor, name: str, function: Callable[..., Any], *args: Any) -> Amplification | None:
+    """Run an examination as a task; the last argument are the seconds that the solve took."""
     book = TaskBook(executor.workers)
-    limit = max(SECONDS, PART * seconds)
-    task = book.add(f"examination-{run}", examine_levels, stub, w0, list(levels), allowed, limit, owner=0)
+    task = book.add(name, function, *args[:-1], max(SECONDS, PART * args[-1]), owner=0)
     (handle,) = executor.submit(book, [task])
     found: Amplification | None = executor.fetch(handle, "the examination of phi")
     return found
@@ -87,7 +111,11 @@ def examine_levels(
     seconds : float
         Time after which nothing more is tried.
     """
-    ends = time.perf_counter() + seconds
+    found = _examined(phi, w0, levels, allowed, time.perf_counter() + seconds)
+    return None if found is None else replace(found, before=steps_before(phi, found.level))
+
+
+def _examined(phi: Any, w0: Array | Origin, levels: Sequence[int], allowed: int, ends: float) -> Amplification | None:
     count = min(levels[0], MOST, max(FEWEST, allowed - COARSE * (len(levels) - 1)))
     serial = _run(phi, w0, 0, count, None, ends)
     if serial is None or (found := serial.found()) is not None:
@@ -110,11 +138,40 @@ def examine_levels(
     return None
 
 
+def examine_last(
+    phi: Any, final: Array | Origin, steps: int, allowed: int, seconds: float = math.inf
+) -> Amplification | None:
+    """Take the last steps again, from the final state on, and see whether they amplify errors by oscillation.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    final : ndarray or Origin
+        The final state.
+    steps : int
+        N.
+    allowed : int
+        Maximum number of Phi in a row.
+    seconds : float
+        Time after which nothing more is tried.
+    """
+    count = min(steps, MOST, allowed)
+    ends = time.perf_counter() + seconds
+    run = _tried(phi, as_block(phi, final), 0, count, None, ends, steps - count)
+    found = None if run is None else run.found_at_the_end(steps)
+    return None if found is None else replace(found, before=steps_before(phi, 0))
+
+
 def _run(phi: Any, w0: Array | Origin, level: int, steps: int, last: int | None, ends: float) -> PairRun | None:
     """Return a run of steps of a level; None if it tells too little."""
     start = start_of(phi, level)
+    return _tried(phi, as_block(phi, w0) if start is None else start[0, ...], level, steps, last, ends, 0)
+
+
+def _tried(phi: Any, start: Array, level: int, steps: int, last: int | None, ends: float, begin: int) -> PairRun | None:
     try:
-        run = run_of(phi, as_block(phi, w0) if start is None else start[0, ...], level, steps, last, ends)
+        run = run_of(phi, start, level, steps, last, ends, begin)
     except Exception as error:  # such as a library's, of a state that is too large
         logger.debug("the examination of level %s ended with %r", level, error)
         return None

@@ -45,8 +45,9 @@ class Result:
         ``"tol"``, ``"settled"``, ``"maxiter"``, ``"stagnated"``, ``"callback"`` or ``"diverged"``. After
         ``"diverged"``, `weights` are the last state whose residual is finite.
     message : str
-        For ``"diverged"``: what became nan or inf, on which level, in which cycle. For ``"stagnated"``: whether the
-        residual is at its rounding, or for how many cycles it has not fallen.
+        The end of the solve in words; empty for ``"tol"``. For ``"diverged"``: what became nan or inf, on which level,
+        in which cycle. For ``"stagnated"``: whether the residual is at its rounding, or for how many cycles it has not
+        fallen. For ``"maxiter"``: the cycles, the residual and the tolerance.
     tol : float
         The absolute tolerance.
     levels : list of int
@@ -89,9 +90,9 @@ class Result:
         Defects of phi found by the trial before the solve: its rows are not independent, or it gives different results
         for the same input. Empty if there are none.
     amplification : Amplification or None
-        After a solve that failed, or whose sweeps gained nothing: the finest level whose steps amplify a small change
-        of the state, or have another defect, if some steps from w0 show one. If it is level 0, serial training itself
-        does.
+        After a solve that failed, or whose sweeps gained nothing, if only later ones: the finest level whose steps
+        amplify a small change of the state, or have another defect, if some steps from w0 show one; or for parallel
+        Newton the last steps, from the final state. If it is level 0, serial training itself does.
     records : list of Record
         Every stage that ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """

@@ -25,8 +25,8 @@ from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState, check_length
-from daskmgrit.solver.advice import gained_nothing
-from daskmgrit.solver.examination import FEWEST, examine
+from daskmgrit.solver.advice import gained_nothing, slow_from
+from daskmgrit.solver.examination import FEWEST, examine, examine_end
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
@@ -126,19 +126,24 @@ def run_window_solve(
         weights = _weights(iteration, executor, w0, run) if keep else None
         watch.end(ended.reason, ended.message)
         amplification = None
-        if not remark and _is_unclear(iteration, ended, ask):
+        slow = None if remark or ended.reason == "diverged" or not ask.tol > 0 else _slow_from(iteration)
+        if slow is not None:
             path = sum(report.depth for report in iteration.reports)
             allowed = max(path // 8, min(path // 4, FEWEST))
             seconds = time.perf_counter() - begin
-            amplification = examine(executor, stub, initial, run, [settings.steps], allowed, seconds)
+            if slow == 0:
+                amplification = examine(executor, stub, initial, run, [settings.steps], allowed, seconds)
+            if amplification is None and ended.first == settings.steps:
+                final = executor.put(w0.origin_of(ended.final), f"final-{run}")
+                allowed = path // 4 - allowed if slow == 0 else allowed
+                amplification = examine_end(executor, stub, final, run, settings.steps, allowed, seconds)
     return _result(iteration, ended, ask, begin, weights, losses, remark, amplification)
 
 
-def _is_unclear(iteration: WindowIteration, ended: WindowEnd, ask: WindowRequest) -> bool:
-    """Whether sweeps gained nothing, for a reason that they do not tell."""
-    if not ask.tol > 0 or ended.reason == "diverged":
-        return False
-    return gained_nothing([report.accepted for report in iteration.reports], _windows(iteration))
+def _slow_from(iteration: WindowIteration) -> int | None:
+    """Return the sweep from which on sweeps gained nothing; None if they did."""
+    accepted, windows = [report.accepted for report in iteration.reports], _windows(iteration)
+    return 0 if gained_nothing(accepted, windows) else slow_from(accepted, windows)
 
 
 def _windows(iteration: WindowIteration) -> list[int]:

@@ -117,6 +117,56 @@ def test_a_rate_that_warms_up_beyond_the_stable_bound(cap):
     assert f"from step {result.amplification.first} on" in result.advice
 
 
+def scheduled(part):
+    """Descent at a part of the largest stable rate that depends on the step."""
+
+    def step(weights, index, level):
+        return weights - (2 / LARGEST * part(index))[:, None] * ((weights @ X.T - Y) @ X / 64)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "part",
+    [lambda index: 0.05 + 1.1 * index / 1024, lambda index: np.where(index < 900, 0.3, 1.2)],
+    ids=["rising", "sudden"],
+)
+def test_a_late_divergence_is_named(part):
+    """Steps from w0 on are as they should be; the last ones amplify."""
+    result = dm.ParallelNewton(scheduled(part), 1024, window=8).solve(W0, 1e-6)
+    assert result.converged
+    assert result.amplification.at_end
+    assert result.amplification.first > 512
+    assert "serial training itself amplifies small changes of the final weights" in result.advice
+
+
+def test_a_slow_divergence_is_named():
+    """Half a percent beyond the stable bound."""
+    result = dm.ParallelNewton(scheduled(lambda index: 1.005 + 0.0 * index), 1024, window=8).solve(W0, 1e-6)
+    assert not result.amplification.at_end
+    assert result.amplification.total > 1
+    assert "serial training itself amplifies small changes" in result.advice
+
+
+def test_later_sweeps_that_gain_nothing_are_told_with_their_step():
+    """Earlier ones accept enough that all of them together gain."""
+    phi = Counted(scheduled(lambda index: np.where(index < 700, 1e-3, 1.2)))
+    result = dm.ParallelNewton(phi, 800, window=16).solve(W0, 1e-4)
+    assert sum(result.accepted) > 2 * len(result.accepted)
+    slow = int(result.advice.removeprefix("from step ").split()[0])
+    assert 680 <= slow <= 720
+    assert result.amplification.at_end
+    # Three states at once.
+    assert 0 < sum(size for _, size in phi.calls) - sum(result.phi_evaluations) <= 3 * result.critical_path // 4
+
+
+@pytest.mark.parametrize("part", [lambda index: 0.9 + 0.0 * index, lambda index: 0.995 + 0.0 * index])
+def test_slow_training_within_the_bound_is_not_accused(part):
+    result = dm.ParallelNewton(scheduled(part), 512, window=8).solve(W0, 1e-9)
+    assert result.amplification is None
+    assert "amplifies" not in result.advice
+
+
 def test_a_solve_that_converges_or_is_told_to_go_on_takes_no_more_phi():
     phi = Counted(dm.from_function(descend(0.2), vectorized=True, cap=4))
     for options in ({}, {"maxiter": 4}, {"tol": 0, "maxiter": 4}):

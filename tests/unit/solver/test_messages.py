@@ -65,3 +65,14 @@ def test_errors_of_phi_have_both_steps(w0):
     with pytest.raises(RuntimeError) as caught:
         dm.ParallelNewton(dm.start_at(fails, FIRST), N, window=8).solve(w0)
     assert "8 steps from 0 to 7 of this solve, from 100 to 107 of phi" in caught.value.__notes__[0]
+
+
+def test_advice_names_both_steps(w0):
+    def grows(weights, index, level):
+        return 1.0 + (weights - 1.0) * np.where(index < 116, -0.9, -1.1)[:, None]
+
+    result = dm.ParallelNewton(dm.start_at(grows, FIRST), 4 * N, window=8).solve(w0, 1e-9)
+    assert result.amplification.before == FIRST
+    first = result.amplification.first
+    assert first > 0
+    assert f"step {first} of this solve, step {FIRST + first} of phi" in result.advice
