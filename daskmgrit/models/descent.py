@@ -129,6 +129,16 @@ class GradientDescent:
         """The gradients that found curvatures."""
         return self.coarse.preparation
 
+    @property
+    def coarsening(self) -> int | Sequence[int] | None:
+        """The coarsening factor, or factors, that its data or its rate were made for; None if neither tells."""
+        rules = (self.data, "coarsening"), (self.data, "injection"), (self.rate, "factor")
+        for factors in (getattr(rule, name, None) for rule, name in rules):
+            each = factors if isinstance(factors, Sequence) else [factors]
+            if factors and all(isinstance(factor, int) and factor >= 2 for factor in each):
+                return factors
+        return None
+
     def stages(self, level: int) -> int:
         """Return how many gradients a descent on `level` takes, one after another."""
         if level not in self._stages:

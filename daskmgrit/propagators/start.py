@@ -35,8 +35,8 @@ class start_at:
     first : int
         Number of steps that were done before: step 0 of a solve is this step of phi.
     coarsening : int or sequence of int, optional
-        Coarsening factor of the solver, or one per level, the last repeating. By default that of phi, or 2 if phi does
-        not tell; parallel Newton has no use for it.
+        Coarsening factor of the solver, or one per level, the last repeating. By default that of phi (for a propagator
+        of your own its attribute `coarsening`), or 2 if phi does not tell; parallel Newton has no use for it.
 
     Raises
     ------
@@ -85,6 +85,8 @@ class start_at:
                 remedy = "give phi.with_coarsening(…)" if takes_any_coarsening(phi) else "leave coarsening out"
                 raise ValueError(f"coarsening={coarsening}, but phi was made for {own.coarsening}: {remedy}")
             own = own or asked
+        elif own is None and isinstance(told := getattr(phi, "coarsening", None), int | tuple | list):
+            own = StepLength(told)
         inner: Any = phi
         if isinstance(inner, start_at):
             # Together they may be a multiple of more coarsening factors than each.

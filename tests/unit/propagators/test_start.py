@@ -122,6 +122,22 @@ def test_it_is_made_for_the_solver_s_coarsening():
     assert dm.start_at(Seen(), 64).with_coarsening is None
 
 
+@pytest.mark.parametrize("name", ["1", "2", "3", "4"])
+@pytest.mark.parametrize("coarsening", [2, 4, [4, 2]])
+def test_it_knows_the_coarsening_of_gradient_descent(name, coarsening):
+    phi = digits().propagator(name, coarsening=coarsening)
+    made = dm.start_at(phi, 64)
+    assert [made.step_length(level) for level in range(4)] == [dm.StepLength(coarsening)(level) for level in range(4)]
+    result = dm.MGRIT(made, 64, coarsening=coarsening).solve(dm.train_serially(phi, digits().w0, 64)[-1])
+    assert np.allclose(result.final, dm.train_serially(phi, digits().w0, 128)[-1], atol=1e-6)
+
+
+def test_a_rate_that_is_the_same_on_all_levels_tells_nothing():
+    phi = digits().propagator("naive")
+    assert phi.coarsening is None
+    assert dm.start_at(phi, 64, coarsening=4).step_length == dm.StepLength(4)
+
+
 def test_starts_add_up():
     phi = Seen()
     made = dm.start_at(dm.start_at(phi, 37), 27)
