@@ -99,7 +99,7 @@ def accept_growth(
                 if growth.jacobians is not None and slot < growth.jacobians.shape[0]:
                     error = times(growth.jacobians[row, ...], error)
                 elif is_split(phi) and found.gradients is not None:
-                    error = _through_update(phi, states[row, ...], found.gradients, slot, begins[row], error, secant)
+                    error = _through_update(phi, states[row, ...], found, slot, begins[row], error, secant)
                 elif secant is not None:
                     error = error + secant.along(error) * (secant.change - secant.unit)
                 error = error + residual
@@ -147,21 +147,22 @@ def _secant(growth: Growth, states: Array, found: Evaluation, slot: int, length:
 def _through_update(
     phi: SplitPropagator,
     state: Array,
-    gradients: tuple[Array, ...],
+    found: Evaluation,
     slot: int,
     begin: np.ndarray,
     error: Array,
     secant: _Secant | None,
 ) -> Array:
     """Return the error after the optimizer's updates of a slot."""
-    xp = namespace(state)
-    for stage, rows in enumerate(gradients):
-        if slot < rows.shape[0]:
-            gradient = rows[slot : slot + 1, ...]
-            pulled = gradient if secant is None else gradient + secant.along(error) * secant.change
-            both = xp.concat([state, state + error], axis=0)
-            after = phi.advance(both, xp.concat([gradient, pulled], axis=0), (begin + stage).repeat(2))
-            state, error = after[:1, ...], after[1:, ...] - after[:1, ...]
+    row = slice(slot, slot + 1)
+    gradients = [rows[row, ...] for rows in found.gradients or () if slot < rows.shape[0]]
+    for stage, gradient in enumerate(gradients):
+        pulled = gradient if secant is None else gradient + secant.along(error) * secant.change
+        moved = phi.advance(state + error, pulled, begin + stage)
+        # Phi of the slot's state is known already.
+        last = stage == len(gradients) - 1
+        state = found.images[row, ...] if last else phi.advance(state, gradient, begin + stage)
+        error = moved - state
     return error
 
 

@@ -141,6 +141,9 @@ class WindowIteration:
 
     def _builder(self) -> WindowBuilder:
         bytes_ = self.like.nbytes * (min(self.settings.size.most or sum(self.threads), self.settings.steps) + 1)
+        if self.settings.jacobian == "full":
+            # The Jacobian of each slot is with it.
+            bytes_ *= self.like.size + 1
         return WindowBuilder(
             TaskBook(self.executor.workers),
             self._settings,
