@@ -18,6 +18,8 @@ from daskmgrit.utils.array_api import Array, copy_of, namespace
 
 __all__ = ["Stretched", "from_function", "vectorize"]
 
+BIND_OTHERS = "bind all other arguments by functools.partial or default values"
+
 
 def from_function(
     f: Callable[..., Any], vectorized: bool = False, *, coarsening: int | Sequence[int] = 2, cap: int | None = None
@@ -79,21 +81,39 @@ def _arguments(f: Any) -> int:
     """Return the number of arguments (w, i, level) that f takes."""
     if not callable(f):
         raise TypeError(f"f={f!r} is not callable: give a function f(w), f(w, i) or f(w, i, level) -> new w")
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except ValueError:  # a built-in function does not tell
+    signature = _signature("f", f)
+    if signature is None:
         return 3
+    parameters = signature.parameters.values()
     by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p for p in by_place if p.default is p.empty]
-    if any(p.name == "level" for p in by_place) or any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        return 3
-    if not 1 <= len(needed) <= 3:
-        names = ", ".join(p.name for p in needed)
+    # A level, or any number of arguments, may be given; other defaults are f's own.
+    has_level = any(p.name == "level" for p in by_place) or any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    count = 3 if has_level else sum(p.default is p.empty for p in by_place)
+    if not (1 <= count <= 3 and _binds(signature, count)):
         raise TypeError(
-            f"f={f!r} takes ({names}): give a function f(w), f(w, i) or f(w, i, level) -> new w, and bind all other "
-            "arguments by functools.partial or default values"
+            f"f={short_name(f)} takes {signature}: give a function f(w), f(w, i) or f(w, i, level) -> new w, and "
+            f"{BIND_OTHERS}"
         )
-    return len(needed)
+    return count
+
+
+def _signature(name: str, f: Any) -> inspect.Signature | None:
+    """Return the signature of a function, None if it does not tell; refuse a class."""
+    if isinstance(f, type):
+        raise TypeError(f"{name}={f.__name__} is a class: give an instance, {f.__name__}(…), or one of its methods")
+    try:
+        return inspect.signature(f)
+    except ValueError:  # a built-in function
+        return None
+
+
+def _binds(signature: inspect.Signature, count: int) -> bool:
+    """Whether a function can be called with this number of arguments by place."""
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 class vectorize:
@@ -106,6 +126,11 @@ class vectorize:
     phi : callable
         Takes weights (s,), which are its own to write to, the integer source step and the integer level; returns new
         weights (s,).
+
+    Raises
+    ------
+    TypeError
+        If phi is not callable, or does not take three arguments.
 
     See Also
     --------
@@ -122,6 +147,12 @@ class vectorize:
     def __init__(self, phi: Callable[[Array, int, int], Any]) -> None:
         if not callable(phi):
             raise TypeError(f"phi={phi!r} is not callable: give a function phi(w, i, level) -> new w")
+        signature = _signature("phi", phi)
+        if signature is not None and not _binds(signature, 3):
+            raise TypeError(
+                f"phi={short_name(phi)} takes {signature}, but vectorize calls it as phi(w, i, level): a loop's body "
+                f"f(w) or f(w, i) becomes a propagator by daskmgrit.from_function(f); {BIND_OTHERS}"
+            )
         self.phi = phi
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:

@@ -203,9 +203,11 @@ def _check_alike(phi: Any, new: Array, weights: Array, level: int) -> None:
             f"and must return k rows; {_remedy_for_shape(phi, shape, given)}"
         )
     if new.dtype != weights.dtype:
+        # A state holds no integers.
+        is_for_states = "float" in str(new.dtype) or "complex" in str(new.dtype)
         raise PropagatorError(
-            f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): give w0 the "
-            f"dtype that phi works in, or return new.astype(weights.dtype)"
+            f"phi returned dtype {new.dtype} for weights of dtype {weights.dtype} (level {level}): "
+            f"{'give w0 the dtype that phi works in, or ' * is_for_states}return new.astype(weights.dtype)"
         )
 
 

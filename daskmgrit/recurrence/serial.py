@@ -8,7 +8,7 @@ import numpy as np
 
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.state import check_length, initial_state
-from daskmgrit.recurrence.trial import raise_at_start
+from daskmgrit.recurrence.trial import check_arguments, raise_at_start
 from daskmgrit.utils.array_api import Array, to_host
 from daskmgrit.utils.validation import integer_option
 
@@ -36,6 +36,8 @@ def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
     ------
     ValueError
         If w0 is not a finite vector, or of another length than phi takes.
+    PropagatorError
+        If phi does not take three arguments.
 
     Examples
     --------
@@ -46,6 +48,7 @@ def train_serially(phi: Phi, w0: Any, steps: int) -> Array:
     steps = integer_option("steps", steps, 1, "it is the number of training steps")
     states = np.empty((steps + 1, initial.size), initial.dtype)
     check_length(phi, initial)
+    check_arguments(phi)
     states[0] = initial.host
     state = initial.block(phi)[None, ...]
     for i in range(steps):

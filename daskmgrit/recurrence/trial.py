@@ -72,13 +72,15 @@ _FOUND: ContextVar[tuple[Any, Finding] | None] = ContextVar("daskmgrit_trial", d
 
 
 def check_arguments(phi: Any) -> None:
-    """Check that phi takes three arguments, as far as its signature tells.
+    """Check that phi takes three arguments, as far as its signature tells, and is no class.
 
     Raises
     ------
     PropagatorError
-        If phi does not take three arguments.
+        If phi does not take three arguments, or is a class, whose call makes an instance.
     """
+    if isinstance(phi, type):
+        raise PropagatorError(f"phi={phi.__name__} is a class: give an instance, phi={phi.__name__}(…)")
     try:
         signature = inspect.signature(phi)
     except (TypeError, ValueError):  # a function that is not Python's need not tell

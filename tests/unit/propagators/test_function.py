@@ -23,6 +23,16 @@ def levelled(w, i, level):
     return w - RATE * 2**level * np.sin(w)
 
 
+class Loop:
+    """A loop whose data belong to an instance."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, w, i, level):
+        return self.factor * w
+
+
 def batched(weights, index):
     return weights - RATE * np.sin(weights) * (1 + index % 2)[:, None]
 
@@ -70,12 +80,36 @@ def test_a_level_argument_is_found_by_its_name():
         ((3,), TypeError, ["f=3", "f(w, i, level)"]),
         ((lambda: 0,), TypeError, ["takes ()"]),
         ((lambda w, i, rate, data: w,), TypeError, ["(w, i, rate, data)", "functools.partial"]),
+        ((lambda w, *, rate: w,), TypeError, ["(w, *, rate)", "functools.partial"]),
+        ((Loop,), TypeError, ["f=Loop is a class", "Loop(…)"]),
     ],
 )
 def test_what_is_no_loop_body(arguments, error, words):
     with pytest.raises(error) as caught:
         dm.from_function(*arguments)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("phi", "words"),
+    [
+        (in_place, ["phi=in_place takes (w, i)", "phi(w, i, level)", "from_function"]),
+        (stateless, ["phi=stateless takes (w)", "from_function"]),
+        (lambda w, i, level, data: w, ["(w, i, level, data)", "functools.partial"]),
+        (lambda w, i, level, *, rate: w, ["(w, i, level, *, rate)", "default values"]),
+        (Loop, ["phi=Loop is a class", "Loop(…)"]),
+        (3, ["phi=3 is not callable"]),
+    ],
+)
+def test_what_vectorize_cannot_call(phi, words):
+    with pytest.raises(TypeError) as caught:
+        dm.vectorize(phi)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("phi", [levelled, lambda w, i, lev=0: w, lambda *args: args[0], Loop(0.9)])
+def test_what_vectorize_can_call(phi):
+    assert dm.vectorize(phi)(np.ones((2, 3)), np.arange(2), 0).shape == (2, 3)
 
 
 def test_a_solver_with_another_coarsening():

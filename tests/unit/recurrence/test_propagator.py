@@ -32,7 +32,8 @@ def writes(weights, index, level):
         (lambda weights, index, level: weights.sum(axis=1), "all 2 weights of each, not one number"),
         (lambda weights, index, level: weights[:1], "k rows; return one for each, for any k"),
         (lambda weights, index, level: weights[None], "return an array of shape (3, 2)"),
-        (lambda weights, index, level: weights.astype(np.float32), "returned dtype float32"),
+        (lambda weights, index, level: weights.astype(np.float32), "float64 (level 1): give w0 the dtype"),
+        (lambda weights, index, level: weights.astype(int), "float64 (level 1): return new.astype"),
     ],
 )
 def test_a_breach_of_the_contract(phi, words):

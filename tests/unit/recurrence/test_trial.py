@@ -132,6 +132,29 @@ def test_a_phi_with_other_arguments(method, phi):
         method(phi, 64)
 
 
+class Descent:
+    def __init__(self, X, y, rate):
+        self.rate = rate
+
+    def __call__(self, weights, index, level):
+        return weights * self.rate
+
+
+@pytest.mark.parametrize(
+    "make", [*(lambda phi, method=method: method(phi, 64) for method in METHODS), lambda phi: dm.start_at(phi, 3)]
+)
+def test_a_class_in_place_of_an_instance(make):
+    """Its constructor takes three arguments, so only its result would show that it is no phi."""
+    with pytest.raises(dm.PropagatorError, match="phi=Descent is a class: give an instance"):
+        make(Descent)
+    make(Descent(None, None, 0.9))
+
+
+def test_serial_training_refuses_other_arguments_by_itself():
+    with pytest.raises(dm.PropagatorError, match=r"takes \(w, i\).*from_function"):
+        dm.train_serially(lambda w, i: w, W0, 3)
+
+
 @pytest.mark.parametrize("phi", [np.add, lambda *arguments: arguments[0], lambda weights, index, level=0: weights])
 def test_arguments_that_may_do(phi):
     dm.MGRIT(phi, 64)
