@@ -16,6 +16,7 @@ from daskmgrit.newton.in_one_process import solve_in_one_process
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import Fixed
 from daskmgrit.planning.cost import PhiCost
+from daskmgrit.recurrence.amplification import is_ordinary, nan_in_words
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.recurrence.state import initial_state
@@ -57,6 +58,8 @@ class Acceptance:
         alpha lambda_max of the prefix, if it is known: at 2 training is at the edge of stability.
     growth : str
         Growth of serial training itself, in words; empty if it does not grow, or is not known to.
+    defect : str
+        In words, that a step makes nan of weights that have not grown; empty if none is known to.
     least : float
         Lower bound, as a share of these steps: 1 if they are given, or of the whole run; else the share of the mean in
         the slower half of the prefix.
@@ -72,9 +75,10 @@ class Acceptance:
         growth: str = "",
         least: float = 1.0,
         own: float = 0.0,
+        defect: str = "",
     ) -> None:
         self._known, self.origin, self.edge, self.growth = {1: 1.0, **known}, origin, edge, growth
-        self.least, self.own = least, own
+        self.least, self.own, self.defect = least, own, defect
 
     @property
     def most(self) -> float:
@@ -154,7 +158,7 @@ def measured(
     note(f"sweeping over the first {prefix} steps with parallel Newton")
     known: dict[int, float] = {}
     parts, own = [1.0], 0.0
-    ends = time.perf_counter() + 2 * seconds
+    ends, followed = time.perf_counter() + 2 * seconds, min(prefix, LEAST)
     for slots in WINDOWS:
         if slots >= prefix:
             break
@@ -163,8 +167,9 @@ def measured(
         try:
             sweeps = solve_in_one_process(phi, w0, settings, ends=clock + (ends - clock) / 2).sweeps
         except Diverged:
-            known[slots] = 1.0
-            continue
+            # So does serial training, somewhere in the prefix.
+            known[slots], followed = 1.0, prefix
+            break
         expected = len(sweeps) * cost.call + sum(sweep.evaluations for sweep in sweeps) * cost.state
         own += max(0.0, time.perf_counter() - clock - SLACK * expected)
         done = sum(sweep.accepted for sweep in sweeps)
@@ -176,9 +181,9 @@ def measured(
             parts.append(_slower_half([sweep.accepted for sweep in sweeps]) / known[slots])
     # For an optimizer with moments there is no such bound.
     edge = None if is_split(phi) else edge_of_stability(phi, w0, min(prefix, LEAST))
-    growth = growth_of_steps(phi, w0, min(prefix, LEAST))
+    growth, defect = growth_of_steps(phi, w0, followed)
     origin = f"measured on the first {prefix} steps"
-    return Acceptance(known or USUAL, origin if known else ASSUMED_SWEEPS, edge, growth, min(parts), own)
+    return Acceptance(known or USUAL, origin if known else ASSUMED_SWEEPS, edge, growth, min(parts), own, defect)
 
 
 def _slower_half(accepted: Sequence[int]) -> float:
@@ -195,15 +200,17 @@ def _slower_half(accepted: Sequence[int]) -> float:
     return min(sum(half) / len(half) for half in halves)
 
 
-def growth_of_steps(phi: Phi, w0: Any, steps: int) -> str:
-    """Return a description of the growth of serial training's steps over the first `steps`; empty without growth.
+def growth_of_steps(phi: Phi, w0: Any, steps: int) -> tuple[str, str]:
+    """Return in words the growth of serial training's steps over the first `steps`, and a step that makes nan.
+
+    Each is empty if there is none.
 
     Examples
     --------
-    >>> growth_of_steps(lambda w, i, level: 3 * w, [1.0], 64)
+    >>> growth_of_steps(lambda w, i, level: 3 * w, [1.0], 64)[0]
     'steps of serial training itself grow 1.1e+30-fold within 63 steps: if that lasts, training diverges'
     >>> growth_of_steps(lambda w, i, level: 0.9 * w, [1.0], 64)
-    ''
+    ('', '')
     """
     initial = initial_state(w0)
     before, state = initial.host, initial.block(phi)[None, ...]
@@ -212,15 +219,15 @@ def growth_of_steps(phi: Phi, w0: Any, steps: int) -> str:
         state = apply_phi(phi, state, np.arange(step, step + 1), 0)
         after = to_host(state)[0]
         if not np.isfinite(after).all():
+            if is_ordinary(before, initial.host):
+                return "", nan_in_words(0, step)
             steps_done = f"{step + 1} step{'s' * (step > 0)}"
-            return f"serial training itself diverges: its weights are not finite after {steps_done}"
+            return f"serial training itself diverges: its weights are not finite after {steps_done}", ""
         lengths.append(float(np.linalg.norm(after.astype(float) - before)))
         before = after.copy()
     first, middle, last = lengths[0], lengths[len(lengths) // 2], lengths[-1]
     # Steps of a rate that warms up grow, too, but not by the same factor again and again.
     if first > 0 and middle > GROWING * first and last > GROWING * middle:
-        return (
-            f"steps of serial training itself grow {last / first:.2g}-fold within {steps - 1} steps: if that lasts, "
-            "training diverges"
-        )
-    return ""
+        grow = f"steps of serial training itself grow {last / first:.2g}-fold within {steps - 1} steps"
+        return f"{grow}: if that lasts, training diverges", ""
+    return "", ""

@@ -169,9 +169,10 @@ class PhiSource:
         self.accepted: Acceptance = (
             given(accepted) if accepted is not None else self._sweep(window or problem, of_window)
         )
+        self.remark = self.remark or self.accepted.defect
         self.sizes: list[int] = []
         self._counts: dict[tuple[Coarsening, str], float] = {}
-        if iterations is None:
+        if iterations is None and not self.accepted.defect:
             self._count_cycles(real)
 
     # -- Phi -------------------------------------------------------------------------------------------------------
@@ -300,6 +301,8 @@ class PhiSource:
         """Return the cycles to convergence, nan without convergence or if only other settings were tried."""
         if self._given is not None:
             return self._given
+        if self.accepted.defect:
+            return math.nan
         return self._counts.get((coarsening, cycle), math.nan) if self._counts else ASSUMED[cycle]
 
     @property
@@ -315,6 +318,10 @@ class PhiSource:
         if self._given is not None:
             return "as given"
         if not self._counts:
+            if self.accepted.growth:
+                return (
+                    "assumed, but MGRIT does not converge where serial training diverges; give the number, or more time"
+                )
             # Moments that a coarse step takes at once are seldom what as many fine steps make of them.
             often = "; with an optimizer that has moments MGRIT often does not converge" if is_split(self.phi) else ""
             return f"assumed, as for stable coarse steps{often}; give the number, or more time"

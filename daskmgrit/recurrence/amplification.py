@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from daskmgrit.errors import name_step
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.trial import alike
 from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
 
-__all__ = ["Amplification", "PairRun", "run_of"]
+__all__ = ["Amplification", "PairRun", "is_ordinary", "nan_in_words", "run_of"]
 
 # The factors per step beyond which a run amplifies: in both halves; or in both if steps grow as fast. Slower growth is
 # that of negative curvature, of the first steps of Adam, or of the kinks of a net in single precision, which training
@@ -32,6 +33,29 @@ PART = 32
 BEYOND = 1.2
 # A state has not grown if it is no larger than this multiple of the first.
 ORDINARY = 1e3
+
+
+def is_ordinary(state: np.ndarray, first: np.ndarray) -> bool:
+    """Whether a state is finite and has not grown since the first, so that what a step makes of it is its own fault."""
+    size = float(np.linalg.norm(state))
+    return math.isfinite(size) and size <= ORDINARY * max(1.0, float(np.linalg.norm(first)))
+
+
+def nan_in_words(level: int, step: int, before: int = 0) -> str:
+    """Return in words that a step makes nan or inf of an ordinary state, and the remedy.
+
+    Parameters
+    ----------
+    level, step : int
+        The step.
+    before : int, default 0
+        Steps of phi on that level before step 0.
+    """
+    return (
+        f"phi returns nan or inf on level {level}, {name_step(step, before)}, for weights that are finite and have not "
+        "grown: check the data of that step; and if the state holds what must stay positive, such as second moments, "
+        "let it hold the square roots"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +229,7 @@ def run_of(
     root = float(np.finfo(host.dtype).eps) ** 0.5
     change = np.random.default_rng(0).standard_normal(host.shape).astype(host.dtype)
     change *= _size(host, root) / np.linalg.norm(change)
-    run, largest = PairRun([], [], []), ORDINARY * max(1.0, float(np.linalg.norm(host)))
+    run, first = PairRun([], [], []), host
     with np.errstate(all="ignore"):
         for step in range(steps):
             if time.perf_counter() > ends:
@@ -216,8 +240,7 @@ def run_of(
             new = apply_phi(phi, rows, np.full(3, number), level)
             host = to_host(new)
             if not np.isfinite(host).all():
-                ordinary = float(np.linalg.norm(before_step)) <= largest
-                return replace(run, finite=False, cause="nan" if ordinary else "growth")
+                return replace(run, finite=False, cause="nan" if is_ordinary(before_step, first) else "growth")
             if not alike(host[0], host[2]):
                 return replace(run, cause="noise")
             run.lengths.append(float(np.linalg.norm(host[0] - before_step[0])))

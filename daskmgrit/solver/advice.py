@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daskmgrit.errors import name_step
-from daskmgrit.recurrence.amplification import Amplification
+from daskmgrit.recurrence.amplification import Amplification, nan_in_words
 from daskmgrit.recurrence.trial import DIFFERS
 
 __all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps", "gained_nothing", "is_unclear", "slow_from"]
@@ -219,12 +219,7 @@ def _on_amplification(amplified: Amplification, words: Words) -> str:
     if amplified.cause == "noise":
         return DIFFERS.replace(":", f" (level {level}, {name_step(first, before)}):", 1)
     if amplified.cause == "nan":
-        step = name_step(first if not level else steps - 1, before)
-        return (
-            f"phi returns nan or inf on level {level}, {step}, for weights that are finite and have not grown: "
-            "check the data of that step; and if the state holds what must stay positive, such as second moments, let "
-            "it hold the square roots"
-        )
+        return nan_in_words(level, steps - 1 if level else first, before)
     many = (
         f"{amplified.total:.3g}-fold within {steps} steps"
         if math.isfinite(amplified.total)

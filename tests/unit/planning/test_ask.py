@@ -230,7 +230,29 @@ def test_training_that_diverges_is_told():
     assert "serial training itself diverges: its weights are not finite after 10 steps" in str(plan)
     # Steps of equal length, and steps that grow with a rate that warms up, do not.
     for steady in (lambda w, i, level: w + 0.01, lambda w, i, level: w + 1e-3 * (i[:, None] + 1)):
-        assert growth_of_steps(steady, W0, 64) == ""
+        assert growth_of_steps(steady, W0, 64) == ("", "")
+
+
+@pytest.mark.parametrize("bad", [0, 30, 300])
+def test_nan_in_the_data_blames_no_learning_rate(bad):
+    """Sweeps end at a step beyond the first 64, too."""
+    plan = dm.plan(lambda w, i, level: w * np.where(i == bad, np.nan, 0.99)[:, None], W0, 400, 16, cost=1.0)
+    assert plan.remark.startswith(f"phi returns nan or inf on level 0, step {bad}, for weights that are finite")
+    assert "check the data of that step" in str(plan)
+    assert "learning rate" not in str(plan)
+    assert plan.method == "serial"
+    assert plan.mgrit is None
+    # What grows beyond all numbers is no matter of data.
+    plan = dm.plan(lambda w, i, level: 1e3 * w, W0, 400, 16, cost=1.0, seconds=1)
+    assert plan.remark == ""
+    assert "a smaller learning rate would help" in str(plan)
+
+
+def test_assumed_cycles_are_doubted_where_training_diverges(monkeypatch):
+    monkeypatch.setattr(phi_source.PhiSource, "_choose_sizes", lambda *arguments: [])
+    assert "stable coarse steps" in str(dm.plan(decay, W0, 400, 16, cost=1.0))
+    plan = dm.plan(lambda w, i, level: 1.5 * w, W0, 400, 16, cost=1.0)
+    assert plan.iterations_from.startswith("assumed, but MGRIT does not converge where serial training diverges")
 
 
 def test_near_the_edge_of_stability_it_says_so():
