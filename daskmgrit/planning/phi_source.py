@@ -249,6 +249,9 @@ class PhiSource:
         """Solve for the first steps with one setting after another, while there is time."""
         settings = list(itertools.product(self.coarsenings, self._cycles))
         self.sizes = self._choose_sizes(real.state + real.call / 8, len(settings))
+        if self.sizes:
+            some, left = " and ".join(map(str, self.sizes)), max(0.0, self._ends - time.perf_counter())
+            self._note(f"solving the first {some} steps by MGRIT, with up to {len(settings)} settings in {left:.0f} s")
         for coarsening, cycle in settings:
             sizes = [n for n in self.sizes if n == self.steps or n >= INTERVALS * coarsening[0]]
             # A single size tells of more steps nothing.
@@ -288,7 +291,6 @@ class PhiSource:
         def late(iteration: int, residual: float, weights: Any) -> bool:
             return time.perf_counter() > ends
 
-        self._note(f"solving N = {steps}, coarsening {coarsening}, {cycle}-cycles")
         phi = self._phi_for(coarsening)
         with dask.config.set(scheduler="sync"), np.errstate(all="ignore"), _silence(), already_tried(phi, Finding()):
             solver = MGRIT(phi, steps, list(coarsening), cycle=cycle, **self.levels)

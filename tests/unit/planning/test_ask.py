@@ -255,6 +255,16 @@ def test_assumed_cycles_are_doubted_where_training_diverges(monkeypatch):
     assert plan.iterations_from.startswith("assumed, but MGRIT does not converge where serial training diverges")
 
 
+def test_progress_is_a_line_for_each_kind_of_measurement(capsys):
+    """However many settings are tried."""
+    plan = dm.plan(dm.from_function(lambda w: 0.9 * w, vectorized=True), W0, 100, 16, progress=True, seconds=5)
+    assert "18 settings" in plan.measured[-1]
+    words = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[0] for line in words] == ["timing", "sweeping", "solving"]
+    dm.plan(decay, W0, 100, 16, seconds=1)
+    assert not capsys.readouterr().err
+
+
 def test_near_the_edge_of_stability_it_says_so():
     plan = dm.plan(lambda w, i, level: w - 1.9 * np.sin(w), W0, 200, 16, cost=1.0, iterations=10)
     assert plan.accepted.edge == pytest.approx(1.9, rel=0.05)
