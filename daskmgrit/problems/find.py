@@ -15,7 +15,7 @@ from daskmgrit.errors import PropagatorError
 from daskmgrit.problems import LOOPS, PROBLEMS
 from daskmgrit.problems.own import OwnProblem
 from daskmgrit.problems.problem import Problem
-from daskmgrit.problems.source_files import Sources, failed
+from daskmgrit.problems.source_files import Sources, Wanted, failed
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.validation import brief
 
@@ -91,9 +91,9 @@ def _found(target: str, name: str, sources: Sources) -> Any:
     """Return the object that a target names."""
     place, colon, attribute = target.rpartition(":")
     if colon:
-        return sources.attribute(place, attribute, name)
+        return sources.attribute(place, attribute, name, PROBLEM)
     if target.endswith(".py"):
-        return sources.attribute(target, "", name)
+        return sources.attribute(target, "", name, PROBLEM)
     installed = {entry.name: entry for entry in entry_points(group=GROUP)}
     if target in installed:
         try:
@@ -123,10 +123,7 @@ def _made(found: Any, name: str) -> Any:
     if isinstance(found, tuple) and len(found) == 2 and callable(found[0]):
         return found
     if not callable(found):
-        raise ValueError(
-            f"{name} is {brief(found)}: give a Phi, {CONTRACT}, an OwnProblem, (phi, w0), or a function without "
-            "arguments that returns one of these"
-        )
+        raise ValueError(f"{name} is {brief(found)}: give {PROBLEM.words}")
     return found
 
 
@@ -156,6 +153,36 @@ def _is_factory(found: Any, name: str) -> bool:
     return False
 
 
+def _may_be_problem(found: Any) -> bool:
+    """Whether an object looks like a problem, a Phi, a pair or a function that returns one; nothing is called."""
+    if isinstance(found, OwnProblem | Problem):
+        return True
+    if isinstance(found, tuple):
+        return len(found) == 2 and callable(found[0])
+    try:
+        parameters = inspect.signature(found).parameters.values()
+        # A module or loss of PyTorch takes any arguments, too.
+        if any(each.kind == each.VAR_POSITIONAL for each in parameters):
+            return False
+        is_factory = _is_factory(found, "")
+    except (TypeError, ValueError):
+        return False
+    if isinstance(found, type):
+        return is_factory and (issubclass(found, OwnProblem) or any("__call__" in vars(each) for each in found.__mro__))
+    return True
+
+
+def _may_be_state(found: Any) -> bool:
+    """Whether an object is an initial state, or looks like a function that returns one, which is not called."""
+    if callable(found) and not hasattr(found, "shape"):
+        return not isinstance(found, type) and _may_be_problem(found) and _is_factory(found, "")
+    try:
+        initial_state(found)
+    except Exception:
+        return False
+    return True
+
+
 def _state(text: str, sources: Sources) -> Any:
     """Return the initial state that ``--w0`` names."""
     name = f"--w0 {text}"
@@ -166,7 +193,7 @@ def _state(text: str, sources: Sources) -> Any:
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{name} cannot be read ({error}): give a file that numpy.save wrote") from None
     elif colon:
-        state = sources.attribute(place, attribute, name)
+        state = sources.attribute(place, attribute, name, STATE)
         if callable(state) and not hasattr(state, "shape"):
             try:
                 state = state()
@@ -186,3 +213,10 @@ def _checked(name: str, make: Callable[[], OwnProblem]) -> OwnProblem:
         return make()
     except (TypeError, ValueError, PropagatorError) as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+PROBLEM = Wanted(
+    f"a Phi, {CONTRACT}, an OwnProblem, (phi, w0), or a function without arguments that returns one of these",
+    _may_be_problem,
+)
+STATE = Wanted("a vector of floating-point numbers, or a function without arguments that returns one", _may_be_state)

@@ -9,21 +9,37 @@ import site
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
 from daskmgrit.utils.install_hint import install_hint
 
-__all__ = ["Sources", "failed", "place_of"]
+__all__ = ["Sources", "Wanted", "failed", "place_of"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # cloudpickle's name of the file of a function that it has sent.
 SENT = "<dynamic-code>"
 # Packages of this package's extras, by the names that are imported.
 EXTRAS = {"jax": "jax", "matplotlib": "plot", "optax": "jax", "sklearn": "digits", "torch": "torch"}
+
+
+class Wanted(NamedTuple):
+    """A kind of object of a user's file.
+
+    Attributes
+    ----------
+    words : str
+        The kind.
+    fits : callable
+        ``fits(object) -> bool`` says whether an object looks like it.
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
 
 
 class Sources:
@@ -36,7 +52,7 @@ class Sources:
     def __init__(self) -> None:
         self._modules: dict[str, ModuleType] = {}
 
-    def attribute(self, place: str, attribute: str, name: str) -> Any:
+    def attribute(self, place: str, attribute: str, name: str, wanted: Wanted) -> Any:
         """Return the object `attribute` of a module or a file.
 
         Parameters
@@ -47,6 +63,8 @@ class Sources:
             A name, or several joined by dots.
         name : str
             Name of the two in errors.
+        wanted : Wanted
+            The kind of object, for a message that lists the names of such objects.
 
         Raises
         ------
@@ -76,7 +94,7 @@ class Sources:
         found: Any = self._modules[key]
         for part in attribute.split("."):
             if not part or not hasattr(found, part):
-                raise ValueError(f"{name}: {_nothing(place, part)}; {_what_is_there(found)}")
+                raise ValueError(f"{name}: {_nothing(place, part)}; {_what_is_there(found, wanted)}")
             found = getattr(found, part)
         return found
 
@@ -160,14 +178,14 @@ def _nothing(place: str, part: str) -> str:
     return f"there is no {part!r} in {place}" if part else f"name an object in it, as {place}:NAME"
 
 
-def _what_is_there(found: Any) -> str:
-    """Return the names of a module that may be meant: its own, without modules."""
+def _what_is_there(found: Any, wanted: Wanted) -> str:
+    """Return the names of a module that may be meant: its own, of objects that fit."""
     own = getattr(found, "__name__", None)
 
-    def is_own(value: Any) -> bool:
+    def fits(value: Any) -> bool:
         if inspect.isroutine(value) or inspect.isclass(value):
-            return getattr(value, "__module__", None) in (own, None)
-        return not isinstance(value, ModuleType)
+            return getattr(value, "__module__", None) in (own, None) and wanted.fits(value)
+        return not isinstance(value, ModuleType) and wanted.fits(value)
 
-    names = [name for name, value in getattr(found, "__dict__", {}).items() if name[:1] != "_" and is_own(value)]
-    return f"it has {', '.join(names)}" if names else "it has no names of its own"
+    names = [name for name, value in getattr(found, "__dict__", {}).items() if name[:1] != "_" and fits(value)]
+    return f"it has {', '.join(names)}" if names else f"no name in it is {wanted.words}"

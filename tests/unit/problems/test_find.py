@@ -21,6 +21,8 @@ import sibling_of_{name}
 w0 = np.array([1.0, 2.0])
 start = [1, 2, 3]
 number = 5
+table = np.ones((2, 2))
+settings = {{"rate": 0.1}}
 
 
 def phi(weights, index, level):
@@ -47,6 +49,26 @@ def three_options(a=1, b=2, c=3):
     return make()
 
 
+def loss(w):
+    return w.sum()
+
+
+def loads(*folders):
+    return folders
+
+
+class Data:
+    pass
+
+
+class Model:
+    def __init__(self, x, y, rate):
+        self.rate = rate
+
+    def __call__(self, weights, index, level):
+        return weights
+
+
 class Step:
     w0 = np.ones(4)
 
@@ -56,7 +78,12 @@ class Step:
 
 problem = make()
 step = Step()
+together = phi, w0
+several = phi, w0, 3
 """
+# The names in it that may be a problem, and an initial state.
+NAMES = "it has phi, make, pair, fails, three_options, Step, problem, step, together"
+NO_ARGUMENTS = "make, pair, fails, three_options"
 
 
 @pytest.fixture
@@ -133,15 +160,15 @@ def test_what_lies_in_the_users_folder_is_pickled_by_value(source):
         ("nonsense", None, "PROBLEM nonsense is not known: give one of xor, adder, digits"),
         ("gone.py:phi", None, "gone.py does not exist"),
         ("no_such_module:phi", None, "no module no_such_module"),
-        ("{file}", None, "name an object in it, as {file}:NAME; it has w0, start, number, phi, one_state, make"),
-        ("{file}:gone", None, "there is no 'gone' in {file}; it has w0, start, number, phi"),
-        ("{file}:gone", None, "three_options, Step, problem, step"),
+        ("{file}", None, "name an object in it, as {file}:NAME; {names}"),
+        ("{file}:gone", None, "there is no 'gone' in {file}; {names}"),
+        ("{file}:Step.gone", None, "there is no 'gone' in {file}; no name in it is a Phi, phi(weights"),
         ("{file}:phi", None, "give --w0 FILE.npy"),
         ("{file}:number", None, "is 5: give a Phi"),
         ("{file}:one_state", None, "daskmgrit.from_function(f)"),
-        ("{file}:fails", None, "raised ZeroDivisionError: division by zero ({folder}/{file}, line 29)"),
+        ("{file}:fails", None, "raised ZeroDivisionError: division by zero ({folder}/{file}, line 31)"),
         ("{file}:phi", "gone.npy", "--w0 gone.npy cannot be read"),
-        ("{file}:phi", "{file}:gone", "--w0 {file}:gone: there is no 'gone'"),
+        ("{file}:phi", "{file}:gone", "--w0 {file}:gone: there is no 'gone' in {file}; it has w0, start, {no_args}"),
         ("{file}:phi", "square.npy", "--w0 square.npy: w0 has shape (2, 2)"),
         ("{file}:phi", "{file}:number", "shape ()"),
         ("{file}:phi", "ones", "--w0 ones is no initial state"),
@@ -155,7 +182,9 @@ def test_what_is_wrong_is_said(source, target, w0, words):
     for name, text in {"broken": "def", "exits": "exit(1)", "relative": "from . import thing"}.items():
         (source.parent / f"{name}.py").write_text(text)
     target, w0, words = (
-        text and text.format(file=source.name, folder=source.parent) if isinstance(text, str) else text
+        text and text.format(file=source.name, folder=source.parent, names=NAMES, no_args=NO_ARGUMENTS)
+        if isinstance(text, str)
+        else text
         for text in (target, w0, words)
     )
     with pytest.raises(ValueError) as caught:  # noqa: PT011
