@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -246,9 +247,14 @@ def explain(error: Exception) -> PropagatorError:
     """Return an error inside torch.func in the user's terms."""
     text = str(error)
     if "random" in text and "vmap" in text:
+        same = "a step must give the same result each time it is computed"
+        if _is_of_module(error):
+            return PropagatorError(
+                f"module draws random numbers in a forward pass, as dropout does: {same}. Call module.eval(), or give "
+                "its dropout p=0"
+            )
         return PropagatorError(
-            "module draws random numbers in a forward pass, as dropout does: a step must give the same result each "
-            "time it is computed. Call module.eval(), or give its dropout p=0"
+            f"loss draws random numbers: {same}. Draw them once, before training, and give them with the data"
         )
     if "does not require grad" in text or "autograd" in text or "not have been used in the graph" in text:
         remedy = "differentiate the model in a loss by torch.func.grad and torch.func.vmap, not by torch.autograd"
@@ -259,6 +265,18 @@ def explain(error: Exception) -> PropagatorError:
     return PropagatorError(
         f"module, loss and data do not go through torch.func ({type(error).__name__}: {text}): {remedy}"
     )
+
+
+def _is_of_module(error: Exception) -> bool:
+    """Whether an error came from the user's module, not from the loss, as the calls on its way show."""
+    own: set[Any] = set()
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, _Whole):
+            own = set(caller.model.modules())
+        elif isinstance(caller, torch.nn.Module) and caller in own:
+            return True
+    return False
 
 
 def to_state(tensors: Sequence[torch.Tensor]) -> np.ndarray:

@@ -125,6 +125,22 @@ def prune(part):
     prune.l1_unstructured(part, "weight", 0.3)
 
 
+def noisy(output, target):
+    return cross_entropy(output + torch.randn_like(output), target)
+
+
+class Noisy(nn.Module):
+    """A loss that is a module, as those of PyTorch are."""
+
+    def forward(self, output, target):
+        return noisy(output, target)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
 def loader(dataset, **options):
     return torch.utils.data.DataLoader(dataset, **options)
 
@@ -132,7 +148,10 @@ def loader(dataset, **options):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"module": network(nn.Dropout(0.5))}, dm.PropagatorError, ["random", "module.eval()", "p=0"]),
+        ({"module": network(nn.Dropout(0.5))}, dm.PropagatorError, ["module draws random", "module.eval()", "p=0"]),
+        ({"loss": noisy}, dm.PropagatorError, ["loss draws random", "give them with the data"]),
+        ({"loss": Noisy()}, dm.PropagatorError, ["loss draws random"]),
+        ({"module": network(Noise())}, dm.PropagatorError, ["module draws random"]),
         ({"module": Counts()}, ValueError, ["buffers calls"]),
         ({"module": network(nn.BatchNorm1d(6, momentum=None))}, ValueError, ["1 with momentum=None"]),
         ({"module": ToNumbers(64, 10).double()}, dm.PropagatorError, ["torch.func"]),
