@@ -100,6 +100,7 @@ def _words(job: Job) -> Words:
         rate_at="--max-learning-rate {:.4g}",
         stable="daskmgrit.coarse.stabilise" if own else "--solver 4",
         newton="--method newton",
+        double="states of double precision" if own else "--dtype float64",
     )
 
 

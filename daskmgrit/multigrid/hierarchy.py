@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Level:
     def intervals(self) -> int:
         """Number of F-intervals: a C-point and the F-points after it (the last may be partial)."""
         return self.steps // self.coarsening + 1
+
+    @property
+    def exact_after(self) -> float:
+        """Cycles after which MGRIT is exact except for rounding, if this is level 0, with any coarse steps."""
+        # Each makes the F-intervals exact that its relaxation goes through, one after another from the first on.
+        return math.ceil(self.intervals / (self.nu + 1)) if self.weight == 1 else math.inf
 
     @property
     def whole(self) -> Span:

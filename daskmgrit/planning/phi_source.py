@@ -260,7 +260,8 @@ class PhiSource:
             counts = [self._solve(n, coarsening, cycle) for n in sizes]
             known = [count for count in counts if count is not None]
             if len(known) == len(sizes):
-                self._counts[coarsening, cycle] = extrapolated(known, sizes, self.steps)
+                most = build_hierarchy(self.steps, list(coarsening), **self.levels)[0].exact_after
+                self._counts[coarsening, cycle] = min(extrapolated(known, sizes, self.steps), most)
         if self._counts:
             some = f"{len(self._counts)} of {len(settings)} settings" if len(settings) > 1 else "the setting"
             self.measured.append(f"cycles of MGRIT for {' and '.join(map(str, self.sizes))} steps, with {some}")

@@ -136,9 +136,9 @@ class Plan:
         return self.speedup / self.setting.machine.slots
 
     def cautious(self, doubt: float) -> tuple[int, float]:
-        """Return the cycles and the speedup if it takes `doubt` times as many; after N/m cycles MGRIT is exact."""
-        most = max(self.hierarchy[0].intervals, self.cycles)
-        cycles = min(whole_cycles(doubt * self.iterations), most)
+        """Return the cycles and the speedup if it takes `doubt` times as many, until MGRIT is exact."""
+        most = max(self.hierarchy[0].exact_after, self.cycles)
+        cycles = int(min(whole_cycles(doubt * self.iterations), most))
         return cycles, self.serial / self.prediction.total(cycles)
 
     @property

@@ -76,8 +76,9 @@ class Amplification:
         Learning rate of the level before, if phi tells.
     first : int
         The first of these steps.
-    cause : {"growth", "nan", "noise"}
-        Whether they amplify; or one step made nan or inf of an ordinary state; or two results for one state differ.
+    cause : {"growth", "nan", "noise", "short"}
+        Whether they amplify; or one step made nan or inf of an ordinary state; or two results for one state differ; or
+        a coarse step is a fine one.
     before : int
         Steps of phi on the level before step 0.
     at_end : bool

@@ -32,6 +32,25 @@ AT_GUESS = "during the evaluation of the initial guess"
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts about a solve by MGRIT that its residuals do not tell.
+
+    Attributes
+    ----------
+    exact : float
+        Cycles after which MGRIT is exact except for rounding, with any coarse steps.
+    short : bool
+        Whether a coarse step takes no more than one fine step: then there is nothing left to cap.
+    single : bool
+        Whether states are of single precision.
+    """
+
+    exact: float = math.inf
+    short: bool = False
+    single: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """Names of remedies for the reader of the advice, by default in Python.
 
@@ -49,8 +68,12 @@ class Words:
         Name of stable coarse steps.
     newton : str
         The other method.
+    double : str
+        Double precision.
     cycle : str
         The cycle of the solve.
+    facts : Facts
+        Facts about the solve.
     """
 
     tol: str = "tol={}"
@@ -66,16 +89,33 @@ class Words:
     rate_at: str = "max_learning_rate={:.4g}"
     stable: str = "daskmgrit.coarse.stabilise, Solver 4"
     newton: str = "ParallelNewton"
+    double: str = "states of double precision"
     cycle: str = "V"
+    facts: Facts = Facts()
 
     @property
     def closer(self) -> str:
         """Remedies that bring coarse levels closer to the fine one."""
         take = "use F-cycles, more relaxation" if self.cycle == "V" else "use more relaxation"
+        if self.facts.short:
+            take = f"let coarse steps be longer where that is stable ({self.cap}), or {take}"
         return (
             f"{take} ({self.relaxation}), fewer levels ({self.levels.format(2)} shows whether coarse steps are at "
             f"fault), or stable coarse steps ({self.stable}); or parallel Newton ({self.newton}), which needs none"
+            f"{self.precision}"
         )
+
+    @property
+    def precision(self) -> str:
+        """A further remedy, where rounding may be what coarse steps amplify."""
+        return f"; or {self.double}: in single, coarse steps may amplify rounding" if self.facts.single else ""
+
+    @property
+    def limit(self) -> str:
+        """Finding that coarse steps are at fault, with the remedies."""
+        if self.facts.short:
+            return f"coarse steps, which take no more than a fine one, lag behind: {self.closer}"
+        return f"coarse steps are too long for the problem: limit them ({self.cap}), or {self.closer}"
 
 
 IN_PYTHON = Words()
@@ -218,6 +258,12 @@ def _on_amplification(amplified: Amplification, words: Words) -> str:
     level, steps, first, before = amplified.level, amplified.steps, amplified.first, amplified.before
     if amplified.cause == "noise":
         return DIFFERS.replace(":", f" (level {level}, {name_step(first, before)}):", 1)
+    if amplified.cause == "short":
+        return (
+            "a step of level 1 is one of level 0, as if phi made no use of the level, so coarse steps lag behind: let "
+            "phi take m**level fine steps at once, up to what is stable, as from_function(f, cap=…) does for f(w, i); "
+            f"or {words.closer}"
+        )
     if amplified.cause == "nan":
         return nan_in_words(level, steps - 1 if level else first, before)
     many = (
@@ -243,10 +289,10 @@ def _on_amplification(amplified: Amplification, words: Words) -> str:
     elif amplified.rate is not None:
         cap = words.rate_at.format(amplified.rate)
     # Steps that are no longer than the fine ones converge slowly.
-    if level > 1 or cap == words.cap:
-        remedies.insert(0, f"a cap of coarse rates ({cap})")
+    if (level > 1 or cap == words.cap) and not words.facts.short:
+        remedies.insert(0, f"a cap of coarse rates ({cap}){' or less' * (cap != words.cap)}")
     remedies += [f"stable coarse steps ({words.stable})", f"parallel Newton ({words.newton}), which needs none"]
-    return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}"
+    return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}{words.precision}"
 
 
 def _level(message: str) -> int:
@@ -258,10 +304,14 @@ def _level(message: str) -> int:
 def _on_divergence(message: str, words: Words) -> str:
     level = _level(message)
     if level:
+        found = (
+            "are too long: " if not words.facts.short else "amplify errors, although none takes more than a fine one: "
+        )
+        capped = "" if words.facts.short else f"cap coarse rates ({words.cap}), "
         return (
-            f"steps of level {level} are too long: cap coarse rates ({words.cap}), use stable coarse steps "
-            f"({words.stable}), or fewer levels ({words.levels.format(max(2, level))}). Or a correction made negative "
-            "what must stay positive, such as second moments: let the state hold their square roots"
+            f"steps of level {level} {found}{capped}use stable coarse steps ({words.stable}), or fewer levels "
+            f"({words.levels.format(max(2, level))}){words.precision}. Or a correction made negative what must stay "
+            "positive, such as second moments: let the state hold their square roots"
         )
     if AT_GUESS in message:
         return (
@@ -270,17 +320,15 @@ def _on_divergence(message: str, words: Words) -> str:
         )
     return (
         "weights became nan or inf on level 0: if daskmgrit.train_serially ends so, too, check the data of that step, "
-        f"or lower the learning rate; else begin closer ({words.guess}) and cap the rates of coarse steps"
+        f"or lower the learning rate; else begin closer ({words.guess})"
+        f"{'' if words.facts.short else ' and cap the rates of coarse steps'}"
     )
 
 
 def _on_stagnation(message: str, residuals: Sequence[float], words: Words) -> str:
     if "rounding" in message:
         best = min(residuals)
-        return (
-            f"the weights are as accurate as this precision allows: give {_tol(3 * best, words)}, or states of "
-            "double precision"
-        )
+        return f"the weights are as accurate as this precision allows: give {_tol(3 * best, words)}, or {words.double}"
     if max(residuals) > ROSE * residuals[0]:
         return _on_rise(residuals, words)
     if min(residuals) < 1e-3 * max(residuals):
@@ -291,15 +339,13 @@ def _on_stagnation(message: str, residuals: Sequence[float], words: Words) -> st
         )
     return (
         "coarse levels do not correct the fine one: check by daskmgrit.check_propagator(phi, w0) that rows are "
-        f"independent and results repeat; if so, lower the rates of coarse steps, or {words.closer}"
+        f"independent and results repeat; if so, {'' if words.facts.short else 'lower the rates of coarse steps, or '}"
+        f"{words.closer}"
     )
 
 
 def _on_rise(residuals: Sequence[float], words: Words) -> str:
-    return (
-        f"the residual rose from {residuals[0]:.0e} to {max(residuals):.0e} first: steps of coarse levels are too "
-        f"long for the problem; limit them ({words.cap}), or {words.closer}"
-    )
+    return f"the residual rose from {residuals[0]:.0e} to {max(residuals):.0e} first: {words.limit}"
 
 
 def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
@@ -308,18 +354,22 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
     if factor is None:
         return ""
     if factor > GROWS:
-        return (
-            f"the residual grows by a factor of {factor:.3g} per cycle: coarse steps amplify errors; lower their rates "
-            f"({words.cap}), or {words.closer}"
-        )
+        return f"the residual grows by a factor of {factor:.3g} per cycle: {words.limit}"
     if _has_risen(residuals):
         return _on_rise(residuals, words)
     if factor >= 1:
         return f"the residual does not fall (factor {factor:.3f} per cycle): {words.closer}"
-    more = math.ceil(math.log(tol / now) / math.log(factor))
-    if factor < WELL:
+    more, exact = math.ceil(math.log(tol / now) / math.log(factor)), words.facts.exact
+    if done >= exact:
+        return f"MGRIT is exact after {exact} cycles except for rounding, which coarse steps amplify: {words.closer}"
+    if factor < WELL and done + more <= exact:
         ends = f"about {more} more would do, {words.maxiter.format(done + more)}"
         return f"the residual falls by a factor of {factor:.2g} per cycle: {ends}"
+    if exact < done + more:
+        return (
+            f"the residual falls by a factor of {factor:.2g} per cycle: {words.maxiter.format(exact)} would do, "
+            f"because MGRIT is exact then, but is slower than serial training; {words.closer}"
+        )
     slowly = f"factor {factor:.3f} per cycle, some {more} more cycles at that rate"
     return f"the residual falls slowly ({slowly}): {words.closer}"
 

@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
-from daskmgrit.models.rates import CappedRate
+from daskmgrit.models.rates import CappedRate, ConstantRate
 from daskmgrit.multigrid.state_transfer import start_of
 from daskmgrit.recurrence.amplification import Amplification, PairRun, run_of
-from daskmgrit.recurrence.propagator import stages_of, steps_before
+from daskmgrit.recurrence.propagator import apply_phi, stages_of, steps_before
 from daskmgrit.recurrence.step_length import length_of
-from daskmgrit.utils.array_api import Array, Origin, as_block
+from daskmgrit.utils.array_api import Array, Origin, as_block, to_host
 
-__all__ = ["FEWEST", "examine", "examine_end", "examine_last", "examine_levels", "phi_allowed"]
+__all__ = ["FEWEST", "examine", "examine_end", "examine_last", "examine_levels", "phi_allowed", "takes_fine_steps"]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -135,7 +136,27 @@ def _examined(phi: Any, w0: Array | Origin, levels: Sequence[int], allowed: int,
         if run.is_beyond(serial, levels[0] / steps):
             cap, rate = _limits(phi, level)
             return Amplification(level, len(run.logs) + (not run.finite), run.total, cap, rate, cause=run.cause)
-    return None
+    return Amplification(1, 1, 1.0, cause="short") if len(levels) > 1 and _is_a_fine_step(phi, w0) else None
+
+
+def _is_a_fine_step(phi: Any, w0: Array | Origin) -> bool:
+    """Whether the first step of level 1 is that of level 0, and phi does not tell that it is."""
+    if start_of(phi, 1) is not None or takes_fine_steps(phi):
+        return False
+    state = as_block(phi, w0)[None, ...]
+    fine, coarse = (to_host(apply_phi(phi, state, np.zeros(1, int), level)) for level in (0, 1))
+    # Where no step changes anything, lengths do not show.
+    return np.array_equal(fine, coarse) and not np.array_equal(fine, to_host(state))
+
+
+def takes_fine_steps(phi: Any) -> bool:
+    """Whether phi tells that a coarse step takes no more than one fine step, whatever its level."""
+    length, rule, shortfall = (length_of(phi), *(getattr(phi, name, None) for name in ("rate", "shortfall")))
+    if length is not None:
+        return length.taken(1) == 1 and getattr(phi, "long", None) is None
+    if isinstance(rule, CappedRate | ConstantRate) and callable(shortfall):
+        return bool(rule.length(1) / shortfall(1) <= rule(0))
+    return False
 
 
 def examine_last(
@@ -184,7 +205,9 @@ def _limits(phi: Any, level: int) -> tuple[int | None, float | None]:
         return None, None
     length, rule = length_of(phi), getattr(phi, "rate", None)
     if length is not None:
-        return (length.taken(level - 1) if length.taken(level) > length.taken(level - 1) else None), None
+        taken = length.taken(level)
+        # Under a cap they are as long as those of the level before: a lower one shortens both.
+        return (length.taken(level - 1) if taken > length.taken(level - 1) else max(1, taken // 2)), None
     if isinstance(rule, CappedRate) and rule(level) > rule(level - 1):
         return None, rule(level - 1)
     return None, None

@@ -16,7 +16,7 @@ from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import NOT_PREPARED, Preparation
-from daskmgrit.solver.advice import IN_PYTHON, Words, advise, advise_on_sweeps
+from daskmgrit.solver.advice import IN_PYTHON, Facts, Words, advise, advise_on_sweeps
 
 __all__ = ["Result"]
 
@@ -93,6 +93,8 @@ class Result:
         After a solve that failed, or whose sweeps gained nothing, if only later ones: the finest level whose steps
         amplify a small change of the state, or have another defect, if some steps from w0 show one; or for parallel
         Newton the last steps, from the final state. If it is level 0, serial training itself does.
+    facts : Facts
+        For MGRIT: further facts that advice depends on.
     records : list of Record
         Every stage that ran: kind, level, cycle, first F-interval, start, seconds, Phi seconds, calls, evaluations.
     """
@@ -122,6 +124,7 @@ class Result:
     error: float | None = None
     remark: str = ""
     amplification: Amplification | None = None
+    facts: Facts = field(default=Facts(), repr=False)
 
     @property
     def convergence_factor(self) -> float:
@@ -149,7 +152,7 @@ class Result:
         """Return :attr:`advice` with remedies named in other words than Python's."""
         if self.method != "MGRIT":
             return advise_on_sweeps(self.reason, self.accepted, self.windows, self.tol, self.remark, self.amplification)
-        words = replace(words, cycle=self.cycle)
+        words = replace(words, cycle=self.cycle, facts=self.facts)
         return advise(self.reason, self.message, self.residuals, self.tol, self.remark, words, self.amplification)
 
     def summary(self, words: Words = IN_PYTHON) -> list[tuple[str, str]]:

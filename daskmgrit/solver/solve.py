@@ -7,6 +7,7 @@ import uuid
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+import numpy as np
 from dask.delayed import Delayed
 
 from daskmgrit.checkpoint.policy import Checkpoint
@@ -21,8 +22,8 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi, preparation_of
 from daskmgrit.recurrence.state import InitialState, check_length
-from daskmgrit.solver.advice import is_unclear
-from daskmgrit.solver.examination import examine, phi_allowed
+from daskmgrit.solver.advice import Facts, is_unclear
+from daskmgrit.solver.examination import examine, phi_allowed, takes_fine_steps
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
@@ -138,6 +139,8 @@ def run_solve(
             allowed = phi_allowed(iteration.depth, len(levels), outcome.reason == "diverged")
             seconds = time.perf_counter() - begin
             amplification = examine(executor, phi_task, start, run, levels, allowed, seconds)
+    single = bool(np.finfo(w0.dtype).eps > np.finfo(float).eps)
+    facts = Facts(hierarchy[0].exact_after, takes_fine_steps(problem.phi), single)
     iterations = len(outcome.residuals) - 1
     phi_seconds = [0.0] * len(hierarchy)
     for record in iteration.records:
@@ -170,4 +173,5 @@ def run_solve(
         storage=ask.storage,
         remark=remark,
         amplification=amplification,
+        facts=facts,
     )

@@ -65,8 +65,7 @@ class Stagnation:
     def of(cls, tol: float, maxiter: int, hierarchy: Hierarchy, w0: InitialState, doubted: bool) -> Stagnation:
         """Return the rule for a solve."""
         finest = hierarchy[0]
-        exact = math.ceil(finest.intervals / (finest.nu + 1)) if finest.weight == 1 else math.inf
-        return cls(tol, maxiter, exact, rounding_of(w0) * math.sqrt(finest.steps), w0.dtype.name, doubted)
+        return cls(tol, maxiter, finest.exact_after, rounding_of(w0) * math.sqrt(finest.steps), w0.dtype.name, doubted)
 
     def words(self, residuals: Sequence[float]) -> str:
         """Return why these residuals, that of the initial guess first, will fall no further; empty if they may.

@@ -377,8 +377,8 @@ def test_a_gain_that_more_cycles_would_undo_is_no_promise():
     assert str(guess).startswith(f"verdict          MGRIT may be faster: {least:.2g} to {sure.speedup:.3g} times")
     assert f"up to 50 if they grow with the steps: speedup {least:.2g}" in str(guess)
     assert f"MGRIT, {least:.2g} to {sure.speedup:.3g} times" in guess._repr_html_()
-    # After N/m cycles MGRIT is exact.
-    assert sure.mgrit.cautious(1e6)[0] == sure.mgrit.hierarchy[0].intervals
+    # After N/(2m) cycles MGRIT is exact.
+    assert sure.mgrit.cautious(1e6)[0] == sure.mgrit.hierarchy[0].exact_after == 251
 
 
 def test_what_hardly_pays_is_left_to_serial_training():

@@ -5,7 +5,8 @@ import pytest
 
 import daskmgrit as dm
 from daskmgrit.errors import Diverged
-from daskmgrit.solver.advice import Words, advise, advise_on_sweeps
+from daskmgrit.recurrence.amplification import Amplification
+from daskmgrit.solver.advice import Facts, Words, advise, advise_on_sweeps
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,48 @@ from daskmgrit.solver.advice import Words, advise, advise_on_sweeps
         # What falls is what coarse steps have made of it.
         (("maxiter", "", [66.0, 1e62, 1e50, 7e44], 1e-9), ["rose from 7e+01 to 1e+62", "cap=", "ParallelNewton"]),
         (("maxiter", "", [1.0, 1.0], 1e-9, "phi draws"), ["phi draws"]),
+        # No cycles beyond those that make it exact.
+        (("maxiter", "", [0.5**k for k in range(9)], 1e-9, "", Words(facts=Facts(exact=16))), ["maxiter=16", "exact"]),
+        (("maxiter", "", [0.5**k for k in range(9)], 1e-9, "", Words(facts=Facts(exact=29))), ["maxiter=29 would"]),
+        (
+            ("maxiter", "", [0.5**k for k in range(9)], 1e-9, "", Words(facts=Facts(exact=30))),
+            ["22 more", "maxiter=30"],
+        ),
+        (("maxiter", "", [0.98**k for k in range(20)], 1e-3, "", Words(facts=Facts(exact=64))), ["maxiter=64"]),
+        (("maxiter", "", [0.5**k for k in range(9)], 1e-9, "", Words(facts=Facts(exact=8))), ["rounding", "F-cycles"]),
     ],
 )
 def test_what_is_advised(end, words):
     found = advise(*end)
     assert [word for word in words if word not in found] == []
+
+
+FAILED = [
+    ("maxiter", "", [2.0**k for k in range(8)], 1e-3),
+    ("maxiter", "", [0.98**k for k in range(20)], 1e-3),
+    ("maxiter", "", [66.0, 1e62, 1e50, 7e44], 1e-9),
+    ("stagnated", "the residual has stayed", [1.0, 0.9, 0.9], 1e-9),
+    ("stagnated", "the residual has stayed", [1.0, 3e5, 7e-4, 7e-4], 1e-9),
+    ("diverged", "phi returned nan or inf on level 3, step 4, during cycle 2", [1.0, np.nan], 1e-9),
+    ("diverged", "the residual on level 0 after cycle 4 is inf", [1.0, np.inf], 1e-9),
+]
+
+
+@pytest.mark.parametrize("end", FAILED)
+@pytest.mark.parametrize("level", [None, 1, 2])
+def test_no_cap_is_advised_where_coarse_steps_are_fine_steps(end, level):
+    amplified = None if level is None else Amplification(level, 16, 1e6)
+    words = advise(*end, "", Words(facts=Facts(short=True)), amplified)
+    for shorter in ("limit them", "cap coarse rates", "a cap of", "lower the rates", "cap the rates", "too long for"):
+        assert shorter not in words
+
+
+@pytest.mark.parametrize("end", FAILED[:-1])
+@pytest.mark.parametrize("level", [None, 1, 2])
+def test_more_precision_is_named_where_it_may_help(end, level):
+    amplified = None if level is None else Amplification(level, 16, 1e6)
+    assert "states of double precision" in advise(*end, "", Words(facts=Facts(single=True)), amplified)
+    assert "double" not in advise(*end, "", Words(), amplified)
 
 
 def test_f_cycles_are_not_advised_where_they_were_taken():

@@ -70,6 +70,57 @@ def test_a_cap_that_is_too_large_is_told_one_that_converges(part, cap):
     assert dm.MGRIT(phi, 512, max_levels=levels).solve(W0, "constant").converged
 
 
+@pytest.mark.parametrize(
+    "phi",
+    [
+        dm.from_function(descend(0.05), vectorized=True, cap=1),
+        lambda weights, index, level: descend(0.05)(weights, index),
+    ],
+    ids=["capped", "ignores level"],
+)
+def test_coarse_steps_that_are_fine_steps_are_told_to_be_longer(phi):
+    result = dm.MGRIT(phi, 512).solve(W0, "constant", maxiter=20)
+    assert not result.converged
+    assert "lag behind" in result.advice
+    assert "cap=" in result.advice
+    assert "too long" not in result.advice
+    # The remedy is one.
+    longer = dm.from_function(descend(0.05), vectorized=True, cap=4)
+    assert dm.MGRIT(longer, 512).solve(W0, "constant", maxiter=20).converged
+
+
+def test_a_step_that_changes_nothing_is_not_told_to_be_longer():
+    assert examine_levels(lambda weights, index, level: weights.copy(), np.ones(2), [64, 32], 200) is None
+    assert examine_levels(lambda weights, index, level: 0.9 * weights, np.ones(2), [64, 32], 200).cause == "short"
+
+
+def test_a_rate_without_room_is_not_told_to_be_lower():
+    problem = xor()
+    rate = problem.learning_rate
+    result = dm.MGRIT(problem.propagator(learning_rate=rate, max_learning_rate=rate), 800).solve(problem.w0, maxiter=8)
+    assert not result.converged
+    assert result.facts.short
+    assert not dm.MGRIT(problem.propagator(), 800).solve(problem.w0, maxiter=1).facts.short
+
+
+def test_cycles_after_which_it_is_exact_are_not_exceeded():
+    phi = dm.from_function(descend(0.05), vectorized=True, cap=1)
+    result = dm.MGRIT(phi, 128).solve(W0, "constant", maxiter=8)
+    assert f"maxiter={result.facts.exact} would do" in result.advice
+    # It is exact then, and takes longer than serial training on any number of workers.
+    result = dm.MGRIT(phi, 128).solve(W0, "constant", maxiter=result.facts.exact, tol=0)
+    assert np.abs(result.final - dm.train_serially(phi, W0, 128)[-1]).max() < 1e-12
+    assert result.critical_path > 128
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_precision_is_named_for_single_precision_alone(dtype):
+    phi = dm.from_function(lambda w, i: descend(0.4)(w, i).astype(dtype), vectorized=True, cap=16)
+    result = dm.MGRIT(phi, 512).solve(W0.astype(dtype), "constant")
+    assert not result.converged
+    assert ("double precision" in result.advice) is (dtype is np.float32)
+
+
 def test_a_network_with_a_cap_that_is_too_large_is_told_one_that_converges():
     step = digits().propagator(learning_rate=0.3, max_learning_rate=0.3)
 
