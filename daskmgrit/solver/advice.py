@@ -43,11 +43,17 @@ class Facts:
         Whether a coarse step takes no more than one fine step: then there is nothing left to cap.
     single : bool
         Whether states are of single precision.
+    levels : float
+        Number of levels.
+    guess : str
+        Kind of the initial guess.
     """
 
     exact: float = math.inf
     short: bool = False
     single: bool = False
+    levels: float = math.inf
+    guess: str = "zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,13 @@ class Words:
         if self.facts.short:
             take = f"let coarse steps be longer where that is stable ({self.cap}), or {take}"
         return (
-            f"{take} ({self.relaxation}), fewer levels ({self.levels.format(2)} shows whether coarse steps are at "
-            f"fault), or stable coarse steps ({self.stable}); or parallel Newton ({self.newton}), which needs none"
-            f"{self.precision}"
+            f"{take} ({self.relaxation}), {self.fewer(2, ' shows whether coarse steps are at fault')}or stable coarse "
+            f"steps ({self.stable}); or parallel Newton ({self.newton}), which needs none{self.precision}"
         )
+
+    def fewer(self, levels: int, why: str = "") -> str:
+        """Return the remedy of that many levels; empty if there are no more."""
+        return f"fewer levels ({self.levels.format(levels)}{why}), " if levels < self.facts.levels else ""
 
     @property
     def precision(self) -> str:
@@ -307,21 +316,22 @@ def _on_divergence(message: str, words: Words) -> str:
         found = (
             "are too long: " if not words.facts.short else "amplify errors, although none takes more than a fine one: "
         )
-        capped = "" if words.facts.short else f"cap coarse rates ({words.cap}), "
+        capped = "" if words.facts.short else f"a cap of coarse rates ({words.cap}), "
         return (
-            f"steps of level {level} {found}{capped}use stable coarse steps ({words.stable}), or fewer levels "
-            f"({words.levels.format(max(2, level))}){words.precision}. Or a correction made negative what must stay "
-            "positive, such as second moments: let the state hold their square roots"
+            f"steps of level {level} {found}give {capped}{words.fewer(max(2, level))}stable coarse steps "
+            f"({words.stable}), or parallel Newton ({words.newton}){words.precision}. Or a correction made negative "
+            "what must stay positive, such as second moments: let the state hold their square roots"
         )
+    begin = f"begin closer ({words.guess})" if words.facts.guess == "zero" else ""
     if AT_GUESS in message:
         return (
             "there weights are those of the initial guess: check the result of phi for them and for the data of that "
-            f"step, or begin closer ({words.guess})"
+            f"step{begin and f', or {begin}'}"
         )
+    remedies = [remedy for remedy in (begin, "" if words.facts.short else "cap the rates of coarse steps") if remedy]
     return (
         "weights became nan or inf on level 0: if daskmgrit.train_serially ends so, too, check the data of that step, "
-        f"or lower the learning rate; else begin closer ({words.guess})"
-        f"{'' if words.facts.short else ' and cap the rates of coarse steps'}"
+        f"or lower the learning rate; else {' and '.join(remedies) or f'use parallel Newton ({words.newton})'}"
     )
 
 

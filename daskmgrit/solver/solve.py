@@ -140,7 +140,8 @@ def run_solve(
             seconds = time.perf_counter() - begin
             amplification = examine(executor, phi_task, start, run, levels, allowed, seconds)
     single = bool(np.finfo(w0.dtype).eps > np.finfo(float).eps)
-    facts = Facts(hierarchy[0].exact_after, takes_fine_steps(problem.phi), single)
+    short = takes_fine_steps(problem.phi)
+    facts = Facts(hierarchy[0].exact_after, short, single, len(hierarchy), guess.kind)
     iterations = len(outcome.residuals) - 1
     phi_seconds = [0.0] * len(hierarchy)
     for record in iteration.records:

@@ -81,6 +81,18 @@ def test_more_precision_is_named_where_it_may_help(end, level):
     assert "double" not in advise(*end, "", Words(), amplified)
 
 
+def test_no_remedy_is_advised_that_was_taken():
+    for end in FAILED:
+        words = advise(*end, "", Words(facts=Facts(levels=2, guess="nested")))
+        assert "max_levels" not in words
+        assert "begin closer" not in words
+        assert "ParallelNewton" in words or "cap the rates" in words
+    assert "max_levels=2" in advise(*FAILED[0])
+    assert "begin closer" in advise(*FAILED[-1])
+    words = advise(*FAILED[-1], "", Words(facts=Facts(short=True, guess="constant")))
+    assert words.endswith("else use parallel Newton (ParallelNewton)")
+
+
 def test_f_cycles_are_not_advised_where_they_were_taken():
     residuals = [float(2**k) for k in range(8)]
     assert "F-cycles" in advise("maxiter", "", residuals, 1e-9)
