@@ -82,7 +82,9 @@ def command_client(
             quiet_end(client),
         ):
             each = f" with {threads} threads each" if threads else ""
-            note(f"{workers} worker processes{each}, dashboard {page_beside(client.dashboard_link)}")
+            note(
+                f"{workers} worker process{'es' * (workers > 1)}{each}, dashboard {page_beside(client.dashboard_link)}"
+            )
             yield client
     else:
         with dask.config.set(scheduler="threads", num_workers=threads) if threads else nullcontext():

@@ -29,7 +29,7 @@ __all__ = ["plan"]
 MANY = 20_000
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, context_settings={"allow_extra_args": True})
 @click.option(
     "--steps", type=click.IntRange(2, 10**9), help="N, the number of training steps; by default those of --problem."
 )
@@ -109,6 +109,9 @@ def plan(
     Searches coarsening factors, cycles and numbers of chunks of MGRIT, and slots of parallel Newton's window, for N
     steps on P worker threads.
     """
+    # The other commands take it as an argument.
+    if extra := click.get_current_context().args:
+        raise click.UsageError(f"{' '.join(extra)}: give the problem by an option, --problem {extra[0]}")
     if phi_cost is None and problem is None:
         raise click.UsageError("give --phi-cost, the seconds of Phi for a state, or --problem to measure it")
     if steps is None and problem is None:

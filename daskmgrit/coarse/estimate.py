@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskmgrit.coarse.stabilise import RatedPhi
+from daskmgrit.coarse.stabilise import PHI_OF_RATE, RatedPhi
 from daskmgrit.coarse.window import coarsening_option
 from daskmgrit.recurrence.propagator import apply_phi
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import move_like, to_host
 from daskmgrit.utils.per_level import growth
-from daskmgrit.utils.validation import integer_option, number_option
+from daskmgrit.utils.validation import callable_option, integer_option, number_option
 
 __all__ = ["RateEstimate", "estimate_max_rate"]
 
@@ -147,10 +147,7 @@ def estimate_max_rate(
     alpha_max           0.8 x 0.5 = 0.4, the first the safety factor
     Phi evaluations     72
     """
-    if not callable(phi_of_rate):
-        raise TypeError(
-            f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new weights"
-        )
+    callable_option("phi_of_rate", phi_of_rate, 4, PHI_OF_RATE)
     state = initial_state(w0)
     block = state.block(phi_of_rate)
     rate = number_option("rate", rate, "a learning rate is a positive number", above=0)

@@ -15,11 +15,12 @@ from daskmgrit.coarse.window import coarsening_option
 from daskmgrit.recurrence.propagator import Preparation, read_only
 from daskmgrit.recurrence.step_length import StepLength
 from daskmgrit.utils.per_level import growth
-from daskmgrit.utils.validation import number_option
+from daskmgrit.utils.validation import callable_option, number_option
 
-__all__ = ["RatedPhi", "stabilise"]
+__all__ = ["PHI_OF_RATE", "RatedPhi", "stabilise"]
 
 Array = NDArray
+PHI_OF_RATE = "give phi_of_rate(weights, index, level, rate) -> new weights"
 RatedPhi = Callable[[Array, Array, int, float], Array]
 
 
@@ -85,11 +86,7 @@ class stabilise:
         max_stages: int | None = None,
         curvatures: Curvatures | None = None,
     ) -> None:
-        if not callable(phi_of_rate):
-            raise TypeError(
-                f"phi_of_rate={phi_of_rate!r} is not callable: give phi_of_rate(weights, index, level, rate) -> new "
-                "weights"
-            )
+        callable_option("phi_of_rate", phi_of_rate, 4, PHI_OF_RATE)
         self.phi_of_rate, self.coarsening = phi_of_rate, coarsening_option(coarsening)
         if hasattr(phi_of_rate, "to_block"):
             self.to_block = phi_of_rate.to_block

@@ -308,7 +308,7 @@ def _mgrit_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         *_memory(found),
         (
             "limit",
-            f"more than about {limit} workers gain little: {limits[found['limit']]}"
+            f"more than about {limit} worker{'s' * (limit > 1)} gain little: {limits[found['limit']]}"
             if limit
             else f"none reached with {found['workers']}; beyond: {limits[found['limit']]}",
         ),

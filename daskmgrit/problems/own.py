@@ -11,7 +11,7 @@ import numpy as np
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import check_length, initial_state
 from daskmgrit.recurrence.trial import check_arguments
-from daskmgrit.utils.validation import brief, integer_option
+from daskmgrit.utils.validation import brief, callable_option, integer_option
 
 __all__ = ["METHODS", "OwnProblem"]
 
@@ -95,8 +95,8 @@ class OwnProblem:
             raise TypeError(f"name={self.name!r} is not a string: give the name of the problem as a string")
         for option in ("loss", "metrics"):
             value = getattr(self, option)
-            if value is not None and not callable(value):
-                raise TypeError(f"{option}={brief(value)} is not callable: give a function of the final weights")
+            if value is not None:
+                callable_option(option, value, 1, "give a function of the final weights")
         if self.method not in METHODS:
             raise ValueError(f'method={self.method!r} is not known: give "mgrit" or "newton"')
 

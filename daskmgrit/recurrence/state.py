@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,8 @@ def initial_state(w0: Any) -> InitialState:
         host = host.astype(np.float64)
     if host.dtype.kind not in "fc":
         dense = ", w0.toarray().ravel()" if hasattr(w0, "toarray") else ""
+        if isinstance(w0, Mapping):
+            dense = ", np.concatenate([np.ravel(part) for part in w0.values()])"
         raise ValueError(
             f"w0 has dtype {host.dtype} ({type(w0).__name__}): give a vector of floating-point numbers{dense}"
         )

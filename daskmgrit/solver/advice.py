@@ -344,7 +344,8 @@ def _on_stagnation(message: str, residuals: Sequence[float], words: Words) -> st
     if min(residuals) < 1e-3 * max(residuals):
         return (
             f"the residual fell by a factor of {max(residuals) / min(residuals):.0e} and then stood still: if "
-            f"rounding within phi keeps it, {_tol(3 * min(residuals), words)} is enough; else check by "
+            f"rounding within phi keeps it, {_tol(3 * min(residuals), words)} is enough"
+            f"{f', or {words.double}' if words.facts.single else ''}; else check by "
             "daskmgrit.check_propagator(phi, w0) that rows are independent and results repeat"
         )
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.stagnation import rounding_of
 from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
-from daskmgrit.utils.validation import brief, integer_option, number_option
+from daskmgrit.utils.validation import brief, callable_option, integer_option, number_option
 
 __all__ = [
     "Arguments",
@@ -118,7 +117,7 @@ class CommonRequest:
             least=0,
         )
         if self.callback is not None:
-            _check_callback(self.callback)
+            callable_option("callback", self.callback, 3, "give callback(iteration, residual, weights)")
         if self.timeout is not None:
             time_option("timeout", self.timeout)
         check_settled(self.settled)
@@ -200,23 +199,6 @@ def default_tolerance(steps: int, w0: InitialState) -> float:
             10 * rounding,
         )
     return tol
-
-
-def _check_callback(callback: Any) -> None:
-    if not callable(callback):
-        raise TypeError(f"callback={brief(callback)} is not callable: give callback(iteration, residual, weights)")
-    try:
-        signature = inspect.signature(callback)
-    except (TypeError, ValueError):
-        return  # of a function that is not Python's
-    try:
-        signature.bind(1, 1.0, None)
-    except TypeError as error:
-        name = getattr(callback, "__name__", brief(callback))
-        raise TypeError(
-            f"callback={name} cannot be called with three arguments ({error}): give "
-            "callback(iteration, residual, weights)"
-        ) from None
 
 
 def asks_to_stop(answer: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from daskmgrit.utils.validation import brief, integer_option, number_option
+from daskmgrit.utils.validation import brief, callable_option, integer_option, number_option
 
 __all__ = ["STOPPED", "Settled", "at_maxiter", "check_settled"]
 
@@ -73,8 +73,7 @@ class Settled:
     cycles: int = 2
 
     def __post_init__(self) -> None:
-        if not callable(self.loss):
-            raise TypeError(f"loss={brief(self.loss)} is not callable: give a function of the final weights")
+        callable_option("loss", self.loss, 1, "give a function of the final weights")
         remedy = "it is the relative change below which the loss counts as unchanged, at least 0"
         number_option("rtol", self.rtol, remedy, least=0)
         integer_option("cycles", self.cycles, 1, "it is the number of cycles in a row that must not change the loss")

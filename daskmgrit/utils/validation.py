@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from typing import Any
 
-__all__ = ["brief", "integer_option", "number_option"]
+__all__ = ["brief", "callable_option", "integer_option", "number_option"]
 
 
 def brief(value: Any) -> str:
@@ -19,6 +20,34 @@ def brief(value: Any) -> str:
     """
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def callable_option(name: str, value: Any, count: int, remedy: str) -> None:
+    """Check that `value` can be called with `count` arguments by place, as far as its signature tells.
+
+    Raises
+    ------
+    TypeError
+        If it cannot.
+
+    Examples
+    --------
+    >>> callable_option("loss", lambda w, x: 0.0, 1, "give a function of the final weights")
+    Traceback (most recent call last):
+    ...
+    TypeError: loss=<lambda> takes (w, x), not 1 argument: give a function of the final weights
+    """
+    if not callable(value):
+        raise TypeError(f"{name}={brief(value)} is not callable: {remedy}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return  # of a function that is not Python's
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        own = getattr(value, "__name__", brief(value))
+        raise TypeError(f"{name}={own} takes {signature}, not {count} argument{'s' * (count > 1)}: {remedy}") from None
 
 
 def integer_option(name: str, value: Any, least: int, remedy: str, most: int | None = None) -> int:

@@ -84,6 +84,8 @@ def test_bad_estimate(arguments, words):
         estimate_max_rate(quadratic([1.0, 2.0]), np.ones(2), **({"rate": 0.1} | arguments))
     with pytest.raises(TypeError, match="phi_of_rate=3 is not callable"):
         estimate_max_rate(3, np.ones(2), 0.1)
+    with pytest.raises(TypeError, match=r"takes \(weights, index, level\), not 4 arguments: give phi_of_rate\("):
+        estimate_max_rate(lambda weights, index, level: weights, np.ones(2), 0.1)
 
 
 def test_estimate_holds_phi_to_its_contract():

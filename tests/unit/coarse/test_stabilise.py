@@ -79,6 +79,8 @@ def test_stages_are_calls():
 def test_bad_stabilise():
     with pytest.raises(TypeError, match="phi_of_rate=1 is not callable"):
         stabilise(1, 0.1, 1.0)
+    with pytest.raises(TypeError, match=r"takes \(weights, index, level\), not 4 arguments: give phi_of_rate\("):
+        stabilise(lambda weights, index, level: weights, 0.1, 1.0)
     with pytest.raises(ValueError, match=r"max_rate=0.1 is below rate=1.0"):
         stabilise(Quadratic(), 1.0, 0.1)
     with pytest.raises(ValueError, match="rate=0 is out of range"):

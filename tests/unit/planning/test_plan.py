@@ -209,6 +209,11 @@ def plan(*args, code=0):
     return run
 
 
+def test_a_problem_in_the_place_of_an_argument_is_told_its_option():
+    run = plan("problem.py:problem", "--workers", "8", code=2)
+    assert "give the problem by an option, --problem problem.py:problem" in run.stderr
+
+
 def test_command_says_that_serial_is_faster():
     run = plan("--steps", "400", "--phi-cost", "1ms", "--workers", "8")
     assert "serial is faster" in run.stdout

@@ -21,6 +21,7 @@ def phi(weights, index, level):
         ({"steps": 0}, ValueError, "steps=0"),
         ({"name": None}, TypeError, "name=None"),
         ({"loss": 1.0}, TypeError, r"loss=1\.0 is not callable"),
+        ({"loss": lambda w, x: 0.0}, TypeError, r"loss=<lambda> takes \(w, x\), not 1 argument: give a function of"),
         ({"metrics": {}}, TypeError, "metrics={} is not callable"),
         ({"method": "sgd"}, ValueError, "method='sgd'"),
     ],

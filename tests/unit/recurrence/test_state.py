@@ -74,6 +74,7 @@ def test_pandas_and_xarray():
         (np.ma.masked_array([1.0, 2.0], [0, 1]), "w0 is a masked array with masked entries"),
         (np.asmatrix([1.0, 2.0]), "has shape (1, 2)"),
         (["a"], "has dtype <U1"),
+        ({"w": np.ones((2, 2)), "b": 0.0}, "(dict): give a vector of floating-point numbers, np.concatenate(["),
         (Sparse(), "has dtype object (Sparse): give a vector of floating-point numbers, w0.toarray().ravel()"),
         (np.ones((2, 2)), "has shape (2, 2)"),
         (1.0, "has shape ()"),

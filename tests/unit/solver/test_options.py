@@ -81,7 +81,7 @@ def test_a_callback_of_other_arguments_is_refused_before_anything_is_computed(me
     def phi(weights, index, level):
         raise AssertionError
 
-    with pytest.raises(TypeError, match=r"callback=two cannot be called with three arguments .*residual, weights"):
+    with pytest.raises(TypeError, match=r"callback=two takes .*, not 3 arguments: .*residual, weights"):
         method(phi, 8).solve(np.ones(2), callback=two)
 
 

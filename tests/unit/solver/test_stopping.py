@@ -88,6 +88,11 @@ def test_from_a_checkpoint_that_measured_none(phi, w0, tmp_path):
     ("make", "error", "words"),
     [
         (lambda: dm.Settled(3), TypeError, "loss=3"),
+        (
+            lambda: dm.Settled(lambda final, data: 1.0),
+            TypeError,
+            r"loss=<lambda> takes \(final, data\), not 1 argument",
+        ),
         (lambda: dm.Settled(len, rtol=-1), ValueError, "rtol=-1"),
         (lambda: dm.Settled(len, cycles=0), ValueError, "cycles=0"),
         (lambda: dm.Settled(lambda final: "low"), TypeError, "'low'"),
