@@ -16,10 +16,10 @@ from daskmgrit.planning.machine import Machine
 from daskmgrit.planning.setting import Plan, on_threads
 from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.planning.window_report import (
-    DIVERGES,
-    MEND,
     at_worst,
+    diverges,
     fastest,
+    mend,
     pays,
     verdict,
     window_report,
@@ -214,7 +214,7 @@ class PlanResult:
             ("serial training", time_in_words(self.serial_seconds)),
         ]
         if mgrit is None:
-            rows.append(("MGRIT", DIVERGES))
+            rows.append(("MGRIT", diverges(found)))
         else:
             how = mgrit.setting
             chunks = f"{how.chunks} chunk{'s' * (how.chunks > 1)}"
@@ -230,7 +230,7 @@ class PlanResult:
         )
         rows.append(("measured", "; ".join(self.measured) if self.measured else "nothing"))
         if self.remark:
-            rows.append(("in Python", MEND))
+            rows.append(("in Python", mend(found)))
         elif self.faster_method is not None and self.method != "serial":
             rows.append(("in Python", self.python()))
         return rows

@@ -16,9 +16,9 @@ from daskmgrit.planning.setting import Plan, on_threads, worker_numbers
 from daskmgrit.planning.source import Source
 from daskmgrit.planning.window_plan import best_window
 from daskmgrit.planning.window_report import (
-    DIVERGES,
     at_worst,
     commands,
+    diverges,
     fastest,
     pays,
     verdict,
@@ -96,7 +96,7 @@ def report(planner: Planner, asked: Asked) -> dict[str, Any]:
     times |= {"newton": window.seconds} if window else {}
     found = dict.fromkeys(OF_MGRIT) if plan is None else _mgrit(plan, planner, asked)
     if source.remark:
-        # To be mended first, see :data:`MEND`.
+        # To be mended first, see :func:`daskmgrit.planning.window_report.mend`.
         found |= {"command": None, "python": None}
         newton["python"] = None
     return {
@@ -259,7 +259,7 @@ def text(found: dict[str, Any]) -> str:
             + (" (--threads puts several into each)" if machine["threads"] == 1 < machine["workers"] else ""),
         ),
         ("serial training", time_in_words(found["serial_seconds"])),
-        *([("MGRIT", DIVERGES)] if found["seconds"] is None else _mgrit_rows(found)),
+        *([("MGRIT", diverges(found))] if found["seconds"] is None else _mgrit_rows(found)),
         *window_rows(found),
         ("break-even", "; ".join(even_words(*each) for each in evens)),
         *([("measured", "; ".join(found["measured"]))] if found["measured"] else []),

@@ -12,15 +12,10 @@ from daskmgrit.planning.setting import whole_cycles
 from daskmgrit.planning.window_plan import WindowPlan
 from daskmgrit.utils.units import time_in_words
 
-__all__ = ["DIVERGES", "MEND", "at_worst", "commands", "fastest", "pays", "verdict", "window_report", "window_rows"]
+__all__ = ["at_worst", "commands", "diverges", "fastest", "mend", "pays", "verdict", "window_report", "window_rows"]
 
 # Times that differ by no more than this factor are as good as the same: predictions are no better.
 NEAR = 1.05
-
-# Report on MGRIT in place of a setting.
-DIVERGES = "does not converge with any setting that was tried"
-# In place of a command, where a trial found something wrong with phi.
-MEND = "none: correct phi first, or give it a true attribute `pure` if the finding is harmless"
 
 # alpha lambda_max from which on training counts as near the edge of stability, which is 2.
 EDGE = 1.0
@@ -29,6 +24,7 @@ EDGE = 1.0
 def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> dict[str, Any]:
     """Return the prediction of parallel Newton; its values are None if there is only one thread."""
     about = {"accepted_from": accepted.origin, "edge": accepted.edge, "growth": accepted.growth, "contracts": None}
+    about["defect"] = accepted.defect
     if plan is None:
         names = [each.name for each in fields(WindowPlan) if each.name != "serial"]
         return dict.fromkeys((*names, "serial_seconds", "speedup", "least_speedup", "python")) | about
@@ -42,6 +38,18 @@ def window_report(steps: int, plan: WindowPlan | None, accepted: Acceptance) -> 
         "contracts": accepted.most >= FEW,
         "python": plan.python(steps),
     }
+
+
+def diverges(found: dict[str, Any]) -> str:
+    """Return the report on MGRIT in place of a setting."""
+    return f"does not converge{'' if found['newton']['defect'] else ' with any setting that was tried'}"
+
+
+def mend(found: dict[str, Any]) -> str:
+    """Return what stands in place of a command, where something is wrong with phi."""
+    first = "none: correct phi first"
+    harmless = ", or give it a true attribute `pure` if the finding is harmless"
+    return first if found["newton"]["defect"] else first + harmless
 
 
 def fastest(times: Mapping[str, float]) -> str:
@@ -146,7 +154,7 @@ def commands(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the commands for the faster of the two methods, as rows of a name and words."""
     newton = found["newton"]
     if found["remark"]:
-        return [("command", MEND)]
+        return [("command", mend(found))]
     if found["optimizer"] and newton["command"] is None:
         return [("command", f"none: parallel Newton alone trains with {found['optimizer']}, and needs two threads")]
     if found["command"] is None and newton["command"] is None:

@@ -79,6 +79,14 @@ def initial_state(w0: Any) -> InitialState:
     except (TypeError, NotImplementedError) as error:
         # NotImplementedError is torch's, of a tensor that holds no numbers.
         raise no_array(w0, "w0", "all weights as one flat vector", error) from error
+    except RuntimeError as error:
+        # Of PyTorch's parameters in a list.
+        if "requires grad" not in str(error):
+            raise
+        raise ValueError(
+            f"w0 is a {type(w0).__name__} of tensors that require gradients: give all weights as one flat vector, such "
+            "as phi.w0 of a module's propagator, or torch.nn.utils.parameters_to_vector(w0).detach()"
+        ) from None
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
@@ -90,7 +98,9 @@ def initial_state(w0: Any) -> InitialState:
         host = host.astype(np.float64)
     if host.dtype.kind not in "fc":
         dense = ", w0.toarray().ravel()" if hasattr(w0, "toarray") else ""
-        if isinstance(w0, Mapping):
+        if callable(getattr(w0, "parameters", None)):
+            dense = ", such as phi.w0 of the module's propagator"
+        elif isinstance(w0, Mapping):
             dense = ", np.concatenate([np.ravel(part) for part in w0.values()])"
         raise ValueError(
             f"w0 has dtype {host.dtype} ({type(w0).__name__}): give a vector of floating-point numbers{dense}"

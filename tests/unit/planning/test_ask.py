@@ -239,7 +239,8 @@ def test_nan_in_the_data_blames_no_learning_rate(bad):
     plan = dm.plan(lambda w, i, level: w * np.where(i == bad, np.nan, 0.99)[:, None], W0, 400, 16, cost=1.0)
     assert plan.remark.startswith(f"phi returns nan or inf on level 0, step {bad}, for weights that are finite")
     assert "check the data of that step" in str(plan)
-    assert "learning rate" not in str(plan)
+    for harmless in ("learning rate", "that was tried", "harmless"):
+        assert harmless not in str(plan)
     assert plan.method == "serial"
     assert plan.mgrit is None
     # What grows beyond all numbers is no matter of data.

@@ -93,6 +93,21 @@ def test_a_tensor_without_data():
         initial_state(torch.ones(3, device="meta"))
 
 
+def test_a_module_and_its_parameters():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(2, 1)
+    with pytest.raises(ValueError, match=r"\(Linear\): give a vector .*, such as phi\.w0"):
+        initial_state(module)
+    with pytest.raises(ValueError, match=r"require gradients: .* such as phi\.w0.*parameters_to_vector"):
+        initial_state(list(module.parameters()))
+    # Each remedy is one.
+    for given in (
+        torch.nn.utils.parameters_to_vector(list(module.parameters())).detach(),
+        np.concatenate([np.ravel(part) for part in module.state_dict().values()]),
+    ):
+        assert initial_state(given).size == 3
+
+
 def test_the_serial_loop_takes_one_step_after_another(decay):
     weights = dm.train_serially(decay, np.ones(2), 5)
     assert weights.shape == (6, 2)
