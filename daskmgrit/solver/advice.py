@@ -124,7 +124,7 @@ class Words:
         """Finding that coarse steps are at fault, with the remedies."""
         if self.facts.short:
             return f"coarse steps, which take no more than a fine one, lag behind: {self.closer}"
-        return f"coarse steps are too long for the problem: limit them ({self.cap}), or {self.closer}"
+        return f"coarse steps are too long for the problem; limit them ({self.cap}), or {self.closer}"
 
 
 IN_PYTHON = Words()
@@ -313,14 +313,16 @@ def _level(message: str) -> int:
 def _on_divergence(message: str, words: Words) -> str:
     level = _level(message)
     if level:
-        found = (
-            "are too long: " if not words.facts.short else "amplify errors, although none takes more than a fine one: "
-        )
-        capped = "" if words.facts.short else f"a cap of coarse rates ({words.cap}), "
+        found, first = "are too long", "a cap of coarse rates"
+        if words.facts.short:
+            found, first = (
+                "amplify errors, although none takes more than a fine one",
+                "longer ones where that is stable",
+            )
         return (
-            f"steps of level {level} {found}give {capped}{words.fewer(max(2, level))}stable coarse steps "
-            f"({words.stable}), or parallel Newton ({words.newton}){words.precision}. Or a correction made negative "
-            "what must stay positive, such as second moments: let the state hold their square roots"
+            f"steps of level {level} {found}: give {first} ({words.cap}), {words.fewer(max(2, level))}stable coarse "
+            f"steps ({words.stable}), or parallel Newton ({words.newton}){words.precision}. Or a correction made "
+            "negative what must stay positive, such as second moments: let the state hold their square roots"
         )
     begin = f"begin closer ({words.guess})" if words.facts.guess == "zero" else ""
     if AT_GUESS in message:
