@@ -22,6 +22,7 @@ from daskmgrit.problems.training import training
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import made_for, takes_any_coarsening
 from daskmgrit.recurrence.trial import Finding, already_tried
+from daskmgrit.solver.examination import takes_fine_steps
 from daskmgrit.tune.search import NoneConverged, Trial, TuneReport
 from daskmgrit.tune.search import tune as search
 from daskmgrit.tune.settings import Settings, default_grid
@@ -130,7 +131,9 @@ def _none_converged(found: Problem | OwnProblem, tried: Finding | None) -> Itera
     try:
         yield
     except NoneConverged as error:
-        rates = "shorten its coarse steps" if isinstance(found, OwnProblem) else "lower --learning-rate"
+        rates = "lower --learning-rate"
+        if isinstance(found, OwnProblem):
+            rates = f"{'lengthen' if takes_fine_steps(found.phi) else 'shorten'} its coarse steps"
         advice = f"{rates}, allow more cycles (--maxiter), or use --method newton, which needs no coarse steps"
         why = ", because phi cannot converge: see above" if tried and tried.remark else f": {advice}"
         raise NotConverged(error.args[0] + why) from error

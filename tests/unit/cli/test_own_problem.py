@@ -325,6 +325,17 @@ def test_tune_names_options_where_nothing_converges(folder):
     )
 
 
+def test_tune_does_not_shorten_what_is_as_short_as_it_can_be(folder):
+    (folder / "capped.py").write_text(
+        "import daskmgrit as dm\nphi = dm.from_function(lambda w, i: 0.99 * w, cap=1)\nw0 = [1.0]\n"
+    )
+    run = CliRunner().invoke(
+        main, ["tune", "capped.py:phi", "--w0", "capped.py:w0", "--steps", "200", "--maxiter", "1"]
+    )
+    assert run.exit_code == 1
+    assert "lengthen its coarse steps" in run.stderr
+
+
 def test_threads_of_this_process(folder):
     (folder / "told.py").write_text(
         "import dask\nimport numpy as np\n\nSEEN = []\n\n\ndef phi(weights, index, level):\n"
