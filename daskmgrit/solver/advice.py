@@ -43,6 +43,8 @@ class Facts:
         Whether a coarse step takes no more than one fine step: then there is nothing left to cap.
     single : bool
         Whether states are of single precision.
+    worth : float
+        Cycles beyond which their longest chain of Phi is longer than serial training.
     levels : float
         Number of levels.
     guess : str
@@ -52,6 +54,7 @@ class Facts:
     exact: float = math.inf
     short: bool = False
     single: bool = False
+    worth: float = math.inf
     levels: float = math.inf
     guess: str = "zero"
 
@@ -374,15 +377,17 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
         return f"the residual does not fall (factor {factor:.3f} per cycle): {words.closer}"
     more, exact = math.ceil(math.log(tol / now) / math.log(factor)), words.facts.exact
     if done >= exact:
-        return f"MGRIT is exact after {exact} cycles except for rounding, which coarse steps amplify: {words.closer}"
-    if factor < WELL and done + more <= exact:
-        ends = f"about {more} more would do, {words.maxiter.format(done + more)}"
-        return f"the residual falls by a factor of {factor:.2g} per cycle: {ends}"
+        found = f"MGRIT is exact after {exact} cycles except for rounding, which coarse steps amplify"
+        return f"{found}: give a larger tolerance, or {words.closer}"
+    falls = f"the residual falls by a factor of {factor:.2g} per cycle: "
     if exact < done + more:
-        return (
-            f"the residual falls by a factor of {factor:.2g} per cycle: {words.maxiter.format(exact)} would do, "
-            f"because MGRIT is exact then, but is slower than serial training; {words.closer}"
-        )
+        falls += f"{words.maxiter.format(exact)} would do, because MGRIT is exact then"
+    else:
+        falls += f"about {more} more would do, {words.maxiter.format(done + more)}"
+    if exact < done + more or words.facts.worth < done + more:
+        return f"{falls}, but that is slower than serial training; {words.closer}"
+    if factor < WELL:
+        return falls
     slowly = f"factor {factor:.3f} per cycle, some {more} more cycles at that rate"
     return f"the residual falls slowly ({slowly}): {words.closer}"
 

@@ -139,10 +139,15 @@ def run_solve(
             allowed = phi_allowed(iteration.depth, len(levels), outcome.reason == "diverged")
             seconds = time.perf_counter() - begin
             amplification = examine(executor, phi_task, start, run, levels, allowed, seconds)
-    single = bool(np.finfo(w0.dtype).eps > np.finfo(float).eps)
-    short = takes_fine_steps(problem.phi)
-    facts = Facts(hierarchy[0].exact_after, short, single, len(hierarchy), guess.kind)
     iterations = len(outcome.residuals) - 1
+    facts = Facts(
+        exact=hierarchy[0].exact_after,
+        short=takes_fine_steps(problem.phi),
+        single=bool(np.finfo(w0.dtype).eps > np.finfo(float).eps),
+        worth=iterations * hierarchy[0].steps / max(1, iteration.depth),
+        levels=len(hierarchy),
+        guess=guess.kind,
+    )
     phi_seconds = [0.0] * len(hierarchy)
     for record in iteration.records:
         phi_seconds[record.level] += record.phi_seconds

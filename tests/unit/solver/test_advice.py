@@ -46,6 +46,11 @@ from daskmgrit.solver.advice import Facts, Words, advise, advise_on_sweeps
         ),
         (("maxiter", "", [0.98**k for k in range(20)], 1e-3, "", Words(facts=Facts(exact=64))), ["maxiter=64"]),
         (("maxiter", "", [0.5**k for k in range(9)], 1e-9, "", Words(facts=Facts(exact=8))), ["rounding", "F-cycles"]),
+        # Nor without the remark that they take longer than serial training.
+        (
+            ("maxiter", "", [0.5**k for k in range(9)], 1e-9, "", Words(facts=Facts(worth=29.5))),
+            ["=30, but", "F-cycles"],
+        ),
     ],
 )
 def test_what_is_advised(end, words):
@@ -147,3 +152,15 @@ def test_how_many_more_cycles(decay, w0):
 def test_what_a_trial_found_is_told_however_many_steps_were_accepted(accepted, windows):
     assert advise_on_sweeps("tol", accepted, windows, 1e-9, "phi draws") == "phi draws"
     assert advise_on_sweeps("tol", accepted, windows, 1e-9) == ""
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_cycles_that_take_longer_than_serial_training_are_said_to(w0):
+    """The longest chain of Phi of the solve that is advised decides."""
+    phi = dm.from_function(lambda w: w - 0.02 * np.sin(w), vectorized=True, cap=16)
+    for steps, slower in ((64, True), (2048, False)):
+        result = dm.MGRIT(phi, steps).solve(w0, maxiter=3)
+        assert ("slower than serial training" in result.advice) is slower
+        full = dm.MGRIT(phi, steps).solve(w0)
+        assert full.converged
+        assert (full.critical_path > steps) is slower
