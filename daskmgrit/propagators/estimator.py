@@ -93,6 +93,8 @@ def from_estimator(
             f"from_estimator needs scikit-learn, which is not installed: {install_hint('digits')}"
         ) from None
     linear = isinstance(estimator, SGDClassifier | SGDRegressor | Perceptron)
+    if isinstance(estimator, type):
+        raise TypeError(f"estimator={estimator.__name__} is a class: give an object of it, {estimator.__name__}(…)")
     if not linear and not isinstance(estimator, MLPClassifier | MLPRegressor):
         raise TypeError(
             f"estimator={estimator!r} is none of SGDClassifier, SGDRegressor, Perceptron, MLPClassifier and "

@@ -50,6 +50,7 @@ def test_no_seed_means_the_number_of_the_step():
     ("estimator", "error", "words"),
     [
         (linear_model.LogisticRegression(), TypeError, ["LogisticRegression", "from_function"]),
+        (linear_model.SGDClassifier, TypeError, ["estimator=SGDClassifier is a class", "SGDClassifier(…)"]),
         (linear_model.SGDClassifier(average=True), ValueError, ["average=True", "result.weights"]),
         (linear_model.SGDClassifier(early_stopping=True), ValueError, ["early_stopping=True"]),
         (linear_model.SGDClassifier(learning_rate="adaptive", eta0=1), ValueError, ["learning_rate='adaptive'"]),
