@@ -23,7 +23,7 @@ from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import to_host
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["ASSUMED_SWEEPS", "FEW", "USUAL", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
+__all__ = ["ASSUMED_SWEEPS", "FEW", "LEAST", "USUAL", "Acceptance", "assumed", "given", "growth_of_steps", "measured"]
 
 # About what networks with Adam at usual rates accept; longer windows accept hardly more.
 USUAL = {1: 1.0, 2: 1.2, 4: 1.5, 8: 2.0}

@@ -234,7 +234,7 @@ def test_training_that_diverges_is_told():
 
 
 @pytest.mark.parametrize("bad", [0, 30, 300])
-def test_nan_in_the_data_blames_no_learning_rate(bad):
+def test_nan_in_the_data_blames_no_learning_rate(bad, monkeypatch):
     """Sweeps end at a step beyond the first 64, too."""
     plan = dm.plan(lambda w, i, level: w * np.where(i == bad, np.nan, 0.99)[:, None], W0, 400, 16, cost=1.0)
     assert plan.remark.startswith(f"phi returns nan or inf on level 0, step {bad}, for weights that are finite")
@@ -243,6 +243,11 @@ def test_nan_in_the_data_blames_no_learning_rate(bad):
         assert harmless not in str(plan)
     assert plan.method == "serial"
     assert plan.mgrit is None
+    # Also where Phi takes too long for sweeps.
+    monkeypatch.setattr(phi_source, "PER_SWEEPS", np.inf)
+    plan = dm.plan(lambda w, i, level: w * np.where(i == min(bad, 30), np.nan, 0.99)[:, None], W0, 400, 16, cost=1.0)
+    assert plan.remark.startswith(f"phi returns nan or inf on level 0, step {min(bad, 30)},")
+    monkeypatch.undo()
     # What grows beyond all numbers is no matter of data.
     plan = dm.plan(lambda w, i, level: 1e3 * w, W0, 400, 16, cost=1.0, seconds=1)
     assert plan.remark == ""
