@@ -17,12 +17,12 @@ from daskmgrit.cli.problem import asked_problem, completed, explained, method_of
 from daskmgrit.cli.values import CYCLE, RATE, SEED
 from daskmgrit.coarse.estimate import RateEstimate, estimate_max_rate
 from daskmgrit.models.descent import GradientDescent
+from daskmgrit.models.rates import takes_fine_steps
 from daskmgrit.problems import LOOPS, PROBLEMS, OwnProblem, Problem
 from daskmgrit.problems.training import training
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.step_length import made_for, takes_any_coarsening
 from daskmgrit.recurrence.trial import Finding, already_tried
-from daskmgrit.solver.examination import takes_fine_steps
 from daskmgrit.tune.search import NoneConverged, Trial, TuneReport
 from daskmgrit.tune.search import tune as search
 from daskmgrit.tune.settings import Settings, default_grid

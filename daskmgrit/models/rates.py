@@ -1,14 +1,15 @@
-"""Learning-rate rules: the rate on each level (paper, equations 10 and 14)."""
+"""Learning-rate rules: the rate on each level (paper, equations 10 and 14), and whether it grows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from daskmgrit.recurrence.step_length import length_of
 from daskmgrit.utils.per_level import growth
 from daskmgrit.utils.validation import number_option
 
-__all__ = ["CappedRate", "ConstantRate", "RateRule"]
+__all__ = ["CappedRate", "ConstantRate", "RateRule", "takes_fine_steps"]
 
 
 class RateRule(Protocol):
@@ -98,3 +99,13 @@ class CappedRate:
     def length(self, level: int) -> float:
         """Return ``factor**level * rate``, the rate of the fine steps that a step stands for, together."""
         return float(growth(self.factor, level)) * self.rate
+
+
+def takes_fine_steps(phi: Any) -> bool:
+    """Whether phi tells that a coarse step takes no more than one fine step, whatever its level."""
+    length, rule, shortfall = (length_of(phi), *(getattr(phi, name, None) for name in ("rate", "shortfall")))
+    if length is not None:
+        return length.taken(1) == 1 and getattr(phi, "long", None) is None
+    if isinstance(rule, CappedRate | ConstantRate) and callable(shortfall):
+        return bool(rule.length(1) / shortfall(1) <= rule(0))
+    return False

@@ -10,6 +10,7 @@ import numpy as np
 
 from daskmgrit.display.html import block, fields
 from daskmgrit.errors import PropagatorError
+from daskmgrit.models.rates import takes_fine_steps
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
 from daskmgrit.recurrence.state import InitialState, check_length, initial_state
 from daskmgrit.recurrence.trial import check_arguments, one_state_fault, parts_fault, states_near
@@ -98,10 +99,17 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     elif wrong := _wrong_arguments(phi):
         problems.append(wrong)
     else:
+        results = []
         for level in range(levels):
-            _check_level(phi, state, steps, level, problems, remarks)
+            results.append(_check_level(phi, state, steps, level, problems, remarks))
             if problems:
                 break
+        if not problems and levels > 1 and not takes_fine_steps(phi) and _same_steps(state, *results[:2]):
+            remarks.append(
+                "a step of level 1 is one of level 0, as if phi made no use of the level: MGRIT takes fewer cycles if "
+                "coarse steps are as long as the fine steps that they stand for, as far as that is stable; parallel "
+                "Newton needs none"
+            )
         try:
             check_picklable(phi)
         except PropagatorError as error:
@@ -120,13 +128,25 @@ def _wrong_arguments(phi: Phi) -> str:
     return ""
 
 
-def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: list[str], remarks: list[str]) -> None:
-    """Try one level; stop at the first problem, because later calls would repeat it."""
+def _same_steps(w0: InitialState, fine: np.ndarray | None, coarse: np.ndarray | None) -> bool:
+    """Whether the results of two levels are the same, and the steps change anything."""
+    return (
+        fine is not None
+        and coarse is not None
+        and np.array_equal(fine, coarse)
+        and not np.array_equal(fine, states_near(w0.host, len(fine)))
+    )
+
+
+def _check_level(
+    phi: Phi, w0: InitialState, steps: int, level: int, problems: list[str], remarks: list[str]
+) -> np.ndarray | None:
+    """Try one level and return its results; stop at the first problem, because later calls would repeat it."""
     try:
         stages_of(phi, level)
     except PropagatorError as error:
         problems.append(str(error))
-        return
+        return None
     index = np.arange(steps)
     try:
         block = w0.block(phi)
@@ -146,29 +166,29 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
                 )
     except PropagatorError as error:
         problems.append(str(error))
-        return
+        return None
     except Exception as error:
         row = failed_row(error, steps)
         where = f"for {steps} states" if row is None else f"at step {index[row]}"
         found = one_state_fault(phi, states, index, error) if level == 0 else ""
         given = f" (w0 has length {w0.size})"
         problems.append(found or f"phi raised {type(error).__name__} on level {level} {where}{given}: {error}")
-        return
+        return None
     if not np.array_equal(kept, to_host(states)):
         problems.append(f"phi changed the weights it was given (level {level}): return new ones")
     if not np.isfinite(batch).all():
         row = int(np.argmin(np.isfinite(batch).all(axis=1)))
         problems.append(f"phi returned nan or inf on level {level}, step {row}: lower the learning rate there")
-        return
+        return None
     if not np.array_equal(batch, again):
         problems.append(
             f"phi gives different results for the same input on level {level}: draw random numbers from a generator "
             "seeded with the step index, and keep no state between calls: momenta and the like belong in the state"
         )
-        return
+        return None
     if level == 0 and (fault := parts_fault(phi, states, index, batch)):
         problems.append(fault)
-        return
+        return None
     precision = np.finfo(batch.dtype)
     scale = max(float(np.abs(batch).max()), precision.tiny)
     worst = float(np.abs(batch - loop).max())
@@ -182,6 +202,7 @@ def _check_level(phi: Phi, w0: InitialState, steps: int, level: int, problems: l
             f"a block and single states differ by rounding on level {level} ({worst:.1e}): results will depend on the "
             "number of chunks in their last bits"
         )
+    return batch
 
 
 def _keeps_its_result(phi: Phi, states: Array, index: Array, level: int) -> bool:

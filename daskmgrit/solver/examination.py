@@ -14,14 +14,14 @@ from dask.delayed import Delayed
 
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
-from daskmgrit.models.rates import CappedRate, ConstantRate
+from daskmgrit.models.rates import CappedRate, takes_fine_steps
 from daskmgrit.multigrid.state_transfer import start_of
 from daskmgrit.recurrence.amplification import Amplification, PairRun, run_of
 from daskmgrit.recurrence.propagator import apply_phi, stages_of, steps_before
 from daskmgrit.recurrence.step_length import length_of
 from daskmgrit.utils.array_api import Array, Origin, as_block, to_host
 
-__all__ = ["FEWEST", "examine", "examine_end", "examine_last", "examine_levels", "phi_allowed", "takes_fine_steps"]
+__all__ = ["FEWEST", "examine", "examine_end", "examine_last", "examine_levels", "phi_allowed"]
 
 logger = logging.getLogger("daskmgrit")
 
@@ -147,16 +147,6 @@ def _is_a_fine_step(phi: Any, w0: Array | Origin) -> bool:
     fine, coarse = (to_host(apply_phi(phi, state, np.zeros(1, int), level)) for level in (0, 1))
     # Where no step changes anything, lengths do not show.
     return np.array_equal(fine, coarse) and not np.array_equal(fine, to_host(state))
-
-
-def takes_fine_steps(phi: Any) -> bool:
-    """Whether phi tells that a coarse step takes no more than one fine step, whatever its level."""
-    length, rule, shortfall = (length_of(phi), *(getattr(phi, name, None) for name in ("rate", "shortfall")))
-    if length is not None:
-        return length.taken(1) == 1 and getattr(phi, "long", None) is None
-    if isinstance(rule, CappedRate | ConstantRate) and callable(shortfall):
-        return bool(rule.length(1) / shortfall(1) <= rule(0))
-    return False
 
 
 def examine_last(

@@ -18,12 +18,13 @@ from daskmgrit.executors.room import check_room
 from daskmgrit.graph.auto_chunks import check_chunks
 from daskmgrit.graph.builder import GraphContext
 from daskmgrit.graph.weights_array import as_array
+from daskmgrit.models.rates import takes_fine_steps
 from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi, preparation_of
 from daskmgrit.recurrence.state import InitialState, check_length
 from daskmgrit.solver.advice import Facts, is_unclear
-from daskmgrit.solver.examination import examine, phi_allowed, takes_fine_steps
+from daskmgrit.solver.examination import examine, phi_allowed
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration

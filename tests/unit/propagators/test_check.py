@@ -54,6 +54,19 @@ def test_check_finds_nothing_wrong():
     assert str(report) == "the propagator keeps its contract"
 
 
+def test_check_remarks_on_coarse_steps_that_are_fine_steps():
+    def ignores(weights, index, level):
+        return 0.9 * weights
+
+    report = dm.check_propagator(ignores, np.ones(2))
+    assert report.ok
+    assert "a step of level 1 is one of level 0" in report.remarks[0]
+    # Not where steps change nothing, or phi tells that it is so.
+    for phi in (lambda weights, index, level: weights.copy(), dm.from_function(lambda w: 0.9 * w, cap=1)):
+        assert not dm.check_propagator(phi, np.ones(2)).remarks
+    assert not dm.check_propagator(ignores, np.ones(2), levels=1).remarks
+
+
 def test_check_remarks_on_rounding():
     def sloppy(weights, index, level):
         return 0.9 * weights * (1 + 1e-15 * (len(weights) > 1))
