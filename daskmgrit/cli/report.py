@@ -14,7 +14,7 @@ from daskmgrit.cli.jobs import Job
 from daskmgrit.display.plot_losses import Losses
 from daskmgrit.problems.source_files import failed
 from daskmgrit.recurrence.serial import train_serially
-from daskmgrit.solver.advice import Words
+from daskmgrit.solver.remedies import Words
 from daskmgrit.solver.result import Result
 
 __all__ = ["compare", "tell"]

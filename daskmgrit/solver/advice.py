@@ -1,136 +1,26 @@
-"""Advice on a solve that did not converge, from its residuals."""
+"""Advice on a solve by MGRIT that did not converge, from its residuals."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from daskmgrit.errors import name_step
-from daskmgrit.recurrence.amplification import Amplification, nan_in_words
-from daskmgrit.recurrence.trial import DIFFERS
+from daskmgrit.recurrence.amplification import Amplification
+from daskmgrit.solver.remedies import IN_PYTHON, Words, on_amplification
 
-__all__ = ["IN_PYTHON", "Words", "advise", "advise_on_sweeps", "gained_nothing", "is_unclear", "slow_from"]
+__all__ = ["advise", "is_unclear"]
 
 # Factors per cycle: below the first a residual falls well; above the second it grows.
 WELL, GROWS = 0.9, 1.05
 # Cycles that a factor is taken from, so that a single one decides nothing.
 RECENT = 5
-# A sweep that accepts fewer steps has hardly gained on serial training.
-FEW = 1.5
-# Sweeps whose mean decides whether they gain, and those at least that are worth advice, if later ones do not.
-BLOCK, MANY = 8, 32
-# Slots below which a window is what keeps a sweep from accepting more.
-SHORT = 4
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
 ROSE = 100
 # A residual that has fallen to less than this part of the first, and never rose: no level amplifies errors.
 FELL = 1e-6
 # The initial guess is no result of steps.
 AT_GUESS = "during the evaluation of the initial guess"
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Facts about a solve by MGRIT that its residuals do not tell.
-
-    Attributes
-    ----------
-    exact : float
-        Cycles after which MGRIT is exact except for rounding, with any coarse steps.
-    short : bool
-        Whether a coarse step takes no more than one fine step: then there is nothing left to cap.
-    single : bool
-        Whether states are of single precision.
-    worth : float
-        Cycles beyond which their longest chain of Phi is longer than serial training.
-    levels : float
-        Number of levels.
-    guess : str
-        Kind of the initial guess.
-    """
-
-    exact: float = math.inf
-    short: bool = False
-    single: bool = False
-    worth: float = math.inf
-    levels: float = math.inf
-    guess: str = "zero"
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Names of remedies for the reader of the advice, by default in Python.
-
-    Attributes
-    ----------
-    tol, maxiter, levels : str
-        Formats of these options.
-    relaxation, guess : str
-        These options with the values that help.
-    cap : str
-        Name of the limit on the rates of coarse steps.
-    cap_at, rate_at : str
-        Formats of that limit: as a number of fine steps, and as a learning rate.
-    stable : str
-        Name of stable coarse steps.
-    newton : str
-        The other method.
-    double : str
-        Double precision.
-    cycle : str
-        The cycle of the solve.
-    facts : Facts
-        Facts about the solve.
-    """
-
-    tol: str = "tol={}"
-    maxiter: str = "maxiter={}"
-    levels: str = "max_levels={}"
-    relaxation: str = 'relaxation="FCFCF"'
-    guess: str = 'initial_guess="constant" or "nested"'
-    cap: str = (
-        "cap= of from_function and of the torch and JAX propagators, max_learning_rate= of the problems that come with "
-        "the package"
-    )
-    cap_at: str = "cap={}"
-    rate_at: str = "max_learning_rate={:.4g}"
-    stable: str = "daskmgrit.coarse.stabilise, Solver 4"
-    newton: str = "ParallelNewton"
-    double: str = "states of double precision"
-    cycle: str = "V"
-    facts: Facts = Facts()
-
-    @property
-    def closer(self) -> str:
-        """Remedies that bring coarse levels closer to the fine one."""
-        take = "use F-cycles, more relaxation" if self.cycle == "V" else "use more relaxation"
-        if self.facts.short:
-            take = f"let coarse steps be longer where that is stable ({self.cap}), or {take}"
-        return (
-            f"{take} ({self.relaxation}), {self.fewer(2, ' shows whether coarse steps are at fault')}or stable coarse "
-            f"steps ({self.stable}); or parallel Newton ({self.newton}), which needs none{self.precision}"
-        )
-
-    def fewer(self, levels: int, why: str = "") -> str:
-        """Return the remedy of that many levels; empty if there are no more."""
-        return f"fewer levels ({self.levels.format(levels)}{why}), " if levels < self.facts.levels else ""
-
-    @property
-    def precision(self) -> str:
-        """A further remedy, where rounding may be what coarse steps amplify."""
-        return f"; or {self.double}: in single, coarse steps may amplify rounding" if self.facts.single else ""
-
-    @property
-    def limit(self) -> str:
-        """Finding that coarse steps are at fault, with the remedies."""
-        if self.facts.short:
-            return f"coarse steps, which take no more than a fine one, lag behind: {self.closer}"
-        return f"coarse steps are too long for the problem; limit them ({self.cap}), or {self.closer}"
-
-
-IN_PYTHON = Words()
 
 
 def advise(
@@ -169,7 +59,7 @@ def advise(
     if remark and (tol > 0 or reason == "diverged"):
         return remark
     if amplified is not None:
-        return _on_amplification(amplified, words)
+        return on_amplification(amplified, words)
     if reason == "diverged":
         return _on_divergence(message, words)
     if not tol > 0 or len(residuals) < 2:
@@ -195,116 +85,6 @@ def is_unclear(reason: str, message: str, residuals: Sequence[float], tol: float
     if reason != "maxiter" or not tol > 0 or len(residuals) < 2:
         return False
     return (_recent_factor(residuals) or 0.0) >= WELL or _has_risen(residuals)
-
-
-def gained_nothing(accepted: Sequence[int], windows: Sequence[int]) -> bool:
-    """Whether sweeps of parallel Newton accepted hardly more steps than one each."""
-    return len(accepted) >= 2 and max(windows, default=1) >= 2 and sum(accepted) < FEW * len(accepted)
-
-
-def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
-    """Return the sweep from which on sweeps accepted hardly more steps than one each; None if they are few.
-
-    Examples
-    --------
-    >>> slow_from([4] * 60 + [1] * 40, [8] * 100), slow_from([4] * 90 + [1] * 10, [8] * 100)
-    (60, None)
-    """
-    first = len(accepted)
-    while first and sum(accepted[max(0, first - BLOCK) : first]) < FEW * min(BLOCK, first):
-        first = max(0, first - BLOCK)
-    # The block before may be slow in part.
-    while first and accepted[first - 1] < FEW:
-        first -= 1
-    count = len(accepted) - first
-    enough = count >= max(MANY, len(accepted) / 4)
-    return first if enough and gained_nothing(accepted[first:], windows[first:]) else None
-
-
-def advise_on_sweeps(
-    reason: str,
-    accepted: Sequence[int],
-    windows: Sequence[int],
-    tol: float,
-    remark: str = "",
-    amplified: Amplification | None = None,
-) -> str:
-    """Return advice on a solve by parallel Newton that diverged, or took nearly as many sweeps as there are steps.
-
-    With nearly N sweeps it converges for any phi, so nothing else shows the defect.
-
-    Examples
-    --------
-    >>> advise_on_sweeps("tol", [3, 4, 4], [8, 8, 8], 1e-9)
-    ''
-    >>> advise_on_sweeps("tol", [1, 1, 1, 1], [8, 8, 8, 8], 1e-9).split(":")[0]
-    'a sweep accepted 1.0 steps of up to 8'
-    """
-    if reason == "diverged":
-        return remark or (
-            "serial training ends there, too: check the result of phi for the weights and the data of that step, or "
-            "lower the learning rate"
-        )
-    begin = 0 if gained_nothing(accepted, windows) else slow_from(accepted, windows)
-    if begin is None:
-        # Where a trial of phi found something, the solve has converged to what serial training does not give.
-        return remark
-    found = f"from step {sum(accepted[:begin])} on " if begin else ""
-    accepted, windows = accepted[begin:], windows[begin:]
-    found += f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
-    if remark:
-        return found + remark
-    if amplified is not None:
-        return found + _on_amplification(amplified, IN_PYTHON)
-    if not tol > 0:
-        return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
-    if max(windows) < SHORT:
-        found += f"a window of {max(windows)} is short, and grows with the number of workers or threads; "
-    return found + (
-        "serial training is as fast, or faster. Steps that change the weights less, a larger tolerance, or another "
-        "jacobian let a sweep accept more"
-    )
-
-
-def _on_amplification(amplified: Amplification, words: Words) -> str:
-    level, steps, first, before = amplified.level, amplified.steps, amplified.first, amplified.before
-    if amplified.cause == "noise":
-        return DIFFERS.replace(":", f" (level {level}, {name_step(first, before)}):", 1)
-    if amplified.cause == "short":
-        return (
-            "a step of level 1 is one of level 0, as if phi made no use of the level, so coarse steps lag behind: let "
-            "phi take m**level fine steps at once, up to what is stable, as from_function(f, cap=…) does for f(w, i); "
-            f"or {words.closer}"
-        )
-    if amplified.cause == "nan":
-        return nan_in_words(level, steps - 1 if level else first, before)
-    many = (
-        f"{amplified.total:.3g}-fold within {steps} steps"
-        if math.isfinite(amplified.total)
-        else f"beyond all bounds within {steps} step{'s' * (steps > 1)}"
-    )
-    if not level:
-        where = f"of the weights from {name_step(first, before)} on" if first else "of w0"
-        where = "of the final weights" if amplified.at_end else where
-        return (
-            f"serial training itself amplifies small changes {where}, {many}: it diverges, oscillates or is chaotic, "
-            "and its steps cannot be computed in parallel; lower the learning rate"
-        )
-    found = (
-        f"steps of level {level} are too long: the first of them amplify errors, {many}, and the first of finer levels "
-        "do not; give "
-    )
-    remedies = [f"fewer levels ({words.levels.format(level)})"] if level > 1 else []
-    cap = words.cap
-    if amplified.cap is not None:
-        cap = words.cap_at.format(amplified.cap)
-    elif amplified.rate is not None:
-        cap = words.rate_at.format(amplified.rate)
-    # Steps that are no longer than the fine ones converge slowly.
-    if (level > 1 or cap == words.cap) and not words.facts.short:
-        remedies.insert(0, f"a cap of coarse rates ({cap}){' or less' * (cap != words.cap)}")
-    remedies += [f"stable coarse steps ({words.stable})", f"parallel Newton ({words.newton}), which needs none"]
-    return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}{words.precision}"
 
 
 def _level(message: str) -> int:

@@ -16,7 +16,9 @@ from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import NOT_PREPARED, Preparation
-from daskmgrit.solver.advice import IN_PYTHON, Facts, Words, advise, advise_on_sweeps
+from daskmgrit.solver.advice import advise
+from daskmgrit.solver.remedies import IN_PYTHON, Facts, Words
+from daskmgrit.solver.sweep_advice import advise_on_sweeps
 
 __all__ = ["Result"]
 

@@ -23,13 +23,14 @@ from daskmgrit.multigrid.hierarchy import Hierarchy
 from daskmgrit.multigrid.state_transfer import StateTransfer, with_transfers
 from daskmgrit.recurrence.propagator import Phi, preparation_of
 from daskmgrit.recurrence.state import InitialState, check_length
-from daskmgrit.solver.advice import Facts, is_unclear
+from daskmgrit.solver.advice import is_unclear
 from daskmgrit.solver.examination import examine, phi_allowed
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.initial_guess import Guess
 from daskmgrit.solver.iteration import Iteration
 from daskmgrit.solver.options import Request, asks_to_stop
 from daskmgrit.solver.progress import Progress
+from daskmgrit.solver.remedies import Facts
 from daskmgrit.solver.result import Result
 from daskmgrit.solver.stagnation import Stagnation
 

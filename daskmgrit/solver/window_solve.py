@@ -25,12 +25,12 @@ from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.state import InitialState, check_length
-from daskmgrit.solver.advice import gained_nothing, slow_from
 from daskmgrit.solver.examination import FEWEST, examine, examine_end
 from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
+from daskmgrit.solver.sweep_advice import gained_nothing, slow_from
 from daskmgrit.solver.window_iteration import WindowEnd, WindowIteration
 
 __all__ = ["WindowMethod", "run_window_solve"]

@@ -6,7 +6,9 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.errors import Diverged
 from daskmgrit.recurrence.amplification import Amplification
-from daskmgrit.solver.advice import Facts, Words, advise, advise_on_sweeps
+from daskmgrit.solver.advice import advise
+from daskmgrit.solver.remedies import Facts, Words
+from daskmgrit.solver.sweep_advice import advise_on_sweeps
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Advice on a solve by parallel Newton whose sweeps gained nothing, all of them or only later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from daskmgrit.recurrence.amplification import Amplification
+from daskmgrit.solver.remedies import IN_PYTHON, on_amplification
+
+__all__ = ["advise_on_sweeps", "gained_nothing", "slow_from"]
+
+# A sweep that accepts fewer steps has hardly gained on serial training.
+FEW = 1.5
+# Sweeps whose mean decides whether they gain, and those at least that are worth advice, if later ones do not.
+BLOCK, MANY = 8, 32
+# Slots below which a window is what keeps a sweep from accepting more.
+SHORT = 4
+
+
+def gained_nothing(accepted: Sequence[int], windows: Sequence[int]) -> bool:
+    """Whether sweeps of parallel Newton accepted hardly more steps than one each."""
+    return len(accepted) >= 2 and max(windows, default=1) >= 2 and sum(accepted) < FEW * len(accepted)
+
+
+def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
+    """Return the sweep from which on sweeps accepted hardly more steps than one each; None if they are few.
+
+    Examples
+    --------
+    >>> slow_from([4] * 60 + [1] * 40, [8] * 100), slow_from([4] * 90 + [1] * 10, [8] * 100)
+    (60, None)
+    """
+    first = len(accepted)
+    while first and sum(accepted[max(0, first - BLOCK) : first]) < FEW * min(BLOCK, first):
+        first = max(0, first - BLOCK)
+    # The block before may be slow in part.
+    while first and accepted[first - 1] < FEW:
+        first -= 1
+    count = len(accepted) - first
+    enough = count >= max(MANY, len(accepted) / 4)
+    return first if enough and gained_nothing(accepted[first:], windows[first:]) else None
+
+
+def advise_on_sweeps(
+    reason: str,
+    accepted: Sequence[int],
+    windows: Sequence[int],
+    tol: float,
+    remark: str = "",
+    amplified: Amplification | None = None,
+) -> str:
+    """Return advice on a solve by parallel Newton that diverged, or took nearly as many sweeps as there are steps.
+
+    With nearly N sweeps it converges for any phi, so nothing else shows the defect.
+
+    Examples
+    --------
+    >>> advise_on_sweeps("tol", [3, 4, 4], [8, 8, 8], 1e-9)
+    ''
+    >>> advise_on_sweeps("tol", [1, 1, 1, 1], [8, 8, 8, 8], 1e-9).split(":")[0]
+    'a sweep accepted 1.0 steps of up to 8'
+    """
+    if reason == "diverged":
+        return remark or (
+            "serial training ends there, too: check the result of phi for the weights and the data of that step, or "
+            "lower the learning rate"
+        )
+    begin = 0 if gained_nothing(accepted, windows) else slow_from(accepted, windows)
+    if begin is None:
+        # Where a trial of phi found something, the solve has converged to what serial training does not give.
+        return remark
+    found = f"from step {sum(accepted[:begin])} on " if begin else ""
+    accepted, windows = accepted[begin:], windows[begin:]
+    found += f"a sweep accepted {sum(accepted) / len(accepted):.1f} steps of up to {max(windows)}: "
+    if remark:
+        return found + remark
+    if amplified is not None:
+        return found + on_amplification(amplified, IN_PYTHON)
+    if not tol > 0:
+        return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
+    if max(windows) < SHORT:
+        found += f"a window of {max(windows)} is short, and grows with the number of workers or threads; "
+    return found + (
+        "serial training is as fast, or faster. Steps that change the weights less, a larger tolerance, or another "
+        "jacobian let a sweep accept more"
+    )
