@@ -173,7 +173,10 @@ class Block:
 
     def depths(self, lo: int, hi: int) -> Array:
         """Return the depth behind each of the points ``lo … hi-1``."""
-        return self.depth[np.arange(lo, hi) // len(self.points) - self.first]
+        m = len(self.points)
+        a, b = lo // m - self.first, (hi - 1) // m + 1 - self.first
+        start = lo - (a + self.first) * m
+        return self.depth[a:b].repeat(m)[start : start + hi - lo]
 
     def rows(self, lo: int | None = None, hi: int | None = None) -> Array:
         """Return the points ``lo … hi-1`` of the level (by default all of the block) as an (n, s) array."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daskmgrit.multigrid.block import Block, Edge
-from daskmgrit.multigrid.depth import after_last, behind
+from daskmgrit.multigrid.depth import after_arrival
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.utils.array_api import Array, copy_of, namespace
@@ -65,5 +65,5 @@ def arrive_from_c(meter: Meter, block: CPoints, edge: Edge | None, kind: str) ->
             state = meter(state, source + j, level)
     with meter.stage(kind, level, first):
         state = meter(state, source + (m - 1), level)
-    depth = after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
+    depth = after_arrival(block.depth, edge.depth if edge else None, len(meter.batches))
     return (xp.concat((c[:1, ...], state)) if edge is None else state), depth

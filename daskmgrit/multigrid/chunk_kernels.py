@@ -15,7 +15,7 @@ import numpy as np
 from daskmgrit.multigrid import fas
 from daskmgrit.multigrid.block import Block, Edge, Keep, Part, ResidualReport, Uncorrected
 from daskmgrit.multigrid.c_points import CPoints, arrive_from_c
-from daskmgrit.multigrid.depth import after_deferred, after_first, after_last, behind
+from daskmgrit.multigrid.depth import after_arrival, after_deferred, after_relaxation
 from daskmgrit.multigrid.guess import guess_residual, guess_rows
 from daskmgrit.multigrid.intervals import Span, place_counts
 from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation, with_start
@@ -102,7 +102,7 @@ def _arrive(meter: Meter, block: Block, left: Left, kind: str) -> tuple[Array, A
         return arrive_from_c(meter, block, edge, kind)
     with meter.stage(kind, block.level, block.first):
         arrived = arrivals(meter, block.points, block.rhs, edge.last_f if edge else None, block.first, block.level)
-    return arrived, after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
+    return arrived, after_arrival(block.depth, edge.depth if edge else None, len(meter.batches))
 
 
 def guess(phi: Phi, values: Any, w0: Array | Origin, span: Span) -> Block:
@@ -122,7 +122,7 @@ def evaluate(phi: Phi, block: Block, left: Left) -> Block:
     found = guess_residual(meter, c_points, block.points.__getitem__, last_f, first, counts, keep=True)
     with meter.stage("F-relaxation", level, first):
         points = f_relaxation(meter, c_points, counts, None, first, level, known=found.first_f)
-    depth = after_first(found.depth, meter.batches)
+    depth = after_relaxation(found.depth, meter.batches)
     return replace(
         block, points=points, depth=depth, settled=ResidualReport(found.norms, int(depth.max()), tuple(meter.records))
     )
@@ -146,7 +146,7 @@ def relax(phi: Phi, block: Block, left: Left, weight: float, cycle: int) -> Bloc
     c_points = c_relaxation(block.points[0], with_start(block.points[0], arrived), weight)
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, block.counts, block.rhs, block.first, block.level)
-    return _moved(block, phi, points, after_first(depth, meter.batches), block.records + tuple(meter.records))
+    return _moved(block, phi, points, after_relaxation(depth, meter.batches), block.records + tuple(meter.records))
 
 
 def _moved(block: Block, phi: Phi, points: tuple[Array, ...], depth: Array, records: tuple[Record, ...]) -> Block:
@@ -202,7 +202,7 @@ def coarse_step(phi: Phi, block: Block, left: Left, cycle: int) -> CoarseStep:
     before = restricted(phi, edge.last_c, block.level) if edge else None
     with meter.stage("coarse step", block.level + 1, block.first):
         values = fas.coarse_step(meter, v, before, block.first, block.level + 1)
-    depth = after_last(behind(block.depth, edge.depth if edge else None), meter.batches)
+    depth = after_arrival(block.depth, edge.depth if edge else None, len(meter.batches))
     return CoarseStep(values, depth, tuple(meter.records))
 
 
@@ -210,19 +210,15 @@ def _assemble(
     pieces: Sequence[RestrictedChunk], steps: Sequence[CoarseStep]
 ) -> tuple[Array, Array, Array, Array, tuple[Record, ...]]:
     """Concatenate chunks to (u, v, Phi_c(v)), the depth behind each point, and the records."""
-    if len(pieces) == 1:
-        u, v, stepped = pieces[0].u, pieces[0].v, steps[0].values
-    else:
-        xp = namespace(pieces[0].u)
-        u = xp.concat([piece.u for piece in pieces])
-        v = xp.concat([piece.v for piece in pieces])
-        stepped = xp.concat([step.values for step in steps])
+    u, v = _joined([piece.u for piece in pieces]), _joined([piece.v for piece in pieces])
+    stepped = _joined([step.values for step in steps])
+    depth = np.maximum(_joined([piece.depth for piece in pieces]), _joined([step.depth for step in steps]))
     parts: list[RestrictedChunk | CoarseStep] = [*pieces, *steps]
-    records = tuple(record for part in parts for record in part.records)
-    depth = np.maximum(
-        np.concatenate([piece.depth for piece in pieces]), np.concatenate([step.depth for step in steps])
-    )
-    return u, v, stepped, depth, records
+    return u, v, stepped, depth, tuple(record for part in parts for record in part.records)
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
 
 
 def enter(
@@ -244,7 +240,7 @@ def enter(
     if m > 2:
         with meter.stage("F-relaxation", level, first):
             points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
-        depth = after_first(depth, meter.batches)
+        depth = after_relaxation(depth, meter.batches)
     points = tuple(compact(rows) for rows in points)
     finer = pieces[0].finer if len(pieces) == 1 else None
     return Block(level, first, points, rhs, depth, records + tuple(meter.records), finer=finer)
@@ -264,7 +260,7 @@ def correct(phi: Phi, block: Block | Uncorrected, coarse: Block | Part, cycle: i
     with meter.stage("F-relaxation", block.level, block.first):
         points = f_relaxation(meter, c_points, counts, block.rhs, block.first, block.level)
     records_now = block.records + carried + tuple(meter.records)
-    return _moved(block, phi, points, after_first(depth, meter.batches), records_now)
+    return _moved(block, phi, points, after_relaxation(depth, meter.batches), records_now)
 
 
 def injected(meter: Meter, coarse: Block | Part, level: int, first: int, count: int) -> Array:
@@ -286,7 +282,7 @@ def interpolate(phi: Phi, coarse: Block | Part, level: int, span: Span, records:
     with meter.stage("F-relaxation", level, span.first):
         states = f_relaxation(meter, rows, span.counts, None, span.first, level)
     carried = coarse.records if records else ()
-    depth = after_first(coarse.depths(span.first, span.last), meter.batches)
+    depth = after_relaxation(coarse.depths(span.first, span.last), meter.batches)
     return Block(level, span.first, states, None, depth, carried + tuple(meter.records))
 
 
@@ -298,7 +294,7 @@ def restore(phi: Phi, c_points: Array, span: Span, cycle: int, depth: int, repor
     meter = Meter(phi, cycle)
     with meter.stage("F-relaxation", 0, span.first):
         states = f_relaxation(meter, c_points, span.counts, None, span.first, 0)
-    chain, records = after_first(np.full(len(span), depth), meter.batches), tuple(meter.records)
+    chain, records = after_relaxation(np.full(len(span), depth), meter.batches), tuple(meter.records)
     settled = ResidualReport(norms.Squares(np.zeros(0)), int(chain.max()), records) if report else None
     return Block(0, span.first, states, None, chain, () if report else records, settled=settled)
 

@@ -8,33 +8,44 @@ import numpy as np
 
 from daskmgrit.utils.array_api import Array
 
-__all__ = ["after_deferred", "after_first", "after_last", "behind"]
+__all__ = ["after_arrival", "after_deferred", "after_relaxation"]
 
 
-def after_first(depth: Array, batches: Sequence[int]) -> Array:
-    """Return the depth behind each row after these calls, each with its number of the first rows."""
+def after_relaxation(depth: Array, batches: Sequence[int]) -> Array:
+    """Return the depth behind each F-interval after these calls, each with a row of all intervals or all but the last.
+
+    Only the last interval of a level may have fewer points than the others.
+    """
     depth = depth + len(batches)
-    for count in batches:
-        if count < len(depth):
-            depth[count:] -= 1
+    if partial := batches.count(len(depth) - 1):
+        depth[-1] -= partial
     return depth
 
 
 def after_deferred(depth: Array, rows: Sequence[int], stages: int) -> Array:
-    """Return the same for deferred steps of several stages, each with a number of the first rows."""
-    return after_first(depth, [count for count in rows for _ in range(stages)]) if rows else depth
+    """Return the same for deferred steps of several stages, each with a number of rows."""
+    return after_relaxation(depth, [count for count in rows for _ in range(stages)]) if rows else depth
 
 
-def after_last(depth: Array, batches: Sequence[int]) -> Array:
-    """Return the same if a call has the last rows."""
-    return after_first(depth[::-1], batches)[::-1]
+def after_arrival(depth: Array, left: int | Array | None, calls: int) -> Array:
+    """Return the depth behind the arrivals at the C-points, `calls` Phi after the states that they came from.
 
-
-def behind(depth: Array, left: int | Array | None) -> Array:
-    """Return the depth behind each F-interval and the one before it.
-
-    `left` is that of the interval left of the block, or those of the two left of it: then there is an entry more, for
-    the latter of them. It is None if there is no such interval.
+    Parameters
+    ----------
+    depth : ndarray of int
+        The depth behind each F-interval. An arrival comes from an interval or from the one before it.
+    left : int, ndarray of int, or None
+        That of the interval left of the block, or those of the two left of it: then there is an entry more, for the
+        latter of them. None if there is no such interval: then nothing arrives at the first C-point.
+    calls : int
+        Their number.
     """
-    whole = np.concatenate((depth[:1] if left is None else np.atleast_1d(left), depth))
-    return np.maximum(whole[1:], whole[:-1])
+    if left is None:
+        after = depth.copy()
+        arrived, whole = after[1:], depth
+    else:
+        whole = np.concatenate((np.atleast_1d(left), depth))
+        after = arrived = np.empty(len(whole) - 1, whole.dtype)
+    np.maximum(whole[1:], whole[:-1], out=arrived)
+    arrived += calls
+    return after

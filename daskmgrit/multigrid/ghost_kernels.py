@@ -14,7 +14,7 @@ import numpy as np
 from daskmgrit.multigrid import chunk_kernels
 from daskmgrit.multigrid.block import Block, Ghost, Keep, ResidualReport
 from daskmgrit.multigrid.chunk_kernels import CoarseStep, RestrictedChunk
-from daskmgrit.multigrid.depth import after_first, after_last, behind
+from daskmgrit.multigrid.depth import after_arrival, after_relaxation
 from daskmgrit.multigrid.relaxation import arrivals, c_relaxation, f_relaxation
 from daskmgrit.recurrence import norms
 from daskmgrit.recurrence.meter import Meter
@@ -69,7 +69,7 @@ def relax(phi: Phi, block: Block, ghost: Ghost, weight: float, cycle: int, settl
         with meter.stage("C-relaxation", level, first):
             arrived = arrivals(meter, block.points, rhs, ghost.last_f, first, level)
         before = np.concatenate((ghost.depth[1:], block.depth))
-        depth = after_last(behind(before, int(ghost.depth[0])), meter.batches)
+        depth = after_arrival(before, int(ghost.depth[0]), len(meter.batches))
     else:
         arrived = concat((ghost.arrived, block.arrived))
         depth = np.concatenate([one.arrival_depth for one in (ghost, block) if one.arrival_depth is not None])
@@ -86,7 +86,7 @@ def relax(phi: Phi, block: Block, ghost: Ghost, weight: float, cycle: int, settl
         block,
         first=first - 1,
         points=points,
-        depth=after_first(depth, meter.batches),
+        depth=after_relaxation(depth, meter.batches),
         records=records + tuple(meter.records),
         arrived=None,
         arrival_depth=None,
@@ -119,7 +119,7 @@ def relax_and_restrict(
     with meter.stage("residual", block.level, block.first):
         # With the ghost as the first F-interval, which nothing arrives at.
         arrived = arrivals(meter, wide.points, wide.rhs, None, wide.first, block.level)
-    depth = after_last(behind(wide.depth, None), meter.batches)[1:]
+    depth = after_arrival(wide.depth, None, len(meter.batches))[1:]
     # Of no further use: F-points.
     wide = replace(wide, points=wide.points[:1])
     # The C-points are held already if they have arrived before.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from daskmgrit.multigrid.block import interleave
-from daskmgrit.multigrid.depth import after_first, after_last
+from daskmgrit.multigrid.depth import after_relaxation
 from daskmgrit.multigrid.intervals import Span
 from daskmgrit.multigrid.relaxation import arrive, with_start
 from daskmgrit.recurrence.meter import Meter
@@ -157,7 +157,8 @@ def guess_residual(
         arrived = with_start(c_points, arrive(meter, before, left, counts[0], m, first, 0))
         places.insert(0, row_squares(arrived, c_points))
     # The calls were for F-points, first of all, and then for the C-points.
-    depth = after_first(np.zeros(counts[0], int), meter.batches[:fine])
+    depth = after_relaxation(np.zeros(counts[0], int), meter.batches[:fine])
+    depth[left is None :] += len(meter.batches) - fine
     places = align(places)
     values = interleave([place.values for place in places])
-    return GuessResidual(Squares(values, places[0].exponent), after_last(depth, meter.batches[fine:]), first_f)
+    return GuessResidual(Squares(values, places[0].exponent), depth, first_f)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.multigrid.depth import after_first, after_last
+from daskmgrit.multigrid.depth import after_arrival, after_relaxation
 from daskmgrit.multigrid.fas import coarse_rhs, correction, with_residual
 from daskmgrit.multigrid.relaxation import with_start
 from daskmgrit.recurrence import norms
@@ -44,8 +44,10 @@ def test_passes_that_are_joined_give_the_bits_of_those_apart(count, lead, m):
 
 def test_depth_of_rows_that_some_calls_leave_out():
     depth = np.array([5, 1, 1, 4])
-    assert after_first(depth, [4, 4, 3, 1]).tolist() == [9, 4, 4, 6]
-    assert after_last(depth, [4, 3, 3]).tolist() == [6, 4, 4, 7]
+    assert after_relaxation(depth, [4, 4, 3]).tolist() == [8, 4, 4, 6]
+    assert after_arrival(depth, None, 2).tolist() == [5, 7, 3, 6]
+    assert after_arrival(depth, 9, 2).tolist() == [11, 7, 3, 6]
+    assert after_arrival(depth, np.array([7, 2]), 2).tolist() == [9, 7, 7, 3, 6]
     assert depth.tolist() == [5, 1, 1, 4]
 
 
