@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,44 +53,9 @@ def _finite_sum(new: np.ndarray) -> bool:
     """Whether a sum over all entries is finite, which it is only if each entry is."""
     if new.flags.c_contiguous and new.dtype.kind == "f" and new.itemsize > 2:
         # It takes half as long as a sum, and does not warn of an overflow.
-        flat = new.reshape(-1)
-        return math.isfinite(np.vdot(flat, flat))
+        return math.isfinite(np.vdot(new, new))
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(new.sum()))
-
-
-class _Stage:
-    """Counts and times a stage for its meter."""
-
-    __slots__ = ("clock", "first", "kind", "level", "meter", "start")
-
-    def __init__(self, meter: Meter, kind: str, level: int, first: int) -> None:
-        self.meter, self.kind, self.level, self.first = meter, kind, level, first
-
-    def __enter__(self) -> None:
-        meter = self.meter
-        meter.batches, meter.seconds = [], 0.0
-        self.start, self.clock = time.time(), time.perf_counter()
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is not None:
-            return
-        meter, seconds = self.meter, time.perf_counter() - self.clock
-        batches = meter.batches
-        meter.records.append(
-            Record(
-                self.kind,
-                self.level,
-                meter.cycle,
-                self.first,
-                self.start,
-                seconds,
-                meter.seconds,
-                len(batches),
-                sum(batches),
-                _process,
-            )
-        )
 
 
 class Meter:
@@ -122,13 +86,25 @@ class Meter:
 
     def stage(self, kind: str, level: int, first: int) -> AbstractContextManager[None]:
         """Count and time from here under the name `kind`; `batches` stays readable afterwards."""
-        return _Stage(self, kind, level, first)
+        self._stage = kind, level, self.cycle, first
+        return self
+
+    def __enter__(self) -> None:
+        self.batches, self.seconds = [], 0.0
+        self._start, self._clock = time.time(), time.perf_counter()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if error is None:
+            seconds, batches = time.perf_counter() - self._clock, self.batches
+            self.records.append(
+                Record(*self._stage, self._start, seconds, self.seconds, len(batches), sum(batches), _process)
+            )
 
     def __call__(self, weights: Array, index: Array, level: int) -> Array:
         """Apply the propagator to a block of states; an empty block needs no call."""
         if not weights.shape[0]:
             return weights
-        new, finite_sum = self._observe(partial(apply_phi, self.phi), weights, index, level)
+        new, finite_sum = self._observe(apply_phi, weights, index, level)
         if finite_sum is None:
             finite_sum = _finite_sum(new)
         # A sum may overflow where no entry does: only then look at each.
@@ -141,21 +117,20 @@ class Meter:
     def guess(self, weights: Array, index: Array) -> Array:
         """Apply the propagator of level 0 to guesses, for which the result may not be finite."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._observe(partial(apply_phi, self.phi), weights, index, 0)[0]
+            return self._observe(apply_phi, weights, index, 0)[0]
 
     def gradient(self, weights: Array, index: Array) -> Array:
         """Compute the gradients of guesses; each counts as a Phi, because the update takes almost no time."""
-        phi: Any = self.phi
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._observe(lambda rows, steps, level: apply_gradient(phi, rows, steps), weights, index, 0)[0]
+            return self._observe(_apply_gradient, weights, index, 0)[0]
 
     def _observe(
-        self, function: Callable[[Array, Array, int], Array], weights: Array, index: Array, level: int
+        self, function: Callable[[Any, Array, Array, int], Array], weights: Array, index: Array, level: int
     ) -> tuple[Array, bool | None]:
         """Time and count a call; return its result and, for a block of another library, whether its sum is finite."""
         clock = time.perf_counter()
         try:
-            new = function(weights, index, level)
+            new = function(self.phi, weights, index, level)
         except SystemExit as error:
             # In the main thread it may be of a signal's handler. In others it would end a worker without a word.
             if threading.current_thread() is threading.main_thread():
@@ -172,6 +147,10 @@ class Meter:
         self.seconds += time.perf_counter() - clock
         self.batches += [weights.shape[0]] * stages_of(self.phi, level)
         return new, finite_sum
+
+
+def _apply_gradient(phi: Any, weights: Array, index: Array, level: int) -> Array:
+    return apply_gradient(phi, weights, index)
 
 
 def _annotate(error: Exception, weights: Any, index: Any, level: int, meter: Meter) -> None:
