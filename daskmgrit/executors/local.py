@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
+from dask.core import flatten
 from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 from dask.task_spec import DataNode
@@ -104,7 +105,7 @@ class LocalExecutor(Executor):
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Compute the wanted tasks."""
         try:
-            values = self._get(dict(book.graph()), [task.key for task in wanted])
+            values = self._get(book.by_key(), [task.key for task in wanted])
         except KeyboardInterrupt:
             # The threads that wait for them would keep this process from ending.
             end_programs()
@@ -133,4 +134,8 @@ class LocalExecutor(Executor):
 
     def keep(self, array: Any) -> Any:
         """Compute the array's chunks, so that their blocks can be freed."""
-        return array.persist(scheduler=self._get)
+        keys = list(flatten(array.__dask_keys__()))
+        values = self._get(array.__dask_graph__(), keys)
+        rebuild, args = array.__dask_postpersist__()
+        # To optimise these graphs, as persist() does, takes several times as long as they do.
+        return rebuild({key: DataNode(key, value) for key, value in zip(keys, values, strict=True)}, *args)

@@ -91,6 +91,10 @@ class TaskBook:
             return List(*[self._refer(each, parents) for each in value])
         return value
 
+    def by_key(self) -> dict[str, Any]:
+        """Return all tasks by key: all that a scheduler of this process needs."""
+        return {key: task for layer in self.layers.values() for key, task in layer.items()}
+
     def graph(self) -> HighLevelGraph:
         """Return all tasks as one graph."""
         known = {name: parents & self.layers.keys() for name, parents in self.dependencies.items()}
