@@ -230,7 +230,7 @@ def enter(
     """
     u, v, stepped, behind, records = _assemble(pieces, steps)
     meter = Meter(phi, cycle)
-    first, counts = pieces[0].first // m, place_counts(u.shape[0], m)
+    first = pieces[0].first // m
     rhs = fas.coarse_rhs(u, stepped, m)
     # Not to be held while points are copied and made.
     del stepped
@@ -239,6 +239,7 @@ def enter(
     points: tuple[Array, ...] = (v, u[1::m, ...])
     if m > 2:
         with meter.stage("F-relaxation", level, first):
+            counts = place_counts(u.shape[0], m)
             points = f_relaxation(meter, v, counts, rhs, first, level, known=points[1])
         depth = after_relaxation(depth, meter.batches)
     points = tuple(compact(rows) for rows in points)

@@ -34,8 +34,9 @@ def with_residual(v: Array, arrived: Array) -> Array:
     total[:lead] = v[:lead]
     rows, new = v[lead:], total[lead:]
     for part in groups(arrived):
-        np.subtract(arrived[part], rows[part], out=new[part])
-        np.add(rows[part], new[part], out=new[part])
+        old, sums = rows[part], new[part]
+        np.subtract(arrived[part], old, out=sums)
+        np.add(old, sums, out=sums)
     return total
 
 
@@ -107,9 +108,9 @@ def correction(
     for part in groups(c_points, m):
         old, new = c_points[part], corrected[part]
         for j, rows in enumerate(places):
-            target = new[j::m]
-            start = part.start // m
-            np.subtract(rows[start : start + len(target)], old[j::m], out=target)
+            target, start = new[j::m], part.start // m
+            target[...] = rows[start : start + len(target)]
+        np.subtract(new, old, out=new)
         np.add(old, new, out=new)
     return corrected
 
