@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from daskmgrit.coarse.stabilise import PHI_OF_RATE, RatedPhi
 from daskmgrit.coarse.window import coarsening_option
+from daskmgrit.recurrence.amplification import is_ordinary, nan_in_words
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.propagator import apply_phi
 from daskmgrit.recurrence.state import initial_state
 from daskmgrit.utils.array_api import move_like, to_host
@@ -24,6 +26,9 @@ __all__ = ["RateEstimate", "estimate_max_rate"]
 
 Array = NDArray
 logger = logging.getLogger("daskmgrit")
+
+# Times the length of the initial weights beyond which weights have grown.
+GROWN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,11 @@ def estimate_max_rate(
     def moved_by(states: Array, steps: Array, level: int) -> Array:
         """Return host states after a step of descent."""
         step = apply_phi(partial(_at, phi_of_rate, rate), move_like(states, block), steps, level)
-        if not np.isfinite(moved := to_host(step)).all():
+        finite = np.isfinite(moved := to_host(step)).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            if is_ordinary(states[row], state.host):
+                raise ValueError(nan_in_words(level, int(steps[row])))
             raise ValueError(
                 f"phi_of_rate returned nan or inf on level {level} at rate={rate}: lower the rate, or take fewer steps"
             )
@@ -182,7 +191,7 @@ def estimate_max_rate(
     def hessian(vectors: Array) -> Array:
         """Return ``H v`` of each state; the vectors are unit ones."""
         scale = np.maximum(np.abs(points).max(axis=1, keepdims=True), 1.0)
-        d = np.cbrt(np.finfo(points.dtype).eps).astype(points.dtype) * scale * np.sqrt(points.shape[1])
+        d = np.cbrt(np.finfo(points.dtype).eps).astype(points.dtype) * scale * math.sqrt(points.shape[1])
         both = np.concatenate((points + d * vectors, points - d * vectors))
         gradient = (both - moved_by(both, np.concatenate((index, index)), level)) / rate
         return (gradient[: len(points)] - gradient[len(points) :]) / (2 * d)
@@ -207,9 +216,15 @@ def estimate_max_rate(
         # A vector that vanishes means that its state has no further eigenvalues to show.
         before, vectors = vectors, np.divide(moved, beta, out=np.zeros_like(moved), where=beta > 0)
     top = float(largest.max())
-    if level == 0 and top * rate > 2:
+    # Where weights have grown, curvature is that of a training which has diverged already.
+    lengths = row_lengths(points)
+    sound = float(largest[lengths <= GROWN * max(1.0, lengths[0])].max())
+    if level == 0 and sound * rate > 2:
         logger.warning(
-            "descent at rate=%g is not stable: lower it to the largest stable rate, 2 / %.4g = %.4g", rate, top, 2 / top
+            "descent at rate=%g may diverge or oscillate: it is beyond the bound of stability, 2 / %.4g = %.4g",
+            rate,
+            sound,
+            2 / sound,
         )
     best = safety * 2 / top if top > 0 else math.inf
     return RateEstimate(best, top, safety, [float(v) for v in largest], chosen, done, settled, count)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit.errors import name_step
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.trial import alike
 from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
@@ -37,8 +38,8 @@ ORDINARY = 1e3
 
 def is_ordinary(state: np.ndarray, first: np.ndarray) -> bool:
     """Whether a state is finite and has not grown since the first, so that what a step makes of it is its own fault."""
-    size = float(np.linalg.norm(state))
-    return math.isfinite(size) and size <= ORDINARY * max(1.0, float(np.linalg.norm(first)))
+    size, before = (_length(each.reshape(1, -1)) for each in (state, first))
+    return math.isfinite(size) and size <= ORDINARY * max(1.0, before)
 
 
 def nan_in_words(level: int, step: int, before: int = 0) -> str:
@@ -229,7 +230,7 @@ def run_of(
     host = to_host(state)
     root = float(np.finfo(host.dtype).eps) ** 0.5
     change = np.random.default_rng(0).standard_normal(host.shape).astype(host.dtype)
-    change *= _size(host, root) / np.linalg.norm(change)
+    change *= _size(host, root) / _length(change)
     run, first = PairRun([], [], []), host
     with np.errstate(all="ignore"):
         for step in range(steps):
@@ -244,15 +245,15 @@ def run_of(
                 return replace(run, finite=False, cause="nan" if is_ordinary(before_step, first) else "growth")
             if not alike(host[0], host[2]):
                 return replace(run, cause="noise")
-            run.lengths.append(float(np.linalg.norm(host[0] - before_step[0])))
+            run.lengths.append(_length(host[:1] - before_step))
             after = host[1:2] - host[:1]
-            before, length = float(np.linalg.norm(change)), float(np.linalg.norm(after))
+            before, length = _length(change), _length(after)
             if not length > 0:
                 # A step that forgets the change amplifies nothing.
                 run.logs.append(-math.inf)
                 break
             run.logs.append(math.log(length / before))
-            run.turns.append(float(np.vdot(change, after).real) / (before * length))
+            run.turns.append(float(np.vdot(change / before, after / length).real))
             state = new[:1, ...]
             change = (after * (_size(host[:1], root) / length)).astype(host.dtype)
     return run
@@ -260,4 +261,9 @@ def run_of(
 
 def _size(state: np.ndarray, root: float) -> float:
     """Return the size of a change that shows in its image, and is small."""
-    return root * max(1.0, float(np.linalg.norm(state)))
+    return root * max(1.0, _length(state))
+
+
+def _length(state: np.ndarray) -> float:
+    """Return the 2-norm of a state (1, s), also where its square overflows."""
+    return float(row_lengths(state)[0])

@@ -15,6 +15,8 @@ __all__ = ["advise", "is_unclear"]
 WELL, GROWS = 0.9, 1.05
 # Cycles that a factor is taken from, so that a single one decides nothing.
 RECENT = 5
+# Cycles before which a residual that grows tells little.
+EARLY = 4
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
 ROSE = 100
 # A residual that has fallen to less than this part of the first, and never rose: no level amplifies errors.
@@ -149,6 +151,9 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
     factor = _recent_factor(residuals)
     if factor is None:
         return ""
+    if factor > GROWS and done < EARLY:
+        ends = words.maxiter.format(10)
+        return f"the residual has not fallen in {done} cycle{'s' * (done > 1)}, which tells little: give more, {ends}"
     if factor > GROWS:
         return f"the residual grows by a factor of {factor:.3g} per cycle: {words.limit}"
     if _has_risen(residuals):
@@ -159,7 +164,7 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
     if done >= exact:
         found = f"MGRIT is exact after {exact} cycles except for rounding, which coarse steps amplify"
         return f"{found}: give a larger tolerance, or {words.closer}"
-    falls = f"the residual falls by a factor of {factor:.2g} per cycle: "
+    falls = f"the residual falls by a factor of {factor:.3g} per cycle: "
     if exact < done + more:
         falls += f"{words.maxiter.format(exact)} would do, because MGRIT is exact then"
     else:

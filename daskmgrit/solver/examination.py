@@ -89,9 +89,10 @@ def _examine(executor: Executor, name: str, function: Callable[..., Any], *args:
 def phi_allowed(path: int, levels: int, diverged: bool) -> int:
     """Return how many Phi in a row the examination of all levels may take after a solve with this critical path.
 
-    A fifth of it, and after a divergence, which may end a solve in its first cycle, what the examination can use.
+    A fifth of it, or a few steps of level 0 if half of it allows them; and after a divergence, which may end a solve in
+    its first cycle, what the examination can use.
     """
-    return max(path // 5, MOST + COARSE * (levels - 1) if diverged else 0)
+    return max(path // 5, min(path // 2, FEWEST), MOST + COARSE * (levels - 1) if diverged else 0)
 
 
 def examine_levels(

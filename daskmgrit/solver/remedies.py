@@ -125,8 +125,8 @@ def on_amplification(amplified: Amplification, words: Words) -> str:
             "phi take m**level fine steps at once, up to what is stable, as from_function(f, cap=…) does for f(w, i); "
             f"or {words.closer}"
         )
-    if amplified.cause == "nan":
-        return nan_in_words(level, steps - 1 if level else first, before)
+    if amplified.cause == "nan" and not level:
+        return nan_in_words(0, first, before)
     many = (
         f"{amplified.total:.3g}-fold within {steps} steps"
         if math.isfinite(amplified.total)
@@ -143,6 +143,14 @@ def on_amplification(amplified: Amplification, words: Words) -> str:
         f"steps of level {level} are too long: the first of them amplify errors, {many}, and the first of finer levels "
         "do not; give "
     )
+    end = ""
+    if amplified.cause == "nan":
+        found = (
+            f"phi returns nan or inf on level {level}, {name_step(steps - 1, before)}, for weights that are finite and "
+            "have not grown, and the first steps of finer levels do not: a long step may lead to where phi is not "
+            "defined, so give "
+        )
+        end = "; or check the data of that step"
     remedies = [f"fewer levels ({words.levels.format(level)})"] if level > 1 else []
     cap = words.cap
     if amplified.cap is not None:
@@ -153,4 +161,4 @@ def on_amplification(amplified: Amplification, words: Words) -> str:
     if (level > 1 or cap == words.cap) and not words.facts.short:
         remedies.insert(0, f"a cap of coarse rates ({cap}){' or less' * (cap != words.cap)}")
     remedies += [f"stable coarse steps ({words.stable})", f"parallel Newton ({words.newton}), which needs none"]
-    return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}{words.precision}"
+    return f"{found}{', '.join(remedies[:-1])}, or {remedies[-1]}{words.precision}{end}"

@@ -15,6 +15,7 @@ from daskmgrit.display.plot_timeline import plot_traversal
 from daskmgrit.display.residual_svg import residual_svg
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.recurrence.meter import Record
+from daskmgrit.recurrence.norms import row_lengths
 from daskmgrit.recurrence.propagator import NOT_PREPARED, Preparation
 from daskmgrit.solver.advice import advise
 from daskmgrit.solver.remedies import IN_PYTHON, Facts, Words
@@ -228,16 +229,16 @@ class Result:
 
     def _error(self, error: float, residual: float) -> str:
         """Return the estimated error of the final weights in words."""
-        size, grown = float(np.linalg.norm(self.final)), error > GROWN * residual > 0
+        size, grown = float(row_lengths(self.final[None])[0]), error > GROWN * residual > 0
         if math.isnan(error):
             return "unknown"
-        if grown and error >= size:
-            return "unknown: by estimate it is larger than the weights, because this training does not contract"
+        if grown and error >= size / 2:
+            return "unknown: by estimate it is as large as the weights, because this training does not contract"
         rounding = float(np.finfo(self.final.dtype).eps) * size
         words = f"about {max(error, rounding):.1e}, an estimate unless training is chaotic"
         if grown:
             words += (
-                f": {error / residual:.0f} times the residual, because this training does not contract; it also "
+                f": {error / residual:.3g} times the residual, because this training does not contract; it also "
                 "amplifies any last bit of serial training"
             )
         return words

@@ -77,10 +77,11 @@ def advise_on_sweeps(
     if amplified is not None:
         return found + on_amplification(amplified, IN_PYTHON)
     if not tol > 0:
-        return found + "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps"
+        found += "tol=0 accepts the bits of serial training only; a tolerance takes fewer sweeps, unless training "
+        return found + "amplifies small changes"
     if max(windows) < SHORT:
         found += f"a window of {max(windows)} is short, and grows with the number of workers or threads; "
     return found + (
         "serial training is as fast, or faster. Steps that change the weights less, a larger tolerance, or another "
-        "jacobian let a sweep accept more"
+        'jacobian ("full" for few weights) may let a sweep accept more'
     )

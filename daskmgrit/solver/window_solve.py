@@ -129,7 +129,7 @@ def run_window_solve(
         slow = None if remark or ended.reason == "diverged" or not ask.tol > 0 else _slow_from(iteration)
         if slow is not None:
             path = sum(report.depth for report in iteration.reports)
-            allowed = max(path // 8, min(path // 4, FEWEST))
+            allowed = max(path // 8, min(path // 2, FEWEST))
             seconds = time.perf_counter() - begin
             if slow == 0:
                 amplification = examine(executor, stub, initial, run, [settings.steps], allowed, seconds)

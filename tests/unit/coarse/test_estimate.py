@@ -105,3 +105,36 @@ def test_estimate_is_public():
     assert dm.estimate_max_rate is estimate_max_rate
     assert dm.coarse.stabilise is stabilise
     assert MLP([2, 1]).reduction == "sum"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_estimate_in_any_precision(dtype):
+    curvatures = np.array([0.5, 1.0, 4.0], dtype)
+
+    def descend(weights, index, level, rate):
+        return weights - weights.dtype.type(rate) * weights * curvatures
+
+    assert dm.estimate_max_rate(descend, np.ones(3, dtype), rate=0.1).eigenvalue == pytest.approx(4, rel=0.02)
+
+
+def test_nan_in_the_data_is_not_the_fault_of_the_rate():
+    def descend(weights, index, level, rate):
+        return np.where(index[:, None] == 3, np.nan, weights - rate * weights)
+
+    with pytest.raises(
+        ValueError, match=r"nan or inf on level 0, step 3, for weights that are finite .* check the data"
+    ):
+        dm.estimate_max_rate(descend, np.ones(3), rate=0.1)
+
+
+def test_the_bound_that_is_told_is_that_of_weights_that_have_not_grown(caplog):
+    """The curvature of w**4/4 - w**2/2 grows with the weights, which diverge."""
+
+    def descend(weights, index, level, rate):
+        return weights - rate * (weights**3 - weights)
+
+    found = dm.estimate_max_rate(descend, np.full(2, 1.7), rate=0.9, steps=5, states=6)
+    told = float(caplog.records[-1].getMessage().rsplit("= ", 1)[1])
+    # Of states of at most three times the length of the first.
+    assert found.max_rate < told
+    assert 2 / told <= 3 * (3 * 1.7) ** 2

@@ -191,6 +191,38 @@ def test_a_late_divergence_is_named(part):
     assert "serial training itself amplifies small changes of the final weights" in result.advice
 
 
+def test_a_divergence_beyond_the_range_of_squares_is_named():
+    phi = dm.from_function(lambda w, i: w * (0.9 if i < 100 else -3.0))
+    result = dm.ParallelNewton(phi, 540, window=8).solve(np.ones(2))
+    assert 1e154 < abs(result.final).max() < np.inf
+    assert result.amplification.at_end
+    size = float(dict(result.summary())["error of weights"].split()[1].rstrip(","))
+    assert 0 < size < 1e-3 * abs(result.final).max()
+
+
+@pytest.mark.parametrize("steps", [64, 100])
+def test_chaos_is_named_after_few_sweeps_too(steps):
+    phi = dm.from_function(lambda w, i: 3.9 * w * (1 - w), vectorized=True)
+    result = dm.ParallelNewton(phi, steps, window=8).solve(np.array([0.3, 0.2]))
+    assert "serial training itself amplifies small changes of w0" in result.advice
+
+
+def test_a_phi_without_levels_is_named_after_few_cycles_too():
+    phi = descend(0.5)
+    result = dm.MGRIT(lambda weights, index, level: phi(weights, index), 512).solve(W0, maxiter=5)
+    assert "a step of level 1 is one of level 0" in result.advice
+
+
+def test_a_long_step_that_leaves_where_phi_is_defined_is_told_the_cap():
+    phi = dm.from_function(lambda w, i: np.sqrt(w) * 0.9 + 0.01, vectorized=True)
+    result = dm.MGRIT(phi, 512).solve(np.array([1.0, 2.0]))
+    assert result.reason == "diverged"
+    for words in ("level 2, step 1", "cap=2", "max_levels=2", "not defined"):
+        assert words in result.advice
+    capped = dm.from_function(phi.f, vectorized=True, cap=2)
+    assert dm.MGRIT(capped, 512).solve(np.array([1.0, 2.0])).converged
+
+
 def test_a_slow_divergence_is_named():
     """Half a percent beyond the stable bound."""
     result = dm.ParallelNewton(scheduled(lambda index: 1.005 + 0.0 * index), 1024, window=8).solve(W0, 1e-6)

@@ -55,6 +55,20 @@ def test_the_rate_is_estimated():
     assert phi.with_coarsening(2).stages(6) == phi.stages(3) > 1
 
 
+@pytest.mark.parametrize("options", [{"coarse": "chebyshev"}, {"coarse": "deflated", "steps": 100, "rank": 8}])
+def test_modules_of_single_precision_as_pytorch_makes_them(options):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 1))
+    data = torch.randn(32, 6), torch.randn(32, 1)
+    phi = build(
+        module, nn.functional.mse_loss, lambda weights: optim.SGD(weights, lr=0.05), data, coarsening=4, **options
+    )
+    assert phi.w0.dtype == np.float32
+    result = dm.MGRIT(phi, 100, coarsening=4).solve(phi.w0, "constant", tol=1e-3)
+    assert result.converged
+    assert np.abs(result.final - dm.train_serially(phi, phi.w0, 100)[-1]).max() < 1e-3
+
+
 def test_deflated_cycles_are_those_of_the_built_in_network():
     """With all 16 curvatures, because these weights have another order and few are found from other vectors."""
     known = XOR.propagator("1", coarsening=4, coarse="deflated", max_learning_rate=5.0, rank=16, steps=200)
@@ -84,8 +98,12 @@ def test_deflated_steps_reach_the_serial_loop(dtype):
             result = dm.MGRIT(given, 64, coarsening=4).solve(given.w0, given.rough_guess(64), chunks=chunks)
         assert result.reason == "tol" or dtype == torch.float32
         results.append(result)
-    assert np.array_equal(results[0].final, results[1].final)
-    assert results[0].residuals == results[1].residuals
+    # PyTorch's own products in single precision may have other bits in blocks of another size.
+    if dtype == torch.float64:
+        assert np.array_equal(results[0].final, results[1].final)
+        assert results[0].residuals == results[1].residuals
+    else:
+        np.testing.assert_allclose(results[0].final, results[1].final, atol=1e-5)
     module = network(dtype=dtype)
     loop(module, sgd(module.parameters()), 64)
     trained = to_state(list(module.parameters()))
@@ -93,7 +111,8 @@ def test_deflated_steps_reach_the_serial_loop(dtype):
     np.testing.assert_allclose(results[0].final, trained, atol=1e-7 if dtype == torch.float64 else 1e-4)
     states, index = phi.to_block(phi.w0 + 0.01 * np.arange(5, dtype=phi.w0.dtype)[:, None]), 3 * np.arange(5)
     together = phi(states, index, 2)
-    assert all(torch.equal(phi(states[k : k + 1], index[k : k + 1], 2)[0], together[k]) for k in range(5))
+    apart = torch.cat([phi(states[k : k + 1], index[k : k + 1], 2) for k in range(5)])
+    assert torch.equal(apart, together) if dtype == torch.float64 else torch.allclose(apart, together, atol=1e-5)
 
 
 def test_a_deflated_step_on_a_device(monkeypatch):
