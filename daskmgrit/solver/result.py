@@ -88,7 +88,7 @@ class Result:
     error : float or None
         For parallel Newton: an estimate of the 2-norm of the error of `final`, which the residual alone doesn't bound
         where training does not contract. It is too small where training is chaotic, unless ``jacobian="full"``; nan
-        after a checkpoint of version 0.2.0. See :mod:`daskmgrit.newton.error_estimate`.
+        after a checkpoint of version 0.2.0. The page on parallel Newton says where it is wrong.
     remark : str
         Defects of phi found by the trial before the solve: its rows are not independent, or it gives different results
         for the same input. Empty if there are none.
