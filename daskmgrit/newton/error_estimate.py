@@ -186,8 +186,10 @@ def known_growth(
     jacobians : Array, shape (k, s, s), optional
         Jacobians of the slots that remain, if they were computed.
     """
-    kept = slice(accepted, min(accepted + slots, int(states.shape[0])))
+    # The array API allows no slice beyond the end.
+    count = min(slots, int(states.shape[0]) - accepted)
     if jacobians is not None:
-        return Growth(error=growth.error, jacobians=jacobians[: min(slots, int(jacobians.shape[0])), ...])
+        return Growth(error=growth.error, jacobians=jacobians[:count, ...])
+    kept = slice(accepted, accepted + count)
     values = found.images if found.gradients is None else found.gradients[0]
     return Growth(states[kept, ...], values[kept, ...], growth.error)

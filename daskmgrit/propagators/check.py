@@ -11,6 +11,7 @@ import numpy as np
 from daskmgrit.display.html import block, fields
 from daskmgrit.errors import PropagatorError
 from daskmgrit.models.rates import takes_fine_steps
+from daskmgrit.recurrence.amplification import same_steps
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, is_held, read_only, stages_of
 from daskmgrit.recurrence.state import InitialState, check_length, initial_state
 from daskmgrit.recurrence.trial import check_arguments, one_state_fault, parts_fault, states_near
@@ -99,12 +100,13 @@ def check_propagator(phi: Phi, w0: Any, steps: int = 8, levels: int = 2, raises:
     elif wrong := _wrong_arguments(phi):
         problems.append(wrong)
     else:
-        results = []
+        results: list[np.ndarray | None] = []
         for level in range(levels):
             results.append(_check_level(phi, state, steps, level, problems, remarks))
             if problems:
                 break
-        if not problems and levels > 1 and not takes_fine_steps(phi) and _same_steps(state, *results[:2]):
+        known = [rows for rows in results[:2] if rows is not None]
+        if len(known) == 2 and not takes_fine_steps(phi) and same_steps(states_near(state.host, steps), *known):
             remarks.append(
                 "a step of level 1 is one of level 0, as if phi made no use of the level: MGRIT takes fewer cycles if "
                 "coarse steps are as long as the fine steps that they stand for, as far as that is stable; parallel "
@@ -126,16 +128,6 @@ def _wrong_arguments(phi: Phi) -> str:
     except PropagatorError as error:
         return str(error)
     return ""
-
-
-def _same_steps(w0: InitialState, fine: np.ndarray | None, coarse: np.ndarray | None) -> bool:
-    """Whether the results of two levels are the same, and the steps change anything."""
-    return (
-        fine is not None
-        and coarse is not None
-        and np.array_equal(fine, coarse)
-        and not np.array_equal(fine, states_near(w0.host, len(fine)))
-    )
 
 
 def _check_level(

@@ -19,7 +19,7 @@ from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.trial import alike
 from daskmgrit.utils.array_api import Array, move_like, namespace, to_host
 
-__all__ = ["Amplification", "PairRun", "is_ordinary", "nan_in_words", "run_of"]
+__all__ = ["Amplification", "PairRun", "is_ordinary", "nan_in_words", "run_of", "same_steps"]
 
 # The factors per step beyond which a run amplifies: in both halves; or in both if steps grow as fast. Slower growth is
 # that of negative curvature, of the first steps of Adam, or of the kinks of a net in single precision, which training
@@ -40,6 +40,11 @@ def is_ordinary(state: np.ndarray, first: np.ndarray) -> bool:
     """Whether a state is finite and has not grown since the first, so that what a step makes of it is its own fault."""
     size, before = (_length(each.reshape(1, -1)) for each in (state, first))
     return math.isfinite(size) and size <= ORDINARY * max(1.0, before)
+
+
+def same_steps(before: np.ndarray, fine: np.ndarray, coarse: np.ndarray) -> bool:
+    """Whether steps of two levels take these states to the same ones; not where no step changes anything."""
+    return np.array_equal(fine, coarse) and not np.array_equal(fine, before)
 
 
 def nan_in_words(level: int, step: int, before: int = 0) -> str:

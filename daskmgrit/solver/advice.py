@@ -15,8 +15,8 @@ __all__ = ["advise", "is_unclear"]
 WELL, GROWS = 0.9, 1.05
 # Cycles that a factor is taken from, so that a single one decides nothing.
 RECENT = 5
-# Cycles before which a residual that grows tells little.
-EARLY = 4
+# Cycles before which a residual that grows tells little, and those after which it tells enough.
+EARLY, TELLING = 4, 10
 # A residual that has risen by more than this before it fell: coarse steps amplified errors.
 ROSE = 100
 # A residual that has fallen to less than this part of the first, and never rose: no level amplifies errors.
@@ -151,8 +151,8 @@ def _on_factor(residuals: Sequence[float], tol: float, words: Words) -> str:
     factor = _recent_factor(residuals)
     if factor is None:
         return ""
-    if factor > GROWS and done < EARLY:
-        ends = words.maxiter.format(10)
+    if factor > GROWS and done < min(EARLY, words.facts.exact):
+        ends = words.maxiter.format(min(TELLING, words.facts.exact))
         return f"the residual has not fallen in {done} cycle{'s' * (done > 1)}, which tells little: give more, {ends}"
     if factor > GROWS:
         return f"the residual grows by a factor of {factor:.3g} per cycle: {words.limit}"

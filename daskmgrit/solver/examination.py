@@ -16,7 +16,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.models.rates import CappedRate, takes_fine_steps
 from daskmgrit.multigrid.state_transfer import start_of
-from daskmgrit.recurrence.amplification import Amplification, PairRun, run_of
+from daskmgrit.recurrence.amplification import Amplification, PairRun, run_of, same_steps
 from daskmgrit.recurrence.propagator import apply_phi, stages_of, steps_before
 from daskmgrit.recurrence.step_length import length_of
 from daskmgrit.utils.array_api import Array, Origin, as_block, to_host
@@ -146,8 +146,7 @@ def _is_a_fine_step(phi: Any, w0: Array | Origin) -> bool:
         return False
     state = as_block(phi, w0)[None, ...]
     fine, coarse = (to_host(apply_phi(phi, state, np.zeros(1, int), level)) for level in (0, 1))
-    # Where no step changes anything, lengths do not show.
-    return np.array_equal(fine, coarse) and not np.array_equal(fine, to_host(state))
+    return same_steps(to_host(state), fine, coarse)
 
 
 def examine_last(

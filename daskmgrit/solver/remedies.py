@@ -139,11 +139,6 @@ def on_amplification(amplified: Amplification, words: Words) -> str:
             f"serial training itself amplifies small changes {where}, {many}: it diverges, oscillates or is chaotic, "
             "and its steps cannot be computed in parallel; lower the learning rate"
         )
-    found = (
-        f"steps of level {level} are too long: the first of them amplify errors, {many}, and the first of finer levels "
-        "do not; give "
-    )
-    end = ""
     if amplified.cause == "nan":
         found = (
             f"phi returns nan or inf on level {level}, {name_step(steps - 1, before)}, for weights that are finite and "
@@ -151,6 +146,12 @@ def on_amplification(amplified: Amplification, words: Words) -> str:
             "defined, so give "
         )
         end = "; or check the data of that step"
+    else:
+        found = (
+            f"steps of level {level} are too long: the first of them amplify errors, {many}, and the first of finer "
+            "levels do not; give "
+        )
+        end = ""
     remedies = [f"fewer levels ({words.levels.format(level)})"] if level > 1 else []
     cap = words.cap
     if amplified.cap is not None:

@@ -61,6 +61,17 @@ def test_tasks_per_sweep(client, adam, monkeypatch):
     assert result.tasks <= 3 * (result.iterations + window_iteration.AHEAD + 1) + 8
 
 
+def test_jacobians_of_a_window_count_as_bytes_that_travel(client, w0, monkeypatch):
+    """The states alone are below the limit in each case; with Jacobians they are not in the first."""
+    states = 10 * w0.nbytes
+    solver, tasks = dm.ParallelNewton(Decay(), N, window=8, jacobian="full"), []
+    for travels in (2 * states, 2 * states * w0.size):
+        monkeypatch.setattr(window_builder, "TRAVELS", travels)
+        tasks.append(solver.solve(w0, 1e-9, client=client).tasks)
+    # What two processes cut out for each other, with each round.
+    assert tasks[0] > 1.5 * tasks[1]
+
+
 def test_state_is_sent_anew(client, adam, monkeypatch):
     solver = dm.ParallelNewton(adam, N, window=4)
     whole = solver.solve(adam.w0, 1e-6, client=client, keep="all")

@@ -21,6 +21,8 @@ from daskmgrit.solver.sweep_advice import advise_on_sweeps
         (("maxiter", "", [1.0] * 8, 1e-3, "", Words(cycle="F")), ["use more relaxation", "max_levels=2"]),
         (("maxiter", "", [2.0**k for k in range(8)], 1e-3), ["grows", "factor of 2 ", "cap="]),
         (("maxiter", "", [2.0**k for k in range(4)], 1e-3), ["not fallen in 3 cycles", "maxiter=10"]),
+        (("maxiter", "", [2.0**k for k in range(4)], 1e-3, "", Words(facts=Facts(exact=6))), ["maxiter=6"]),
+        (("maxiter", "", [2.0**k for k in range(4)], 1e-3, "", Words(facts=Facts(exact=3))), ["grows"]),
         (
             ("stagnated", "the residual stays at 6e-06, which is the rounding of float32", [1, 6e-6], 1e-9),
             ["tol=2e-05"],
