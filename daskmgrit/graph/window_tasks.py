@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daskmgrit.errors import Diverged
-from daskmgrit.graph.window_threads import evaluate_on_threads
+from daskmgrit.graph.window_threads import WindowThreads
 from daskmgrit.newton.error_estimate import error_size
-from daskmgrit.newton.evaluate import Evaluation, joined
+from daskmgrit.newton.evaluate import RawEvaluation, merged
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport, sweep
@@ -53,8 +53,8 @@ class Carrier:
         The curvature as known so far.
     sweeps : int
         Sweeps done.
-    answers : tuple of Evaluation
-        The evaluations that this sweep has requested so far.
+    answers : tuple of tuple of RawEvaluation
+        The evaluations that this sweep has requested so far, each by runs of slots.
     diverged : Diverged or None
         Why the solve ends here, if serial training diverges.
     """
@@ -62,7 +62,7 @@ class Carrier:
     window: SlidingWindow
     curvature: Curvature | None = None
     sweeps: int = 0
-    answers: tuple[Evaluation, ...] = ()
+    answers: tuple[tuple[RawEvaluation, ...], ...] = ()
     diverged: Diverged | None = None
 
     def over(self, steps: int) -> bool:
@@ -72,15 +72,14 @@ class Carrier:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A process's share of the evaluations that a sweep requested, None if empty, and their records."""
+    """A process's share of the evaluations that a sweep requested, by runs of slots, and their records."""
 
-    rows: Evaluation | None
+    rows: tuple[RawEvaluation, ...]
     records: tuple[Record, ...]
 
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask estimates transfers correctly."""
-        rows = () if self.rows is None else (self.rows.images, *(self.rows.gradients or ()))
-        return 200 + sum(map(nbytes, rows))
+        return 200 + sum(rows.nbytes for rows in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +108,9 @@ class Share:
 
     def __sizeof__(self) -> int:
         """Bytes held."""
-        held = [self.carrier.window.states, *self.accepted]
-        held += [rows.images for rows in self.carrier.answers]
-        return 200 + self.own.__sizeof__() + sum(map(nbytes, held))
+        held = sum(map(nbytes, [self.carrier.window.states, *self.accepted]))
+        held += sum(rows.nbytes for answer in self.carrier.answers for rows in answer)
+        return 200 + self.own.__sizeof__() + held
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,27 +183,30 @@ def sweeps(
     end = time.perf_counter() + seconds
     reports: list[SweepReport] = []
     accepted: list[Array] = []
-    records: list[Record] = []
-    while not carrier.over(settings.steps):
-        meter = Meter(phi, carrier.sweeps + 1)
-
-        def take(states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
-            rows, made = evaluate_on_threads(meter, states, begins, lengths, threads, run)  # noqa: B023 - called here
-            records.extend(made)
-            return rows
-
-        try:
-            done = sweep(meter, carrier.window, settings, carrier.curvature, take)
-        except Diverged as error:
-            carrier = replace(carrier, diverged=Diverged(*error.args))
-            break
-        carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
-        reports.append(done.report)
-        if keep:
-            accepted.append(done.accepted)
-        if time.perf_counter() >= end:
-            break
-    return Share(carrier, Answer(None, ()), tuple(reports), tuple(accepted), tuple(records))
+    workers = WindowThreads(phi, threads, run)
+    last = 0.0
+    try:
+        while not carrier.over(settings.steps):
+            clock, workers.cycle = time.perf_counter(), carrier.sweeps + 1
+            # What is evaluated ahead must be used by this task, too.
+            ahead = workers if clock + last < end else None
+            try:
+                done = sweep(
+                    Meter(phi, workers.cycle), carrier.window, settings, carrier.curvature, workers.take, ahead
+                )
+            except Diverged as error:
+                carrier = replace(carrier, diverged=Diverged(*error.args))
+                break
+            carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
+            reports.append(done.report)
+            if keep:
+                accepted.append(done.accepted)
+            last = time.perf_counter() - clock
+            if clock + last >= end and not workers.begun:
+                break
+    finally:
+        workers.close()
+    return Share(carrier, Answer((), ()), tuple(reports), tuple(accepted), tuple(workers.records))
 
 
 def take_round(
@@ -235,15 +237,15 @@ def take_round(
     carrier = before.carrier if isinstance(before, Share) else before
     given = [each.own if isinstance(each, Share) else each for each in answers]
     records = tuple(record for each in given for record in each.records) if number == 0 else ()
-    parts = [each.rows for each in given if each.rows is not None]
+    parts = tuple(rows for each in given for rows in each.rows)
     if parts:
-        carrier = replace(carrier, answers=(*carrier.answers, joined(parts)))
+        carrier = replace(carrier, answers=(*carrier.answers, parts))
     reports: list[SweepReport] = []
     accepted: list[Array] = []
     while not carrier.over(settings.steps):
         meter, known = Meter(phi, carrier.sweeps + 1), iter(carrier.answers)
 
-        def take(states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+        def take(states: Array, begins: np.ndarray, lengths: np.ndarray) -> tuple[RawEvaluation, ...]:
             rows = next(known, None)  # noqa: B023 - called here
             if rows is None:
                 raise _Missing(states, begins, lengths)
@@ -255,27 +257,26 @@ def take_round(
             carrier = replace(carrier, answers=(), diverged=Diverged(*error.args))
             break
         except _Missing as asked:
-            own = _own_share(meter, asked, number, threads, run)
+            own = _own_share(phi, asked, carrier.sweeps + 1, number, threads, run)
             return Share(carrier, own, tuple(reports), tuple(accepted), records)
         carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
         reports.append(done.report)
         if keep and number == 0:
             accepted.append(done.accepted)
-    return Share(carrier, Answer(None, ()), tuple(reports), tuple(accepted), records)
+    return Share(carrier, Answer((), ()), tuple(reports), tuple(accepted), records)
 
 
-def _own_share(meter: Meter, asked: _Missing, number: int, threads: Sequence[int], run: str) -> Answer:
+def _own_share(phi: Phi, asked: _Missing, cycle: int, number: int, threads: Sequence[int], run: str) -> Answer:
     count, total = len(asked.begins), sum(threads)
     before = sum(threads[:number])
     # Rounded up, so that the first process has most where there are too few.
     lo, hi = -(-before * count // total), -(-(before + threads[number]) * count // total)
     if lo == hi:
-        return Answer(None, ())
+        return Answer((), ())
     rows = slice(lo, hi)
-    made, records = evaluate_on_threads(
-        meter, asked.states[rows, ...], asked.begins[rows], asked.lengths[rows], threads[number], run
-    )
-    return Answer(made, records)
+    workers = WindowThreads(phi, threads[number], run, cycle)
+    made = merged(workers.take(asked.states[rows, ...], asked.begins[rows], asked.lengths[rows]))
+    return Answer(tuple(made), tuple(workers.records))
 
 
 def answer(share: Share) -> Answer:
@@ -286,9 +287,9 @@ def answer(share: Share) -> Answer:
 def collect(settings: NewtonSettings, before: Share, answers: Sequence[Answer | Share]) -> Carrier:
     """Return the state of a solve after the answers of a round; all later tasks depend on it."""
     given = [each.own if isinstance(each, Share) else each for each in answers]
-    parts = [each.rows for each in given if each.rows is not None]
+    parts = tuple(rows for each in given for rows in each.rows)
     carrier = before.carrier
-    return replace(carrier, answers=(*carrier.answers, joined(parts))) if parts else carrier
+    return replace(carrier, answers=(*carrier.answers, parts)) if parts else carrier
 
 
 def tell(settings: NewtonSettings, share: Share) -> Told:

@@ -1,151 +1,167 @@
-"""Evaluation of a window's slots on the threads of one process."""
+"""RawEvaluation of a window's slots on the threads of one process, each as soon as its state is known."""
 
 from __future__ import annotations
 
 import contextvars
-import itertools
-import math
 import threading
 import time
-from collections import OrderedDict, deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from daskmgrit.newton.evaluate import Evaluation, evaluate, joined
+from daskmgrit.graph.thread_habit import habit_of
+from daskmgrit.newton.evaluate import RawEvaluation, evaluate
 from daskmgrit.recurrence.meter import Meter, Record
-from daskmgrit.utils.array_api import Array
+from daskmgrit.recurrence.propagator import Phi
+from daskmgrit.utils.array_api import Array, namespace
 
-__all__ = ["evaluate_on_threads"]
+__all__ = ["WindowThreads"]
 
-# Seconds of an evaluation up to which fewer threads are tried at once: Phi may be a matter of microseconds.
-SHORT = 0.02
-# Evaluations before the first trial: the very first is slower.
-FIRST = 2
-# A single trial that takes this many times as long is not believed.
-DISTURBED = 2.5
-# The part of a solve's time that evaluations may take on a number of threads that is slower.
-SPENT = 0.01
-# Solves whose habit is remembered.
-REMEMBERED = 64
-# Evaluations on each number of threads that are remembered of a solve.
-REMEMBERED_CALLS = 3
+# Seconds in which threads begin that have just been given a slot.
+PAUSE = 1e-4
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
-_habits: OrderedDict[str, _Habit] = OrderedDict()
-
-
-@dataclass(slots=True)
-class _Habit:
-    """Seconds per slot of a solve's last evaluations, by the number of threads.
-
-    A Phi of microseconds is quicker in one call, which holds the interpreter once; one that waits, on all threads. All
-    give the same bits. Half and twice the number of threads are tried, and again when what they cost more is a small
-    part of the time since. The minimum of a few measurements counts: a single one may have waited for something else.
-    """
-
-    number: int | None = None
-    calls: int = 0
-    seconds: dict[int, deque[float]] = field(default_factory=dict)
-    tried: dict[int, int] = field(default_factory=dict)
-
-    def threads(self, slots: int, most: int) -> int:
-        """Return the number of threads for the next evaluation of that many slots."""
-        here = most if self.number is None else min(self.number, most)
-        if here not in self.seconds or self.calls < FIRST:
-            return here
-        now = min(self.seconds[here])
-        for other in {(here + 1) // 2, min(2 * here, most)} - {here}:
-            known = self.seconds.get(other, ())
-            # Half the threads take twice as long at most: more is a disturbance.
-            if not known or (len(known) == 1 and known[0] > DISTURBED * now):
-                passed, more = math.inf if slots * now < SHORT else self.calls, now
-            else:
-                passed, more = self.calls - self.tried[other], min(min(known) - now, now)
-            if passed * now * SPENT >= more:
-                return other
-        return here
-
-    def note(self, number: int, seconds: float, slots: int) -> None:
-        """Remember the time of an evaluation on a number of threads."""
-        self.calls += 1
-        self.tried[number] = self.calls
-        self.seconds.setdefault(number, deque(maxlen=REMEMBERED_CALLS)).append(seconds / slots)
-        now = self.seconds.get(self.number or number)
-        if self.number is None or now is None or min(self.seconds[number]) < min(now):
-            self.number = number
-
-
-def _habit(run: str) -> _Habit:
-    with _lock:
-        habit = _habits.setdefault(run, _Habit())
-        _habits.move_to_end(run)
-        if len(_habits) > REMEMBERED:
-            _habits.popitem(last=False)
-    return habit
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
     with _lock:
         if threads not in _pools:
-            _pools[threads] = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="daskmgrit-window")
+            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="daskmgrit-window")
         return _pools[threads]
 
 
-def evaluate_on_threads(
-    meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray, threads: int, run: str
-) -> tuple[Evaluation, tuple[Record, ...]]:
-    """Take the steps of each slot, on as many threads as was quickest; one call takes all steps of a thread.
+class WindowThreads:
+    """Evaluates the slots of successive windows, on as many threads as was quickest; a thread takes a run of slots.
 
     Parameters
     ----------
-    meter : Meter
+    phi : callable
         The propagator.
-    states, begins, lengths
-        As in :func:`daskmgrit.newton.evaluate.evaluate`.
     threads : int
         Threads of this process that the solve has.
     run : str
         Token of the solve.
 
-    Returns
-    -------
-    Evaluation
-        That of all slots.
-    tuple of Record
-        One for each thread's call.
+    Attributes
+    ----------
+    cycle : int
+        The sweep that asks.
+    records : list of Record
+        One for each call.
     """
-    slots = len(begins)
-    habit, most = _habit(run), min(threads, slots)
-    parts = habit.threads(slots, most) if most > 1 else 1
-    clock = time.perf_counter()
-    cuts = [number * slots // parts for number in range(parts + 1)]
-    # One meter is for one thread. Phi finds the worker, as Dask's get_worker() does, in the context of its task.
-    calls = [
-        _pool(threads).submit(
-            contextvars.copy_context().run,
-            _evaluate,
-            Meter(meter.phi, meter.cycle),
-            states[a:b, ...],
-            begins[a:b],
-            lengths[a:b],
-        )
-        for a, b in itertools.pairwise(cuts[1:])
-    ]
-    try:
-        own = slice(0, cuts[1])
-        made = [_evaluate(meter, states[own, ...], begins[own], lengths[own]), *(call.result() for call in calls)]
-    finally:
-        for call in calls:
+
+    def __init__(self, phi: Phi, threads: int, run: str, cycle: int = 1) -> None:
+        self.phi, self.threads, self.run, self.cycle = phi, threads, run, cycle
+        self.records: list[Record] = []
+        self._ahead: _Calls | None = None
+        # When the evaluations before were done, and whether the next one began by then.
+        self._done, self._told = 0.0, False
+
+    @property
+    def begun(self) -> bool:
+        """Whether slots of the next window have been evaluated ahead."""
+        return self._ahead is not None
+
+    def _calls(self, cycle: int, begins: np.ndarray, lengths: np.ndarray) -> _Calls | None:
+        """Return evaluations of these slots on threads; None if one call in this one is quickest."""
+        slots = len(begins)
+        most = min(self.threads, slots)
+        parts = habit_of(self.run).threads(slots, most) if most > 1 else 1
+        return None if parts == 1 else _Calls(self.phi, cycle, _pool(self.threads), parts, begins, lengths)
+
+    def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
+        """Tell of the next window's slots; return whether their states are to be added one after another."""
+        self._told = True
+        self._ahead = self._calls(self.cycle + 1, begins, lengths)
+        return self._ahead is not None
+
+    def add(self, states: Array) -> None:
+        """Add the states where the next slots begin."""
+        assert self._ahead is not None
+        self._ahead.add(states)
+
+    def end(self) -> None:
+        """Let the threads begin: they need Python's interpreter, which this one would hold for up to 5 ms."""
+        time.sleep(PAUSE)
+
+    def take(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Iterator[RawEvaluation]:
+        """Take the steps of each slot; parameters are those of :func:`daskmgrit.newton.evaluate.evaluate`.
+
+        If the window has been evaluated ahead, its states have been added before.
+        """
+        # From one window to the next: what is evaluated ahead has no beginning of its own.
+        since = self._done if self._told else time.perf_counter()
+        self._told = False
+        calls, self._ahead = self._ahead, None
+        if calls is None:
+            calls = self._calls(self.cycle, begins, lengths)
+            if calls is not None:
+                calls.add(states)
+        count = 1 if calls is None else calls.count
+        try:
+            for number in range(count):
+                if calls is None:
+                    rows, record = _evaluate(self.phi, self.cycle, states, begins, lengths)
+                else:
+                    rows, record = calls.results[number].result()
+                self.records.append(record)
+                if number == count - 1:
+                    self._done = time.perf_counter()
+                    if min(self.threads, len(begins)) > 1:
+                        habit_of(self.run).note(count, self._done - since, len(begins))
+                yield rows
+        finally:
+            if calls is not None:
+                calls.cancel()
+
+    def close(self) -> None:
+        """Give up what has been evaluated ahead."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
+
+
+class _Calls:
+    """Evaluations on threads, each of a run of slots, begun as soon as the states of its slots are known."""
+
+    def __init__(
+        self, phi: Phi, cycle: int, pool: ThreadPoolExecutor, count: int, begins: np.ndarray, lengths: np.ndarray
+    ) -> None:
+        self.phi, self.cycle, self.pool, self.count = phi, cycle, pool, count
+        self.begins, self.lengths = begins, lengths
+        self._cuts = [number * len(begins) // count for number in range(count + 1)]
+        self.results: list[Future[tuple[RawEvaluation, Record]]] = []
+        self._rows: list[Array] = []
+        self._first = 0
+
+    def add(self, states: Array) -> None:
+        """Add states, and begin the runs that are complete."""
+        self._rows.append(states)
+        known = self._first + sum(int(rows.shape[0]) for rows in self._rows)
+        while len(self.results) < self.count and known >= self._cuts[len(self.results) + 1]:
+            lo, hi = self._cuts[len(self.results) : len(self.results) + 2]
+            rows = self._rows[0] if len(self._rows) == 1 else namespace(states).concat(self._rows, axis=0)
+            cut = hi - self._first
+            own, rest = rows[:cut, ...], rows[cut:, ...]
+            self._rows, self._first = ([rest] if rest.shape[0] else []), hi
+            # Phi finds the worker, as Dask's get_worker() does, in the context of its task.
+            run = contextvars.copy_context().run
+            call = self.pool.submit(run, _evaluate, self.phi, self.cycle, own, self.begins[lo:hi], self.lengths[lo:hi])
+            self.results.append(call)
+
+    def cancel(self) -> None:
+        """Give up what has not begun yet."""
+        for call in self.results:
             call.cancel()
-    if most > 1:
-        habit.note(parts, time.perf_counter() - clock, slots)
-    return joined([rows for rows, _ in made]), tuple(record for _, record in made)
 
 
-def _evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> tuple[Evaluation, Record]:
+def _evaluate(
+    phi: Phi, cycle: int, states: Array, begins: np.ndarray, lengths: np.ndarray
+) -> tuple[RawEvaluation, Record]:
+    # A meter is for one thread.
+    meter = Meter(phi, cycle)
     with meter.stage("window", 0, int(begins[0])):
         rows = evaluate(meter, states, begins, lengths)
     return rows, meter.records.pop()

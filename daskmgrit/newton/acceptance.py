@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def unit_of(tol: float) -> int:
     return 0 if 1e-140 <= tol <= 1e140 or is_exact(tol) else math.frexp(tol)[1]
 
 
-def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol: float) -> tuple[int, float]:
+def accept(squares: Iterable[float], spent: float, ends: np.ndarray, steps: int, tol: float) -> tuple[int, float]:
     """Return how many slots are accepted, and the sum of the squared residuals of all accepted steps.
 
     The states of the window are accepted unchanged while the residuals of all accepted steps stay within their share of
@@ -32,9 +33,9 @@ def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol:
 
     Parameters
     ----------
-    squares : ndarray, shape (n,)
-        Squared residual of each slot; nan or inf where Phi failed. The square of the tolerance must be in range: see
-        :func:`unit_of`.
+    squares : iterable of float
+        Squared residual of each slot; nan or inf where Phi failed. No more of them are asked for than are needed, and
+        never that of the last slot. The square of the tolerance must be in range: see :func:`unit_of`.
     spent : float
         Sum of the squared residuals of the steps before the window, in the same units.
     ends : ndarray of int, shape (n,)
@@ -45,7 +46,7 @@ def accept(squares: np.ndarray, spent: float, ends: np.ndarray, steps: int, tol:
         2-norm of the residual over all steps.
     """
     accepted = 0
-    for square, end in zip(squares[:-1].tolist(), ends.tolist(), strict=False):
+    for end, square in zip(ends[:-1].tolist(), squares, strict=False):
         if not spent + square <= tol * tol * (end / steps):
             break
         spent += square

@@ -2,53 +2,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.norms import Squares, row_norms, row_squares
+from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import apply_advance, is_split
-from daskmgrit.utils.array_api import Array, namespace, to_host
+from daskmgrit.utils.array_api import Array, namespace, nbytes, to_host
 
-__all__ = ["Evaluation", "Take", "evaluate", "joined", "residual_norm", "residual_squares"]
+__all__ = [
+    "Arriving",
+    "Evaluation",
+    "RawEvaluation",
+    "Take",
+    "TakeAll",
+    "evaluate",
+    "merged",
+    "residual_norm",
+    "residual_squares",
+]
 
 
-class Evaluation(NamedTuple):
-    """The images of the states of a chunk's slots under Phi.
+# Bytes of a state from which on its update is worth a thread.
+LARGE = 1 << 20
+
+
+class RawEvaluation(NamedTuple):
+    """The evaluation of a run of slots, as it is computed and sent.
 
     Attributes
     ----------
-    images : Array, shape (k, s)
-        The state where each slot ends, from the state where it begins.
+    images : Array, shape (k, s), or None
+        The state where each slot ends, from the state where it begins; None if that is one update with a known
+        gradient, which takes less time than to send it.
     gradients : tuple of Array, shape (k, g) each, or None
         Gradients of the first, second, … step of each slot, if the propagator gives them separately. Slots with fewer
         steps have no row in the last of them.
     """
 
+    images: Array | None
+    gradients: tuple[Array, ...] | None
+
+    @property
+    def slots(self) -> int:
+        """Number of slots."""
+        rows = self.images if self.gradients is None else self.gradients[0]
+        assert rows is not None
+        return int(rows.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(nbytes(rows) for rows in (self.images, *(self.gradients or ())) if rows is not None)
+
+
+class Evaluation(NamedTuple):
+    """The evaluation of all slots: images (n, s), and gradients as in :class:`RawEvaluation`."""
+
     images: Array
     gradients: tuple[Array, ...] | None
 
 
-# Evaluates slots: states where they begin (k, s), their first steps (k,), how many steps each has (k,).
-Take = Callable[[Array, np.ndarray, np.ndarray], Evaluation]
+# Evaluates slots: states where they begin (k, s), their first steps (k,), how many steps each has (k,). It gives the
+# evaluations of successive runs of slots, one after another as they are done.
+Take = Callable[[Array, np.ndarray, np.ndarray], Iterable[RawEvaluation]]
+# The same, for their images, when all are done.
+TakeAll = Callable[[Array, np.ndarray, np.ndarray], Array]
 
 
-def joined(parts: Sequence[Evaluation]) -> Evaluation:
-    """Return the evaluation of successive runs of slots as one."""
+class Arriving:
+    """The evaluations of a window's slots, which are used in their order while later ones may still be computed.
+
+    Parameters
+    ----------
+    parts : iterable of RawEvaluation
+        Those of successive runs of slots.
+    phi : callable
+        The propagator.
+    states : Array, shape (n, s)
+        The state where each slot begins.
+    begins : ndarray of int, shape (n,)
+        The step that each slot begins with.
+    """
+
+    def __init__(self, parts: Iterable[RawEvaluation], phi: Phi, states: Array, begins: np.ndarray) -> None:
+        self._coming, self._known = iter(parts), list[RawEvaluation]()
+        self._phi, self._states, self._begins = phi, states, begins
+
+    def _runs(self) -> Iterator[tuple[slice, int]]:
+        """Yield the slots of each run from the first one on, and its number."""
+        number = done = 0
+        while True:
+            if number == len(self._known):
+                part = next(self._coming, None)
+                if part is None:
+                    return
+                self._known.append(part)
+            slots = slice(done, done + self._known[number].slots)
+            yield slots, number
+            number, done = number + 1, slots.stop
+
+    def gradients(self, first: int) -> Iterator[tuple[slice, tuple[Array, ...]]]:
+        """Yield slots from number `first` on, run by run, and their gradients."""
+        for slots, number in self._runs():
+            if slots.stop > first:
+                skip, rows = max(0, first - slots.start), self._known[number].gradients
+                assert rows is not None
+                yield (
+                    slice(slots.start + skip, slots.stop),
+                    tuple(each[min(skip, int(each.shape[0])) :, ...] for each in rows),
+                )
+
+    def images(self, first: int) -> Iterator[tuple[slice, Array]]:
+        """Yield slots from number `first` on, run by run, and their images."""
+        for slots, number in self._runs():
+            if slots.stop > first:
+                part = self._known[number] = self._with_images(self._known[number], slots)
+                skip = max(0, first - slots.start)
+                assert part.images is not None
+                yield slice(slots.start + skip, slots.stop), part.images[skip:, ...]
+
+    def all(self) -> Evaluation:
+        """Wait for all slots, and return their evaluation."""
+        # Runs without images get them in one call.
+        self._known = merged([self._known[number] for _, number in self._runs()])
+        self._known = merged([self._with_images(self._known[number], slots) for slots, number in self._runs()])
+        (whole,) = self._known
+        assert whole.images is not None
+        return Evaluation(whole.images, whole.gradients)
+
+    def _with_images(self, part: RawEvaluation, slots: slice) -> RawEvaluation:
+        if part.images is not None or part.gradients is None:
+            return part
+        assert is_split(self._phi)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            images = apply_advance(self._phi, self._states[slots, ...], part.gradients[0], self._begins[slots])
+        return RawEvaluation(images, part.gradients)
+
+
+def merged(parts: Iterable[RawEvaluation]) -> list[RawEvaluation]:
+    """Return the evaluation of successive runs of slots in the fewest runs: all with images, or all without."""
+    return [_joined(list(alike)) for _, alike in itertools.groupby(parts, lambda part: part.images is None)]
+
+
+def _joined(parts: list[RawEvaluation]) -> RawEvaluation:
     if len(parts) == 1:
         return parts[0]
-    xp = namespace(parts[0].images)
-    images = xp.concat([part.images for part in parts], axis=0)
+    images = [part.images for part in parts if part.images is not None]
+    joined = namespace(images[0]).concat(images, axis=0) if images else None
     if parts[0].gradients is None:
-        return Evaluation(images, None)
+        return RawEvaluation(joined, None)
+    xp = namespace(parts[0].gradients[0])
     stages = range(max(len(part.gradients or ()) for part in parts))
     gradients = [[part.gradients[j] for part in parts if part.gradients and j < len(part.gradients)] for j in stages]
-    return Evaluation(images, tuple(xp.concat(rows, axis=0) for rows in gradients))
+    return RawEvaluation(joined, tuple(xp.concat(rows, axis=0) for rows in gradients))
 
 
-def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> RawEvaluation:
     """Take the steps of each slot, the only part of a sweep that costs Phi.
 
     Parameters
@@ -70,12 +184,14 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
         if is_split(phi):
             gradient = meter.gradient(rows, index)
             gradients.append(gradient)
+            if lengths[0] == 1 and nbytes(states) < LARGE * len(begins):
+                return RawEvaluation(None, (gradient,))
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 rows = apply_advance(phi, rows, gradient, index)
         else:
             rows = meter.guess(rows, index)
         images = rows if active == len(lengths) else namespace(rows).concat([rows, images[active:, ...]], axis=0)
-    return Evaluation(images, tuple(gradients) if gradients else None)
+    return RawEvaluation(images, tuple(gradients) if gradients else None)
 
 
 def residual_squares(images: Array, states: Array, exactly: bool = False, unit: int = 0) -> np.ndarray:

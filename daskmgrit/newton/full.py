@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daskmgrit.newton.evaluate import Take
+from daskmgrit.newton.evaluate import TakeAll
 from daskmgrit.newton.scan import Maps, apply_maps, group_length
 from daskmgrit.utils.array_api import Array, device, namespace
 
@@ -18,7 +18,7 @@ LONGEST = 2.0
 TOGETHER = 1 << 14
 
 
-def jacobians(take: Take, states: Array, images: Array, begins: np.ndarray, lengths: np.ndarray) -> Array:
+def jacobians(take: TakeAll, states: Array, images: Array, begins: np.ndarray, lengths: np.ndarray) -> Array:
     """Return the Jacobian of each slot, shape (k, s, s), at the cost of s Phi for each.
 
     Parameters
@@ -40,7 +40,7 @@ def jacobians(take: Take, states: Array, images: Array, begins: np.ndarray, leng
         shifted = states[rows, None, :] + steps[rows, :, None] * identity
         count = int(shifted.shape[0])
         shifted = xp.reshape(shifted, (count * s, s))
-        ends = take(shifted, begins[rows].repeat(s), lengths[rows].repeat(s)).images
+        ends = take(shifted, begins[rows].repeat(s), lengths[rows].repeat(s))
         ends = xp.reshape(ends, (count, s, s))
         found.append((ends - images[rows, None, :]) / steps[rows, :, None])
     return xp.matrix_transpose(xp.concat(found, axis=0))

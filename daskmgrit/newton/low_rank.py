@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskmgrit.newton.evaluate import Take
+from daskmgrit.newton.evaluate import TakeAll
 from daskmgrit.newton.full import TOGETHER, clipped
 from daskmgrit.newton.scan import Maps, apply_maps, group_length, running_sums
 from daskmgrit.recurrence.norms import row_lengths
@@ -78,7 +78,7 @@ def sample(slots: int, groups: int, reach: float, size: int) -> list[np.ndarray]
 
 
 def mean_differences(
-    take: Take,
+    take: TakeAll,
     states: Array,
     images: Array,
     begins: np.ndarray,
@@ -119,7 +119,7 @@ def mean_differences(
         rows = [
             states[slot : slot + 1, ...] + step * vectors for slot, step in zip(some, lengths_of_steps, strict=True)
         ]
-        ends = take(xp.concat(rows, axis=0), begins[some].repeat(rank), lengths[some].repeat(rank)).images
+        ends = take(xp.concat(rows, axis=0), begins[some].repeat(rank), lengths[some].repeat(rank))
         ends = xp.reshape(ends, (len(some), rank, s))
         for number, (slot, step) in enumerate(zip(some, lengths_of_steps, strict=True)):
             group = group_of[start + number]

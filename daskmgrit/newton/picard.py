@@ -8,10 +8,10 @@ from daskmgrit.newton.scan import group_length, running_sums
 from daskmgrit.recurrence.split_propagator import SplitPropagator, advance_along
 from daskmgrit.utils.array_api import Array, device, namespace
 
-__all__ = ["correct_by_recurrence", "correct_by_sums", "move"]
+__all__ = ["correct_by_recurrence", "correct_by_sums"]
 
 
-def correct_by_sums(residuals: Array, number: int, slots: int) -> Array:
+def correct_by_sums(residuals: Array, number: int, slots: int, before: Array | None = None) -> Array:
     """Return the correction of the state where each slot ends: the sum of the residuals up to there.
 
     Parameters
@@ -22,21 +22,12 @@ def correct_by_sums(residuals: Array, number: int, slots: int) -> Array:
         Number of the first of them.
     slots : int
         Slots of the window.
+    before : Array, shape (1, s), optional
+        The correction of the state where the first of them begins, if its groups are of a single slot.
     """
+    if before is not None:
+        residuals = namespace(residuals).concat([before + residuals[:1, ...], residuals[1:, ...]], axis=0)
     return running_sums(residuals, number, group_length(slots))
-
-
-def move(states: Array, corrections: Array, image: Array) -> Array:
-    """Return the corrected states (k, s); the first is Phi of a final state, without rounding.
-
-    Parameters
-    ----------
-    states, corrections : Array, shape (k, s)
-        The states where slots end, and their corrections.
-    image : Array, shape (1, s)
-        Phi of the final state that the first slot begins with.
-    """
-    return namespace(states).concat([image, states[1:, ...] + corrections[1:, ...]], axis=0)
 
 
 def correct_by_recurrence(

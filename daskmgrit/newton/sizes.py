@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -25,7 +25,11 @@ class Size(Protocol):
     def most(self) -> int | None:
         """Maximum number of slots; None for no maximum."""
 
-    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+    @property
+    def needs_lengths(self) -> bool:
+        """Whether the lengths of corrections count, so that no slot of the next window is known before all are."""
+
+    def next(self, slots: int, pace: float, lengths: np.ndarray | None) -> int:
         """Return the slots of the next window.
 
         Parameters
@@ -34,8 +38,9 @@ class Size(Protocol):
             Those of the last one.
         pace : float
             Slots that recent sweeps accepted, on average.
-        lengths : ndarray, shape (k,)
-            Lengths of the last corrections, from the first slot on whose state was not accepted unchanged.
+        lengths : ndarray, shape (k,), or None
+            Lengths of the last corrections, from the first slot on whose state was not accepted unchanged; None if the
+            rule does not need them.
         """
 
 
@@ -49,13 +54,14 @@ class Fixed:
     """A fixed number of slots."""
 
     first: int
+    needs_lengths: ClassVar[bool] = False
 
     @property
     def most(self) -> int:
         """Maximum number of slots."""
         return self.first
 
-    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+    def next(self, slots: int, pace: float, lengths: np.ndarray | None) -> int:
         """Return the same number."""
         return self.first
 
@@ -77,12 +83,13 @@ class ByAcceptance:
     most: int | None = None
     work: float = 3.0
     first: int = 4
+    needs_lengths: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.most is not None:
             object.__setattr__(self, "first", min(self.first, self.most))
 
-    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+    def next(self, slots: int, pace: float, lengths: np.ndarray | None) -> int:
         """Change towards work times pace, by at most a quarter, because acceptance depends on the window itself."""
         wanted, change = math.floor(self.work * pace), max(1, slots // 4)
         size = max(1, min(max(wanted, slots - change), slots + change))
@@ -109,13 +116,15 @@ class ByCorrections:
     first: int = 64
     least: int = 32
     near: float = 1.0
+    needs_lengths: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.most is not None:
             object.__setattr__(self, "first", min(self.first, self.most))
 
-    def next(self, slots: int, pace: float, lengths: np.ndarray) -> int:
+    def next(self, slots: int, pace: float, lengths: np.ndarray | None) -> int:
         """Double, halve, or keep the window."""
+        assert lengths is not None
         far = np.flatnonzero(~(lengths < self.near))
         if not len(far):
             size = 2 * slots

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,9 +14,18 @@ from daskmgrit.errors import Diverged
 from daskmgrit.newton import full, low_rank, picard
 from daskmgrit.newton.acceptance import accept, is_exact, unit_of
 from daskmgrit.newton.error_estimate import accept_growth, known_growth
-from daskmgrit.newton.evaluate import Evaluation, Take, evaluate, residual_norm, residual_squares
+from daskmgrit.newton.evaluate import (
+    Arriving,
+    Evaluation,
+    RawEvaluation,
+    Take,
+    TakeAll,
+    evaluate,
+    residual_norm,
+    residual_squares,
+)
 from daskmgrit.newton.low_rank import Curvature
-from daskmgrit.newton.scan import doublings
+from daskmgrit.newton.scan import doublings, group_length
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import new_pace
 from daskmgrit.newton.window import SlidingWindow, fitting_slots, slide, slot_steps
@@ -25,7 +35,7 @@ from daskmgrit.recurrence.propagator import Phi, steps_before
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
-__all__ = ["SweepReport", "Swept", "sweep"]
+__all__ = ["Ahead", "SweepReport", "Swept", "sweep"]
 
 
 class SweepReport(NamedTuple):
@@ -67,15 +77,33 @@ class Swept(NamedTuple):
     report: SweepReport
 
 
+class Ahead(Protocol):
+    """Evaluates slots of the next window as soon as their states are known."""
+
+    def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
+        """Tell of the next window's slots; return whether their states are to be added one after another."""
+
+    def add(self, states: Array) -> None:
+        """Add the states where the next slots begin."""
+
+    def end(self) -> None:
+        """Tell that all have been added."""
+
+
 class _Asked:
-    """Evaluates slots and counts the states."""
+    """Has slots evaluated, and counts the states."""
 
-    def __init__(self, take: Take) -> None:
-        self.take, self.evaluations = take, 0
+    def __init__(self, take: Take, phi: Phi) -> None:
+        self.take, self.phi, self.evaluations = take, phi, 0
 
-    def __call__(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Evaluation:
+    def parts(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Iterable[RawEvaluation]:
         self.evaluations += int(lengths.sum())
         return self.take(states, begins, lengths)
+
+    def images(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Array:
+        images = Arriving(self.parts(states, begins, lengths), self.phi, states, begins).all().images
+        assert images is not None
+        return images
 
 
 def sweep(
@@ -84,8 +112,12 @@ def sweep(
     settings: NewtonSettings,
     curvature: Curvature | None = None,
     take: Take | None = None,
+    ahead: Ahead | None = None,
 ) -> Swept:
     """Sweep once over a window.
+
+    Evaluations are used in the order of their slots, each as soon as it is known. With the identity as the Jacobian,
+    a corrected state depends on no later slot: then `ahead` may evaluate it while later ones are still to come.
 
     Parameters
     ----------
@@ -99,6 +131,8 @@ def sweep(
         The curvature of the last sweep.
     take : callable, optional
         Evaluates slots, the only part that costs Phi; by default in this thread, through `meter`.
+    ahead : Ahead, optional
+        Evaluates slots of the next window ahead of the next sweep.
 
     Raises
     ------
@@ -106,49 +140,88 @@ def sweep(
         If Phi of an accepted state is not finite, so that serial training diverges there, too.
     """
     n, interval = window.slots, settings.interval
-    asked = _Asked(take or partial(evaluate, meter))
+    asked = _Asked(take or partial(_evaluate, meter), meter.phi)
     ends = slot_steps(window.first, n, settings.steps, interval)
     begins, lengths = ends[:-1], np.diff(ends)
-    found = asked(window.states[:-1, ...], begins, lengths)
-    unit = unit_of(settings.tol)
-    squares = residual_squares(found.images, window.states[1:, ...], is_exact(settings.tol), unit)
-    count, spent = accept(squares, window.spent, ends[1:], settings.steps, math.ldexp(settings.tol, -unit))
-    last = found.images[count - 1 : count, ...]
+    before = window.states[:-1, ...]
+    found = Arriving(asked.parts(before, begins, lengths), meter.phi, before, begins)
+    exactly, unit = is_exact(settings.tol), unit_of(settings.tol)
+    count, spent = accept(
+        _squares(found, window.states, exactly, unit),
+        window.spent,
+        ends[1:],
+        settings.steps,
+        math.ldexp(settings.tol, -unit),
+    )
+    last = next(images[:1, ...] for _, images in found.images(count - 1))
     if not np.isfinite(to_host(last)).all():
         raise Diverged(0, int(begins[count - 1]), meter.cycle, steps_before(meter.phi, 0))
-    xp = namespace(last)
-    accepted = xp.concat([window.states[1:count, ...], last], axis=0)
-    growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], found, accepted, begins)
-    first, pace = int(ends[count]), new_pace(window.pace, count)
-    depth = int(lengths[0])
+    first, pace, depth = int(ends[count]), new_pace(window.pace, count), int(lengths[0])
+    states, slots, matrices = last, 0, None
     if first < settings.steps:
         if settings.jacobian == "lowrank":
             depth += settings.start_up if curvature is None else 0
-            curvature = _curvature(asked, window, found, begins, lengths, settings, curvature)
-        matrices = _jacobians(asked, window, found, count, begins, lengths) if settings.jacobian == "full" else None
-        states = _correct(meter.phi, window, found, count, begins, lengths, settings, curvature, matrices)
-        moved = row_lengths(states, window.states[count:, ...])
+            curvature = _curvature(asked.images, window, found.all(), begins, lengths, settings, curvature)
+        if settings.jacobian == "full":
+            matrices = _jacobians(asked.images, window, found.all(), count, begins, lengths)
+        corrected = _correct(meter.phi, window, found, last, count, begins, lengths, settings, curvature, matrices)
+        moved = None
+        if settings.size.needs_lengths:
+            rows = namespace(last).concat(list(corrected), axis=0)
+            corrected, moved = iter([rows]), row_lengths(rows, window.states[count:, ...])
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
+        states = _next_states(slide(corrected, slots), slot_steps(first, slots, settings.steps, interval), ahead)
+    # From here on nothing waits for this sweep but its report.
+    everything = found.all()
+    accepted = namespace(last).concat([window.states[1:count, ...], last], axis=0)
+    growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], everything, accepted, begins)
+    if slots:
         growth = known_growth(
-            growth, window.states[:-1, ...], found, count, slots, None if matrices is None else matrices[1:, ...]
+            growth, window.states[:-1, ...], everything, count, slots, None if matrices is None else matrices[1:, ...]
         )
-        following = SlidingWindow(first, slide(states, slots), spent, pace, growth)
-    else:
-        following = SlidingWindow(first, last, spent, pace, growth)
+    squares = residual_squares(everything.images, window.states[1:, ...], exactly, unit)
     report = SweepReport(
         window.first,
         n,
         first - window.first,
-        residual_norm(found.images, window.states[1:, ...], squares, unit),
+        residual_norm(everything.images, window.states[1:, ...], squares, unit),
         depth,
         doublings(n),
         asked.evaluations,
     )
-    return Swept(following, curvature, accepted, report)
+    return Swept(SlidingWindow(first, states, spent, pace, growth), curvature, accepted, report)
+
+
+def _evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> list[RawEvaluation]:
+    return [evaluate(meter, states, begins, lengths)]
+
+
+def _squares(found: Arriving, states: Array, exactly: bool, unit: int) -> Iterator[float]:
+    """Yield the squared residual of each slot."""
+    for slots, images in found.images(0):
+        yield from residual_squares(images, states[slots.start + 1 : slots.stop + 1, ...], exactly, unit).tolist()
+
+
+def _next_states(runs: Iterable[Array], steps: np.ndarray, ahead: Ahead | None) -> Array:
+    """Return the states of the next window as one, each run of them given to `ahead` before the next is asked for."""
+    slots = len(steps) - 1
+    if ahead is not None and not ahead.begin(steps[:-1], np.diff(steps)):
+        ahead = None
+    found: list[Array] = []
+    for rows in runs:
+        found.append(rows)
+        if ahead is not None and slots:
+            # The last state only ends a slot.
+            rows = rows[: min(slots, int(rows.shape[0])), ...]
+            slots -= int(rows.shape[0])
+            ahead.add(rows)
+    if ahead is not None:
+        ahead.end()
+    return found[0] if len(found) == 1 else namespace(found[0]).concat(found, axis=0)
 
 
 def _jacobians(
-    take: Take, window: SlidingWindow, found: Evaluation, count: int, begins: np.ndarray, lengths: np.ndarray
+    take: TakeAll, window: SlidingWindow, found: Evaluation, count: int, begins: np.ndarray, lengths: np.ndarray
 ) -> Array:
     """Return the Jacobians of the last slot that is accepted and of those after it."""
     tail = slice(count - 1, None)
@@ -160,37 +233,55 @@ def _jacobians(
 def _correct(
     phi: Phi,
     window: SlidingWindow,
-    found: Evaluation,
+    found: Arriving,
+    image: Array,
     count: int,
     begins: np.ndarray,
     lengths: np.ndarray,
     settings: NewtonSettings,
     curvature: Curvature | None,
     matrices: Array | None,
-) -> Array:
-    """Return the states after the accepted ones, corrected; the first is the last accepted one."""
+) -> Iterator[Array]:
+    """Yield the states after the accepted ones, corrected, in runs of rows; the first is `image`, the last accepted."""
+    yield image
+    number = window.first // settings.interval
+    if settings.jacobian == "identity" and is_split(phi):
+        state = image
+        for slots, gradients in found.gradients(count):
+            states = picard.correct_by_recurrence(phi, state, gradients, begins[slots], lengths[slots])
+            state = states[-1:, ...]
+            yield states[1:, ...]
+        return
     # The last slot that is accepted is the first whose residual passes on to the right.
-    tail = slice(count - 1, None)
-    number, image = window.first // settings.interval + count - 1, found.images[count - 1 : count, ...]
-    if settings.jacobian == "identity" and is_split(phi) and found.gradients is not None:
-        rest = tuple(rows[count:, ...] for rows in found.gradients)
-        return picard.correct_by_recurrence(phi, image, rest, begins[count:], lengths[count:])
-    states = window.states[1:, ...][tail, ...]
-    with np.errstate(over="ignore", invalid="ignore"):
-        residuals = found.images[tail, ...] - states
-        if settings.jacobian == "identity":
-            corrections = picard.correct_by_sums(residuals, number, window.slots)
-        elif matrices is not None:
-            lengths_squared = row_norms(found.images[tail, ...], states)
-            corrections = full.correct_by_jacobians(matrices, residuals, lengths_squared, number, window.slots)
-        else:
-            assert curvature is not None
-            corrections = low_rank.correct_by_curvature(curvature, residuals, number, window.slots)
-        return picard.move(states, corrections, image)
+    parts: Iterable[tuple[slice, Array]] = found.images(count - 1)
+    if settings.jacobian != "identity" or group_length(window.slots) > 1:
+        found.all()
+        parts = list(found.images(count - 1))
+    before = None
+    for slots, images in parts:
+        states = window.states[slots.start + 1 : slots.stop + 1, ...]
+        with np.errstate(over="ignore", invalid="ignore"):
+            residuals = images - states
+            if settings.jacobian == "identity":
+                corrections = picard.correct_by_sums(residuals, number + slots.start, window.slots, before)
+            elif matrices is not None:
+                squares = row_norms(images, states)
+                corrections = full.correct_by_jacobians(
+                    matrices, residuals, squares, number + slots.start, window.slots
+                )
+            else:
+                assert curvature is not None
+                corrections = low_rank.correct_by_curvature(curvature, residuals, number + slots.start, window.slots)
+            before = corrections[-1:, ...]
+            moved = states + corrections
+        # The accepted state is Phi of one, without rounding.
+        moved = moved[1:, ...] if slots.start == count - 1 else moved
+        if moved.shape[0]:
+            yield moved
 
 
 def _curvature(
-    take: Take,
+    take: TakeAll,
     window: SlidingWindow,
     found: Evaluation,
     begins: np.ndarray,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,24 +72,30 @@ def first_window(start: Array, slots: int, steps: int, interval: int = 1) -> Sli
     return SlidingWindow(0, namespace(start).concat([start] * (n + 1), axis=0), 0.0, 0.0, Growth())
 
 
-def slide(states: Array, slots: int) -> Array:
-    """Return the states of the next window: new slots begin with the last state.
+def slide(states: Iterable[Array], slots: int) -> Iterator[Array]:
+    """Yield the states of the next window in runs of rows, n + 1 altogether: new slots begin with the last state.
 
     Parameters
     ----------
-    states : Array, shape (k+1, s)
-        States that were not accepted, after the last accepted one. From the first state that is not finite on, all are
-        replaced by the state before it.
+    states : iterable of Array, shape (k, s) each
+        The last accepted state and those after it that were not accepted. No more of them are asked for than are
+        needed. From the first state that is not finite on, all are replaced by the state before it.
     slots : int
         n of the next window; states beyond are dropped.
-
-    Returns
-    -------
-    Array, shape (n+1, s)
     """
-    xp = namespace(states)
-    states = states[: min(slots + 1, int(states.shape[0])), ...]
-    finite = to_host(xp.all(xp.isfinite(states), axis=1))
-    kept = len(finite) if finite.all() else max(1, int(np.argmin(finite)))
-    missing = slots + 1 - kept
-    return xp.concat([states[:kept, ...], *[states[kept - 1 : kept, ...]] * missing], axis=0) if missing else states
+    missing, last = slots + 1, None
+    for rows in states:
+        rows = rows[: min(missing, int(rows.shape[0])), ...]
+        xp = namespace(rows)
+        finite = to_host(xp.all(xp.isfinite(rows), axis=1))
+        kept = len(finite) if finite.all() else int(np.argmin(finite))
+        # The accepted state is finite.
+        kept = max(1, kept) if last is None else kept
+        if kept:
+            rows, missing = rows[:kept, ...], missing - kept
+            last = rows[kept - 1 :, ...]
+            yield rows
+        if not missing or kept < len(finite):
+            break
+    if missing and last is not None:
+        yield namespace(last).concat([last] * missing, axis=0)

@@ -16,8 +16,10 @@ __all__ = ["WindowPlan", "best_window", "plan_window"]
 TRIED = (*range(2, 17), *(lead * 2**power // 4 for power in range(4, 15) for lead in (5, 6, 7, 8)))
 # Seconds of a sweep besides Phi: of any, and for each byte of its window.
 OWN, OWN_BYTE = 1e-3, 4e-9
+# The same on threads of one process, where sweeps overlap.
+OWN_OVERLAPPED, OWN_BYTE_OVERLAPPED = 6e-4, 6e-10
 # Seconds to hand a slot over to a thread.
-HANDOVER = 4e-5
+HANDOVER = 6e-5
 # Part of the time that a share takes to come which is work of the two processes, and not waiting.
 FETCH = 0.6
 # Seconds of sweeps that a task does where all of the window is in one process.
@@ -109,8 +111,8 @@ def plan_window(
     workers = min(machine.workers, math.ceil(slots / machine.threads))
     threads = min(slots, workers * machine.threads)
     here = math.ceil(threads / workers)
-    own = OWN + OWN_BYTE * slots * row_bytes
-    own += HANDOVER * here if here > 1 else 0.0
+    own, byte = (OWN_OVERLAPPED, OWN_BYTE_OVERLAPPED) if workers == 1 and here > 1 else (OWN, OWN_BYTE)
+    own += byte * slots * row_bytes + (HANDOVER * here if here > 1 else 0.0)
     phi = own + cost.at_once(here).seconds([math.ceil(slots / threads)], 0)
     overhead = machine.scheduler + machine.worker + 2 * machine.latency
     if workers == 1:

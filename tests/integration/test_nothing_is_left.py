@@ -161,7 +161,7 @@ def test_no_object_of_a_solve_is_kept(client, w0, solve):
         gc.collect()
         ours = ("solver", "graph", "executors", "multigrid", "newton", "recurrence", "checkpoint")
         rooms = tuple(f"daskmgrit.{room}." for room in ours)
-        bounded = "daskmgrit.graph.window_threads"
+        bounded = "daskmgrit.graph.thread_habit"
         modules = [str(type(each).__module__) for each in gc.get_objects()]
         return sum(module.startswith(rooms) and module != bounded for module in modules)
 

@@ -1,10 +1,21 @@
-"""How many threads evaluate a window's slots: as many as was quickest."""
+"""A window's slots on threads: on as many as was quickest, each as soon as its state is known."""
+
+import itertools
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from daskmgrit.graph.window_threads import _Habit, evaluate_on_threads
-from daskmgrit.recurrence.meter import Meter
+from daskmgrit import train_serially
+from daskmgrit.graph.thread_habit import Habit
+from daskmgrit.graph.window_tasks import final, start, sweeps
+from daskmgrit.graph.window_threads import WindowThreads
+from daskmgrit.newton.evaluate import merged
+from daskmgrit.newton.in_one_process import solve_in_one_process
+from daskmgrit.newton.settings import NewtonSettings
+from daskmgrit.newton.sizes import Fixed
+from daskmgrit.problems import PROBLEMS
 
 
 def waiting(number, slots):
@@ -24,7 +35,7 @@ def two_cores(number, slots):
 
 def choices(evaluations, seconds, slots=16, most=16, late=()):
     """Return the number of threads of each evaluation, where evaluations take so long, and those in `late` longer."""
-    habit, found = _Habit(), []
+    habit, found = Habit(), []
     for each in range(evaluations):
         number = habit.threads(slots, most)
         found.append(number)
@@ -54,7 +65,7 @@ def test_a_phi_that_takes_long_is_not_tried_on_fewer_threads_at_once():
 
 
 def test_a_change_is_learnt():
-    habit, found = _Habit(), []
+    habit, found = Habit(), []
     for each in range(600):
         number = habit.threads(16, 16)
         found.append(number)
@@ -64,7 +75,7 @@ def test_a_change_is_learnt():
 
 
 def test_no_more_threads_than_slots_even_if_their_number_changes():
-    habit = _Habit()
+    habit = Habit()
     for slots in (3, 16, 2, 5, 16, 16, 16, 1, 16):
         number = habit.threads(slots, min(8, slots))
         assert 1 <= number <= min(8, slots)
@@ -74,12 +85,107 @@ def test_no_more_threads_than_slots_even_if_their_number_changes():
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8, 100])
 def test_rows_are_those_of_one_call(threads):
-    meter = Meter(lambda weights, index, level: weights * (index + 2.0)[:, None], 1)
+    phi = lambda weights, index, level: weights * (index + 2.0)[:, None]  # noqa: E731
     states, begins, lengths = np.arange(14.0).reshape(7, 2), np.arange(7), np.array([2, 2, 2, 1, 1, 1, 1])
     expected = states * (begins + 2.0)[:, None]
     expected[:3] *= (begins[:3] + 3.0)[:, None]
     for _ in range(4):
-        made, records = evaluate_on_threads(meter, states, begins, lengths, threads, f"rows {threads}")
+        workers = WindowThreads(phi, threads, f"rows {threads}")
+        (made,) = merged(workers.take(states, begins, lengths))
         assert np.array_equal(made.images, expected)
-        assert sum(record.evaluations for record in records) == 10
-        assert [record.first for record in records] == sorted({record.first for record in records})
+        assert sum(record.evaluations for record in workers.records) == 10
+        assert [record.first for record in workers.records] == sorted({record.first for record in workers.records})
+
+
+class Waits:
+    """A step that, for the last slot of the first window, waits until the second sweep has begun."""
+
+    def __init__(self):
+        self.second, self.seen, self.waited = threading.Event(), set(), []
+
+    def __call__(self, weights, index, level):
+        return 0.5 * weights + self.gradient(weights, index)
+
+    def gradient(self, weights, index):
+        for step in index.tolist():
+            if step in self.seen:
+                self.second.set()
+            elif step == 3:
+                self.waited.append(self.second.wait(10))
+            self.seen.add(step)
+        return 0.01 * np.sin(weights)
+
+
+class WaitsApart(Waits):
+    def advance(self, state, gradient, index):
+        return 0.5 * state + gradient
+
+
+@pytest.mark.parametrize("phi", [Waits(), WaitsApart()])
+def test_a_slot_begins_while_later_ones_of_the_sweep_before_are_computed(phi):
+    method = NewtonSettings(12, 0.0, size=Fixed(4))
+    share = sweeps(phi, method, start(phi, np.ones(3), method), 4, f"ahead {type(phi)}", 60.0, False)
+    assert phi.waited
+    assert all(phi.waited)
+    assert np.array_equal(final(share), train_serially(phi, np.ones(3), 12)[-1])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-4, 60.0])
+@pytest.mark.parametrize("apart", [False, True])
+def test_nothing_is_evaluated_in_vain(seconds, apart):
+    digits = PROBLEMS["digits"]().optimizer("adam", batch=8)
+    phi = digits if apart else lambda weights, index, level: digits(weights, index, level)
+    method = NewtonSettings(40, 1e-6, size=Fixed(6))
+    expected = solve_in_one_process(phi, digits.w0, method)
+    carrier, reports, records = start(phi, digits.w0, method), [], []
+    while not carrier.over(40):
+        share = sweeps(phi, method, carrier, 6, f"vain {seconds} {apart}", seconds, False)
+        carrier = share.carrier
+        reports += share.reports
+        records += share.records
+    assert reports == expected.sweeps
+    assert sum(record.evaluations for record in records) == expected.phi_evaluations
+    assert {record.cycle for record in records} == set(range(1, len(reports) + 1))
+    assert np.array_equal(final(carrier), expected.final)
+
+
+def test_an_error_of_a_step_that_was_evaluated_ahead():
+    seen = set()
+
+    def phi(weights, index, level):
+        if 2 in index and 2 in seen:
+            raise RuntimeError("broken")
+        seen.update(index.tolist())
+        return 0.5 * np.cos(weights)
+
+    method = NewtonSettings(12, 0.0, size=Fixed(4))
+    with pytest.raises(RuntimeError, match="broken") as raised:
+        sweeps(phi, method, start(phi, np.ones(3), method), 4, "broken", 60.0, False)
+    assert "step 2, cycle 2" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("window", [4, 16])
+def test_times_of_windows_that_overlap_are_counted_once(window, monkeypatch):
+    """From one window's end to the next one's: together they are no longer than the solve."""
+    digits, noted = PROBLEMS["digits"]().optimizer("adam", batch=8), []
+    monkeypatch.setattr(Habit, "note", lambda self, number, seconds, slots: noted.append(seconds))
+    method = NewtonSettings(60, 1e-6, size=Fixed(window))
+    carrier = start(digits, digits.w0, method)
+    clock = time.perf_counter()
+    share = sweeps(digits, method, carrier, window, f"once {window}", 60.0, False)
+    assert sum(noted) <= time.perf_counter() - clock
+    assert len(noted) == len(share.reports) - (share.reports[-1].slots == 1)
+
+
+def test_a_trial_ends_before_the_next_one_begins():
+    """Also where the number for a window is asked before the time of the one before it is known."""
+    habit, found = Habit(), []
+    asked = [habit.threads(16, 16)]
+    for _ in range(300):
+        asked.append(habit.threads(16, 16))
+        number = asked.pop(0)
+        found.append(number)
+        habit.note(number, waiting(number, 16), 16)
+    trials = [each for each, number in enumerate(found) if number == 8]
+    assert len(trials) > 1
+    assert all(later - earlier > 10 for earlier, later in itertools.pairwise(trials))

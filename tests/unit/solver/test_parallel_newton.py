@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.graph import window_builder, window_threads
+from daskmgrit.graph import thread_habit, window_builder
 from daskmgrit.newton.in_one_process import solve_in_one_process
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sizes import Fixed
@@ -62,7 +62,7 @@ def test_zero_tolerance_gives_the_bits_of_serial_training(jacobian, w0):
 def test_any_number_of_threads_gives_the_same_bits(adam, monkeypatch):
     reference = expected(adam, adam.w0, 1e-6, 6)
     for short in (0.0, 1e9):  # fewer threads are tried late, or at once
-        monkeypatch.setattr(window_threads, "SHORT", short)
+        monkeypatch.setattr(thread_habit, "SHORT", short)
         with dask.config.set(scheduler="threads", num_workers=4):
             result = dm.ParallelNewton(adam, N, window=6).solve(adam.w0, 1e-6)
         assert np.array_equal(result.final, reference.final)
