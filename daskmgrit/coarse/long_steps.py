@@ -84,6 +84,7 @@ class TakesLongSteps:
 
     def rough_guess(self, steps: int) -> NDArray | None:
         """Return the initial guess (steps + 1, s) of the rough run that curvatures were found in; None without them."""
+        integer_option("steps", steps, 1, "it is the number of training steps")
         if self.long is None or self.long.rule.curvatures is None:
             return None
         return self.long.rule.curvatures.guess(steps, self.long.rate)

@@ -17,6 +17,7 @@ from daskmgrit.models.data import DataRule
 from daskmgrit.models.examples import Examples
 from daskmgrit.models.rates import RateRule
 from daskmgrit.recurrence.propagator import Preparation
+from daskmgrit.utils.validation import integer_option
 
 __all__ = ["GradientDescent"]
 
@@ -157,6 +158,7 @@ class GradientDescent:
 
     def rough_guess(self, steps: int) -> Array | None:
         """Return the initial guess (steps + 1, s) of the rough run that curvatures were found in; None without them."""
+        integer_option("steps", steps, 1, "it is the number of training steps")
         found = self.coarse.curvatures
         return None if found is None else found.guess(steps, self.rate.length(0) * self.repeats)
 

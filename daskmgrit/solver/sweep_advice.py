@@ -9,17 +9,22 @@ from daskmgrit.solver.remedies import IN_PYTHON, on_amplification
 
 __all__ = ["advise_on_sweeps", "gained_nothing", "slow_from"]
 
-# A sweep that accepts fewer steps has hardly gained on serial training.
-FEW = 1.5
+# A sweep that accepts fewer steps has hardly gained on serial training, with windows of 4 slots or more.
+FEW = 1.25
 # Sweeps whose mean decides whether they gain, and those at least that are worth advice, if later ones do not.
 BLOCK, MANY = 8, 32
 # Slots below which a window is what keeps a sweep from accepting more.
 SHORT = 4
 
 
+def _few(windows: Sequence[int]) -> float:
+    """Return the accepted steps of a sweep that are hardly more than one: of 2 slots, 7 in 6 sweeps are a gain."""
+    return min(FEW, 1 + (max(windows, default=1) - 1) * (FEW - 1) / (SHORT - 1))
+
+
 def gained_nothing(accepted: Sequence[int], windows: Sequence[int]) -> bool:
     """Whether sweeps of parallel Newton accepted hardly more steps than one each."""
-    return len(accepted) >= 2 and max(windows, default=1) >= 2 and sum(accepted) < FEW * len(accepted)
+    return len(accepted) >= 2 and max(windows, default=1) >= 2 and sum(accepted) < _few(windows) * len(accepted)
 
 
 def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
@@ -30,11 +35,11 @@ def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
     >>> slow_from([4] * 60 + [1] * 40, [8] * 100), slow_from([4] * 90 + [1] * 10, [8] * 100)
     (60, None)
     """
-    first = len(accepted)
-    while first and sum(accepted[max(0, first - BLOCK) : first]) < FEW * min(BLOCK, first):
+    first, few = len(accepted), _few(windows)
+    while first and sum(accepted[max(0, first - BLOCK) : first]) < few * min(BLOCK, first):
         first = max(0, first - BLOCK)
     # The block before may be slow in part.
-    while first and accepted[first - 1] < FEW:
+    while first and accepted[first - 1] < few:
         first -= 1
     count = len(accepted) - first
     enough = count >= max(MANY, len(accepted) / 4)

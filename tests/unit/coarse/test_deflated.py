@@ -223,3 +223,13 @@ def test_what_it_needs_is_asked_for_by_name():
         xor().propagator("1", rank=4)
     with pytest.raises(ValueError, match="lower alpha_max"), np.errstate(all="ignore"):
         find_curvatures(lambda w: 100 * w**3, np.ones(2), 1e3, 100.0)
+
+
+@pytest.mark.parametrize("coarse", ["deflated", "capped"])
+def test_the_steps_of_a_rough_guess_are_a_number(coarse):
+    options = {"rank": 4, "steps": 64} if coarse == "deflated" else {}
+    phi = xor().propagator("1", coarse=coarse, **options)
+    for steps in (0, 2.5, "64"):
+        with pytest.raises(ValueError, match=r"steps=.* is not an integer of at least 1"):
+            phi.rough_guess(steps)
+    assert (phi.rough_guess(64) is None) == (coarse == "capped")

@@ -130,6 +130,9 @@ def test_sweeps_that_gained_nothing():
     assert "phi draws" in advise_on_sweeps("tol", [1] * 9, [8] * 9, 1e-9, "phi draws")
     assert not advise_on_sweeps("tol", [1] * 9, [1] * 9, 1e-9)
     assert not advise_on_sweeps("tol", [], [], 1e-9)
+    # What training that contracts accepts of a window of 2.
+    assert not advise_on_sweeps("tol", [1, 1, 2] * 40, [2] * 120, 1e-9)
+    assert "from step 160 on" in advise_on_sweeps("tol", [1, 1, 2] * 40 + [1] * 60, [2] * 180, 1e-9)
 
 
 def unstable(weights, index, level):

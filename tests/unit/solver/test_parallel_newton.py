@@ -335,3 +335,20 @@ def test_what_auto_stands_for_is_faster_than_all_jacobians_on_few_workers(w0):
         return max(result.iterations, result.phi_evaluations[0] / workers)
 
     assert rounds(window=workers) < 0.5 * rounds(jacobian="full")
+
+
+@pytest.mark.usefixtures("synchronous")
+@pytest.mark.parametrize("window", [2, 3, 4, 8])
+def test_training_that_contracts_is_not_examined(window):
+    """Which would take 21 Phi and more in a row, after a solve that went well."""
+    digits, states = PROBLEMS["digits"]().optimizer("adam"), []
+
+    def phi(weights, index, level):
+        states.append(len(index))
+        return digits(weights, index, level)
+
+    result = dm.ParallelNewton(phi, 120, window=window).solve(digits.w0, tol=1e-6 * 120**0.5)
+    assert result.iterations < 105
+    assert (result.amplification, result.advice) == (None, "")
+    # The first look at phi takes some.
+    assert sum(states) - result.phi_evaluations[0] < 10
