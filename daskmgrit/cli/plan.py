@@ -70,9 +70,9 @@ MANY = 20_000
 @click.option("--scheduler", metavar="ADDRESS", help="With --measure: the cluster.")
 @click.option("--keys", metavar="FOLDER", help="For a tls:// ADDRESS: the keys that `python -m daskmgrit.tls` made.")
 @click.option("--measure", is_flag=True, help="Measure overheads on the cluster at --scheduler.")
-@click.option("--scheduler-overhead", type=SECONDS, help="Time of the scheduler per task.  [default: 1.6ms]")
-@click.option("--worker-overhead", type=SECONDS, help="Time of a worker process per task.  [default: 3.5ms]")
-@click.option("--latency", type=SECONDS, help="Latency of a message.  [default: 1.2ms]")
+@click.option("--scheduler-overhead", type=SECONDS, help="Time of the scheduler per task.  [default: 0.9ms]")
+@click.option("--worker-overhead", type=SECONDS, help="Time of a worker process per task.  [default: 1.8ms]")
+@click.option("--latency", type=SECONDS, help="Latency of a message.  [default: 1.6ms]")
 @click.option("--bandwidth", type=BYTES, help="Bytes per second between workers.  [default: 1GB]")
 @click.option("--cores", type=click.IntRange(min=1), help="All processes are on one machine with this number of cores.")
 @click.option(

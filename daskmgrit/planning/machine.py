@@ -13,8 +13,8 @@ __all__ = ["Machine"]
 class Machine:
     """The overheads of a cluster.
 
-    Defaults were measured on two quiet cores with everything on one machine; ``daskmgrit plan --measure`` measures
-    them on a cluster.
+    Defaults were measured on two quiet cores with everything on one machine (``python -m benchmarks scale`` and
+    ``newton``); ``daskmgrit plan --measure`` measures them on a cluster.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Machine:
 
     workers: int
     threads: int = 1
-    scheduler: float = 1.6e-3
-    worker: float = 3.5e-3
-    client: float = 0.25e-3
-    latency: float = 1.2e-3
-    transfer: float = 3.5e-3
+    scheduler: float = 0.9e-3
+    worker: float = 1.8e-3
+    client: float = 0.1e-3
+    latency: float = 1.6e-3
+    transfer: float = 2e-3
     bandwidth: float = 1e9
     cores: int | None = None
 

@@ -4,6 +4,7 @@ import pytest
 
 import daskmgrit.cli.main as module
 from daskmgrit.cli.main import COMMANDS, main
+from daskmgrit.planning.machine import Machine
 from tests.support.cli import CliRunner
 
 
@@ -29,3 +30,14 @@ def test_a_command_that_is_not_there():
     run = CliRunner().invoke(main, ["train"])
     assert run.exit_code == 2
     assert "'train'" in run.stderr
+
+
+def test_defaults_of_overheads_are_those_of_the_planner():
+    helped = CliRunner().invoke(main, ["plan", "--help"]).output
+    machine = Machine(1)
+    for option, seconds in (
+        ("--scheduler-overhead", machine.scheduler),
+        ("--worker-overhead", machine.worker),
+        ("--latency", machine.latency),
+    ):
+        assert f"[default: {1e3 * seconds:g}ms]" in " ".join(helped.split(option)[1].split()[:20])
