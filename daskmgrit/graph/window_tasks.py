@@ -175,7 +175,7 @@ def sweeps(
     run : str
         Token of the solve.
     seconds : float
-        Time after which no further sweep begins.
+        Time after which no further sweep begins, except for one that has been begun ahead.
     keep : bool
         Whether accepted states are kept.
     """
@@ -183,13 +183,12 @@ def sweeps(
     end = time.perf_counter() + seconds
     reports: list[SweepReport] = []
     accepted: list[Array] = []
-    workers = WindowThreads(phi, threads, run)
-    last = 0.0
+    workers = WindowThreads(phi, threads, run, overlap=True)
     try:
         while not carrier.over(settings.steps):
             clock, workers.cycle = time.perf_counter(), carrier.sweeps + 1
             # What is evaluated ahead must be used by this task, too.
-            ahead = workers if clock + last < end else None
+            ahead = workers if clock + workers.expected(carrier.window.slots) < end else None
             try:
                 done = sweep(
                     Meter(phi, workers.cycle), carrier.window, settings, carrier.curvature, workers.take, ahead
@@ -201,8 +200,7 @@ def sweeps(
             reports.append(done.report)
             if keep:
                 accepted.append(done.accepted)
-            last = time.perf_counter() - clock
-            if clock + last >= end and not workers.begun:
+            if time.perf_counter() >= end and not workers.begun:
                 break
     finally:
         workers.close()
@@ -275,7 +273,10 @@ def _own_share(phi: Phi, asked: _Missing, cycle: int, number: int, threads: Sequ
         return Answer((), ())
     rows = slice(lo, hi)
     workers = WindowThreads(phi, threads[number], run, cycle)
-    made = merged(workers.take(asked.states[rows, ...], asked.begins[rows], asked.lengths[rows]))
+    try:
+        made = merged(workers.take(asked.states[rows, ...], asked.begins[rows], asked.lengths[rows]))
+    finally:
+        workers.close()
     return Answer(tuple(made), tuple(workers.records))
 
 

@@ -1,4 +1,4 @@
-"""RawEvaluation of a window's slots on the threads of one process, each as soon as its state is known."""
+"""Evaluation of a window's slots on the threads of one process, each as soon as its state is known."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ __all__ = ["WindowThreads"]
 PAUSE = 1e-4
 
 _lock = threading.Lock()
-_pools: dict[int, ThreadPoolExecutor] = {}
+# Idle pools, by their number of threads: a solve has one for itself, because several may run in one process.
+_idle: dict[int, list[ThreadPoolExecutor]] = {}
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _borrow(threads: int) -> ThreadPoolExecutor:
     with _lock:
-        if threads not in _pools:
-            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="daskmgrit-window")
-        return _pools[threads]
+        pools = _idle.setdefault(threads, [])
+        return pools.pop() if pools else ThreadPoolExecutor(threads, thread_name_prefix="daskmgrit-window")
+
+
+def _give_back(threads: int, pool: ThreadPoolExecutor) -> None:
+    with _lock:
+        _idle[threads].append(pool)
 
 
 class WindowThreads:
@@ -43,6 +48,10 @@ class WindowThreads:
         Threads of this process that the solve has.
     run : str
         Token of the solve.
+    cycle : int, default 1
+        The sweep that asks.
+    overlap : bool, default False
+        Whether windows may be evaluated ahead: then times are from the end of one to the end of the next.
 
     Attributes
     ----------
@@ -52,29 +61,40 @@ class WindowThreads:
         One for each call.
     """
 
-    def __init__(self, phi: Phi, threads: int, run: str, cycle: int = 1) -> None:
-        self.phi, self.threads, self.run, self.cycle = phi, threads, run, cycle
+    def __init__(self, phi: Phi, threads: int, run: str, cycle: int = 1, overlap: bool = False) -> None:
+        self.phi, self.threads, self.run, self.cycle, self.overlap = phi, threads, run, cycle, overlap
         self.records: list[Record] = []
+        self._pool: ThreadPoolExecutor | None = None
         self._ahead: _Calls | None = None
-        # When the evaluations before were done, and whether the next one began by then.
-        self._done, self._told = 0.0, False
+        self._now: _Calls | None = None
+        # When the evaluations before were done, and the number of runs of the next ones, if it is known by then.
+        self._done, self._next = 0.0, 0
 
     @property
     def begun(self) -> bool:
         """Whether slots of the next window have been evaluated ahead."""
         return self._ahead is not None
 
-    def _calls(self, cycle: int, begins: np.ndarray, lengths: np.ndarray) -> _Calls | None:
-        """Return evaluations of these slots on threads; None if one call in this one is quickest."""
-        slots = len(begins)
+    def expected(self, slots: int) -> float:
+        """Return the seconds that a sweep took lately with that many slots; 0 if it is not known."""
+        return slots * habit_of(self.run).lately
+
+    def _runs(self, slots: int) -> int:
+        """Return the number of runs for the next evaluation."""
         most = min(self.threads, slots)
-        parts = habit_of(self.run).threads(slots, most) if most > 1 else 1
-        return None if parts == 1 else _Calls(self.phi, cycle, _pool(self.threads), parts, begins, lengths)
+        return habit_of(self.run).threads(slots, most) if most > 1 else 1
+
+    def _calls(self, cycle: int, runs: int, begins: np.ndarray, lengths: np.ndarray) -> _Calls | None:
+        """Return evaluations of these slots on threads; None for one call in this one."""
+        if runs == 1:
+            return None
+        self._pool = self._pool or _borrow(self.threads)
+        return _Calls(self.phi, cycle, self._pool, runs, begins, lengths)
 
     def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
         """Tell of the next window's slots; return whether their states are to be added one after another."""
-        self._told = True
-        self._ahead = self._calls(self.cycle + 1, begins, lengths)
+        self._next = self._runs(len(begins))
+        self._ahead = self._calls(self.cycle + 1, self._next, begins, lengths)
         return self._ahead is not None
 
     def add(self, states: Array) -> None:
@@ -91,14 +111,14 @@ class WindowThreads:
 
         If the window has been evaluated ahead, its states have been added before.
         """
-        # From one window to the next: what is evaluated ahead has no beginning of its own.
-        since = self._done if self._told else time.perf_counter()
-        self._told = False
+        told, self._next = self._next, 0
+        since = self._done if told else time.perf_counter()
         calls, self._ahead = self._ahead, None
         if calls is None:
-            calls = self._calls(self.cycle, begins, lengths)
+            calls = self._calls(self.cycle, told or self._runs(len(begins)), begins, lengths)
             if calls is not None:
                 calls.add(states)
+        self._now = calls
         count = 1 if calls is None else calls.count
         try:
             for number in range(count):
@@ -109,7 +129,7 @@ class WindowThreads:
                 self.records.append(record)
                 if number == count - 1:
                     self._done = time.perf_counter()
-                    if min(self.threads, len(begins)) > 1:
+                    if min(self.threads, len(begins)) > 1 and (told or not self.overlap):
                         habit_of(self.run).note(count, self._done - since, len(begins))
                 yield rows
         finally:
@@ -117,10 +137,14 @@ class WindowThreads:
                 calls.cancel()
 
     def close(self) -> None:
-        """Give up what has been evaluated ahead."""
-        if self._ahead is not None:
-            self._ahead.cancel()
-            self._ahead = None
+        """Give up evaluations that are not used, and let others have the threads."""
+        for calls in (self._now, self._ahead):
+            if calls is not None:
+                calls.cancel()
+        self._now = self._ahead = None
+        if self._pool is not None:
+            _give_back(self.threads, self._pool)
+            self._pool = None
 
 
 class _Calls:

@@ -155,6 +155,8 @@ def sweep(
     )
     last = next(images[:1, ...] for _, images in found.images(count - 1))
     if not np.isfinite(to_host(last)).all():
+        # No evaluation continues after the end, or is left out of the counts.
+        found.all()
         raise Diverged(0, int(begins[count - 1]), meter.cycle, steps_before(meter.phi, 0))
     first, pace, depth = int(ends[count]), new_pace(window.pace, count), int(lengths[0])
     states, slots, matrices = last, 0, None

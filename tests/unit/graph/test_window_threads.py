@@ -3,11 +3,13 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from daskmgrit import train_serially
+from daskmgrit.graph import thread_habit
 from daskmgrit.graph.thread_habit import Habit
 from daskmgrit.graph.window_tasks import final, start, sweeps
 from daskmgrit.graph.window_threads import WindowThreads
@@ -174,7 +176,8 @@ def test_times_of_windows_that_overlap_are_counted_once(window, monkeypatch):
     clock = time.perf_counter()
     share = sweeps(digits, method, carrier, window, f"once {window}", 60.0, False)
     assert sum(noted) <= time.perf_counter() - clock
-    assert len(noted) == len(share.reports) - (share.reports[-1].slots == 1)
+    # The first window has none before it, and one slot has no choice of threads.
+    assert len(noted) == sum(report.slots > 1 for report in share.reports[1:])
 
 
 def test_a_trial_ends_before_the_next_one_begins():
@@ -189,3 +192,67 @@ def test_a_trial_ends_before_the_next_one_begins():
     trials = [each for each, number in enumerate(found) if number == 8]
     assert len(trials) > 1
     assert all(later - earlier > 10 for earlier, later in itertools.pairwise(trials))
+
+
+def test_one_call_is_tried_where_windows_overlap(monkeypatch):
+    digits, noted = PROBLEMS["digits"]().optimizer("adam", batch=8), []
+    note = Habit.note
+    monkeypatch.setattr(Habit, "note", lambda self, number, *rest: noted.append(number) or note(self, number, *rest))
+    # Whatever Phi takes, one thread is tried at once.
+    monkeypatch.setattr(thread_habit, "SHORT", 1e9)
+    method = NewtonSettings(200, 1e-6, size=Fixed(4))
+    sweeps(digits, method, start(digits, digits.w0, method), 2, "one call", 60.0, False)
+    assert set(noted) == {1, 2}
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_where_training_diverges_every_evaluation_is_counted(threads):
+    def phi(weights, index, level):
+        return np.where((index == 5)[:, None], np.nan, 0.5 * np.cos(weights))
+
+    method = NewtonSettings(12, 0.0, size=Fixed(4))
+    share = sweeps(phi, method, start(phi, np.ones(3), method), threads, f"diverges {threads}", 60.0, False)
+    assert share.carrier.diverged.step == 5
+    slots = [record.evaluations for record in share.records]
+    # The last sweep has no report.
+    last = {record.cycle for record in share.records} - set(range(1, len(share.reports) + 1))
+    assert last == {len(share.reports) + 1}
+    assert sum(slots) == sum(report.evaluations for report in share.reports) + 4
+
+
+def test_two_solves_at_once_have_their_own_threads():
+    together = threading.Barrier(6)
+
+    def phi(weights, index, level):
+        together.wait(20)
+        return weights + 1
+
+    def evaluated(number):
+        workers = WindowThreads(phi, 3, f"at once {number}")
+        try:
+            return merged(workers.take(np.ones((3, 2)), np.arange(3), np.ones(3, int)))[0].images
+        finally:
+            workers.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for images in pool.map(evaluated, range(2)):
+            assert np.array_equal(images, np.full((3, 2), 2.0))
+
+
+def test_an_update_that_fails_while_slots_are_evaluated():
+    class Phi:
+        def __call__(self, weights, index, level):
+            return self.advance(weights, self.gradient(weights, index), index)
+
+        def gradient(self, weights, index):
+            return 0.01 * np.sin(weights)
+
+        def advance(self, state, gradient, index):
+            if index[0] == 3:
+                raise RuntimeError("broken")
+            return 0.5 * state + gradient
+
+    phi, method = Phi(), NewtonSettings(12, 0.0, size=Fixed(6))
+    for _ in range(2):  # the threads are free again
+        with pytest.raises(RuntimeError, match="broken"):
+            sweeps(phi, method, start(phi, np.ones(3), method), 6, "an update fails", 60.0, False)
