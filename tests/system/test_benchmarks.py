@@ -54,6 +54,8 @@ def test_what_many_workers_take(monkeypatch):
     # A task that waits for another needs a message to its worker and one back at least.
     assert messages["independent tasks"] < 2 <= messages["a chain on one worker"]
     assert messages["a chain on one worker"] < messages["a chain from worker to worker"]
+    # A solve's task has a neighbour, as a stage has, and its result may be let go of.
+    assert messages["a solve"] < 5
     assert report["waiting"][0]["path_seconds"] <= report["waiting"][0]["own_cores_seconds"]
     assert report["large"]["tasks"] > 8
     assert "| 2 | a solve |" in tables.text({"scale": report, "environment": environment()})
