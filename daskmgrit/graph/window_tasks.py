@@ -186,9 +186,10 @@ def sweeps(
     workers = WindowThreads(phi, threads, run, overlap=True)
     try:
         while not carrier.over(settings.steps):
-            clock, workers.cycle = time.perf_counter(), carrier.sweeps + 1
+            workers.cycle = carrier.sweeps + 1
             # What is evaluated ahead must be used by this task, too.
-            ahead = workers if clock + workers.expected(carrier.window.slots) < end else None
+            ends_before = time.perf_counter() + workers.expected(carrier.window.slots) < end
+            ahead = workers if ends_before else None
             try:
                 done = sweep(
                     Meter(phi, workers.cycle), carrier.window, settings, carrier.curvature, workers.take, ahead

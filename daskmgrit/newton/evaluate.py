@@ -93,8 +93,8 @@ class Arriving:
         self._coming, self._known = iter(parts), list[RawEvaluation]()
         self._phi, self._states, self._begins = phi, states, begins
 
-    def _runs(self) -> Iterator[tuple[slice, int]]:
-        """Yield the slots of each run from the first one on, and its number."""
+    def _runs(self, first: int = 0) -> Iterator[tuple[int, slice, int]]:
+        """Yield each run with slots from number `first` on: its number, its slots, and how many are before `first`."""
         number = done = 0
         while True:
             if number == len(self._known):
@@ -103,34 +103,30 @@ class Arriving:
                     return
                 self._known.append(part)
             slots = slice(done, done + self._known[number].slots)
-            yield slots, number
+            if slots.stop > first:
+                yield number, slots, max(0, first - slots.start)
             number, done = number + 1, slots.stop
 
     def gradients(self, first: int) -> Iterator[tuple[slice, tuple[Array, ...]]]:
         """Yield slots from number `first` on, run by run, and their gradients."""
-        for slots, number in self._runs():
-            if slots.stop > first:
-                skip, rows = max(0, first - slots.start), self._known[number].gradients
-                assert rows is not None
-                yield (
-                    slice(slots.start + skip, slots.stop),
-                    tuple(each[min(skip, int(each.shape[0])) :, ...] for each in rows),
-                )
+        for number, slots, skip in self._runs(first):
+            rows = self._known[number].gradients
+            assert rows is not None
+            rest = tuple(each[min(skip, int(each.shape[0])) :, ...] for each in rows)
+            yield slice(slots.start + skip, slots.stop), rest
 
     def images(self, first: int) -> Iterator[tuple[slice, Array]]:
         """Yield slots from number `first` on, run by run, and their images."""
-        for slots, number in self._runs():
-            if slots.stop > first:
-                part = self._known[number] = self._with_images(self._known[number], slots)
-                skip = max(0, first - slots.start)
-                assert part.images is not None
-                yield slice(slots.start + skip, slots.stop), part.images[skip:, ...]
+        for number, slots, skip in self._runs(first):
+            part = self._known[number] = self._with_images(self._known[number], slots)
+            assert part.images is not None
+            yield slice(slots.start + skip, slots.stop), part.images[skip:, ...]
 
     def all(self) -> Evaluation:
         """Wait for all slots, and return their evaluation."""
         # Runs without images get them in one call.
-        self._known = merged([self._known[number] for _, number in self._runs()])
-        self._known = merged([self._with_images(self._known[number], slots) for slots, number in self._runs()])
+        self._known = merged([self._known[number] for number, _, _ in self._runs()])
+        self._known = merged([self._with_images(self._known[number], slots) for number, slots, _ in self._runs()])
         (whole,) = self._known
         assert whole.images is not None
         return Evaluation(whole.images, whole.gradients)

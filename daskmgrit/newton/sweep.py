@@ -101,9 +101,7 @@ class _Asked:
         return self.take(states, begins, lengths)
 
     def images(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Array:
-        images = Arriving(self.parts(states, begins, lengths), self.phi, states, begins).all().images
-        assert images is not None
-        return images
+        return Arriving(self.parts(states, begins, lengths), self.phi, states, begins).all().images
 
 
 def sweep(
@@ -146,8 +144,9 @@ def sweep(
     before = window.states[:-1, ...]
     found = Arriving(asked.parts(before, begins, lengths), meter.phi, before, begins)
     exactly, unit = is_exact(settings.tol), unit_of(settings.tol)
+    known: list[np.ndarray] = []
     count, spent = accept(
-        _squares(found, window.states, exactly, unit),
+        _squares(found, window.states, exactly, unit, known),
         window.spent,
         ends[1:],
         settings.steps,
@@ -178,15 +177,14 @@ def sweep(
     accepted = namespace(last).concat([window.states[1:count, ...], last], axis=0)
     growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], everything, accepted, begins)
     if slots:
-        growth = known_growth(
-            growth, window.states[:-1, ...], everything, count, slots, None if matrices is None else matrices[1:, ...]
-        )
-    squares = residual_squares(everything.images, window.states[1:, ...], exactly, unit)
+        growth = known_growth(growth, before, everything, count, slots, None if matrices is None else matrices[1:, ...])
+    rest = slice(sum(map(len, known)), None)
+    known.append(residual_squares(everything.images[rest, ...], window.states[1:, ...][rest, ...], exactly, unit))
     report = SweepReport(
         window.first,
         n,
         first - window.first,
-        residual_norm(everything.images, window.states[1:, ...], squares, unit),
+        residual_norm(everything.images, window.states[1:, ...], np.concatenate(known), unit),
         depth,
         doublings(n),
         asked.evaluations,
@@ -198,10 +196,11 @@ def _evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarr
     return [evaluate(meter, states, begins, lengths)]
 
 
-def _squares(found: Arriving, states: Array, exactly: bool, unit: int) -> Iterator[float]:
-    """Yield the squared residual of each slot."""
+def _squares(found: Arriving, states: Array, exactly: bool, unit: int, known: list[np.ndarray]) -> Iterator[float]:
+    """Yield the squared residual of each slot; those of each run are appended to `known`."""
     for slots, images in found.images(0):
-        yield from residual_squares(images, states[slots.start + 1 : slots.stop + 1, ...], exactly, unit).tolist()
+        known.append(residual_squares(images, states[slots.start + 1 : slots.stop + 1, ...], exactly, unit))
+        yield from known[-1].tolist()
 
 
 def _next_states(runs: Iterable[Array], steps: np.ndarray, ahead: Ahead | None) -> Array:
@@ -254,13 +253,12 @@ def _correct(
             state = states[-1:, ...]
             yield states[1:, ...]
         return
-    # The last slot that is accepted is the first whose residual passes on to the right.
-    parts: Iterable[tuple[slice, Array]] = found.images(count - 1)
     if settings.jacobian != "identity" or group_length(window.slots) > 1:
+        # All of them in one run.
         found.all()
-        parts = list(found.images(count - 1))
     before = None
-    for slots, images in parts:
+    # The last slot that is accepted is the first whose residual passes on to the right.
+    for slots, images in found.images(count - 1):
         states = window.states[slots.start + 1 : slots.stop + 1, ...]
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = images - states

@@ -31,7 +31,7 @@ class InParts:
             yield evaluate(Meter(self.phi, 1), states[lo:hi], begins[lo:hi], lengths[lo:hi])
 
     def begin(self, begins, lengths):
-        self.added = []
+        self.added, self.ended = [], 0
         return True
 
     def add(self, states):
@@ -80,6 +80,7 @@ def test_the_bits_of_one_call(seed, optimizer, rate, jacobian, window, interval,
         assert same(parted.growth.error, now.growth.error)
         if now.first < method.steps:
             assert np.array_equal(np.concatenate(parts.added), now.states[:-1])
+            assert parts.ended == 1
 
 
 @pytest.mark.parametrize("optimizer", ["descent", "adam"])
