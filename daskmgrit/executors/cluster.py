@@ -25,7 +25,7 @@ from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, cannot_load, check_cluster, numpy_probe
 from daskmgrit.executors.sharing import LARGE, shared_by
 from daskmgrit.executors.task_slot import made_for_tasks, slot_left
-from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse
+from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse, unanswered
 from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
 from daskmgrit.graph.submission import HeldLayer, TaskBook, held, stand_in
@@ -302,7 +302,7 @@ class ClusterExecutor(Executor):
                     found.__traceback__ = None
                 threads, offer = self._allowed()
         except TimeoutError:
-            raise ClusterError(f"the scheduler did not answer for {self.patience:g} s") from None
+            raise unanswered(self.patience) from None
         return dict(threads)
 
     def _allowed(self) -> tuple[dict[str, int], list[str]]:

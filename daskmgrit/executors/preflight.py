@@ -8,7 +8,7 @@ from typing import Any
 from daskmgrit._version import __version__
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors.sharing import LARGE
-from daskmgrit.executors.watchdog import LONGER, bounded, look
+from daskmgrit.executors.watchdog import LONGER, bounded, look, unanswered
 from daskmgrit.utils.pickling import check_picklable
 
 __all__ = ["AllWorkersLost", "ask_workers", "cannot_load", "check_cluster", "numpy_probe"]
@@ -45,7 +45,7 @@ def ask_workers(
     try:
         workers = look(client, timeout).workers
     except TimeoutError:
-        raise ClusterError(f"the scheduler did not answer for {timeout:g} s") from None
+        raise unanswered(timeout) from None
     order = sorted(workers, key=lambda address: -workers[address].silent)
     silent = [address for address in order if workers[address].silent > timeout / 2] or order[:1]
     raise ClusterError(f"worker {_some(silent)} did not answer for {timeout:g} s: restart it, or {LONGER}")

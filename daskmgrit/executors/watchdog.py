@@ -19,7 +19,14 @@ logger = logging.getLogger("daskmgrit")
 # The remedy where a wait was given up too early.
 LONGER = "increase timeout=, or daskmgrit.worker-timeout in dask.config"
 
-__all__ = ["LONGER", "View", "Watchdog", "WorkerView", "bounded", "look"]
+__all__ = ["LONGER", "View", "Watchdog", "WorkerView", "bounded", "look", "unanswered"]
+
+
+def unanswered(seconds: float, meanwhile: str = "") -> ClusterError:
+    """Return the error of a scheduler that has not answered for that long."""
+    return ClusterError(
+        f"the scheduler did not answer for {seconds:g} s{meanwhile}: check that it is not overloaded, or {LONGER}"
+    )
 
 
 def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -235,9 +242,7 @@ class Watchdog:
         try:
             return method(*args)
         except TimeoutError:
-            raise ClusterError(
-                f"the scheduler did not answer for {self.patience:g} s while waiting for {self.what}"
-            ) from None
+            raise unanswered(self.patience, f" while waiting for {self.what}") from None
         except OSError as error:
             raise ClusterError(
                 f"the connection to the scheduler was lost while waiting for {self.what}: {error}"

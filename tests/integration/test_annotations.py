@@ -96,7 +96,7 @@ def test_an_address(client, w0):
 )
 def test_what_no_worker_offers_is_named(client, w0, method, how):
     with pytest.raises(dm.ClusterError) as caught:
-        solve(client, method, w0, timeout=0.5, **how)
+        solve(client, method, w0, timeout=2, **how)
     (value,) = how.values()
     assert str(value) in str(caught.value)
     assert "resources {'GPU': 3}" in str(caught.value)

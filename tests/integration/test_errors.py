@@ -258,8 +258,8 @@ def test_no_workers():
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
-        dask.config.set({"daskmgrit.worker-timeout": "300ms"}),
-        pytest.raises(dm.ClusterError, match=r"no workers.*0\.3 s.*dask worker"),
+        dask.config.set({"daskmgrit.worker-timeout": "2s"}),
+        pytest.raises(dm.ClusterError, match=r"no workers.*within 2 s.*dask worker"),
     ):
         dm.MGRIT(good, 30).solve(np.ones(2), client=client)
 

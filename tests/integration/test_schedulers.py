@@ -7,7 +7,7 @@ import time
 import dask
 import numpy as np
 import pytest
-from distributed import Client, futures_of
+from distributed import Client, Future, futures_of
 
 import daskmgrit as dm
 from daskmgrit.executors import watchdog
@@ -339,13 +339,16 @@ def test_result_that_takes_long_to_bring(client):
     assert isinstance(executor.fetch(handle, "it"), SlowToSend)
 
 
-def test_result_that_cannot_be_brought(client):
-    with dask.config.set({"daskmgrit.worker-timeout": "300ms"}):
-        executor = ClusterExecutor(client)
+def test_result_that_cannot_be_brought(client, monkeypatch):
+    def wait(future, timeout):
+        raise TimeoutError(f"not here within {timeout} s")
+
+    executor = ClusterExecutor(client, 30)
     book = TaskBook(executor.workers)
-    task = book.add("slow-to-send-1", SlowToSend, owner=0)
+    task = book.add("hard-to-bring-0", abs, -1, owner=0)
     (handle,) = executor.submit(book, [task])
-    with pytest.raises(dm.ClusterError, match=r"it is on a worker but could not be fetched.*0\.3 s"):
+    monkeypatch.setattr(Future, "result", wait)
+    with pytest.raises(dm.ClusterError, match=r"it is on a worker but could not be fetched within 30 s"):
         executor.fetch(handle, "it")
 
 

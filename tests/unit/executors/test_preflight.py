@@ -58,7 +58,7 @@ class Silent(FakeClient):
     [
         (view({"tcp://a": worker(silent=1), "tcp://b": worker(silent=8)}), "worker tcp://b did not answer for 10 s"),
         (view({"tcp://a": worker(silent=1), "tcp://b": worker(silent=2)}), "worker tcp://b did not answer for 10 s"),
-        (None, "the scheduler did not answer for 10 s"),
+        (None, "the scheduler did not answer for 10 s: .* increase timeout="),
     ],
 )
 def test_workers_that_do_not_answer(seen, words):
