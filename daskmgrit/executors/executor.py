@@ -36,6 +36,8 @@ class Executor(Protocol):
         Address of each worker, in the order of `threads`; None where the scheduler has no workers to choose from.
     threads : list of int
         Threads of each worker, at least one entry.
+    patience : float
+        Seconds to wait for a worker that does not answer.
     client : distributed.Client or None
         The cluster's client; None for a scheduler of this process.
     """
@@ -46,6 +48,7 @@ class Executor(Protocol):
     hosts: int
     workers: list[str] | None
     threads: list[int]
+    patience: float
     client: Any
 
     def check(self, phi: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,7 @@ class LocalExecutor(Executor):
     ahead = False
     hosts = 1
     workers: list[str] | None = None
+    patience = math.inf
     client: Any = None
 
     def __init__(self, name: str, get: Callable[..., Any]) -> None:

@@ -8,16 +8,10 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from daskmgrit.graph import tasks, window_tasks
+from daskmgrit.graph import tasks, window_tasks, window_team
 from daskmgrit.graph.submission import TaskBook
 
 __all__ = ["WindowBuilder"]
-
-# Rows beyond this are cut out of a share before they travel, so that the window stays where it is: that is a task more
-# for each process, and a link more for the sweep.
-TRAVELS = 1 << 20
-# Seconds of sweeps in one task, where one process has the whole window.
-TASK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,14 +26,14 @@ class WindowBuilder:
         Stand-ins for the method, the propagator and the initial value.
     threads : tuple of int
         Threads of each process that the solve uses.
-    window_bytes : int
-        Approximate bytes of a window.
     run : str
         Token that sets this solve's keys apart.
     numbers : iterator of int
         Numbers the rounds of the solve: with them its keys are unique.
     keep : bool
         Whether accepted states are kept.
+    silence : float
+        Seconds that processes wait for one that does not answer.
     """
 
     book: TaskBook
@@ -47,10 +41,10 @@ class WindowBuilder:
     phi: Delayed
     w0: Delayed
     threads: tuple[int, ...]
-    window_bytes: int
     run: str
     numbers: Iterator[int]
     keep: bool
+    silence: float
 
     def _add(
         self, name: str, number: int, owner: int, function: Callable[..., Any], *args: Any, urgent: bool = False
@@ -58,58 +52,57 @@ class WindowBuilder:
         key = f"{name}.L0-{self.run}-{number}-{number}-{owner}"
         return self.book.add(key, tasks.attempt, function, *args, owner=owner, urgent=urgent)
 
-    def start(self) -> list[Delayed]:
-        """Add the state at which a solve begins."""
-        begin = self._add("window", next(self.numbers), 0, window_tasks.start, self.phi, self.w0, self.settings)
-        return [begin] * len(self.threads)
+    @property
+    def _together(self) -> bool:
+        return len(self.threads) > 1
 
-    def round(self, state: Sequence[Delayed], answered: bool) -> list[Delayed]:
-        """Add a round; `answered` tells whether the state is a round's result or the beginning of a solve."""
+    def start(self) -> Delayed:
+        """Add the state at which a solve begins."""
+        made = self.phi, self.w0, self.settings, self._together
+        return self._add("window", next(self.numbers), 0, window_tasks.start, *made)
+
+    def begin(self, carrier: Delayed) -> Delayed:
+        """Add a state at which tasks begin that do not depend on those before."""
+        return self._add("window", next(self.numbers), 0, window_tasks.begin, carrier) if self._together else carrier
+
+    def round(self, state: Sequence[Delayed], head: Delayed, count: int) -> list[Delayed]:
+        """Add a round of `count` sweeps.
+
+        Parameters
+        ----------
+        state : sequence of Delayed
+            The share of each process in the last round, or the beginning.
+        head : Delayed
+            The report of the last round, or the beginning.
+        count : int
+            Sweeps to do.
+        """
         number = next(self.numbers)
-        if len(self.threads) == 1:
-            return [
-                self._add(
-                    "sweeps",
-                    number,
-                    0,
-                    window_tasks.sweeps,
-                    self.phi,
-                    self.settings,
-                    state[0],
-                    self.threads[0],
-                    self.run,
-                    TASK_SECONDS,
-                    self.keep,
-                )
-            ]
-        answers = self._answers(state, number) if answered else [[] for _ in self.threads]
-        return [
+        given = self.phi, self.settings, state[0], count
+        if not self._together:
+            return [self._add("sweeps", number, 0, window_tasks.sweeps, *given, self.threads[0], self.run, self.keep)]
+        lead = self._add(
+            "sweeps", number, 0, window_team.lead, *given, number, self.threads, self.run, self.keep, self.silence
+        )
+        others = [
             self._add(
-                "sweep",
+                "sweeps",
                 number,
                 owner,
-                window_tasks.take_round,
+                window_team.follow,
                 self.phi,
                 self.settings,
                 state[owner],
-                answers[owner],
+                head,
+                number,
                 owner,
-                self.threads,
+                self.threads[owner],
                 self.run,
-                self.keep,
+                self.silence,
             )
-            for owner in range(len(self.threads))
+            for owner in range(1, len(self.threads))
         ]
-
-    def _answers(self, state: Sequence[Delayed], number: int) -> list[list[Delayed]]:
-        """Return the inputs of each process from all: its own share as it is, the others' without the window."""
-        if self.window_bytes <= TRAVELS:
-            return [list(state)] * len(self.threads)
-        cut = [
-            self._add("answer", number, owner, window_tasks.answer, share, urgent=True)
-            for owner, share in enumerate(state)
-        ]
-        return [[*cut[:owner], state[owner], *cut[owner + 1 :]] for owner in range(len(state))]
+        return [lead, *others]
 
     def tell(self, state: Sequence[Delayed]) -> Delayed:
         """Add the report of a round for the client."""
@@ -117,9 +110,7 @@ class WindowBuilder:
 
     def collect(self, state: Sequence[Delayed]) -> Delayed:
         """Add the state from which later tasks can begin."""
-        number = next(self.numbers)
-        answers = self._answers(state, number)[0] if len(self.threads) > 1 else []
-        return self._add("collect", number, 0, window_tasks.collect, self.settings, state[0], answers, urgent=True)
+        return self._add("collect", next(self.numbers), 0, window_tasks.collect, state[0], urgent=True)
 
     def final(self, state: Delayed) -> Delayed:
         """Add the task that cuts out the last accepted state."""

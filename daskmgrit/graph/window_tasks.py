@@ -1,26 +1,26 @@
-"""Functions of the tasks of a parallel Newton solve: sweeps over a window, by one process or by several.
+"""Functions of the tasks of a parallel Newton solve: sweeps over a window that this process has for itself.
 
-Every process carries the same window. The evaluations of Phi are distributed: a round of tasks evaluates the next
-request of the sweep, each task its share, and each task of the next round collects all shares. So a sweep is one link
-of the chain for any number of processes, and each of them finds the same bits. If one process has the whole window, no
-round ends before a second has passed: its task does many sweeps.
+A task does a number of sweeps that is fixed when it is submitted: so it gives the same where the scheduler has it done
+again. :mod:`daskmgrit.graph.window_team` has the tasks of several processes, each of which holds the same window.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from daskmgrit.errors import Diverged
+from daskmgrit.graph.exchange import exchange_here
 from daskmgrit.graph.window_threads import WindowThreads
 from daskmgrit.newton.error_estimate import error_size
-from daskmgrit.newton.evaluate import RawEvaluation, merged
+from daskmgrit.newton.evaluate import RawEvaluation
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.settings import NewtonSettings
-from daskmgrit.newton.sweep import SweepReport, sweep
+from daskmgrit.newton.sweep import Ahead, SweepReport, sweep
 from daskmgrit.newton.window import SlidingWindow, first_window
 from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.propagator import Phi
@@ -29,21 +29,21 @@ from daskmgrit.utils.array_api import Array, Origin, as_block, nbytes, to_host
 __all__ = [
     "Carrier",
     "Share",
+    "Sweeping",
     "Told",
     "accepted_rows",
-    "answer",
+    "begin",
     "collect",
     "final",
     "start",
     "sweeps",
-    "take_round",
     "tell",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """The state of a solve, the same in every process.
+    """The state of a solve between two sweeps.
 
     Attributes
     ----------
@@ -53,17 +53,17 @@ class Carrier:
         The curvature as known so far.
     sweeps : int
         Sweeps done.
-    answers : tuple of tuple of RawEvaluation
-        The evaluations that this sweep has requested so far, each by runs of slots.
     diverged : Diverged or None
         Why the solve ends here, if serial training diverges.
+    address : str
+        The worker whose task is asked first by those of others, where several processes take part.
     """
 
     window: SlidingWindow
     curvature: Curvature | None = None
     sweeps: int = 0
-    answers: tuple[tuple[RawEvaluation, ...], ...] = ()
     diverged: Diverged | None = None
+    address: str = ""
 
     def over(self, steps: int) -> bool:
         """Whether nothing is left to do."""
@@ -71,51 +71,40 @@ class Carrier:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A process's share of the evaluations that a sweep requested, by runs of slots, and their records."""
-
-    rows: tuple[RawEvaluation, ...]
-    records: tuple[Record, ...]
-
-    def __sizeof__(self) -> int:
-        """Bytes held, so that Dask estimates transfers correctly."""
-        return 200 + sum(rows.nbytes for rows in self.rows)
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
-    """The result of a task of a round.
+    """The result of a task that sweeps.
 
     Attributes
     ----------
     carrier : Carrier
         Where the solve stands.
-    own : Answer
-        Its share of the sweep's next request.
     reports : tuple of SweepReport
-        The reports on the sweeps that ended in this task.
+        The reports on its sweeps.
     accepted : tuple of Array, shape (a, s) each
         States that these accepted, if they are kept.
     records : tuple of Record
         Records of the work of all processes.
+    seconds : float
+        The time of its last sweep.
+    others : tuple of int
+        Numbers of the processes that took part to its end, without the first.
     """
 
     carrier: Carrier
-    own: Answer
     reports: tuple[SweepReport, ...] = ()
     accepted: tuple[Array, ...] = ()
     records: tuple[Record, ...] = ()
+    seconds: float = 0.0
+    others: tuple[int, ...] = ()
 
     def __sizeof__(self) -> int:
-        """Bytes held."""
-        held = sum(map(nbytes, [self.carrier.window.states, *self.accepted]))
-        held += sum(rows.nbytes for answer in self.carrier.answers for rows in answer)
-        return 200 + self.own.__sizeof__() + held
+        """Bytes held, so that Dask estimates transfers correctly."""
+        return 200 + sum(map(nbytes, [self.carrier.window.states, *self.accepted]))
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The report of a round to the client.
+    """The report of a round to the client, and to processes that take part in the next one.
 
     Attributes
     ----------
@@ -131,8 +120,12 @@ class Told:
         Estimate of the 2-norm of the error of state p.
     over : bool
         Whether nothing is left to do.
+    seconds : float
+        The time of its last sweep.
     diverged : Diverged or None
         Where serial training diverges.
+    address : str
+        The worker that did it.
     """
 
     reports: tuple[SweepReport, ...]
@@ -141,26 +134,39 @@ class Told:
     spent: float
     error: float
     over: bool
+    seconds: float
     diverged: Diverged | None
+    address: str
 
 
-class _Missing(Exception):
-    """The request of a sweep has not been evaluated yet."""
+class Evaluator(Ahead, Protocol):
+    """Evaluates slots, also of the next window, for the sweep with number `cycle`."""
 
-    def __init__(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> None:
-        self.states, self.begins, self.lengths = states, begins, lengths
+    cycle: int
+
+    def take(self, states: Array, begins: np.ndarray, lengths: np.ndarray) -> Iterator[RawEvaluation]:
+        """Take the steps of each slot."""
 
 
-def start(phi: Phi, w0: Array | Origin, settings: NewtonSettings) -> Carrier:
+def start(phi: Phi, w0: Array | Origin, settings: NewtonSettings, together: bool = False) -> Carrier:
     """Return the state at which a solve begins: a window of guesses, all of them the initial state."""
     state = as_block(phi, w0)[None, ...]
-    return Carrier(first_window(state, settings.size.first, settings.steps, settings.interval))
+    carrier = Carrier(first_window(state, settings.size.first, settings.steps, settings.interval))
+    return begin(carrier) if together else carrier
 
 
-def sweeps(
-    phi: Phi, settings: NewtonSettings, before: Carrier | Share, threads: int, run: str, seconds: float, keep: bool
-) -> Share:
-    """Sweep until `seconds` have passed, all in this process; at least once, unless nothing is left to do.
+def begin(carrier: Carrier) -> Carrier:
+    """Return a state at which several processes begin, the first of them on this worker."""
+    return replace(carrier, address=exchange_here().address)
+
+
+def carrier_of(before: Carrier | Share) -> Carrier:
+    """Return where a solve stands."""
+    return before.carrier if isinstance(before, Share) else before
+
+
+class Sweeping:
+    """The sweeps of one task.
 
     Parameters
     ----------
@@ -170,142 +176,106 @@ def sweeps(
         The method.
     before : Carrier or Share
         Where the solve stands.
+    count : int
+        Sweeps to do.
+    keep : bool
+        Whether accepted states are kept.
+    """
+
+    def __init__(self, phi: Phi, settings: NewtonSettings, before: Carrier | Share, count: int, keep: bool) -> None:
+        self.phi, self.settings, self.keep = phi, settings, keep
+        self.carrier, self.left = carrier_of(before), count
+        self.seconds = before.seconds if isinstance(before, Share) else 0.0
+        self.reports: list[SweepReport] = []
+        self.accepted: list[Array] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether no sweep is left."""
+        return not self.left or self.carrier.over(self.settings.steps)
+
+    def go_on(self, workers: Evaluator) -> None:
+        """Do the sweeps that are left; if evaluating fails, those before are done."""
+        while not self.over:
+            carrier, began = self.carrier, time.perf_counter()
+            workers.cycle = carrier.sweeps + 1
+            # What is evaluated ahead must be used by this task, too.
+            ahead = workers if self.left > 1 else None
+            meter = Meter(self.phi, workers.cycle)
+            try:
+                done = sweep(meter, carrier.window, self.settings, carrier.curvature, workers.take, ahead)
+            except Diverged as error:
+                self.carrier = replace(carrier, diverged=Diverged(*error.args))
+                return
+            self.carrier = replace(carrier, window=done.window, curvature=done.curvature, sweeps=carrier.sweeps + 1)
+            self.left -= 1
+            self.seconds = time.perf_counter() - began
+            self.reports.append(done.report)
+            if self.keep:
+                self.accepted.append(done.accepted)
+
+    def share(self, records: list[Record], others: tuple[int, ...] = (), address: str = "") -> Share:
+        """Return the result of the task."""
+        carrier = replace(self.carrier, address=address)
+        return Share(carrier, tuple(self.reports), tuple(self.accepted), tuple(records), self.seconds, others)
+
+
+def sweeps(
+    phi: Phi, settings: NewtonSettings, before: Carrier | Share, count: int, threads: int, run: str, keep: bool
+) -> Share:
+    """Sweep a number of times, all in this process, unless nothing is left to do.
+
+    Parameters
+    ----------
+    phi : callable
+        The propagator.
+    settings : NewtonSettings
+        The method.
+    before : Carrier or Share
+        Where the solve stands.
+    count : int
+        Sweeps to do.
     threads : int
         Threads to evaluate slots on.
     run : str
         Token of the solve.
-    seconds : float
-        Time after which no further sweep begins, except for one that has been begun ahead.
     keep : bool
         Whether accepted states are kept.
     """
-    carrier = before.carrier if isinstance(before, Share) else before
-    end = time.perf_counter() + seconds
-    reports: list[SweepReport] = []
-    accepted: list[Array] = []
+    work = Sweeping(phi, settings, before, count, keep)
     workers = WindowThreads(phi, threads, run, overlap=True)
     try:
-        while not carrier.over(settings.steps):
-            workers.cycle = carrier.sweeps + 1
-            # What is evaluated ahead must be used by this task, too.
-            ends_before = time.perf_counter() + workers.expected(carrier.window.slots) < end
-            ahead = workers if ends_before else None
-            try:
-                done = sweep(
-                    Meter(phi, workers.cycle), carrier.window, settings, carrier.curvature, workers.take, ahead
-                )
-            except Diverged as error:
-                carrier = replace(carrier, diverged=Diverged(*error.args))
-                break
-            carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
-            reports.append(done.report)
-            if keep:
-                accepted.append(done.accepted)
-            if time.perf_counter() >= end and not workers.begun:
-                break
+        work.go_on(workers)
     finally:
         workers.close()
-    return Share(carrier, Answer((), ()), tuple(reports), tuple(accepted), tuple(workers.records))
+    return work.share(workers.records)
 
 
-def take_round(
-    phi: Phi,
-    settings: NewtonSettings,
-    before: Carrier | Share,
-    answers: Sequence[Answer | Share],
-    number: int,
-    threads: Sequence[int],
-    run: str,
-    keep: bool,
-) -> Share:
-    """Collect the evaluations of all processes, continue until the sweep's next request, and evaluate a share of it.
-
-    Parameters
-    ----------
-    phi, settings, run, keep
-        As in :func:`sweeps`.
-    before : Carrier or Share
-        Where the solve stands.
-    answers : sequence of Answer or Share
-        The evaluations of each process in the last round.
-    number : int
-        Number of this process.
-    threads : sequence of int
-        Threads of each process: shares are in proportion.
-    """
-    carrier = before.carrier if isinstance(before, Share) else before
-    given = [each.own if isinstance(each, Share) else each for each in answers]
-    records = tuple(record for each in given for record in each.records) if number == 0 else ()
-    parts = tuple(rows for each in given for rows in each.rows)
-    if parts:
-        carrier = replace(carrier, answers=(*carrier.answers, parts))
-    reports: list[SweepReport] = []
-    accepted: list[Array] = []
-    while not carrier.over(settings.steps):
-        meter, known = Meter(phi, carrier.sweeps + 1), iter(carrier.answers)
-
-        def take(states: Array, begins: np.ndarray, lengths: np.ndarray) -> tuple[RawEvaluation, ...]:
-            rows = next(known, None)  # noqa: B023 - called here
-            if rows is None:
-                raise _Missing(states, begins, lengths)
-            return rows
-
-        try:
-            done = sweep(meter, carrier.window, settings, carrier.curvature, take)
-        except Diverged as error:
-            carrier = replace(carrier, answers=(), diverged=Diverged(*error.args))
-            break
-        except _Missing as asked:
-            own = _own_share(phi, asked, carrier.sweeps + 1, number, threads, run)
-            return Share(carrier, own, tuple(reports), tuple(accepted), records)
-        carrier = Carrier(done.window, done.curvature, carrier.sweeps + 1)
-        reports.append(done.report)
-        if keep and number == 0:
-            accepted.append(done.accepted)
-    return Share(carrier, Answer((), ()), tuple(reports), tuple(accepted), records)
-
-
-def _own_share(phi: Phi, asked: _Missing, cycle: int, number: int, threads: Sequence[int], run: str) -> Answer:
-    count, total = len(asked.begins), sum(threads)
-    before = sum(threads[:number])
-    # Rounded up, so that the first process has most where there are too few.
-    lo, hi = -(-before * count // total), -(-(before + threads[number]) * count // total)
-    if lo == hi:
-        return Answer((), ())
-    rows = slice(lo, hi)
-    workers = WindowThreads(phi, threads[number], run, cycle)
-    try:
-        made = merged(workers.take(asked.states[rows, ...], asked.begins[rows], asked.lengths[rows]))
-    finally:
-        workers.close()
-    return Answer(tuple(made), tuple(workers.records))
-
-
-def answer(share: Share) -> Answer:
-    """Cut out the data that other processes need, because a large window should not travel."""
-    return share.own
-
-
-def collect(settings: NewtonSettings, before: Share, answers: Sequence[Answer | Share]) -> Carrier:
-    """Return the state of a solve after the answers of a round; all later tasks depend on it."""
-    given = [each.own if isinstance(each, Share) else each for each in answers]
-    parts = tuple(rows for each in given for rows in each.rows)
-    carrier = before.carrier
-    return replace(carrier, answers=(*carrier.answers, parts)) if parts else carrier
+def collect(share: Share) -> Carrier:
+    """Return the state of a solve, from which later tasks can begin."""
+    return share.carrier
 
 
 def tell(settings: NewtonSettings, share: Share) -> Told:
-    """Return the report of a round for the client."""
+    """Return the report of a round."""
     carrier, window = share.carrier, share.carrier.window
-    over = carrier.over(settings.steps)
-    error = error_size(window.growth)
-    return Told(share.reports, share.records, window.first, window.spent, error, over, carrier.diverged)
+    over, error = carrier.over(settings.steps), error_size(window.growth)
+    return Told(
+        share.reports,
+        share.records,
+        window.first,
+        window.spent,
+        error,
+        over,
+        share.seconds,
+        carrier.diverged,
+        carrier.address,
+    )
 
 
 def final(state: Carrier | Share) -> np.ndarray:
     """Return the last accepted state, shape (s,), in host memory."""
-    carrier = state.carrier if isinstance(state, Share) else state
-    return to_host(carrier.window.states[0, ...]).copy()
+    return to_host(carrier_of(state).window.states[0, ...]).copy()
 
 
 def accepted_rows(share: Share, first: Array | Origin | None, like: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +16,10 @@ from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, namespace
 
-__all__ = ["WindowThreads"]
+__all__ = ["Done", "WindowThreads"]
+
+# Is given the evaluations of successive runs of slots, with their records, when all are done.
+Done = Callable[["list[tuple[RawEvaluation, Record]]"], None]
 
 # Seconds in which threads begin that have just been given a slot.
 PAUSE = 1e-4
@@ -84,12 +87,20 @@ class WindowThreads:
         most = min(self.threads, slots)
         return habit_of(self.run).threads(slots, most) if most > 1 else 1
 
-    def _calls(self, cycle: int, runs: int, begins: np.ndarray, lengths: np.ndarray) -> _Calls | None:
+    def _calls(
+        self, cycle: int, runs: int, begins: np.ndarray, lengths: np.ndarray, done: Done | None = None
+    ) -> _Calls | None:
         """Return evaluations of these slots on threads; None for one call in this one."""
-        if runs == 1:
+        if runs == 1 and done is None:
             return None
         self._pool = self._pool or _borrow(self.threads)
-        return _Calls(self.phi, cycle, self._pool, runs, begins, lengths)
+        return _Calls(self.phi, cycle, self._pool, runs, begins, lengths, done)
+
+    def start(self, cycle: int, begins: np.ndarray, lengths: np.ndarray, done: Done) -> None:
+        """Tell of slots that a sweep asks for; `done` is called in a thread as soon as all are evaluated."""
+        self._done = self._done or time.perf_counter()
+        self._next = self._runs(len(begins))
+        self._ahead = self._calls(cycle, self._next, begins, lengths, done)
 
     def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
         """Tell of the next window's slots; return whether their states are to be added one after another."""
@@ -119,6 +130,17 @@ class WindowThreads:
             if calls is not None:
                 calls.add(states)
         self._now = calls
+        return self._results(calls, bool(told), since, states, begins, lengths)
+
+    def _results(
+        self,
+        calls: _Calls | None,
+        told: bool,
+        since: float,
+        states: Array,
+        begins: np.ndarray,
+        lengths: np.ndarray,
+    ) -> Iterator[RawEvaluation]:
         count = 1 if calls is None else calls.count
         try:
             for number in range(count):
@@ -151,10 +173,19 @@ class _Calls:
     """Evaluations on threads, each of a run of slots, begun as soon as the states of its slots are known."""
 
     def __init__(
-        self, phi: Phi, cycle: int, pool: ThreadPoolExecutor, count: int, begins: np.ndarray, lengths: np.ndarray
+        self,
+        phi: Phi,
+        cycle: int,
+        pool: ThreadPoolExecutor,
+        count: int,
+        begins: np.ndarray,
+        lengths: np.ndarray,
+        done: Done | None = None,
     ) -> None:
         self.phi, self.cycle, self.pool, self.count = phi, cycle, pool, count
-        self.begins, self.lengths = begins, lengths
+        self.begins, self.lengths, self.done = begins, lengths, done
+        self._found: dict[int, tuple[RawEvaluation, Record]] = {}
+        self._lock = threading.Lock()
         self._cuts = [number * len(begins) // count for number in range(count + 1)]
         self.results: list[Future[tuple[RawEvaluation, Record]]] = []
         self._rows: list[Array] = []
@@ -172,8 +203,22 @@ class _Calls:
             self._rows, self._first = ([rest] if rest.shape[0] else []), hi
             # Phi finds the worker, as Dask's get_worker() does, in the context of its task.
             run = contextvars.copy_context().run
-            call = self.pool.submit(run, _evaluate, self.phi, self.cycle, own, self.begins[lo:hi], self.lengths[lo:hi])
+            call = self.pool.submit(
+                run, self._evaluate, len(self.results), own, self.begins[lo:hi], self.lengths[lo:hi]
+            )
             self.results.append(call)
+
+    def _evaluate(
+        self, number: int, states: Array, begins: np.ndarray, lengths: np.ndarray
+    ) -> tuple[RawEvaluation, Record]:
+        found = _evaluate(self.phi, self.cycle, states, begins, lengths)
+        if self.done is not None:
+            with self._lock:
+                self._found[number] = found
+                last = len(self._found) == self.count
+            if last:
+                self.done([self._found[each] for each in range(self.count)])
+        return found
 
     def cancel(self) -> None:
         """Give up what has not begun yet."""

@@ -20,10 +20,10 @@ OWN, OWN_BYTE = 1e-3, 4e-9
 OWN_OVERLAPPED, OWN_BYTE_OVERLAPPED = 6e-4, 6e-10
 # Seconds to hand a slot over to a thread.
 HANDOVER = 6e-5
-# Part of the time that a share takes to come which is work of the two processes, and not waiting.
-FETCH = 0.6
-# Seconds of sweeps that a task does where all of the window is in one process.
-TASK = 1.0
+# What a process's evaluations take to come from another, in fetches of a result by Dask: waiting, and work of the two.
+WAIT, WORK = 0.5, 0.4
+# Seconds of sweeps that a task does.
+TASK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +114,15 @@ def plan_window(
     own, byte = (OWN_OVERLAPPED, OWN_BYTE_OVERLAPPED) if workers == 1 and here > 1 else (OWN, OWN_BYTE)
     own += byte * slots * row_bytes + (HANDOVER * here if here > 1 else 0.0)
     phi = own + cost.at_once(here).seconds([math.ceil(slots / threads)], 0)
-    overhead = machine.scheduler + machine.worker + 2 * machine.latency
-    if workers == 1:
-        sweep = phi * (1 + overhead / TASK)
-    else:
-        # A round is a task for each process, which takes in what all others evaluated, and one that tells the client.
-        # What waits for the scheduler: the last share is in, and all tasks of the next round go out. A process has its
-        # turn with one other after another; where cores are shared, all have.
+    # A round is a task for each process, and one that tells the client.
+    busy = machine.scheduler * (workers + 1) + machine.worker * (workers if machine.cores else 1)
+    overhead = busy + (2 if workers == 1 else 4) * machine.latency
+    sweep = phi
+    if workers > 1:
+        # A process has its turn with one other after another; where cores are shared, all have.
         turns = workers * (workers - 1) / machine.cores if machine.cores else workers - 1
-        fetches = machine.transfer * (1 - FETCH + FETCH * turns)
-        shares = fetches + slots * row_bytes / machine.bandwidth
-        busy = machine.scheduler * (workers + 1) + machine.worker * (workers if machine.cores else 1)
-        sweep = phi + 2 * machine.latency + busy + shares
+        sweep += machine.transfer * (WAIT + WORK * turns) + slots * row_bytes / machine.bandwidth
+    sweep += overhead * min(1.0, sweep / TASK)
     each = accepted(slots)
     sweeps = math.ceil(steps / each - 1e-6)
     most = min(steps, math.ceil(steps / max(1.0, each * accepted.least) - 1e-6))

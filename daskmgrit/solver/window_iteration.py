@@ -31,10 +31,13 @@ __all__ = ["AfterRound", "WindowEnd", "WindowIteration"]
 # stop the solve, or nothing.
 AfterRound = Callable[[Told, Callable[[], np.ndarray]], str]
 
-# Rounds that are submitted before the first of them is known.
-AHEAD = 3
+# Rounds that are submitted before the first of them is known; and seconds that each of them takes, if it has several
+# sweeps.
+AHEAD, ROUND_SECONDS = 3, 2.0
+# A round has at most this many times the sweeps of one that is known.
+MORE = 32
 # Rounds after which the state is fetched and sent again, so that a lost worker costs no more than these.
-LINEAGE = 64
+LINEAGE = 16
 # A window that is larger is not sent through the client.
 LARGEST_SENT = 1 << 24
 
@@ -72,6 +75,7 @@ class _Round:
     state: list[Delayed]
     told: Delayed
     accepted: Delayed | None
+    count: int
     # The reasons to stop after it are known only then; this one is the last before the state is fetched.
     last: bool = False
 
@@ -140,21 +144,24 @@ class WindowIteration:
         self._since_sent = self._submitted = 0
 
     def _builder(self) -> WindowBuilder:
-        bytes_ = self.like.nbytes * (min(self.settings.size.most or sum(self.threads), self.settings.steps) + 1)
-        if self.settings.jacobian == "full":
-            # The Jacobian of each slot is with it.
-            bytes_ *= self.like.size + 1
+        book = TaskBook(self.executor.workers)
         return WindowBuilder(
-            TaskBook(self.executor.workers),
+            book,
             self._settings,
             self.phi,
             self.w0,
             self.threads,
-            bytes_,
             self.run,
             self._numbers,
             self.keep,
+            self.executor.patience,
         )
+
+    @property
+    def _window_bytes(self) -> int:
+        bytes_ = self.like.nbytes * (min(self.settings.size.most or sum(self.threads), self.settings.steps) + 1)
+        # The Jacobian of each slot is with it.
+        return bytes_ * (self.like.size + 1) if self.settings.jacobian == "full" else bytes_
 
     def _submit(self, builder: WindowBuilder, wanted: list[Delayed]) -> list[Delayed]:
         self.tasks += builder.book.tasks
@@ -163,12 +170,14 @@ class WindowIteration:
     def solve(self, after: AfterRound) -> WindowEnd:
         """Sweep until all steps are accepted, or `after` stops the solve."""
         self.began = clock = time.perf_counter()
-        state, answered = self._begin()
+        state, head = self._begin()
+        # How long a sweep takes is not known before the first, and may change.
+        ahead, count = 1, 1
         try:
             while True:
-                while len(self._rounds) < (AHEAD if self.executor.ahead else 1) and not self._pausing:
-                    self._rounds.append(self._submit_round(state, answered))
-                    state, answered = self._rounds[-1].state, True
+                while len(self._rounds) < ahead and not self._pausing:
+                    self._rounds.append(self._submit_round(state, head, count))
+                    state, head = self._rounds[-1].state, self._rounds[-1].told
                 current = self._rounds.popleft()
                 told = self._hear(current, clock)
                 clock = time.perf_counter()
@@ -178,7 +187,9 @@ class WindowIteration:
                         self.saver.save(self._fetch(current.state), self.reports)
                     return self._ended(current.state[0], told, stop)
                 if current.last:
-                    state, answered = self._send_anew(current.state), False
+                    state, head = self._send_anew(current.state)
+                ahead = AHEAD if self.executor.ahead else 1
+                count = max(1, min(int(ROUND_SECONDS / max(told.seconds, 1e-6)), MORE * len(told.reports)))
         finally:
             self._rounds.clear()
 
@@ -186,37 +197,43 @@ class WindowIteration:
     def _pausing(self) -> bool:
         return bool(self._rounds) and self._rounds[-1].last
 
-    def _begin(self) -> tuple[list[Delayed], bool]:
+    def _begin(self) -> tuple[list[Delayed], Delayed]:
         if self.begin is not None:
-            return [self.executor.put(self.begin, f"begin-{self.run}-{next(self._numbers)}")] * len(self.threads), False
+            return self._from(self.begin)
         builder = self._builder()
-        begin = builder.start()
-        (state,) = self._submit(builder, begin[:1])
-        return [state] * len(self.threads), False
+        (state,) = self._submit(builder, [builder.start()])
+        return [state] * len(self.threads), state
 
-    def _submit_round(self, state: list[Delayed], answered: bool) -> _Round:
+    def _from(self, carrier: Carrier) -> tuple[list[Delayed], Delayed]:
         builder = self._builder()
-        shares = builder.round(state, answered)
+        put = self.executor.put(carrier, f"begin-{self.run}-{next(self._numbers)}")
+        state = builder.begin(put)
+        if builder.book.tasks:
+            (state,) = self._submit(builder, [state])
+        return [state] * len(self.threads), state
+
+    def _submit_round(self, state: list[Delayed], head: Delayed, count: int) -> _Round:
+        builder = self._builder()
+        shares = builder.round(state, head, count)
         wanted = [*shares, builder.tell(shares)]
         if self.keep:
             wanted.append(builder.accepted(shares, self.begin is None and not self._submitted, self.like))
         handles = self._submit(builder, wanted)
         self._since_sent += 1
         self._submitted += 1
-        count = len(shares)
-        accepted = handles[count + 1] if self.keep else None
-        long = self.executor.ahead and self._since_sent >= LINEAGE and builder.window_bytes <= LARGEST_SENT
-        due = self.saver is not None and self.saver.due(len(self.reports) + len(self._rounds) + 1)
-        return _Round(handles[:count], handles[count], accepted, long or due)
+        accepted = handles[len(shares) + 1] if self.keep else None
+        long = self.executor.ahead and self._since_sent >= LINEAGE and self._window_bytes <= LARGEST_SENT
+        planned = len(self.reports) + sum(each.count for each in self._rounds) + count
+        due = self.saver is not None and self.saver.due(planned)
+        return _Round(handles[: len(shares)], handles[len(shares)], accepted, count, long or due)
 
-    def _send_anew(self, state: list[Delayed]) -> list[Delayed]:
+    def _send_anew(self, state: list[Delayed]) -> tuple[list[Delayed], Delayed]:
         """Fetch the state of the solve and send it again, so that the scheduler may forget the tasks that made it."""
         carrier = self._fetch(state)
         if self.saver is not None and self.saver.due(carrier.sweeps):
             self.saver.save(carrier, self.reports)
         self._since_sent = 0
-        again = self.executor.put(carrier, f"begin-{self.run}-{next(self._numbers)}")
-        return [again] * len(self.threads)
+        return self._from(carrier)
 
     def _fetch(self, state: list[Delayed]) -> Carrier:
         builder = self._builder()
@@ -225,7 +242,9 @@ class WindowIteration:
         return carrier
 
     def _hear(self, current: _Round, clock: float) -> Told:
-        told = self.executor.fetch(current.told, f"the result of sweep {len(self.reports) + 1}")
+        # The next round of several processes depends on it, and may not be submitted yet.
+        what, together = f"the result of sweep {len(self.reports) + 1}", len(self.threads) > 1
+        told = self.executor.fetch(current.told, what, again=together)
         if isinstance(told, Diverged):
             raise told
         self.reports += told.reports

@@ -14,10 +14,11 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 import daskmgrit as dm
 from daskmgrit.executors import cluster, watchdog
+from daskmgrit.solver import window_iteration
 from tests.support.processes import Processes
 from tests.support.recurrences import Decay, Slow
 from tests.support.waiting import wait_for
@@ -132,6 +133,29 @@ def test_worker_lost_in_a_newton_solve(client, w0, signal_, timeout):
     assert asked
     assert result.residuals == expected.residuals
     assert np.array_equal(result.final, expected.final)
+
+
+def test_only_worker_lost_in_a_newton_solve(w0, monkeypatch):
+    """The tasks that it had done are done again, with the same sweeps, however long they take now."""
+    monkeypatch.setattr(window_iteration, "ROUND_SECONDS", 0.5)
+    steps, victim = 300, []
+    with dask.config.set(scheduler="sync"):
+        expected = dm.ParallelNewton(Decay(), steps, window=8).solve(w0, 0, keep="all")
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+
+        def act(sweeps, residual, final):
+            if sweeps > 1 and not victim:
+                victim.append(sweeps)
+                os.kill(pids(client)[0], signal.SIGKILL)
+
+        solver = dm.ParallelNewton(Slow(), steps, window=8)
+        result = solver.solve(w0, 0, client=client, callback=act, timeout=30, keep="all")
+        assert victim
+        assert result.accepted == expected.accepted
+        assert np.array_equal(client.compute(result.weights).result(), expected.weights.compute())
 
 
 def test_all_workers_lost_and_new_ones_come(processes, client, calm, w0):

@@ -9,7 +9,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.checkpoint import store
 from daskmgrit.checkpoint.window_files import FORMAT, write_window
-from daskmgrit.graph import window_builder
+from daskmgrit.solver import window_iteration
 from tests.support.checkpoints import STEPS, save, snapshot
 from tests.support.optional import need
 from tests.support.recurrences import Decay
@@ -166,7 +166,7 @@ WINDOW = [
 def window(tmp_path, w0, monkeypatch):
     """A directory with the checkpoint of sweep 4, and its solver."""
     solver, policy = dm.ParallelNewton(Decay(), STEPS, window=8, jacobian="lowrank"), dm.Checkpoint(tmp_path / "w", 4)
-    monkeypatch.setattr(window_builder, "TASK_SECONDS", 0.0)
+    monkeypatch.setattr(window_iteration, "ROUND_SECONDS", 0.0)
     with pytest.raises(Stop):
         solver.solve(w0, checkpoint=policy, callback=stop_at(5))
     return policy.directory, solver

@@ -8,7 +8,7 @@ import pytest
 import daskmgrit as dm
 from daskmgrit.display.residual_svg import POINTS, residual_svg
 from daskmgrit.display.spans import by_round, span
-from daskmgrit.graph import window_builder
+from daskmgrit.solver import window_iteration
 from tests.support.optional import need
 from tests.support.recurrences import Decay
 
@@ -106,7 +106,7 @@ def test_nothing_to_plot():
 
 
 def test_a_resumed_result_shows_what_it_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(window_builder, "TASK_SECONDS", 0.0)  # a sweep in each task
+    monkeypatch.setattr(window_iteration, "ROUND_SECONDS", 0.0)  # a sweep in each task
     solver = dm.ParallelNewton(Decay(), N, window=4, jacobian="identity")
     begun = solver.solve(np.ones(2), 0, checkpoint=tmp_path / "c", callback=lambda sweep, *_: sweep >= 3)
     result = solver.resume(tmp_path / "c")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import daskmgrit as dm
-from daskmgrit.graph import window_builder
+from daskmgrit.solver import window_iteration
 
 pytestmark = pytest.mark.usefixtures("synchronous")
 
@@ -29,7 +29,7 @@ def test_maxiter_names_cycles_residual_and_tolerance(w0):
 
 @pytest.mark.parametrize(("reason", "words"), [("callback", "the callback"), ("settled", "the loss"), ("tol", "")])
 def test_other_ends(reason, words, w0, monkeypatch):
-    monkeypatch.setattr(window_builder, "TASK_SECONDS", 0.0)
+    monkeypatch.setattr(window_iteration, "ROUND_SECONDS", 0.0)
     options = {
         "callback": {"callback": lambda *_: True},
         "settled": {"settled": dm.Settled(lambda final: 1.0, cycles=1)},

@@ -1,0 +1,275 @@
+"""Rounds of several processes, without a cluster: the bits and the counts of one process, also where some are lost."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from daskmgrit.graph import window_tasks, window_team
+from daskmgrit.graph.exchange import Gone
+from daskmgrit.newton.in_one_process import solve_in_one_process
+from daskmgrit.newton.settings import NewtonSettings, choose_size
+from tests.support.network import Network
+from tests.unit.newton.test_iteration import training
+
+STEPS = 31
+
+
+@pytest.fixture
+def network(monkeypatch):
+    network = Network()
+    network.use(monkeypatch)
+    monkeypatch.setattr(window_team, "FIRST", 20.0)
+    monkeypatch.setattr(window_team, "AGAIN", 20.0)
+    monkeypatch.setattr(window_team, "LEADER", 20.0)
+    yield network
+    network.close()
+
+
+class Solve:
+    """Does the rounds of a solve, one task for each process, on a thread each."""
+
+    def __init__(self, network, phi, w0, method, threads, run, silence=60.0, addresses=None):
+        self.addresses = addresses or [f"w{member}" for member in range(len(threads))]
+        self.network, self.phi, self.method, self.threads = network, phi, method, threads
+        self.run, self.silence, self.number = run, silence, 0
+        self.pool = ThreadPoolExecutor(len(threads))
+        begin = network.run(self.pool, self.addresses[0], window_tasks.start, phi, w0, method, True).result(20)
+        self.state, self.head = [begin] * len(threads), begin
+        self.reports, self.records = [], []
+
+    def round(self, count, present=None, phis=None):
+        """Do a round of `count` sweeps by the processes that are present."""
+        asked = []
+        for member in range(len(self.threads)):
+            if present is not None and member not in present:
+                continue
+            phi = (phis or {}).get(member, self.phi)
+            last = self.threads[member], self.run, self.silence
+            if member == 0:
+                args = self.state[0], count, self.number, self.threads, self.run, False, self.silence
+                function, args = window_team.lead, (phi, self.method, *args)
+            else:
+                args = self.state[member], self.head, self.number, member, *last
+                function, args = window_team.follow, (phi, self.method, *args)
+            asked.append((member, self.network.run(self.pool, self.addresses[member], function, *args)))
+        self.number += 1
+        errors, self.failed = [], {}
+        for member, future in asked:
+            if (error := future.exception(60)) is not None:
+                errors.append(error)
+                self.failed[member] = error
+            else:
+                self.state[member] = future.result()
+        if 0 in self.failed:
+            return errors
+        self.head = window_tasks.tell(self.method, self.state[0])
+        self.reports += self.head.reports
+        self.records += self.head.records
+        return errors
+
+    @property
+    def over(self):
+        return self.head.over(STEPS) if isinstance(self.head, window_tasks.Carrier) else self.head.over
+
+    def assert_same(self, expected):
+        assert self.reports == expected.sweeps
+        assert np.array_equal(window_tasks.final(self.state[0]), expected.final)
+
+
+def digits(jacobian="identity", interval=1, optimizer="adam", window=5):
+    phi, w0 = training(2, optimizer, 0.02)
+    return phi, w0, NewtonSettings(STEPS, 1e-7, jacobian, choose_size(window, jacobian), interval=interval, rank=2)
+
+
+@pytest.mark.parametrize("threads", [(1, 1), (2, 1, 3), (1, 1, 1, 1, 1, 1, 1)])
+@pytest.mark.parametrize("count", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("optimizer", "jacobian", "interval"),
+    [
+        ("adam", "identity", 1),
+        ("adam", "identity", 2),
+        ("adam", "identity", 3),
+        ("descent", "identity", 2),
+        ("adam", "lowrank", 1),
+        ("descent", "full", 1),
+    ],
+)
+def test_bits_of_one_process(network, threads, count, optimizer, jacobian, interval):
+    phi, w0, method = digits(jacobian, interval, optimizer)
+    expected = solve_in_one_process(phi, w0, method)
+    solve = Solve(network, phi, w0, method, threads, f"{threads} {jacobian} {interval} {count}")
+    while not solve.over:
+        assert not solve.round(count)
+        assert len({state.carrier.sweeps for state in solve.state}) == 1
+    solve.assert_same(expected)
+    assert sum(record.evaluations for record in solve.records) == expected.phi_evaluations
+    for share in solve.state:
+        assert np.array_equal(window_tasks.final(share), expected.final)
+    # Nothing is kept.
+    network.exchange("w0").run(_nothing).result(10)
+    assert all(not each._rooms for each in network.exchanges.values())
+
+
+async def _nothing():
+    return None
+
+
+def test_gradients_travel_alone(network, monkeypatch):
+    """Where the update follows from them: the state with its moments is three times as large."""
+    phi, w0, method = digits(window=6)
+    sent, offer = [], window_team.Room.offer
+
+    def noted(room, key, value, readers):
+        if isinstance(value, window_team.Part):
+            sent.append(sum(rows.nbytes for rows in value.rows))
+        offer(room, key, value, readers)
+
+    monkeypatch.setattr(window_team.Room, "offer", noted)
+    Solve(network, phi, w0, method, (1, 1), "alone").round(1)
+    assert sent == [3 * w0.nbytes / 3] * 2
+
+
+def test_who_does_not_come_is_done_without_and_may_come_later(network, monkeypatch):
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "FIRST", 0.01)
+    monkeypatch.setattr(window_team, "AGAIN", 0.01)
+    expected = solve_in_one_process(phi, w0, method)
+    solve = Solve(network, phi, w0, method, (1, 1, 1), "absent")
+    solve.round(2, present={0, 2})
+    assert solve.state[0].others in {(2,), ()}
+    monkeypatch.setattr(window_team, "OTHERS", 20.0)
+    # It knows nothing of the window by now.
+    solve.round(2)
+    assert solve.state[0].others == (1, 2)
+    assert len({state.carrier.sweeps for state in solve.state}) == 1
+    while not solve.over:
+        solve.round(3)
+    solve.assert_same(expected)
+
+
+@pytest.mark.parametrize("addresses", [["w0", "w0", "w1"], ["w0", "w1", "w1"], ["w0", "w0", "w0"]])
+def test_several_on_one_worker(network, addresses):
+    """After others were lost, say."""
+    phi, w0, method = digits()
+    solve = Solve(network, phi, w0, method, (1, 1, 1), f"one worker {addresses}", addresses=addresses)
+    while not solve.over:
+        solve.round(4)
+        assert solve.state[0].others == (1, 2)
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
+def test_the_leader_alone(network, monkeypatch):
+    phi, w0, method = digits()
+    for name in ("FIRST", "AGAIN", "OTHERS"):
+        monkeypatch.setattr(window_team, name, 0.01)
+    solve = Solve(network, phi, w0, method, (2, 1, 1), "lonely")
+    while not solve.over:
+        solve.round(5, present={0})
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
+def test_without_a_leader_the_others_give_up(network, monkeypatch):
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "LEADER", 0.01)
+    solve = Solve(network, phi, w0, method, (1, 1, 1), "headless")
+    before = solve.state[1].sweeps
+    for member in (1, 2):
+        args = solve.state[member], solve.head, 0, member, 1, solve.run, 60.0
+        share = network.run(solve.pool, f"w{member}", window_team.follow, phi, method, *args).result(20)
+        assert share.carrier.sweeps == before
+
+
+class Fails:
+    """A step that fails from its n-th call on."""
+
+    def __init__(self, phi, calls, act):
+        self.phi, self.left, self.act = phi, calls, act
+        self.lock = threading.Lock()
+
+    def _count(self):
+        with self.lock:
+            self.left -= 1
+            if self.left < 0:
+                self.act()
+
+    def __call__(self, weights, index, level):
+        self._count()
+        return self.phi(weights, index, level)
+
+    def gradient(self, weights, index):
+        self._count()
+        return self.phi.gradient(weights, index)
+
+    def advance(self, state, gradient, index):
+        return self.phi.advance(state, gradient, index)
+
+
+def broken():
+    raise RuntimeError("the device is lost")
+
+
+@pytest.mark.parametrize("member", [0, 1, 2])
+@pytest.mark.parametrize("calls", [0, 1, 2, 5])
+def test_an_error_in_any_process_is_that_of_the_round(network, member, calls):
+    phi, w0, method = digits()
+    solve = Solve(network, phi, w0, method, (1, 1, 1), f"fails {member} {calls}")
+    errors, fails = [], {member: Fails(phi, calls, broken)}
+    while not solve.over and not errors:
+        errors += solve.round(100, phis=fails)
+    assert errors
+    assert all("device is lost" in str(error) for error in errors)
+    # The leader's is what the client waits for.
+    assert solve.failed[0]
+
+
+@pytest.mark.parametrize("calls", [0, 3])
+def test_a_worker_that_is_lost(network, monkeypatch, calls):
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "AGAIN", 0.05)
+    solve = Solve(network, phi, w0, method, (1, 1, 1), f"lost {calls}")
+
+    def lose():
+        network.lost.add("w2")
+
+    while not solve.over:
+        solve.round(4, phis={2: Fails(phi, calls, lose)})
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
+def test_processes_that_do_not_find_the_same_are_done_without(network, monkeypatch):
+    """Should another processor lead to another window, the leader's counts."""
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "AGAIN", 0.05)
+    asked = []
+
+    def elsewhere(team, request):
+        asked.append(request.place)
+        raise Gone("elsewhere")
+
+    solve = Solve(network, phi, w0, method, (1, 1), "elsewhere")
+    results = window_team.Team._results
+
+    def part(team, request, own):
+        if team.number == 1 and len(asked) < 5:
+            elsewhere(team, request)
+        return results(team, request, own)
+
+    monkeypatch.setattr(window_team.Team, "_results", part)
+    while not solve.over:
+        solve.round(3)
+    assert asked
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_divergence_ends_all(network, at):
+    def phi(weights, index, level):
+        return np.where((index == at)[:, None], np.nan, 0.5 * np.cos(weights))
+
+    method = NewtonSettings(STEPS, 0.0, size=choose_size(4, "identity"))
+    solve = Solve(network, phi, np.ones(3), method, (1, 2), f"diverges {at}")
+    while not solve.over:
+        assert not solve.round(3)
+    assert all(state.carrier.diverged.step == at for state in solve.state)
