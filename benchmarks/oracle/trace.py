@@ -7,6 +7,7 @@ and waits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ class _Recorder:
     name = "distributed"
     ahead = True
     in_memory = True
+    patience = math.inf
     client: Any = None
 
     def __init__(self, threads: Sequence[int], phi: _CountingPhi, cost: PhiCost, hosts: int) -> None:
