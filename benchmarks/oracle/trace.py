@@ -18,6 +18,8 @@ from dask.callbacks import Callback
 from dask.delayed import Delayed, delayed
 from dask.local import get_sync
 from dask.order import order
+from dask.task_spec import Task as GraphTask
+from dask.task_spec import TaskRef
 
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.auto_chunks import ChunkPlan
@@ -180,7 +182,7 @@ class _Recorder:
         added = [key for key in keys if key in watch.calls]
         known = {task.key for event in self.events if isinstance(event, Submitted) for task in event.tasks} | set(added)
         flat = dict(graph)
-        ranks = order(flat)
+        ranks = _ranks(flat)
         notes = {key: graph.layers[key].annotations or {} for key in added}
         tasks = tuple(
             Task(
@@ -212,6 +214,20 @@ class _Recorder:
             for record in settled.records
         ]
         return settled._replace(records=tuple(records))
+
+
+def _ranks(flat: dict[Any, Any]) -> dict[Any, int]:
+    """Return the order that Dask gives to tasks, by numbers in place of keys: ties go by the hash of a key.
+
+    With the hashes of strings, which differ from one run of Python to the next, the time of a cycle varied by 8 %.
+    """
+    numbers = {key: number for number, key in enumerate(flat)}
+    alike: dict[Any, Any] = {
+        numbers[key]: GraphTask(None, max, *[TaskRef(numbers[name]) for name in sorted(task.dependencies)])
+        for key, task in flat.items()
+    }
+    ranks = order(alike)
+    return {key: ranks[number] for key, number in numbers.items()}
 
 
 def trace(
