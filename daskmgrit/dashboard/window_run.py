@@ -18,7 +18,7 @@ __all__ = ["POINTS", "SWEEPS", "WindowRun"]
 SWEEPS = 6000  # rows of each run
 POINTS = 150  # what a small plot has room for
 
-_SWEEPING = {"sweep", "sweeps"}  # tasks that evaluate, on all threads of their process
+_SWEEPING = "sweeps"  # tasks that evaluate, on all threads of their process
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class WindowRun(AnyRun):
 
     def task(self, name: TaskName, worker: str, start: float, stop: float, transfer: float) -> None:
         """Record a task that ended."""
-        sweeping, threads = name.name in _SWEEPING, self.about["window"]["threads"]
+        sweeping, threads = name.name == _SWEEPING, self.about["window"]["threads"]
         width = threads[name.chunk] if sweeping and name.chunk < len(threads) else 1
         total = self._sweeping if sweeping else self._others
         total[0] += width * (stop - start)

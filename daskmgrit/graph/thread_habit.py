@@ -41,12 +41,6 @@ class Habit:
     seconds: dict[int, deque[float]] = field(default_factory=dict)
     tried: dict[int, int] = field(default_factory=dict)
 
-    @property
-    def lately(self) -> float:
-        """Seconds per slot on the number of threads that was quickest; 0 if none is known."""
-        known = () if self.number is None else self.seconds.get(self.number, ())
-        return min(known, default=0.0)
-
     def threads(self, slots: int, most: int) -> int:
         """Return the number of threads for the next evaluation of that many slots."""
         here = most if self.number is None else min(self.number, most)

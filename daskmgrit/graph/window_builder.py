@@ -110,7 +110,7 @@ class WindowBuilder:
 
     def collect(self, state: Sequence[Delayed]) -> Delayed:
         """Add the state from which later tasks can begin."""
-        return self._add("collect", next(self.numbers), 0, window_tasks.collect, state[0], urgent=True)
+        return self._add("collect", next(self.numbers), 0, window_tasks.carrier_of, state[0], urgent=True)
 
     def final(self, state: Delayed) -> Delayed:
         """Add the task that cuts out the last accepted state."""

@@ -33,7 +33,7 @@ __all__ = [
     "Told",
     "accepted_rows",
     "begin",
-    "collect",
+    "carrier_of",
     "final",
     "start",
     "sweeps",
@@ -243,17 +243,12 @@ def sweeps(
         Whether accepted states are kept.
     """
     work = Sweeping(phi, settings, before, count, keep)
-    workers = WindowThreads(phi, threads, run, overlap=True)
+    workers = WindowThreads(phi, threads, run)
     try:
         work.go_on(workers)
     finally:
         workers.close()
     return work.share(workers.records)
-
-
-def collect(share: Share) -> Carrier:
-    """Return the state of a solve, from which later tasks can begin."""
-    return share.carrier
 
 
 def tell(settings: NewtonSettings, share: Share) -> Told:

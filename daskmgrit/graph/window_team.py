@@ -8,7 +8,7 @@ leader's, too, and so the solve's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -68,9 +68,10 @@ class Part:
 
 
 class _Request(NamedTuple):
-    """A request of a sweep: each member with its slots, and what is to come from others."""
+    """A request of a sweep: each member with its slots, the own ones, and what is to come from others."""
 
     slots: list[tuple[Member, slice]]
+    own: slice
     coming: dict[int, Future[Part]]
     place: tuple[int, int]
 
@@ -108,7 +109,7 @@ class Team:
         self.run, self.room, self.members, self.number, self.cycle = run, room, members, number, 0
         (own,) = [member for member in members if member.number == number]
         self.records: list[Record] = []
-        self._threads = WindowThreads(phi, own.threads, run, overlap=True)
+        self._threads = WindowThreads(phi, own.threads, run)
         self._requests = 0
         self._ahead: _Request | None = None
         self._now: _Request | None = None
@@ -118,9 +119,10 @@ class Team:
         """Begin to evaluate, and ask the others for what they evaluate."""
         number, place = self._requests, (int(begins[0]), len(begins))
         self._requests += 1
-        slots, coming = _shares(self.members, len(begins)), {}
+        slots, mine, coming = _shares(self.members, len(begins)), slice(0, 0), {}
         for member, own in slots:
             if member.number == self.number:
+                mine = own
 
                 def offer(found: list[tuple[RawEvaluation, Record]]) -> None:
                     rows, records = zip(*found, strict=True)
@@ -133,7 +135,7 @@ class Team:
                 ask = self.room.exchange.ask
                 coming[member.number] = ask(member.address, *asked, patience=OTHERS, silence=self.silence)
         self._added = 0
-        return _Request(slots, coming, place)
+        return _Request(slots, mine, coming, place)
 
     def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
         """Tell of the next window's slots; their states are to be added one after another."""
@@ -145,10 +147,9 @@ class Team:
         request, first = self._ahead or self._now, self._added
         assert request is not None
         self._added += int(states.shape[0])
-        for member, slots in request.slots:
-            lo, hi = max(slots.start, first) - first, min(slots.stop, self._added) - first
-            if member.number == self.number and lo < hi:
-                self._threads.add(states[lo:hi, ...])
+        lo, hi = max(request.own.start, first) - first, min(request.own.stop, self._added) - first
+        if lo < hi:
+            self._threads.add(states[lo:hi, ...])
 
     def end(self) -> None:
         """Let the threads begin."""
@@ -166,13 +167,13 @@ class Team:
         if self._now is None:
             self._now = self._begin(self.cycle, begins, lengths)
             self.add(states)
-        own: Iterable[RawEvaluation] = ()
-        for member, slots in self._now.slots:
-            if member.number == self.number:
-                own = self._threads.take(states[slots, ...], begins[slots], lengths[slots])
-        return self._results(self._now, own)
+        own: slice = self._now.own
+        found: Iterator[RawEvaluation] = iter(())
+        if own.stop:
+            found = self._threads.take(states[own, ...], begins[own], lengths[own])
+        return self._results(self._now, found)
 
-    def _results(self, request: _Request, own: Iterable[RawEvaluation]) -> Iterator[RawEvaluation]:
+    def _results(self, request: _Request, own: Iterator[RawEvaluation]) -> Iterator[RawEvaluation]:
         for member, _ in request.slots:
             if member.number == self.number:
                 yield from own

@@ -51,10 +51,6 @@ class WindowThreads:
         Threads of this process that the solve has.
     run : str
         Token of the solve.
-    cycle : int, default 1
-        The sweep that asks.
-    overlap : bool, default False
-        Whether windows may be evaluated ahead: then times are from the end of one to the end of the next.
 
     Attributes
     ----------
@@ -64,23 +60,14 @@ class WindowThreads:
         One for each call.
     """
 
-    def __init__(self, phi: Phi, threads: int, run: str, cycle: int = 1, overlap: bool = False) -> None:
-        self.phi, self.threads, self.run, self.cycle, self.overlap = phi, threads, run, cycle, overlap
+    def __init__(self, phi: Phi, threads: int, run: str) -> None:
+        self.phi, self.threads, self.run, self.cycle = phi, threads, run, 1
         self.records: list[Record] = []
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: _Calls | None = None
         self._now: _Calls | None = None
         # When the evaluations before were done, and the number of runs of the next ones, if it is known by then.
         self._done, self._next = 0.0, 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether slots of the next window have been evaluated ahead."""
-        return self._ahead is not None
-
-    def expected(self, slots: int) -> float:
-        """Return the seconds that a sweep took lately with that many slots; 0 if it is not known."""
-        return slots * habit_of(self.run).lately
 
     def _runs(self, slots: int) -> int:
         """Return the number of runs for the next evaluation."""
@@ -96,16 +83,15 @@ class WindowThreads:
         self._pool = self._pool or _borrow(self.threads)
         return _Calls(self.phi, cycle, self._pool, runs, begins, lengths, done)
 
-    def start(self, cycle: int, begins: np.ndarray, lengths: np.ndarray, done: Done) -> None:
-        """Tell of slots that a sweep asks for; `done` is called in a thread as soon as all are evaluated."""
+    def start(self, cycle: int, begins: np.ndarray, lengths: np.ndarray, done: Done | None = None) -> None:
+        """Tell of slots that a sweep asks for; `done`, if given, is called in a thread when all are evaluated."""
         self._done = self._done or time.perf_counter()
         self._next = self._runs(len(begins))
         self._ahead = self._calls(cycle, self._next, begins, lengths, done)
 
     def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
         """Tell of the next window's slots; return whether their states are to be added one after another."""
-        self._next = self._runs(len(begins))
-        self._ahead = self._calls(self.cycle + 1, self._next, begins, lengths)
+        self.start(self.cycle + 1, begins, lengths)
         return self._ahead is not None
 
     def add(self, states: Array) -> None:
@@ -151,7 +137,7 @@ class WindowThreads:
                 self.records.append(record)
                 if number == count - 1:
                     self._done = time.perf_counter()
-                    if min(self.threads, len(begins)) > 1 and (told or not self.overlap):
+                    if told and min(self.threads, len(begins)) > 1:
                         habit_of(self.run).note(count, self._done - since, len(begins))
                 yield rows
         finally:

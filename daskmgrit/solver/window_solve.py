@@ -110,7 +110,7 @@ def run_window_solve(
             nonlocal measured
             watch.round(told)
             if not told.reports:
-                return ""
+                return ""  # its first sweep diverged
             done, residual = len(iteration.reports), iteration.reports[-1].residual
             lines.sweep(done, residual, told.first)
             if ask.settled is not None and not told.over and told.first - measured >= apart:

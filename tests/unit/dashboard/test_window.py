@@ -69,8 +69,8 @@ def test_steps_of_a_slot():
 
 def test_where_the_time_went():
     run = window_run_of(threads=(2, 1))
-    run.task(TaskName("sweep", 0, 1, 1, 0), "a", 100.0, 101.0, 0.5)
-    run.task(TaskName("sweep", 0, 1, 1, 1), "b", 100.0, 102.0, 0.0)
+    run.task(TaskName("sweeps", 0, 1, 1, 0), "a", 100.0, 101.0, 0.5)
+    run.task(TaskName("sweeps", 0, 1, 1, 1), "b", 100.0, 102.0, 0.0)
     run.task(TaskName("tell", 0, 2, 2, 0), "a", 102.0, 102.5, 0.0)
     run.hear(told(sweep_rows([report(0, 2)], 1, [record(1, 7.0, 4.0)], SETTINGS)))
     # Three threads for two seconds: one waited for one second less what its transfers took.
@@ -85,7 +85,7 @@ def test_memory_is_bounded_on_a_long_run(monkeypatch):
     run = window_run_of(steps=10**6)
     count = 2 * window_run.SWEEPS
     for number in range(count):
-        run.task(TaskName("sweep", 0, number, number, 0), "a", number, number + 1, 0.0)
+        run.task(TaskName("sweeps", 0, number, number, 0), "a", number, number + 1, 0.0)
         run.hear(told(sweep_rows([report(number, 1 + number % 2)], number + 1, [record(number + 1, number)], SETTINGS)))
     assert len(run.rows) == window_run.SWEEPS
     assert len(run.residuals) == len(run.accepted_residuals) == RESIDUALS
