@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import pickle
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +17,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
+
+import cloudpickle
 
 __all__ = ["Exchange", "Gone", "Room", "Slot", "exchange_here"]
 
@@ -38,6 +41,16 @@ _exchanges: WeakKeyDictionary[Any, Exchange] = WeakKeyDictionary()
 
 class Gone(Exception):
     """A value will not come: its worker is lost, or its task has ended or did not begin."""
+
+
+def _pickled(error: Exception) -> bytes:
+    """Return a pickled exception; its name and text if it can't be sent."""
+    try:
+        data = bytes(cloudpickle.dumps(error))
+        pickle.loads(data)
+    except Exception:
+        data = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return data
 
 
 def exchange_here() -> Exchange:
@@ -280,6 +293,8 @@ class Exchange:
             said = reply["said"] if reply else "absent"
             if said == "value":
                 return reply["value"]
+            if said == "failed":
+                raise pickle.loads(reply["error"])
             if said == "ended" or (said == "absent" and time.monotonic() >= end):
                 raise Gone(f"{address}: {said}")
             if not reply:
@@ -321,7 +336,8 @@ class Exchange:
         end = time.monotonic() + turn
         while key not in room.values:
             if room.failed is not None:
-                raise room.failed
+                # Raised here, an OSError would look like a lost worker.
+                return {"said": "failed", "error": _pickled(room.failed)}
             if room.closed:
                 return {"said": "ended"}
             if not await room.changes.wait(end):

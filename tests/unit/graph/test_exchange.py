@@ -1,5 +1,6 @@
 """Values that tasks give each other: taken once by each reader, never waited for in vain."""
 
+import threading
 import time
 
 import pytest
@@ -127,15 +128,38 @@ def test_a_worker_that_has_not_exchanged_anything_before(network, b, monkeypatch
     assert asked.result(10) == 1
 
 
-def test_the_error_of_a_task_is_raised_by_who_waits_for_it(network, a, b):
+@pytest.mark.parametrize("error", [ZeroDivisionError, ConnectionError, FileNotFoundError, TimeoutError, RuntimeError])
+def test_the_error_of_a_task_is_raised_by_who_waits_for_it(network, a, b, error):
     room = a.open("team", (1, 0))
     room.offer("x", 1, 1)
     asked = b.ask("a", "team", (1, 0), "y")
-    room.close(ZeroDivisionError("of the task"))
+    room.close(error("of the task"))
     room.close()
-    with pytest.raises(ZeroDivisionError, match="of the task"):
+    with pytest.raises(error, match="of the task"):
         asked.result(10)
     assert b.ask("a", "team", (1, 0), "x").result(10) == 1
+
+
+class Locked(Exception):
+    """An error that can't be sent."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+class Picky(Exception):
+    """An error that can be pickled, but not made from the pickle."""
+
+    def __init__(self, name, value):
+        super().__init__(f"{name} is {value}")
+
+
+@pytest.mark.parametrize("error", [Locked("of the task"), Picky("it", "of the task")])
+def test_an_error_that_cannot_be_sent_is_told_by_its_text(network, a, b, error):
+    a.open("team", (1, 0)).close(error)
+    with pytest.raises(RuntimeError, match=f"{type(error).__name__}: .*of the task"):
+        b.ask("a", "team", (1, 0), "x").result(10)
 
 
 def test_a_room_that_is_opened_again_is_not_forgotten_with_the_first(network, a, b, monkeypatch):
