@@ -1,8 +1,9 @@
 """Parallel Newton in real time: steps that wait, on threads of one process and of several, against serial training.
 
-Threads allow a speedup of N over the number of sweeps, with one slot per thread; the share of it that a solve reaches
-shows the overhead of Dask and this package. In one process, so does its difference from the share that the same
-gradients reach on a bare pool of threads, where a round of them takes longer than one.
+Serial training is the loop over the same steps, timed. Threads allow a speedup of N over the number of sweeps, with one
+slot per thread; the share of it that a solve reaches shows the overhead of Dask and this package. In one process, so
+does its difference from the share that the same gradients reach on a bare pool of threads, where a round of them takes
+longer than one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ __all__ = ["QUICK", "WHOLE", "Run", "newton", "plot"]
 
 # Rounds of gradients on a bare pool.
 ROUNDS = 20
+# Seconds, and least number of steps, in which the serial loop is timed.
+SERIAL_SECONDS, SERIAL_STEPS = 1.0, 8
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,14 @@ def _bare_seconds(waits: WaitsForGradient, w0: Any, threads: int) -> float:
     return (time.perf_counter() - clock) / ROUNDS
 
 
+def _serial_step(waits: WaitsForGradient, w0: Any) -> float:
+    """Return the seconds of a step of serial training."""
+    steps = max(SERIAL_STEPS, round(SERIAL_SECONDS / waits.seconds))
+    clock = time.perf_counter()
+    dm.train_serially(waits, w0, steps)
+    return (time.perf_counter() - clock) / steps
+
+
 def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
     """Train digits by Adam, 1e-3, to 1e-6 per step; each gradient waits.
 
@@ -79,16 +90,17 @@ def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
     note : callable
         Called with progress messages.
     """
-    rows, phi = [], digits().optimizer("adam")
+    rows, phi, steps = [], digits().optimizer("adam"), dict[float, float]()
     for run in runs:
         waits, slots = WaitsForGradient(phi, run.seconds), run.processes * run.threads
+        step = steps[run.seconds] = steps.get(run.seconds) or _serial_step(waits, phi.w0)
         note(f"N = {run.steps}, P = {run.processes} x {run.threads}, {1e3 * run.seconds:g} ms a gradient")
         bare = _bare_seconds(waits, phi.w0, run.threads) if run.processes == 1 else None
         with cluster(run.processes, run.threads) as client:
             solver = dm.ParallelNewton(waits, run.steps, window=slots)
             result = solver.solve(phi.w0, tol=1e-6 * math.sqrt(run.steps), client=client)
         error = float(np.abs(result.final - dm.train_serially(phi, phi.w0, run.steps)[-1]).max())
-        serial, seconds = run.steps * run.seconds, result.timings["total"] - result.timings["setup"]
+        serial, seconds = run.steps * step, result.timings["total"] - result.timings["setup"]
         allowed = run.steps / result.iterations
         rows.append(
             asdict(run)
@@ -103,7 +115,7 @@ def newton(runs: tuple[Run, ...] = QUICK, note: Any = print) -> dict[str, Any]:
                 "allowed": allowed,
                 "speedup": serial / result.timings["total"],
                 "share": serial / seconds / allowed,
-                "bare_share": bare and run.seconds / bare,
+                "bare_share": bare and step / bare,
                 "error": error,
             }
         )

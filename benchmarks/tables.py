@@ -215,9 +215,9 @@ def _newton(report: dict[str, Any]) -> str:
     )
     return (
         f"{table}\n\nParallel Newton, {report['problem']} with {report['optimizer']}, a window of P slots, tolerance "
-        "1e-6 per step. Speedup is over N gradients one after another; the share is that of N / sweeps which sweeps "
-        "reach, without the start of the solve, and that which a round of gradients alone reaches on a bare pool of "
-        "threads. The error is the largest difference to serial training's final state."
+        "1e-6 per step. Speedup is over the serial loop, of which some steps are timed; the share is that of N / "
+        "sweeps which sweeps reach, without the start of the solve, and that which a round of gradients alone reaches "
+        "on a bare pool of threads. The error is the largest difference to serial training's final state."
     )
 
 
@@ -352,8 +352,8 @@ def _timed_nets(rows: list[dict[str, Any]]) -> str:
 
 def _newton_nets(rows: list[dict[str, Any]]) -> str:
     head = (
-        "net", "weights", "optimizer", "rate", "seed", "N", "window", "sweeps", "N / sweeps", "aim", "Phi / N",
-        "error estimate", "error",
+        "net", "weights", "optimizer", "rate", "seed", "N", "window", "sweeps", "N / sweeps", "by corrections",
+        "aim", "Phi / N", "error estimate", "error",
     )  # fmt: skip
     table = _table(
         head,
@@ -368,6 +368,7 @@ def _newton_nets(rows: list[dict[str, Any]]) -> str:
                 row["window"],
                 row["sweeps"],
                 f"{row['accepted']:.2f}",
+                f"{row['by_corrections']:.2f}",
                 f"{row['aim']:.2f}" if row["aim"] else "-",
                 f"{row['work']:.1f}",
                 f"{row['error_estimate']:.0e}",
@@ -378,7 +379,9 @@ def _newton_nets(rows: list[dict[str, Any]]) -> str:
     )
     return (
         f"{table}\n\nDouble precision, identity, tolerance 1e-6 per step. N / sweeps is the speedup on as many workers "
-        "as the window has slots if gradients are all that costs. Errors are 2-norms, of final states."
+        "as the window has slots if gradients are all that costs. By corrections: that of Picard iteration on the same "
+        "net if it accepts states, moments included, which it moves by at most 1e-6. Aims are from other nets of these "
+        "kinds. Errors are 2-norms, of final states."
     )
 
 

@@ -1,6 +1,7 @@
 """The benchmarks themselves, on small problems."""
 
 import json
+import math
 import sys
 
 import dask
@@ -186,6 +187,11 @@ def test_nets_of_parallel_newton():
         assert 10 / 4 <= row["sweeps"] < 10
         assert row["error"] < 1e-3
         assert row["aim"] is None
+        assert 1 < row["by_corrections"] <= 4
+    phi = newton_nets.propagator_of(cases[0])
+    # A window of one slot accepts one step; a tolerance that allows everything lets a sweep accept all slots.
+    assert newton_nets.sweeps_by_corrections(phi, 5, 1, 1e-6) == 5
+    assert newton_nets.sweeps_by_corrections(phi, 5, 3, math.inf) == 2
     table = tables.text({"newton_nets": rows, "environment": environment()})
     assert "| transformer | 11314 | adamw, schedule | 0.0001 | 0 | 10 | 4 |" in table
     assert all(case.aim for case in newton_nets.WHOLE if case.optimizer == "adam")
