@@ -88,6 +88,8 @@ class Share:
         The time of its last sweep.
     others : tuple of int
         Numbers of the processes that took part to its end, without the first.
+    apart : tuple of str
+        Workers that were done without because they round otherwise.
     """
 
     carrier: Carrier
@@ -96,6 +98,7 @@ class Share:
     records: tuple[Record, ...] = ()
     seconds: float = 0.0
     others: tuple[int, ...] = ()
+    apart: tuple[str, ...] = ()
 
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask estimates transfers correctly."""
@@ -126,6 +129,8 @@ class Told:
         Where serial training diverges.
     address : str
         The worker that did it.
+    apart : tuple of str
+        Workers that were done without because they round otherwise.
     """
 
     reports: tuple[SweepReport, ...]
@@ -137,6 +142,7 @@ class Told:
     seconds: float
     diverged: Diverged | None
     address: str
+    apart: tuple[str, ...] = ()
 
 
 class Evaluator(Ahead, Protocol):
@@ -265,6 +271,7 @@ def tell(settings: NewtonSettings, share: Share) -> Told:
         share.seconds,
         carrier.diverged,
         carrier.address,
+        share.apart,
     )
 
 

@@ -4,13 +4,18 @@ The tasks of a round run at the same time, one on each process. They do the same
 and all get the evaluations of all, from worker to worker. The first of them, the leader, says who takes part: the work
 of a process that does not come in time, or is lost, is done by the others. An error of Phi in any of them is the
 leader's, too, and so the solve's.
+
+Evaluations count only for the states that the others have, to the bit. A process that rounds otherwise begins again
+with the leader's bits, and is done without if that happens again.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +27,7 @@ from daskmgrit.newton.evaluate import RawEvaluation, merged
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import Phi
-from daskmgrit.utils.array_api import Array
+from daskmgrit.utils.array_api import Array, to_host
 
 __all__ = ["Team", "follow", "lead"]
 
@@ -31,6 +36,8 @@ __all__ = ["Team", "follow", "lead"]
 FIRST, AGAIN, LONGEST, OTHERS = 2.0, 0.5, 10.0, 0.1
 # Seconds that the others wait for the leader.
 LEADER = 2.0
+# Times in a round that a process may have other bits, before it is done without.
+TIMES = 2
 
 
 class Member(NamedTuple):
@@ -58,11 +65,20 @@ class Crew:
     carrier: Carrier | None
 
 
+class Unlike(Gone):
+    """Processes have evaluated other states, if only in their last bits."""
+
+    def __init__(self, numbers: tuple[int, ...]) -> None:
+        super().__init__(f"processes {numbers} have other states")
+        self.numbers = numbers
+
+
 @dataclass(frozen=True)
 class Part:
-    """The evaluations of one process: of which request, of which window, by runs of slots, and their records."""
+    """The evaluations of one process: of which window, with the checksum of states, by runs of slots, and records."""
 
     place: tuple[int, int]
+    mark: int
     rows: tuple[RawEvaluation, ...]
     records: tuple[Record, ...]
 
@@ -74,6 +90,18 @@ class _Request(NamedTuple):
     own: slice
     coming: dict[int, Future[Part]]
     place: tuple[int, int]
+    states: _Marked
+
+
+class _Marked:
+    """The checksum of the bits of states that are added one after another."""
+
+    def __init__(self) -> None:
+        self.mark = 0
+
+    def add(self, rows: Array) -> int:
+        self.mark = zlib.crc32(np.ascontiguousarray(to_host(rows)).view(np.uint8).data, self.mark)
+        return self.mark
 
 
 class Team:
@@ -119,14 +147,14 @@ class Team:
         """Begin to evaluate, and ask the others for what they evaluate."""
         number, place = self._requests, (int(begins[0]), len(begins))
         self._requests += 1
-        slots, mine, coming = _shares(self.members, len(begins)), slice(0, 0), {}
+        slots, mine, coming, states = _shares(self.members, len(begins)), slice(0, 0), {}, _Marked()
         for member, own in slots:
             if member.number == self.number:
                 mine = own
 
                 def offer(found: list[tuple[RawEvaluation, Record]]) -> None:
                     rows, records = zip(*found, strict=True)
-                    part = Part(place, tuple(merged(rows)), records)
+                    part = Part(place, states.mark, tuple(merged(rows)), records)
                     self.room.offer(str(number), part, len(self.members) - 1)
 
                 self._threads.start(cycle, begins[own], lengths[own], offer)
@@ -135,7 +163,7 @@ class Team:
                 ask = self.room.exchange.ask
                 coming[member.number] = ask(member.address, *asked, patience=OTHERS, silence=self.silence)
         self._added = 0
-        return _Request(slots, mine, coming, place)
+        return _Request(slots, mine, coming, place, states)
 
     def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
         """Tell of the next window's slots; their states are to be added one after another."""
@@ -149,6 +177,7 @@ class Team:
         self._added += int(states.shape[0])
         lo, hi = max(request.own.start, first) - first, min(request.own.stop, self._added) - first
         if lo < hi:
+            request.states.add(states[lo:hi, ...])
             self._threads.add(states[lo:hi, ...])
 
     def end(self) -> None:
@@ -161,7 +190,7 @@ class Team:
         Raises
         ------
         Gone
-            If a process does not take part any more.
+            If a process does not take part any more, or has other states.
         """
         self._now, self._ahead = self._ahead, None
         if self._now is None:
@@ -171,16 +200,21 @@ class Team:
         found: Iterator[RawEvaluation] = iter(())
         if own.stop:
             found = self._threads.take(states[own, ...], begins[own], lengths[own])
-        return self._results(self._now, found)
+        return self._results(self._now, found, states)
 
-    def _results(self, request: _Request, own: Iterator[RawEvaluation]) -> Iterator[RawEvaluation]:
-        for member, _ in request.slots:
+    def _results(self, request: _Request, own: Iterator[RawEvaluation], states: Array) -> Iterator[RawEvaluation]:
+        def is_like(member: Member, slots: slice) -> bool:
+            part = request.coming[member.number].result()
+            return part.place == request.place and part.mark == _Marked().add(states[slots, ...])
+
+        for member, slots in request.slots:
             if member.number == self.number:
                 yield from own
                 continue
+            if not is_like(member, slots):
+                others = [each for each in request.slots if each[0].number != self.number]
+                raise Unlike(tuple(each.number for each, slots in others if not is_like(each, slots)))
             part = request.coming[member.number].result()
-            if part.place != request.place:
-                raise Gone(f"process {member.number} is at {part.place} in place of {request.place}")
             self.records += part.records
             yield from part.rows
 
@@ -240,12 +274,18 @@ def lead(
     everyone = tuple(range(1, len(threads)))
     others, patience = (before.others, AGAIN) if isinstance(before, Share) else (everyone, FIRST)
     slot, attempt, alone = Slot(), 0, False
+    unlike, apart = Counter[int](), dict[int, str]()
     try:
         while not work.over:
             room, left = exchange.open(_team(run, 0), (number, attempt)), work.left
+            members: tuple[Member, ...] = (leader,)
             try:
-                members = (leader,) if alone else _gather(room, slot, work, leader, others, everyone, patience)
+                if not alone:
+                    members = _gather(room, slot, work, leader, others, everyone, patience, tuple(apart))
                 _sweep(work, Team(phi, run, room, members, 0, silence), records)
+            except Unlike as error:
+                unlike.update(error.numbers)
+                apart |= {each.number: each.address for each in members if unlike[each.number] >= TIMES}
             except Gone:
                 # Who fails at once may do so again.
                 alone = attempt > 0 and work.left == left
@@ -259,7 +299,7 @@ def lead(
             attempt, patience = attempt + 1, AGAIN
     finally:
         exchange.end(_team(run, 0), (number + 1,))
-    return work.share(records, others, exchange.address)
+    return replace(work.share(records, others, exchange.address), apart=tuple(apart.values()))
 
 
 def _gather(
@@ -270,11 +310,14 @@ def _gather(
     expected: tuple[int, ...],
     everyone: tuple[int, ...],
     patience: float,
+    apart: tuple[int, ...],
 ) -> tuple[Member, ...]:
-    """Wait for others, and tell all of them who takes part."""
+    """Wait for others, and tell all of them who takes part: those who came, without those apart."""
     hellos: dict[int, Hello] = slot.wait(room.notes(expected, max(patience, min(work.seconds, LONGEST))))
     if len(hellos) < len(everyone):
         hellos = slot.wait(room.notes(everyone, OTHERS))
+    for each in apart:
+        hellos.pop(each, None)
     members = (leader, *(Member(each, hellos[each].address, hellos[each].threads) for each in sorted(hellos)))
     first = not room.number[1]
     for each, hello in hellos.items():

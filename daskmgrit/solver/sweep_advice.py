@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.solver.remedies import IN_PYTHON, on_amplification
 
-__all__ = ["advise_on_sweeps", "gained_nothing", "slow_from"]
+__all__ = ["advise_on_sweeps", "gained_nothing", "on_apart", "slow_from"]
 
 # A sweep that accepts fewer steps has hardly gained on serial training, with windows of 4 slots or more.
 FEW = 1.25
@@ -44,6 +44,24 @@ def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
     count = len(accepted) - first
     enough = count >= max(MANY, len(accepted) / 4)
     return first if enough and gained_nothing(accepted[first:], windows[first:]) else None
+
+
+def on_apart(addresses: Collection[str]) -> str:
+    """Return a remark on workers that a solve was done without because they round otherwise; empty for none.
+
+    Examples
+    --------
+    >>> on_apart(["tcp://10.0.0.2:40001"]).partition(", ")[0]
+    'the results of 1 worker (tcp://10.0.0.2:40001) differed from those of the others in the last bits'
+    """
+    if not addresses:
+        return ""
+    many, named = len(addresses) > 1, ", ".join(sorted(addresses)[:3]) + (", ..." if len(addresses) > 3 else "")
+    return (
+        f"the results of {len(addresses)} worker{'s' if many else ''} ({named}) differed from those of the others in "
+        f"the last bits, so {'they' if many else 'it'} did little of the work: use workers with one type of processor "
+        "and the same libraries"
+    )
 
 
 def advise_on_sweeps(

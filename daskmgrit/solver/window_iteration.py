@@ -114,6 +114,8 @@ class WindowIteration:
         Threads of each process that takes part.
     sweep_seconds : list of float
         Seconds of each sweep; those of one task take equal parts of it.
+    apart : set of str
+        Workers that were done without because they round otherwise.
     """
 
     settings: NewtonSettings
@@ -132,6 +134,7 @@ class WindowIteration:
     began: float = 0.0
     threads: tuple[int, ...] = ()
     sweep_seconds: list[float] = field(default_factory=list)
+    apart: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         most = self.settings.size.most or self.settings.steps
@@ -249,6 +252,7 @@ class WindowIteration:
             raise told
         self.reports += told.reports
         self.records += told.records
+        self.apart |= set(told.apart)
         if told.reports:
             self.sweep_seconds += [(time.perf_counter() - clock) / len(told.reports)] * len(told.reports)
         if current.accepted is not None:

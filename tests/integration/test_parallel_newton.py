@@ -5,7 +5,7 @@ import asyncio
 import dask
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, get_worker
 
 import daskmgrit as dm
 from daskmgrit.problems import PROBLEMS
@@ -98,6 +98,38 @@ def test_resume_elsewhere(client, adam, tmp_path, monkeypatch):
         result, whole = solver.resume(tmp_path), solver.solve(adam.w0, 1e-6)
     assert np.array_equal(result.final, whole.final)
     assert result.residuals == whole.residuals
+
+
+class Rounds:
+    """Training whose updates have other last bits on one worker."""
+
+    def __init__(self, phi, address):
+        self.phi, self.address = phi, address
+
+    def gradient(self, weights, index):
+        return self.phi.gradient(weights, index)
+
+    def advance(self, state, gradient, index):
+        new = self.phi.advance(state, gradient, index)
+        return np.nextafter(new, 9.0) if get_worker().address == self.address else new
+
+    def __call__(self, weights, index, level):
+        return self.advance(weights, self.gradient(weights, index), index)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_worker_that_rounds_otherwise(client, adam, number):
+    """One of the two does the work: the residual is known of the states that it has, and advice names the other."""
+    addresses = sorted(client.scheduler_info()["workers"])
+    phi = Rounds(adam, addresses[number])
+    result = dm.ParallelNewton(phi, N, window=6).solve(adam.w0, 1e-6, client=client)
+    assert result.converged
+    assert "differed from those of the others in the last bits" in result.advice
+    assert sum(address in result.advice for address in addresses) == 1
+    with dask.config.set(scheduler="sync"):
+        local = dm.ParallelNewton(adam, N, window=6).solve(adam.w0, 1e-6)
+    np.testing.assert_allclose(result.final, local.final, atol=1e-9)
+    assert not local.advice
 
 
 def test_divergence(client, w0):

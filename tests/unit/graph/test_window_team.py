@@ -258,6 +258,60 @@ def test_processes_that_do_not_find_the_same_are_done_without(network, monkeypat
     solve.assert_same(solve_in_one_process(phi, w0, method))
 
 
+class Rounds:
+    """Training whose updates have other last bits from the n-th call on."""
+
+    def __init__(self, phi, calls):
+        self.phi, self.left = phi, calls
+
+    def gradient(self, weights, index):
+        return self.phi.gradient(weights, index)
+
+    def advance(self, state, gradient, index):
+        self.left -= 1
+        new = self.phi.advance(state, gradient, index)
+        return np.nextafter(new, 9.0) if self.left < 0 else new
+
+
+@pytest.mark.parametrize("odd", [{1}, {2, 3}, {0}])
+@pytest.mark.parametrize("calls", [0, 9])
+def test_processes_that_round_otherwise_are_done_without(network, odd, calls):
+    """The bits are the leader's: the others never evaluate states that it does not have."""
+    phi, w0, method = digits(window=8)
+    solve, apart = Solve(network, phi, w0, method, (1, 1, 1, 1), f"rounds {odd} {calls}"), set()
+    while not solve.over:
+        assert not solve.round(6, phis={member: Rounds(phi, calls) for member in odd})
+        apart |= set(solve.head.apart)
+    assert apart == {f"w{member}" for member in (odd if 0 not in odd else {1, 2, 3})}
+    if 0 not in odd:
+        solve.assert_same(solve_in_one_process(phi, w0, method))
+    elif not calls:
+        solve.assert_same(solve_in_one_process(Rounds(phi, 0), w0, method))
+
+
+def test_one_difference_of_bits_costs_a_process_nothing(network, monkeypatch):
+    """It begins again with the leader's, as where a library's bits depend on the place in memory."""
+    phi, w0, method = digits(window=6)
+    solve = Solve(network, phi, w0, method, (1, 1), "once")
+    sent, offer = [], window_team.Room.offer
+
+    def once(room, key, value, readers):
+        if isinstance(value, window_team.Part) and room.team.endswith("-1"):
+            sent.append(value)
+            value = replace(value, mark=value.mark ^ 1) if len(sent) == 2 else value
+        offer(room, key, value, readers)
+
+    monkeypatch.setattr(window_team.Room, "offer", once)
+    assert not solve.round(6)
+    assert solve.head.apart == ()
+    assert solve.state[0].others == (1,)
+    assert len(sent) > 6
+    assert solve.state[1].carrier.sweeps == 6
+    while not solve.over:
+        solve.round(6)
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
 @pytest.mark.parametrize("at", [0, 7])
 def test_divergence_ends_all(network, at):
     def phi(weights, index, level):
