@@ -71,6 +71,13 @@ def test_measuring_a_cluster_without_time_is_as_short_as_can_be(client, monkeypa
     assert len(chains) == 3
 
 
+def test_a_fetch_takes_as_long_as_a_message_at_least(client, monkeypatch):
+    """Also if chains between two workers happen to be no slower than those on one."""
+    monkeypatch.setattr(measure, "_chain", lambda client, workers, size, ends: (0.01 if size else 0.004, 0.001))
+    machine = measure.measure_machine(client, 0.0)
+    assert machine.transfer == machine.latency == pytest.approx(0.0015)
+
+
 def test_plan_for_the_cluster_of_a_client(client, measured, monkeypatch):
     asked = []
     monkeypatch.setattr(
