@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+# Bytes of a state from which on it is fetched by itself.
+LARGE = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Carrier:
     """The state of a solve between two sweeps.
@@ -131,6 +135,8 @@ class Told:
         The worker that did it.
     apart : tuple of str
         Workers that were done without because they round otherwise.
+    final : ndarray, shape (s,), or None
+        The last accepted state, if nothing is left to do and it is not large: to fetch it takes as long as a sweep.
     """
 
     reports: tuple[SweepReport, ...]
@@ -143,6 +149,7 @@ class Told:
     diverged: Diverged | None
     address: str
     apart: tuple[str, ...] = ()
+    final: np.ndarray | None = None
 
 
 class Evaluator(Ahead, Protocol):
@@ -272,6 +279,7 @@ def tell(settings: NewtonSettings, share: Share) -> Told:
         carrier.diverged,
         carrier.address,
         share.apart,
+        final(share) if over and nbytes(window.states[0, ...]) < LARGE else None,
     )
 
 

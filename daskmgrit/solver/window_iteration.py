@@ -268,7 +268,7 @@ class WindowIteration:
     def _ended(self, share: Delayed, told: Told, stop: str) -> WindowEnd:
         self._rounds.clear()
         residual = math.ldexp(math.sqrt(told.spent), unit_of(self.settings.tol))
-        final = self._final(share)
+        final = self._final(share) if told.final is None else np.array(told.final)
         if told.diverged is not None:
             found = told.diverged
             where = name_step(found.step, found.before)

@@ -8,6 +8,7 @@ import pytest
 from distributed import Client, get_worker
 
 import daskmgrit as dm
+from daskmgrit.graph import window_tasks
 from daskmgrit.problems import PROBLEMS
 from daskmgrit.solver import window_iteration
 from tests.support.recurrences import Decay
@@ -53,6 +54,23 @@ def test_callback_is_called_after_whole_sweeps(client, w0, jacobian):
     assert called[0] == 1
     assert called == sorted(set(called))
     assert called[-1] == result.iterations
+
+
+def test_a_large_final_state_is_fetched_by_itself(client, adam, monkeypatch):
+    whole = dm.ParallelNewton(adam, N, window=5).solve(adam.w0, 1e-6, client=client)
+    client.run(_all_are_large)
+    try:
+        fetched = dm.ParallelNewton(adam, N, window=5).solve(adam.w0, 1e-6, client=client)
+    finally:
+        client.run(_all_are_large, 1 << 20)
+    for final in whole.final, fetched.final:
+        final += 1.0  # it belongs to the caller
+    assert np.array_equal(whole.final, fetched.final)
+    assert fetched.tasks == whole.tasks + 1
+
+
+def _all_are_large(bytes_=1):
+    window_tasks.LARGE = bytes_
 
 
 def test_tasks_are_few(client, adam, monkeypatch):

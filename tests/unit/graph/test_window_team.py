@@ -131,6 +131,18 @@ def test_gradients_travel_alone(network, monkeypatch):
     assert sent == [3 * w0.nbytes / 3] * 2
 
 
+def test_the_last_report_brings_a_small_final_state(network, monkeypatch):
+    """So nothing else is fetched then."""
+    phi, w0, method = digits()
+    solve = Solve(network, phi, w0, method, (1, 1), "last")
+    while not solve.over:
+        assert isinstance(solve.head, window_tasks.Carrier) or solve.head.final is None
+        solve.round(4)
+    assert np.array_equal(solve.head.final, window_tasks.final(solve.state[0]))
+    monkeypatch.setattr(window_tasks, "LARGE", w0.nbytes)
+    assert window_tasks.tell(method, solve.state[0]).final is None
+
+
 def test_who_does_not_come_is_done_without_and_may_come_later(network, monkeypatch):
     phi, w0, method = digits()
     monkeypatch.setattr(window_team, "FIRST", 0.01)
