@@ -20,6 +20,8 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
+from daskmgrit.utils.pickling import sendable
+
 __all__ = ["Exchange", "Gone", "Room", "Slot", "exchange_here"]
 
 # The name under which workers answer.
@@ -41,16 +43,6 @@ _exchanges: WeakKeyDictionary[Any, Exchange] = WeakKeyDictionary()
 
 class Gone(Exception):
     """A value will not come: its worker is lost, or its task has ended or did not begin."""
-
-
-def _pickled(error: Exception) -> bytes:
-    """Return a pickled exception; its name and text if it can't be sent."""
-    try:
-        data = bytes(cloudpickle.dumps(error))
-        pickle.loads(data)
-    except Exception:
-        data = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return data
 
 
 def exchange_here() -> Exchange:
@@ -337,7 +329,7 @@ class Exchange:
         while key not in room.values:
             if room.failed is not None:
                 # Raised here, an OSError would look like a lost worker.
-                return {"said": "failed", "error": _pickled(room.failed)}
+                return {"said": "failed", "error": cloudpickle.dumps(sendable(room.failed))}
             if room.closed:
                 return {"said": "ended"}
             if not await room.changes.wait(end):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,7 +27,9 @@ from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, Origin, as_block, nbytes, to_host
 
 __all__ = [
+    "NO_FAILURES",
     "Carrier",
+    "Failures",
     "Share",
     "Sweeping",
     "Told",
@@ -74,6 +76,30 @@ class Carrier:
         return self.diverged is not None or self.window.first >= steps
 
 
+class Failures(NamedTuple):
+    """The guesses for which Phi raised an error: their number, the first error in words, and its step."""
+
+    guesses: int = 0
+    error: str = ""
+    step: int = 0
+
+    def and_then(self, later: Failures) -> Failures:
+        """Return these and later ones."""
+        first = self if self.guesses else later
+        return first._replace(guesses=self.guesses + later.guesses)
+
+
+NO_FAILURES = Failures()
+
+
+def failures_of(errors: dict[int, Exception]) -> Failures:
+    """Return the failures of a sweep, by the step that each guess begins with."""
+    if not errors:
+        return NO_FAILURES
+    step = min(errors)
+    return Failures(len(errors), f"{type(errors[step]).__name__}: {errors[step]}", step)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """The result of a task that sweeps.
@@ -94,6 +120,8 @@ class Share:
         Numbers of the processes that took part to its end, without the first.
     apart : tuple of str
         Workers that were done without because they round otherwise.
+    failed : tuple of int, or of int, int and str
+        How many guesses Phi raised an error for; then the step of the first of them, and the error.
     """
 
     carrier: Carrier
@@ -103,6 +131,7 @@ class Share:
     seconds: float = 0.0
     others: tuple[int, ...] = ()
     apart: tuple[str, ...] = ()
+    failures: Failures = NO_FAILURES
 
     def __sizeof__(self) -> int:
         """Bytes held, so that Dask estimates transfers correctly."""
@@ -135,6 +164,8 @@ class Told:
         The worker that did it.
     apart : tuple of str
         Workers that were done without because they round otherwise.
+    failures : Failures
+        The guesses for which Phi raised an error.
     final : ndarray, shape (s,), or None
         The last accepted state, if nothing is left to do and it is not large: to fetch it takes as long as a sweep.
     """
@@ -149,6 +180,7 @@ class Told:
     diverged: Diverged | None
     address: str
     apart: tuple[str, ...] = ()
+    failures: Failures = NO_FAILURES
     final: np.ndarray | None = None
 
 
@@ -201,6 +233,7 @@ class Sweeping:
         self.seconds = before.seconds if isinstance(before, Share) else 0.0
         self.reports: list[SweepReport] = []
         self.accepted: list[Array] = []
+        self.failures = NO_FAILURES
 
     @property
     def over(self) -> bool:
@@ -224,13 +257,15 @@ class Sweeping:
             self.left -= 1
             self.seconds = time.perf_counter() - began
             self.reports.append(done.report)
+            self.failures = self.failures.and_then(failures_of(done.errors))
             if self.keep:
                 self.accepted.append(done.accepted)
 
     def share(self, records: list[Record], others: tuple[int, ...] = (), address: str = "") -> Share:
         """Return the result of the task."""
         carrier = replace(self.carrier, address=address)
-        return Share(carrier, tuple(self.reports), tuple(self.accepted), tuple(records), self.seconds, others)
+        reports, accepted = tuple(self.reports), tuple(self.accepted)
+        return Share(carrier, reports, accepted, tuple(records), self.seconds, others, failures=self.failures)
 
 
 def sweeps(
@@ -279,6 +314,7 @@ def tell(settings: NewtonSettings, share: Share) -> Told:
         carrier.diverged,
         carrier.address,
         share.apart,
+        share.failures,
         final(share) if over and nbytes(window.states[0, ...]) < LARGE else None,
     )
 

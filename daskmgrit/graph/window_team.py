@@ -2,8 +2,8 @@
 
 The tasks of a round run at the same time, one on each process. They do the same sweeps, each task evaluates its slots,
 and all get the evaluations of all, from worker to worker. The first of them, the leader, says who takes part: the work
-of a process that does not come in time, or is lost, is done by the others. An error of Phi in any of them is the
-leader's, too, and so the solve's.
+of a process that does not come in time, or is lost, is done by the others. An error in any of them is that of the
+leader, too, and so of the solve; but an error of Phi for a guess is a part of its evaluation.
 
 Evaluations count only for the states that the others have, to the bit. A process that rounds otherwise begins again
 with the leader's bits, and is done without if that happens again.
@@ -28,6 +28,7 @@ from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, to_host
+from daskmgrit.utils.pickling import sendable
 
 __all__ = ["Team", "follow", "lead"]
 
@@ -93,6 +94,10 @@ class _Request(NamedTuple):
     states: _Marked
 
 
+def _sendable(rows: RawEvaluation) -> RawEvaluation:
+    return rows._replace(errors=tuple((row, sendable(error)) for row, error in rows.errors)) if rows.errors else rows
+
+
 class _Marked:
     """The checksum of the bits of states that are added one after another."""
 
@@ -154,7 +159,7 @@ class Team:
 
                 def offer(found: list[tuple[RawEvaluation, Record]]) -> None:
                     rows, records = zip(*found, strict=True)
-                    part = Part(place, states.mark, tuple(merged(rows)), records)
+                    part = Part(place, states.mark, tuple(map(_sendable, merged(rows))), records)
                     self.room.offer(str(number), part, len(self.members) - 1)
 
                 self._threads.start(cycle, begins[own], lengths[own], offer)

@@ -1,18 +1,24 @@
-"""The evaluation of each slot by itself in a sweep: Phi, or the gradients of an optimizer's steps."""
+"""The evaluation of each slot by itself in a sweep: Phi, or the gradients of an optimizer's steps.
+
+Phi may raise an error for a guess that serial training never comes to. Then the evaluation is nan, as if Phi had
+returned that, and the error is kept: it counts where the state is accepted.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from daskmgrit.errors import PropagatorError
 from daskmgrit.recurrence.meter import Meter
 from daskmgrit.recurrence.norms import Squares, row_norms, row_squares
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import apply_advance, is_split
-from daskmgrit.utils.array_api import Array, namespace, nbytes, to_host
+from daskmgrit.utils.array_api import Array, device, namespace, nbytes, to_host
 
 __all__ = [
     "Arriving",
@@ -41,11 +47,19 @@ class RawEvaluation(NamedTuple):
         gradient, which takes less time than to send it.
     gradients : tuple of Array, shape (k, g) each, or None
         Gradients of the first, second, … step of each slot, if the propagator gives them separately. Slots with fewer
-        steps have no row in the last of them.
+        steps have no row in the last of them. Without columns if Phi failed in all slots of the run.
+    errors : tuple of (int, Exception)
+        The rows for which Phi raised an error, and that.
     """
 
     images: Array | None
     gradients: tuple[Array, ...] | None
+    errors: tuple[tuple[int, Exception], ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether Phi failed in all slots."""
+        return len(self.errors) == self.slots
 
     @property
     def slots(self) -> int:
@@ -108,10 +122,12 @@ class Arriving:
             number, done = number + 1, slots.stop
 
     def gradients(self, first: int) -> Iterator[tuple[slice, tuple[Array, ...]]]:
-        """Yield slots from number `first` on, run by run, and their gradients."""
+        """Yield slots from number `first` on, run by run, and their gradients, up to a run in which Phi failed."""
         for number, slots, skip in self._runs(first):
             rows = self._known[number].gradients
             assert rows is not None
+            if self._known[number].failed:
+                return
             rest = tuple(each[min(skip, int(each.shape[0])) :, ...] for each in rows)
             yield slice(slots.start + skip, slots.stop), rest
 
@@ -131,13 +147,25 @@ class Arriving:
         assert whole.images is not None
         return Evaluation(whole.images, whole.gradients)
 
+    def errors(self) -> dict[int, Exception]:
+        """Return the errors that Phi has raised so far, by slot."""
+        return {slots.start + row: error for part, slots in self._so_far() for row, error in part.errors}
+
+    def _so_far(self) -> Iterator[tuple[RawEvaluation, slice]]:
+        done = 0
+        for part in self._known:
+            yield part, slice(done, done + part.slots)
+            done += part.slots
+
     def _with_images(self, part: RawEvaluation, slots: slice) -> RawEvaluation:
         if part.images is not None or part.gradients is None:
             return part
+        if part.failed:
+            return part._replace(images=_nan_like(self._states[slots, ...]))
         assert is_split(self._phi)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             images = apply_advance(self._phi, self._states[slots, ...], part.gradients[0], self._begins[slots])
-        return RawEvaluation(images, part.gradients)
+        return part._replace(images=_without(images, [row for row, _ in part.errors]))
 
 
 def merged(parts: Iterable[RawEvaluation]) -> list[RawEvaluation]:
@@ -148,14 +176,38 @@ def merged(parts: Iterable[RawEvaluation]) -> list[RawEvaluation]:
 def _joined(parts: list[RawEvaluation]) -> RawEvaluation:
     if len(parts) == 1:
         return parts[0]
+    errors, first = [], 0
+    for part in parts:
+        errors += [(first + row, error) for row, error in part.errors]
+        first += part.slots
     images = [part.images for part in parts if part.images is not None]
     joined = namespace(images[0]).concat(images, axis=0) if images else None
     if parts[0].gradients is None:
-        return RawEvaluation(joined, None)
+        return RawEvaluation(joined, None, tuple(errors))
     xp = namespace(parts[0].gradients[0])
     stages = range(max(len(part.gradients or ()) for part in parts))
     gradients = [[part.gradients[j] for part in parts if part.gradients and j < len(part.gradients)] for j in stages]
-    return RawEvaluation(joined, tuple(xp.concat(rows, axis=0) for rows in gradients))
+    if errors:
+        width = max(rows.shape[1] for stage in gradients for rows in stage)
+        gradients = [[rows if rows.shape[1] else _nan_rows(rows, width) for rows in stage] for stage in gradients]
+    return RawEvaluation(joined, tuple(xp.concat(rows, axis=0) for rows in gradients), tuple(errors))
+
+
+def _nan_like(rows: Array) -> Array:
+    return namespace(rows).full_like(rows, math.nan)
+
+
+def _nan_rows(rows: Array, width: int) -> Array:
+    return namespace(rows).full((rows.shape[0], width), math.nan, dtype=rows.dtype, device=device(rows))
+
+
+def _without(rows: Array, failed: list[int]) -> Array:
+    """Return rows with nan in place of those that failed."""
+    if not failed:
+        return rows
+    xp, known = namespace(rows), np.ones((rows.shape[0], 1), bool)
+    known[failed] = False
+    return xp.where(xp.asarray(known, device=device(rows)), rows, _nan_like(rows))
 
 
 def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> RawEvaluation:
@@ -171,7 +223,38 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
         The step that each slot begins with.
     lengths : ndarray of int, shape (k,)
         Number of its steps, not larger than that of the slot before.
+
+    Raises
+    ------
+    PropagatorError
+        If Phi breaks its contract. Other errors of Phi are part of the result, except MemoryError.
     """
+    # Then the update is left to those who need the states: it takes less time than to send them.
+    gradient_only = is_split(meter.phi) and bool(lengths[0] == 1) and nbytes(states) < LARGE * len(begins)
+    return _evaluate_or_fail(meter, states, begins, lengths, gradient_only)
+
+
+def _evaluate_or_fail(
+    meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray, gradient_only: bool
+) -> RawEvaluation:
+    try:
+        return _evaluate(meter, states, begins, lengths, gradient_only)
+    except (PropagatorError, MemoryError):
+        raise
+    except Exception as error:
+        if len(begins) == 1:
+            gradients = tuple(states[:, :0] for _ in range(int(lengths[0]))) if is_split(meter.phi) else None
+            return RawEvaluation(None if gradient_only else _nan_like(states), gradients, ((0, error),))
+    # One by one, to find which of them fail: the others have the same bits so.
+    rows = [slice(row, row + 1) for row in range(len(begins))]
+    return _joined(
+        [_evaluate_or_fail(meter, states[row, ...], begins[row], lengths[row], gradient_only) for row in rows]
+    )
+
+
+def _evaluate(
+    meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray, gradient_only: bool
+) -> RawEvaluation:
     phi, images = meter.phi, states
     gradients: list[Array] = []
     for stage in range(int(lengths[0])):
@@ -180,7 +263,7 @@ def evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarra
         if is_split(phi):
             gradient = meter.gradient(rows, index)
             gradients.append(gradient)
-            if lengths[0] == 1 and nbytes(states) < LARGE * len(begins):
+            if gradient_only:
                 return RawEvaluation(None, (gradient,))
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 rows = apply_advance(phi, rows, gradient, index)

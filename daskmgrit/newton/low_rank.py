@@ -123,7 +123,11 @@ def mean_differences(
         ends = xp.reshape(ends, (len(some), rank, s))
         for number, (slot, step) in enumerate(zip(some, lengths_of_steps, strict=True)):
             group = group_of[start + number]
-            totals[group] = add_onto(totals[group], (ends[number, ...] - images[slot : slot + 1, ...]) / step)
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = (ends[number, ...] - images[slot : slot + 1, ...]) / step
+            # Where Phi fails nearby, nothing is known: then the identity is as good.
+            finite = xp.all(xp.isfinite(found), axis=1, keepdims=True)
+            totals[group] = add_onto(totals[group], xp.where(finite, found, vectors))
     return [total / len(sample_slots) for total, sample_slots in zip(totals, samples, strict=True)]
 
 

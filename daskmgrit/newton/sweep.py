@@ -69,12 +69,27 @@ class SweepReport(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """The window after a sweep, the known curvature, and the accepted states (a, s) where slots end."""
+    """The outcome of a sweep.
+
+    Attributes
+    ----------
+    window : SlidingWindow
+        The window after it.
+    curvature : Curvature or None
+        The known curvature.
+    accepted : Array, shape (a, s)
+        The accepted states where slots end.
+    report : SweepReport
+        What it did.
+    errors : dict of int to Exception
+        Errors that Phi raised for guesses, by the step that they begin with.
+    """
 
     window: SlidingWindow
     curvature: Curvature | None
     accepted: Array
     report: SweepReport
+    errors: dict[int, Exception]
 
 
 class Ahead(Protocol):
@@ -136,6 +151,8 @@ def sweep(
     ------
     Diverged
         If Phi of an accepted state is not finite, so that serial training diverges there, too.
+    Exception
+        The error that Phi raised for an accepted state, as it does in serial training.
     """
     n, interval = window.slots, settings.interval
     asked = _Asked(take or partial(_evaluate, meter), meter.phi)
@@ -156,6 +173,8 @@ def sweep(
     if not np.isfinite(to_host(last)).all():
         # No evaluation continues after the end, or is left out of the counts.
         found.all()
+        if (error := found.errors().get(count - 1)) is not None:
+            raise error
         raise Diverged(0, int(begins[count - 1]), meter.cycle, steps_before(meter.phi, 0))
     first, pace, depth = int(ends[count]), new_pace(window.pace, count), int(lengths[0])
     states, slots, matrices = last, 0, None
@@ -189,7 +208,8 @@ def sweep(
         doublings(n),
         asked.evaluations,
     )
-    return Swept(SlidingWindow(first, states, spent, pace, growth), curvature, accepted, report)
+    errors = {int(begins[slot]): error for slot, error in found.errors().items()}
+    return Swept(SlidingWindow(first, states, spent, pace, growth), curvature, accepted, report, errors)
 
 
 def _evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> list[RawEvaluation]:

@@ -117,17 +117,25 @@ class Meter:
     def guess(self, weights: Array, index: Array) -> Array:
         """Apply the propagator of level 0 to guesses, for which the result may not be finite."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._observe(apply_phi, weights, index, 0)[0]
+            return self._observe(apply_phi, weights, index, 0, "sweep")[0]
 
     def gradient(self, weights: Array, index: Array) -> Array:
         """Compute the gradients of guesses; each counts as a Phi, because the update takes almost no time."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._observe(_apply_gradient, weights, index, 0)[0]
+            return self._observe(_apply_gradient, weights, index, 0, "sweep")[0]
 
     def _observe(
-        self, function: Callable[[Any, Array, Array, int], Array], weights: Array, index: Array, level: int
+        self,
+        function: Callable[[Any, Array, Array, int], Array],
+        weights: Array,
+        index: Array,
+        level: int,
+        of: str = "cycle",
     ) -> tuple[Array, bool | None]:
-        """Time and count a call; return its result and, for a block of another library, whether its sum is finite."""
+        """Time and count a call; return its result and, for a block of another library, whether its sum is finite.
+
+        `of` names what the solve counts, for errors.
+        """
         clock = time.perf_counter()
         try:
             new = function(self.phi, weights, index, level)
@@ -136,10 +144,10 @@ class Meter:
             if threading.current_thread() is threading.main_thread():
                 raise
             ended = PropagatorError(f"phi called sys.exit({error.code!r}): return the new weights, or raise an error")
-            _annotate(ended, weights, index, level, self)
+            _annotate(ended, weights, index, level, self, of)
             raise ended from None
         except Exception as error:
-            _annotate(error, weights, index, level, self)
+            _annotate(error, weights, index, level, self, of)
             raise
         foreign = not isinstance(new, np.ndarray)
         # Other libraries may only have begun to compute: a number of theirs says that they are done.
@@ -153,7 +161,7 @@ def _apply_gradient(phi: Any, weights: Array, index: Array, level: int) -> Array
     return apply_gradient(phi, weights, index)
 
 
-def _annotate(error: Exception, weights: Any, index: Any, level: int, meter: Meter) -> None:
+def _annotate(error: Exception, weights: Any, index: Any, level: int, meter: Meter, of: str) -> None:
     """Add to a propagator's own exception its place in the solve."""
     row, before = failed_row(error, len(index)), steps_before(meter.phi, level)
     if len(index) == 1 or row is not None:
@@ -162,4 +170,7 @@ def _annotate(error: Exception, weights: Any, index: Any, level: int, meter: Met
         steps = f"{len(index)} steps from {index[0]} to {index[-1]}"
         steps += f" of this solve, from {before + index[0]} to {before + index[-1]} of phi" if before else ""
     shapes = f"weights of shape {tuple(weights.shape)}, a state in each row, and index of shape {tuple(index.shape)}"
-    error.add_note(f"daskmgrit: raised by phi on level {level}, {steps}, cycle {meter.cycle}; it was given {shapes}")
+    place = f"on level {level}, {steps}" if of == "cycle" else f"at {steps}"
+    # Sweep 0 is a trial; cycle 0 evaluates the initial guess.
+    when = f", {of} {meter.cycle}" if meter.cycle or of == "cycle" else ""
+    error.add_note(f"daskmgrit: raised by phi {place}{when}; it was given {shapes}")

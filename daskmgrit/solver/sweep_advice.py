@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from daskmgrit.graph.window_tasks import Failures
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.solver.remedies import IN_PYTHON, on_amplification
 
-__all__ = ["advise_on_sweeps", "gained_nothing", "on_apart", "slow_from"]
+__all__ = ["advise_on_sweeps", "gained_nothing", "on_apart", "on_failures", "slow_from"]
 
 # A sweep that accepts fewer steps has hardly gained on serial training, with windows of 4 slots or more.
 FEW = 1.25
@@ -61,6 +62,24 @@ def on_apart(addresses: Collection[str]) -> str:
         f"the results of {len(addresses)} worker{'s' if many else ''} ({named}) differed from those of the others in "
         f"the last bits, so {'they' if many else 'it'} did little of the work: use workers with one type of processor "
         "and the same libraries"
+    )
+
+
+def on_failures(failures: Failures) -> str:
+    """Return a remark on guesses for which phi raised an error; empty for none.
+
+    Examples
+    --------
+    >>> print(on_failures(Failures(1, "ValueError: negative mass", 7)).partition(":")[0])
+    phi raised an error for 1 guess (ValueError
+    """
+    if not failures.guesses:
+        return ""
+    guesses = "1 guess" if failures.guesses == 1 else f"{failures.guesses} guesses, the first"
+    return (
+        f"phi raised an error for {guesses} ({failures.error}, at step {failures.step}), which the solve did without: "
+        "such weights are not those of serial training, or one worker alone fails (its files, its libraries). Sweeps "
+        "accept more without such errors"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
 from collections import deque
@@ -18,14 +19,17 @@ from daskmgrit.errors import Diverged, name_step
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.graph.window_builder import WindowBuilder
-from daskmgrit.graph.window_tasks import Carrier, Told
+from daskmgrit.graph.window_tasks import NO_FAILURES, Carrier, Failures, Told
 from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.solver.stopping import STOPPED
+from daskmgrit.solver.sweep_advice import on_failures
 
 __all__ = ["AfterRound", "WindowEnd", "WindowIteration"]
+
+logger = logging.getLogger("daskmgrit")
 
 # Called after each round with what it told and a function that fetches the last accepted state; returns the reason to
 # stop the solve, or nothing.
@@ -116,6 +120,8 @@ class WindowIteration:
         Seconds of each sweep; those of one task take equal parts of it.
     apart : set of str
         Workers that were done without because they round otherwise.
+    failures : Failures
+        The guesses for which Phi raised an error.
     """
 
     settings: NewtonSettings
@@ -135,6 +141,7 @@ class WindowIteration:
     threads: tuple[int, ...] = ()
     sweep_seconds: list[float] = field(default_factory=list)
     apart: set[str] = field(default_factory=set)
+    failures: Failures = NO_FAILURES
 
     def __post_init__(self) -> None:
         most = self.settings.size.most or self.settings.steps
@@ -253,6 +260,9 @@ class WindowIteration:
         self.reports += told.reports
         self.records += told.records
         self.apart |= set(told.apart)
+        if told.failures.guesses and not self.failures.guesses:
+            logger.warning("%s", on_failures(told.failures))
+        self.failures = self.failures.and_then(told.failures)
         if told.reports:
             self.sweep_seconds += [(time.perf_counter() - clock) / len(told.reports)] * len(told.reports)
         if current.accepted is not None:

@@ -30,7 +30,7 @@ from daskmgrit.solver.first_look import first_look
 from daskmgrit.solver.options import WindowRequest, asks_to_stop
 from daskmgrit.solver.progress import Progress
 from daskmgrit.solver.result import Result
-from daskmgrit.solver.sweep_advice import gained_nothing, on_apart, slow_from
+from daskmgrit.solver.sweep_advice import gained_nothing, on_apart, on_failures, slow_from
 from daskmgrit.solver.window_iteration import WindowEnd, WindowIteration
 
 __all__ = ["WindowMethod", "run_window_solve"]
@@ -218,6 +218,6 @@ def _result(
         windows=_windows(iteration),
         strict_path=sum(report.depth + report.scan_depth for report in reports),
         error=ended.error,
-        remark=remark or on_apart(iteration.apart),
+        remark=remark or on_failures(iteration.failures) or on_apart(iteration.apart),
         amplification=amplification,
     )

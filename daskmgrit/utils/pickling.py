@@ -1,8 +1,9 @@
-"""Pickling of what a user gives, with an error in words where that fails."""
+"""Pickling of what a user gives and of errors of Phi, in words where that fails."""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import cloudpickle
 
 from daskmgrit.errors import PropagatorError
 
-__all__ = ["Pickled", "check_picklable"]
+__all__ = ["Pickled", "check_picklable", "sendable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +59,15 @@ def check_picklable(phi: Any) -> Pickled:
             f"phi={phi!r} cannot be pickled, so it cannot be sent to workers: {type(error).__name__}: {error}. Open "
             "files, locks and connections inside phi at its first call, not earlier"
         ) from error
+
+
+def sendable(error: Exception) -> Exception:
+    """Return an error that can be sent to another process: itself, or another one with its name and text."""
+    try:
+        pickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            told.add_note(note)
+        return told
+    return error

@@ -83,3 +83,29 @@ def test_a_solve_as_a_user_has_it(name):
     phi = Momentum(namespace(xp.asarray(W0)))
     result = ParallelNewton(phi, N, window=4).solve(xp.asarray(W0), tol=0, keep="all")
     assert np.array_equal(result.weights.compute(), train_serially(phi, xp.asarray(W0), N))
+
+
+@pytest.mark.parametrize("name", ["strict", "torch"])
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("interval", [1, 2])
+def test_errors_for_guesses(name, split, interval):
+    """Rows of nan in a block of the library."""
+    xp = library(name)
+    phi = (Momentum if split else Descent)(namespace(xp.asarray(W0)))
+    serial = train_serially(phi, xp.asarray(W0), N)
+    part = "gradient" if split else "__call__"
+    whole = getattr(type(phi), part)
+
+    def picky(self, weights, index, *level):
+        for row, step in zip(np.asarray(weights), index, strict=True):
+            if np.linalg.norm(row - serial[step]) > 0.05:
+                raise ArithmeticError("far off")
+        return whole(self, weights, index, *level)
+
+    near = type("Near", (type(phi),), {part: picky})(phi.xp)
+    settings = NewtonSettings(N, 0.0, size=choose_size(6, "identity"), interval=interval)
+    assert np.array_equal(solve_in_one_process(near, xp.asarray(W0), settings).final, serial[-1])
+    with pytest.raises(ArithmeticError):
+        near.gradient(xp.asarray(W0)[None, ...] + 1, np.zeros(1, int)) if split else near(
+            xp.asarray(W0)[None, ...] + 1, np.zeros(1, int), 0
+        )

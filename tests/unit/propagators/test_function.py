@@ -144,7 +144,8 @@ def test_the_step_that_fails_is_named(level, solver):
         pytest.skip("it has one level")
     with pytest.raises(KeyError) as caught:
         solver(dm.from_function(fails), 200).solve(np.ones(2))
-    assert any(f"raised by phi on level {level}, step 37, cycle" in note for note in caught.value.__notes__)
+    place = "at step 37, sweep" if solver is dm.ParallelNewton else f"on level {level}, step 37, cycle"
+    assert any(f"raised by phi {place}" in note for note in caught.value.__notes__)
 
 
 def test_the_check_names_the_step_that_fails():
