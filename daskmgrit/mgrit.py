@@ -235,7 +235,7 @@ class MGRIT:
             Print a line per cycle.
         timeout : float or str, optional
             Seconds, or a time such as "5 minutes": how long to wait for a first worker, a replacement, a reply or any
-            progress. By default ``daskmgrit.worker-timeout`` of ``dask.config``.
+            progress; a Phi that runs is progress. By default ``daskmgrit.worker-timeout`` of ``dask.config``.
         storage : {"full", "c-points"}, default "full"
             "c-points" keeps no F-points of level 0. It takes about 2/m of the memory and gives the same bits, with no
             more Phi per cycle and N/m more for the initial guess. Each computation of ``result.weights`` then makes the

@@ -202,7 +202,7 @@ class ParallelNewton:
         progress : bool, default False
             Print a line per sweep, or for sweeps that became known together.
         timeout : float or str, optional
-            How long to wait for a first worker, a replacement, a reply or any progress.
+            How long to wait for a first worker, a replacement, a reply or any progress. A Phi that runs is progress.
         settled : Settled, optional
             Also stop, with ``reason="settled"``, when a loss of the last accepted state has settled, that is, when it
             has hardly changed from one hundredth of the steps to the next.

@@ -198,7 +198,7 @@ class _Recorder:
         self.events.append(Submitted(tasks))
         return [self.put(values[task.key], task.key) for task in wanted]
 
-    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+    def fetch(self, handle: Delayed, what: str, again: bool = False, usual: float = math.inf) -> Any:
         """Return a result; a residual report has the seconds that Phi would have taken."""
         settled = get_sync(dict(handle.dask), handle.key)
         if not isinstance(settled, ResidualReport):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 import time
 import uuid
@@ -191,23 +192,23 @@ class ClusterExecutor(Executor):
         self._sent.update(futures)
         return [stand_in(key, future) for key, future in zip(keys, futures, strict=True)]
 
-    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+    def fetch(self, handle: Delayed, what: str, again: bool = False, usual: float = math.inf) -> Any:
         """Wait for a result; raise an error if the cluster is lost or makes no progress for too long.
 
         The cluster may forget the result then, unless it is fetched `again`.
         """
         future = held(handle)
         with self._stop.waking(future.release):
-            value = self._wait(future, what)
+            value = self._wait(future, what, usual)
         if not again:
             # Remains of waits may hold the future until garbage is collected.
             future.release()
         return value
 
-    def _wait(self, future: Any, what: str) -> Any:
+    def _wait(self, future: Any, what: str, usual: float) -> Any:
         from distributed import KilledWorker
 
-        watch, tried = self._watch(what, future.key), False
+        watch, tried = self._watch(what, future.key, usual), False
         while True:
             self._outcome(future, watch)
             try:
@@ -247,8 +248,8 @@ class ClusterExecutor(Executor):
                 future.release()
                 raise
 
-    def _watch(self, what: str, key: str) -> Watchdog:
-        return Watchdog(self.client, self.patience, what, self._alone, key, made_for_tasks(self.client))
+    def _watch(self, what: str, key: str, usual: float = math.inf) -> Watchdog:
+        return Watchdog(self.client, self.patience, what, self._alone, key, made_for_tasks(self.client), usual)
 
     def _outcome(self, future: Any, watch: Watchdog) -> BaseException | None:
         """Wait for a task; return its error if it failed."""

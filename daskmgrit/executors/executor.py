@@ -6,6 +6,7 @@ wanted, and gets stand-ins (``Delayed``) for those results, which later graphs m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -95,7 +96,7 @@ class Executor(Protocol):
     def submit(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
         """Run the tasks; return a stand-in for the result of each wanted one."""
 
-    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+    def fetch(self, handle: Delayed, what: str, again: bool = False, usual: float = math.inf) -> Any:
         """Wait for a result and return it.
 
         Parameters
@@ -106,6 +107,8 @@ class Executor(Protocol):
             Its description in errors.
         again : bool
             Whether the result is needed later; otherwise the scheduler may forget it.
+        usual : float
+            Seconds that it may be expected to take, if they are known: a wait of ten times as long is worth a line.
 
         Raises
         ------

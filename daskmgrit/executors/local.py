@@ -114,7 +114,7 @@ class LocalExecutor(Executor):
             raise
         return [self.put(value, task.key) for task, value in zip(wanted, values, strict=True)]
 
-    def fetch(self, handle: Delayed, what: str, again: bool = False) -> Any:
+    def fetch(self, handle: Delayed, what: str, again: bool = False, usual: float = math.inf) -> Any:
         """Return a result's value."""
         return load(held(handle).value)
 

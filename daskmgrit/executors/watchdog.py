@@ -8,6 +8,7 @@ cannot reach each other. This module looks for them, so that every wait ends.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ logger = logging.getLogger("daskmgrit")
 
 # The remedy where a wait was given up too early.
 LONGER = "increase timeout=, or daskmgrit.worker-timeout in dask.config"
+
+# A wait is told that lasts this many times as long as usual.
+SLOW = 10.0
 
 __all__ = ["LONGER", "View", "Watchdog", "WorkerView", "bounded", "look", "unanswered"]
 
@@ -61,6 +65,7 @@ class WorkerView(NamedTuple):
     involved: bool  # whether it has tasks or data
     running: bool  # whether it runs a task, as it said last
     memory: float  # share of its limit
+    cancelled: bool = False  # whether it runs a task that was cancelled
 
 
 class View(NamedTuple):
@@ -124,9 +129,10 @@ def _look() -> Callable[..., dict[str, Any]]:
             # A task that has left its slot waits for others, as this solve's own may do, unless it is waited for.
             running = any(ts in upstream or not (held or ts in ws.long_running) for ts in ws.executing)
             # A thread cannot leave a task that was cancelled; the scheduler has forgotten that, its worker counts it.
-            running = running or bool(ws.metrics.get("task_counts", {}).get("cancelled"))
+            cancelled = bool(ws.metrics.get("task_counts", {}).get("cancelled"))
+            running = running or cancelled
             involved = bool(ws.processing or ws.has_what)
-            workers[ws.address] = (ws.status.name, now - ws.last_seen, involved, running, memory)
+            workers[ws.address] = (ws.status.name, now - ws.last_seen, involved, running, memory, cancelled)
             if running or len(waits) >= 3:
                 continue
             for ts in list(ws.processing)[:10]:
@@ -197,6 +203,8 @@ class Watchdog:
         Key of the result.
     held : bool
         Whether a Dask task may hold its slot while it waits for this wait, which is in a thread of its own.
+    usual : float
+        Seconds that the result may be expected to take.
     """
 
     def __init__(
@@ -207,7 +215,9 @@ class Watchdog:
         alone: float | None = None,
         key: str | None = None,
         held: bool = False,
+        usual: float = math.inf,
     ) -> None:
+        self._begun, self._usual = time.monotonic(), usual
         self.client, self.patience, self.what, self.key, self.held = client, patience, what, key, held
         self.alone = patience if alone is None else alone
         self._since: dict[str, float] = {}
@@ -236,6 +246,7 @@ class Watchdog:
         self._none(view)
         self._silent(view)
         self._stuck(view)
+        self._slow(view)
         return list(view.workers)
 
     def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
@@ -320,6 +331,28 @@ class Watchdog:
             raise ClusterError(
                 f"nothing has run for {self.patience:g} s while waiting for {self.what}: {reason}. If this is "
                 f"expected, {LONGER}"
+            )
+
+    def _slow(self, view: View) -> None:
+        """Tell of a wait that lasts; Phi may run for hours, so to end it is for the user."""
+        lasted = time.monotonic() - self._begun
+        busy = [address for address, worker in view.workers.items() if worker.cancelled][:3]
+        if busy and lasted > self.patience / 4 and "cancelled" not in self._told:
+            self._told.add("cancelled")
+            logger.warning(
+                "waiting for %s; a task that was cancelled still runs on %s: if phi hangs there, restart the worker",
+                self.what,
+                " and ".join(busy),
+            )
+        if lasted > max(self.patience / 4, SLOW * self._usual) and "slow" not in self._told:
+            self._told.add("slow")
+            running = [address for address, worker in view.workers.items() if worker.running][:3]
+            logger.warning(
+                "waiting for %s for %.0f s, where %.2g s are usual%s",
+                self.what,
+                lasted,
+                self._usual,
+                f": phi may hang or be slow on {' or '.join(running)}" if running else "",
             )
 
     def _reason(self, view: View) -> str:

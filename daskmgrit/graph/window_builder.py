@@ -8,7 +8,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from daskmgrit.graph import tasks, window_tasks, window_team
+from daskmgrit.graph import tasks, window_rounds, window_tasks
 from daskmgrit.graph.submission import TaskBook
 
 __all__ = ["WindowBuilder"]
@@ -82,14 +82,14 @@ class WindowBuilder:
         if not self._together:
             return [self._add("sweeps", number, 0, window_tasks.sweeps, *given, self.threads[0], self.run, self.keep)]
         lead = self._add(
-            "sweeps", number, 0, window_team.lead, *given, number, self.threads, self.run, self.keep, self.silence
+            "sweeps", number, 0, window_rounds.lead, *given, number, self.threads, self.run, self.keep, self.silence
         )
         others = [
             self._add(
                 "sweeps",
                 number,
                 owner,
-                window_team.follow,
+                window_rounds.follow,
                 self.phi,
                 self.settings,
                 state[owner],

@@ -1,7 +1,7 @@
 """Functions of the tasks of a parallel Newton solve: sweeps over a window that this process has for itself.
 
 A task does a number of sweeps that is fixed when it is submitted: so it gives the same where the scheduler has it done
-again. :mod:`daskmgrit.graph.window_team` has the tasks of several processes, each of which holds the same window.
+again. :mod:`daskmgrit.graph.window_rounds` has the tasks of several processes, each of which holds the same window.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, Origin, as_block, nbytes, to_host
 
 __all__ = [
+    "LATE",
     "NO_FAILURES",
+    "UNLIKE",
+    "Apart",
     "Carrier",
     "Failures",
     "Share",
@@ -76,6 +79,17 @@ class Carrier:
         return self.diverged is not None or self.window.first >= steps
 
 
+# Why a process was done without: it rounds otherwise, or it takes much longer.
+UNLIKE, LATE = "unlike", "late"
+
+
+class Apart(NamedTuple):
+    """A worker that a round was done without, and why."""
+
+    address: str
+    why: str
+
+
 class Failures(NamedTuple):
     """The guesses for which Phi raised an error: their number, the first error in words, and its step."""
 
@@ -118,8 +132,8 @@ class Share:
         The time of its last sweep.
     others : tuple of int
         Numbers of the processes that took part to its end, without the first.
-    apart : tuple of str
-        Workers that were done without because they round otherwise.
+    apart : tuple of Apart
+        Workers that it was done without.
     failed : tuple of int, or of int, int and str
         How many guesses Phi raised an error for; then the step of the first of them, and the error.
     """
@@ -130,7 +144,7 @@ class Share:
     records: tuple[Record, ...] = ()
     seconds: float = 0.0
     others: tuple[int, ...] = ()
-    apart: tuple[str, ...] = ()
+    apart: tuple[Apart, ...] = ()
     failures: Failures = NO_FAILURES
 
     def __sizeof__(self) -> int:
@@ -162,8 +176,10 @@ class Told:
         Where serial training diverges.
     address : str
         The worker that did it.
-    apart : tuple of str
-        Workers that were done without because they round otherwise.
+    apart : tuple of Apart
+        Workers that it was done without.
+    others : int
+        How many processes took part to its end, without the first.
     failures : Failures
         The guesses for which Phi raised an error.
     final : ndarray, shape (s,), or None
@@ -179,7 +195,8 @@ class Told:
     seconds: float
     diverged: Diverged | None
     address: str
-    apart: tuple[str, ...] = ()
+    apart: tuple[Apart, ...] = ()
+    others: int = 0
     failures: Failures = NO_FAILURES
     final: np.ndarray | None = None
 
@@ -314,6 +331,7 @@ def tell(settings: NewtonSettings, share: Share) -> Told:
         carrier.diverged,
         carrier.address,
         share.apart,
+        len(share.others),
         share.failures,
         final(share) if over and nbytes(window.states[0, ...]) < LARGE else None,
     )

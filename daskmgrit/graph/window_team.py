@@ -1,44 +1,33 @@
-"""Tasks of a parallel Newton solve on several processes, which hold the same window and share its evaluations.
+"""Evaluation of a window's slots by several processes, each of which has the same window and its own slots.
 
-The tasks of a round run at the same time, one on each process. They do the same sweeps, each task evaluates its slots,
-and all get the evaluations of all, from worker to worker. The first of them, the leader, says who takes part: the work
-of a process that does not come in time, or is lost, is done by the others. An error in any of them is that of the
-leader, too, and so of the solve; but an error of Phi for a guess is a part of its evaluation.
-
-Evaluations count only for the states that the others have, to the bit. A process that rounds otherwise begins again
-with the leader's bits, and is done without if that happens again.
+Evaluations go from worker to worker, and count only for the states that the others have, to the bit.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import zlib
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from concurrent.futures import FIRST_COMPLETED, Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from daskmgrit.graph.exchange import Gone, Room, Slot, exchange_here
-from daskmgrit.graph.window_tasks import Carrier, Share, Sweeping, Told
+from daskmgrit.graph.exchange import Gone, Room
 from daskmgrit.graph.window_threads import WindowThreads
 from daskmgrit.newton.evaluate import RawEvaluation, merged
-from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, to_host
 from daskmgrit.utils.pickling import sendable
 
-__all__ = ["Team", "follow", "lead"]
+__all__ = ["Late", "Member", "Part", "Team", "Unlike", "team_name"]
 
-# Seconds that the leader waits for others: at first; for those who came last time, at least and, where a sweep takes
-# long, at most; and for the rest.
-FIRST, AGAIN, LONGEST, OTHERS = 2.0, 0.5, 10.0, 0.1
-# Seconds that the others wait for the leader.
-LEADER = 2.0
-# Times in a round that a process may have other bits, before it is done without.
-TIMES = 2
+# Seconds to wait for another process to open its room.
+ROOM = 0.1
+# A process is late that takes this many times as long as the one that waits, and that many seconds at least.
+LONGER, LEAST = 10.0, 0.5
 
 
 class Member(NamedTuple):
@@ -49,29 +38,20 @@ class Member(NamedTuple):
     threads: int
 
 
-class Hello(NamedTuple):
-    """A process offers to take part: its worker, threads, and the number of sweeps after which it knows the window."""
-
-    address: str
-    threads: int
-    sweeps: int
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Who takes part, how many sweeps are left to do, and the state of the solve for those who do not know it."""
-
-    members: tuple[Member, ...]
-    left: int
-    carrier: Carrier | None
-
-
 class Unlike(Gone):
     """Processes have evaluated other states, if only in their last bits."""
 
     def __init__(self, numbers: tuple[int, ...]) -> None:
         super().__init__(f"processes {numbers} have other states")
         self.numbers = numbers
+
+
+class Late(Gone):
+    """A process takes much longer than this one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"process {number} is late")
+        self.number = number
 
 
 @dataclass(frozen=True)
@@ -85,13 +65,14 @@ class Part:
 
 
 class _Request(NamedTuple):
-    """A request of a sweep: each member with its slots, the own ones, and what is to come from others."""
+    """A request of a sweep: each member with its slots, the own ones, what is to come from others, and the own time."""
 
     slots: list[tuple[Member, slice]]
     own: slice
     coming: dict[int, Future[Part]]
     place: tuple[int, int]
     states: _Marked
+    done: Future[float]
 
 
 def _sendable(rows: RawEvaluation) -> RawEvaluation:
@@ -153,6 +134,7 @@ class Team:
         number, place = self._requests, (int(begins[0]), len(begins))
         self._requests += 1
         slots, mine, coming, states = _shares(self.members, len(begins)), slice(0, 0), {}, _Marked()
+        done: Future[float] = Future()
         for member, own in slots:
             if member.number == self.number:
                 mine = own
@@ -161,14 +143,15 @@ class Team:
                     rows, records = zip(*found, strict=True)
                     part = Part(place, states.mark, tuple(map(_sendable, merged(rows))), records)
                     self.room.offer(str(number), part, len(self.members) - 1)
+                    done.set_result(max(record.seconds for record in records))
 
                 self._threads.start(cycle, begins[own], lengths[own], offer)
             else:
-                asked = _team(self.run, member.number), self.room.number, str(number)
+                asked = team_name(self.run, member.number), self.room.number, str(number)
                 ask = self.room.exchange.ask
-                coming[member.number] = ask(member.address, *asked, patience=OTHERS, silence=self.silence)
+                coming[member.number] = ask(member.address, *asked, patience=ROOM, silence=self.silence)
         self._added = 0
-        return _Request(slots, mine, coming, place, states)
+        return _Request(slots, mine, coming, place, states, done)
 
     def begin(self, begins: np.ndarray, lengths: np.ndarray) -> bool:
         """Tell of the next window's slots; their states are to be added one after another."""
@@ -195,7 +178,7 @@ class Team:
         Raises
         ------
         Gone
-            If a process does not take part any more, or has other states.
+            If a process does not take part any more, has other states, or is late.
         """
         self._now, self._ahead = self._ahead, None
         if self._now is None:
@@ -209,7 +192,7 @@ class Team:
 
     def _results(self, request: _Request, own: Iterator[RawEvaluation], states: Array) -> Iterator[RawEvaluation]:
         def is_like(member: Member, slots: slice) -> bool:
-            part = request.coming[member.number].result()
+            part = self._part(request, member)
             return part.place == request.place and part.mark == _Marked().add(states[slots, ...])
 
         for member, slots in request.slots:
@@ -219,9 +202,21 @@ class Team:
             if not is_like(member, slots):
                 others = [each for each in request.slots if each[0].number != self.number]
                 raise Unlike(tuple(each.number for each, slots in others if not is_like(each, slots)))
-            part = request.coming[member.number].result()
+            part = self._part(request, member)
             self.records += part.records
             yield from part.rows
+
+    def _part(self, request: _Request, member: Member) -> Part:
+        """Wait for the evaluations of another process."""
+        coming = request.coming[member.number]
+        if request.own.stop and not coming.done():
+            either: list[Future[Any]] = [coming, request.done]
+            concurrent.futures.wait(either, return_when=FIRST_COMPLETED)
+            if not coming.done():
+                concurrent.futures.wait([coming], max(LEAST, LONGER * request.done.result()))
+                if not coming.done():
+                    raise Late(member.number)
+        return coming.result()
 
     def close(self) -> None:
         """Give up what is not used."""
@@ -232,7 +227,7 @@ class Team:
                 coming.cancel()
 
 
-def _team(run: str, member: int) -> str:
+def team_name(run: str, member: int) -> str:
     """Return the name of a process in the exchange."""
     return f"{run}-{member}"
 
@@ -248,150 +243,3 @@ def _shares(members: tuple[Member, ...], count: int) -> list[tuple[Member, slice
         if lo < hi:
             found.append((member, slice(lo, hi)))
     return found
-
-
-def lead(
-    phi: Phi,
-    settings: NewtonSettings,
-    before: Carrier | Share,
-    count: int,
-    number: int,
-    threads: tuple[int, ...],
-    run: str,
-    keep: bool,
-    silence: float,
-) -> Share:
-    """Sweep a number of times with the others that come; without them where they are lost.
-
-    Parameters
-    ----------
-    phi, settings, before, count, run, keep
-        As in :func:`daskmgrit.graph.window_tasks.sweeps`.
-    number : int
-        The number of the round.
-    threads : tuple of int
-        Threads of each process.
-    silence : float
-        Seconds to wait for a worker that does not answer.
-    """
-    work, exchange = Sweeping(phi, settings, before, count, keep), exchange_here()
-    leader, records = Member(0, exchange.address, threads[0]), list[Record]()
-    everyone = tuple(range(1, len(threads)))
-    others, patience = (before.others, AGAIN) if isinstance(before, Share) else (everyone, FIRST)
-    slot, attempt, alone = Slot(), 0, False
-    unlike, apart = Counter[int](), dict[int, str]()
-    try:
-        while not work.over:
-            room, left = exchange.open(_team(run, 0), (number, attempt)), work.left
-            members: tuple[Member, ...] = (leader,)
-            try:
-                if not alone:
-                    members = _gather(room, slot, work, leader, others, everyone, patience, tuple(apart))
-                _sweep(work, Team(phi, run, room, members, 0, silence), records)
-            except Unlike as error:
-                unlike.update(error.numbers)
-                apart |= {each.number: each.address for each in members if unlike[each.number] >= TIMES}
-            except Gone:
-                # Who fails at once may do so again.
-                alone = attempt > 0 and work.left == left
-            except Exception as error:
-                room.close(error)
-                raise
-            finally:
-                room.close()
-            # Also those who came too late this time.
-            others = tuple(sorted(room.notes((), 0.0).result()))
-            attempt, patience = attempt + 1, AGAIN
-    finally:
-        exchange.end(_team(run, 0), (number + 1,))
-    return replace(work.share(records, others, exchange.address), apart=tuple(apart.values()))
-
-
-def _gather(
-    room: Room,
-    slot: Slot,
-    work: Sweeping,
-    leader: Member,
-    expected: tuple[int, ...],
-    everyone: tuple[int, ...],
-    patience: float,
-    apart: tuple[int, ...],
-) -> tuple[Member, ...]:
-    """Wait for others, and tell all of them who takes part: those who came, without those apart."""
-    hellos: dict[int, Hello] = slot.wait(room.notes(expected, max(patience, min(work.seconds, LONGEST))))
-    if len(hellos) < len(everyone):
-        hellos = slot.wait(room.notes(everyone, OTHERS))
-    for each in apart:
-        hellos.pop(each, None)
-    members = (leader, *(Member(each, hellos[each].address, hellos[each].threads) for each in sorted(hellos)))
-    first = not room.number[1]
-    for each, hello in hellos.items():
-        # After a failure, whatever it was, all begin with the leader's bits.
-        known = first and hello.sweeps == work.carrier.sweeps
-        room.offer(f"crew-{each}-{hello.address}", Crew(members, work.left, None if known else work.carrier), 1)
-    return members
-
-
-def _sweep(work: Sweeping, team: Team, records: list[Record]) -> None:
-    try:
-        work.go_on(team)
-    finally:
-        team.close()
-        records += team.records
-
-
-def follow(
-    phi: Phi,
-    settings: NewtonSettings,
-    before: Carrier | Share,
-    head: Carrier | Told,
-    number: int,
-    member: int,
-    threads: int,
-    run: str,
-    silence: float,
-) -> Share:
-    """Take part in the sweeps of a round, if its leader is there.
-
-    Parameters
-    ----------
-    phi, settings, number, run, silence
-        As in :func:`lead`.
-    before : Carrier or Share
-        Where the solve stood when this process took part last.
-    head : Carrier or Told
-        Where it stands.
-    member : int
-        The number of this process.
-    threads : int
-        Its threads.
-    """
-    work, exchange = Sweeping(phi, settings, before, 0, False), exchange_here()
-    slot, attempt = Slot(), 0
-    over = head.over(settings.steps) if isinstance(head, Carrier) else head.over
-    while not over:
-        room = exchange.open(_team(run, member), (number, attempt))
-        try:
-            hello = member, Hello(exchange.address, threads, work.carrier.sweeps)
-            # Its task may be behind this one, where there is one slot for both.
-            patience = OTHERS if head.address == exchange.address else LEADER
-            if attempt:
-                # It has not noticed the failure before its own slots are done.
-                patience = silence
-            asked = _team(run, 0), room.number, f"crew-{member}-{exchange.address}"
-            coming = exchange.ask(head.address, *asked, hello, patience, silence)
-            crew: Crew = slot.wait(coming)
-            work.carrier, work.left = crew.carrier or work.carrier, crew.left
-            try:
-                _sweep(work, Team(phi, run, room, crew.members, member, silence), [])
-                break
-            except Gone:
-                attempt += 1
-        except Gone:
-            break
-        except Exception as error:
-            room.close(error)
-            raise
-        finally:
-            room.close()
-    return Share(work.carrier)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from daskmgrit.graph.window_tasks import Failures
+from daskmgrit.graph.window_tasks import LATE, UNLIKE, Apart, Failures
 from daskmgrit.recurrence.amplification import Amplification
 from daskmgrit.solver.remedies import IN_PYTHON, on_amplification
 
@@ -47,22 +47,38 @@ def slow_from(accepted: Sequence[int], windows: Sequence[int]) -> int | None:
     return first if enough and gained_nothing(accepted[first:], windows[first:]) else None
 
 
-def on_apart(addresses: Collection[str]) -> str:
-    """Return a remark on workers that a solve was done without because they round otherwise; empty for none.
+def on_apart(rounds: Mapping[Apart, int], missing: int = 0) -> str:
+    """Return a remark on workers that rounds were done without, from the number of these; empty for none.
+
+    One that was late once and has come again since is not worth a remark: `missing` are those that have not.
 
     Examples
     --------
-    >>> on_apart(["tcp://10.0.0.2:40001"]).partition(", ")[0]
-    'the results of 1 worker (tcp://10.0.0.2:40001) differed from those of the others in the last bits'
+    >>> on_apart({Apart("tcp://10.0.0.2:40001", UNLIKE): 3}).partition(", so")[0]
+    'the results of tcp://10.0.0.2:40001 differed from those of the others in the last bits'
     """
-    if not addresses:
-        return ""
-    many, named = len(addresses) > 1, ", ".join(sorted(addresses)[:3]) + (", ..." if len(addresses) > 3 else "")
-    return (
-        f"the results of {len(addresses)} worker{'s' if many else ''} ({named}) differed from those of the others in "
-        f"the last bits, so {'they' if many else 'it'} did little of the work: use workers with one type of processor "
-        "and the same libraries"
+    unlike, late = (
+        {each.address: count for each, count in rounds.items() if each.why == why} for why in (UNLIKE, LATE)
     )
+    remarks = []
+    if unlike:
+        remarks.append(
+            f"the results of {_some(unlike)} differed from those of the others in the last bits, so the others did the "
+            "work: use workers with one type of processor and the same libraries"
+        )
+    if late and (missing or max(late.values()) > 1):
+        many = max(late.values())
+        often = "a round" if many == 1 else f"{many} rounds"
+        remarks.append(
+            f"{_some(late)} took more than ten times as long as the others in {often} of sweeps, so "
+            "the others did that work: see what else runs there, or where phi waits"
+        )
+    return "; ".join(remarks)
+
+
+def _some(addresses: Collection[str]) -> str:
+    named = ", ".join(sorted(addresses)[:3])
+    return f"{named} and {len(addresses) - 3} more workers" if len(addresses) > 3 else named
 
 
 def on_failures(failures: Failures) -> str:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ from daskmgrit.errors import Diverged, name_step
 from daskmgrit.executors.executor import Executor
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.graph.window_builder import WindowBuilder
-from daskmgrit.graph.window_tasks import NO_FAILURES, Carrier, Failures, Told
+from daskmgrit.graph.window_tasks import NO_FAILURES, Apart, Carrier, Failures, Told
 from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport
@@ -118,8 +118,10 @@ class WindowIteration:
         Threads of each process that takes part.
     sweep_seconds : list of float
         Seconds of each sweep; those of one task take equal parts of it.
-    apart : set of str
-        Workers that were done without because they round otherwise.
+    apart : Counter of Apart
+        Workers that rounds were done without, and in how many rounds.
+    missing : int
+        Processes that did not take part in the last round.
     failures : Failures
         The guesses for which Phi raised an error.
     """
@@ -140,7 +142,8 @@ class WindowIteration:
     began: float = 0.0
     threads: tuple[int, ...] = ()
     sweep_seconds: list[float] = field(default_factory=list)
-    apart: set[str] = field(default_factory=set)
+    apart: Counter[Apart] = field(default_factory=Counter)
+    missing: int = 0
     failures: Failures = NO_FAILURES
 
     def __post_init__(self) -> None:
@@ -253,13 +256,16 @@ class WindowIteration:
 
     def _hear(self, current: _Round, clock: float) -> Told:
         # The next round of several processes depends on it, and may not be submitted yet.
-        what, together = f"the result of sweep {len(self.reports) + 1}", len(self.threads) > 1
-        told = self.executor.fetch(current.told, what, again=together)
+        done, together = len(self.reports), len(self.threads) > 1
+        what = f"sweep {done + 1}" if current.count == 1 else f"sweeps {done + 1} to {done + current.count}"
+        usual = current.count * self.sweep_seconds[-1] if self.sweep_seconds else math.inf
+        told = self.executor.fetch(current.told, what, again=together, usual=usual)
         if isinstance(told, Diverged):
             raise told
         self.reports += told.reports
         self.records += told.records
-        self.apart |= set(told.apart)
+        self.apart.update(told.apart)
+        self.missing = len(self.threads) - 1 - told.others
         if told.failures.guesses and not self.failures.guesses:
             logger.warning("%s", on_failures(told.failures))
         self.failures = self.failures.and_then(told.failures)

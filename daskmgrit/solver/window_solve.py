@@ -218,6 +218,6 @@ def _result(
         windows=_windows(iteration),
         strict_path=sum(report.depth + report.scan_depth for report in reports),
         error=ended.error,
-        remark=remark or on_failures(iteration.failures) or on_apart(iteration.apart),
+        remark=remark or on_failures(iteration.failures) or on_apart(iteration.apart, iteration.missing),
         amplification=amplification,
     )

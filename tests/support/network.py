@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
 
-from daskmgrit.graph import exchange, window_tasks, window_team
+from daskmgrit.graph import exchange, window_rounds, window_tasks
 
 
 def received(value):
@@ -91,7 +91,7 @@ class Network:
 
     def use(self, monkeypatch):
         """Let tasks find the exchange of the worker that they run on."""
-        for module in (window_tasks, window_team):
+        for module in (window_rounds, window_tasks):
             monkeypatch.setattr(module, "exchange_here", lambda: self.exchange(self.here.address))
         monkeypatch.setattr("distributed.secede", lambda: None)
 

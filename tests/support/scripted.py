@@ -13,9 +13,9 @@ class Clock:
         return self.now
 
 
-def worker(status="running", silent=0.0, involved=True, running=False, memory=0.5):
+def worker(status="running", silent=0.0, involved=True, running=False, memory=0.5, cancelled=False):
     """A worker as the scheduler's answer has it."""
-    return status, silent, involved, running, memory
+    return status, silent, involved, running, memory, cancelled
 
 
 def view(workers, moves=0, waits=(), stranded="", patience=5.0):

@@ -43,6 +43,27 @@ def test_a_cluster_at_work_is_left_alone(clock, warnings):
     assert (client.asked, warnings.messages) == ([], [])
 
 
+def test_a_wait_that_lasts_ten_times_as_long_as_usual_is_told_once(clock, warnings):
+    client = ScriptedClient(view({A: worker(running=True), B: worker()}))
+    watch = Watchdog(client, 20, "sweep 7", usual=2.0)
+    look_at(watch, clock, 0, 6, 19)
+    assert warnings.messages == []
+    look_at(watch, clock, 2, 100)
+    told = f"waiting for sweep 7 for 21 s, where 2 s are usual: phi may hang or be slow on {A}"
+    assert warnings.messages == [told]
+
+
+def test_a_cancelled_task_that_goes_on_is_told_once(clock, warnings):
+    """It is no reason to give up: phi may take long, and a thread cannot leave it."""
+    client = ScriptedClient(view({A: worker(running=True, cancelled=True), B: worker()}))
+    watch = Watchdog(client, 20, "sweep 1")
+    look_at(watch, clock, 0, 5)
+    assert warnings.messages == []
+    assert look_at(watch, clock, 1, 500) == [A, B]
+    (told,) = warnings.messages
+    assert told.startswith(f"waiting for sweep 1; a task that was cancelled still runs on {A}: ")
+
+
 @pytest.mark.parametrize(
     ("failure", "words"),
     [
@@ -178,9 +199,9 @@ def test_the_view_of_a_worker():
     assert (found.moves, found.stranded, found.waits) == (7, "", [])
     assert found.workers[A][0] == "running"
     assert found.workers[A].silent == pytest.approx(3, abs=1)
-    assert found.workers[A][2:] == (True, True, 0.4)
+    assert found.workers[A][2:] == (True, True, 0.4, False)
     # A thread that cannot leave a cancelled task is at work.
-    assert found.workers[B][2:] == (False, True, 0.0)
+    assert found.workers[B][2:] == (False, True, 0.0, True)
 
 
 class Task:

@@ -1,13 +1,14 @@
 """Rounds of several processes, without a cluster: the bits and the counts of one process, also where some are lost."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from daskmgrit.graph import window_tasks, window_team
+from daskmgrit.graph import exchange, window_rounds, window_tasks, window_team
 from daskmgrit.newton.in_one_process import solve_in_one_process
 from daskmgrit.newton.settings import NewtonSettings, choose_size
 from daskmgrit.recurrence.serial import train_serially
@@ -21,9 +22,9 @@ STEPS = 31
 def network(monkeypatch):
     network = Network()
     network.use(monkeypatch)
-    monkeypatch.setattr(window_team, "FIRST", 20.0)
-    monkeypatch.setattr(window_team, "AGAIN", 20.0)
-    monkeypatch.setattr(window_team, "LEADER", 20.0)
+    monkeypatch.setattr(window_rounds, "FIRST", 20.0)
+    monkeypatch.setattr(window_rounds, "AGAIN", 20.0)
+    monkeypatch.setattr(window_rounds, "LEADER", 20.0)
     yield network
     network.close()
 
@@ -42,7 +43,11 @@ class Solve:
 
     def round(self, count, present=None, phis=None):
         """Do a round of `count` sweeps by the processes that are present."""
-        asked = []
+        return self.end(self.start(count, present, phis))
+
+    def start(self, count, present=None, phis=None):
+        """Begin a round; return the task of each process."""
+        asked = self.asked = []
         for member in range(len(self.threads)):
             if present is not None and member not in present:
                 continue
@@ -50,12 +55,16 @@ class Solve:
             last = self.threads[member], self.run, self.silence
             if member == 0:
                 args = self.state[0], count, self.number, self.threads, self.run, False, self.silence
-                function, args = window_team.lead, (phi, self.method, *args)
+                function, args = window_rounds.lead, (phi, self.method, *args)
             else:
                 args = self.state[member], self.head, self.number, member, *last
-                function, args = window_team.follow, (phi, self.method, *args)
+                function, args = window_rounds.follow, (phi, self.method, *args)
             asked.append((member, self.network.run(self.pool, self.addresses[member], function, *args)))
         self.number += 1
+        return list(asked)
+
+    def end(self, asked):
+        """Wait for the tasks of a round; return their errors."""
         errors, self.failed = [], {}
         for member, future in asked:
             if (error := future.exception(60)) is not None:
@@ -120,14 +129,14 @@ async def _nothing():
 def test_gradients_travel_alone(network, monkeypatch):
     """Where the update follows from them: the state with its moments is three times as large."""
     phi, w0, method = digits(window=6)
-    sent, offer = [], window_team.Room.offer
+    sent, offer = [], exchange.Room.offer
 
     def noted(room, key, value, readers):
         if isinstance(value, window_team.Part):
             sent.append(sum(rows.nbytes for rows in value.rows))
         offer(room, key, value, readers)
 
-    monkeypatch.setattr(window_team.Room, "offer", noted)
+    monkeypatch.setattr(exchange.Room, "offer", noted)
     Solve(network, phi, w0, method, (1, 1), "alone").round(1)
     assert sent == [3 * w0.nbytes / 3] * 2
 
@@ -146,13 +155,13 @@ def test_the_last_report_brings_a_small_final_state(network, monkeypatch):
 
 def test_who_does_not_come_is_done_without_and_may_come_later(network, monkeypatch):
     phi, w0, method = digits()
-    monkeypatch.setattr(window_team, "FIRST", 0.01)
-    monkeypatch.setattr(window_team, "AGAIN", 0.01)
+    monkeypatch.setattr(window_rounds, "FIRST", 0.01)
+    monkeypatch.setattr(window_rounds, "AGAIN", 0.01)
     expected = solve_in_one_process(phi, w0, method)
     solve = Solve(network, phi, w0, method, (1, 1, 1), "absent")
     solve.round(2, present={0, 2})
     assert solve.state[0].others in {(2,), ()}
-    monkeypatch.setattr(window_team, "OTHERS", 20.0)
+    monkeypatch.setattr(window_rounds, "OTHERS", 20.0)
     # It knows nothing of the window by now.
     solve.round(2)
     assert solve.state[0].others == (1, 2)
@@ -176,7 +185,7 @@ def test_several_on_one_worker(network, addresses):
 def test_the_leader_alone(network, monkeypatch):
     phi, w0, method = digits()
     for name in ("FIRST", "AGAIN", "OTHERS"):
-        monkeypatch.setattr(window_team, name, 0.01)
+        monkeypatch.setattr(window_rounds, name, 0.01)
     solve = Solve(network, phi, w0, method, (2, 1, 1), "lonely")
     while not solve.over:
         solve.round(5, present={0})
@@ -185,12 +194,12 @@ def test_the_leader_alone(network, monkeypatch):
 
 def test_without_a_leader_the_others_give_up(network, monkeypatch):
     phi, w0, method = digits()
-    monkeypatch.setattr(window_team, "LEADER", 0.01)
+    monkeypatch.setattr(window_rounds, "LEADER", 0.01)
     solve = Solve(network, phi, w0, method, (1, 1, 1), "headless")
     before = solve.state[1].sweeps
     for member in (1, 2):
         args = solve.state[member], solve.head, 0, member, 1, solve.run, 60.0
-        share = network.run(solve.pool, f"w{member}", window_team.follow, phi, method, *args).result(20)
+        share = network.run(solve.pool, f"w{member}", window_rounds.follow, phi, method, *args).result(20)
         assert share.carrier.sweeps == before
 
 
@@ -248,9 +257,45 @@ def test_an_error_in_any_process_is_that_of_the_round(network, member, calls):
 
 
 @pytest.mark.parametrize("calls", [0, 3])
+@pytest.mark.parametrize("member", [1, 2])
+def test_a_process_that_never_ends_is_done_without(network, monkeypatch, member, calls):
+    """Or one that takes much longer than the others."""
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "LEAST", 0.2)
+    monkeypatch.setattr(window_rounds, "AGAIN", 0.05)
+    solve, goes_on = Solve(network, phi, w0, method, (1, 1, 1), f"late {member} {calls}"), threading.Event()
+    hangs = Fails(phi, calls, lambda: goes_on.wait(30))
+    first = solve.start(4, phis={member: hangs})
+    # The round ends without it.
+    assert first.pop(0)[1].result(20).apart == ((f"w{member}", "late"),)
+    goes_on.set()
+    assert not solve.end([(0, solve.asked[0][1]), *first])
+    assert solve.state[0].carrier.sweeps == 4
+    while not solve.over:
+        assert not solve.round(4)
+        assert solve.head.apart == ()
+        assert solve.state[0].others == (1, 2)
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
+def test_a_process_is_late_only_if_it_takes_much_longer_than_the_others(network, monkeypatch):
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "LEAST", 0.0)
+    monkeypatch.setattr(window_team, "LONGER", 20.0)
+    solve = Solve(network, phi, w0, method, (1, 1, 1), "equally slow")
+    slow = {
+        0: Fails(phi, 0, lambda: time.sleep(0.05)),
+        1: Fails(phi, 0, lambda: time.sleep(0.2)),
+        2: Fails(phi, 0, lambda: time.sleep(0.05)),
+    }
+    assert not solve.round(3, phis=slow)
+    assert solve.head.apart == ()
+
+
+@pytest.mark.parametrize("calls", [0, 3])
 def test_a_worker_that_is_lost(network, monkeypatch, calls):
     phi, w0, method = digits()
-    monkeypatch.setattr(window_team, "AGAIN", 0.05)
+    monkeypatch.setattr(window_rounds, "AGAIN", 0.05)
     solve = Solve(network, phi, w0, method, (1, 1, 1), f"lost {calls}")
 
     def lose():
@@ -264,8 +309,8 @@ def test_a_worker_that_is_lost(network, monkeypatch, calls):
 def test_processes_that_do_not_find_the_same_are_done_without(network, monkeypatch):
     """Should another processor lead to another window, the leader's counts."""
     phi, w0, method = digits()
-    monkeypatch.setattr(window_team, "AGAIN", 0.05)
-    sent, offer = [], window_team.Room.offer
+    monkeypatch.setattr(window_rounds, "AGAIN", 0.05)
+    sent, offer = [], exchange.Room.offer
 
     def elsewhere(room, key, value, readers):
         if isinstance(value, window_team.Part) and room.team.endswith("-1") and len(sent) < 3:
@@ -273,7 +318,7 @@ def test_processes_that_do_not_find_the_same_are_done_without(network, monkeypat
             value = replace(value, place=(99, 1), rows=())
         offer(room, key, value, readers)
 
-    monkeypatch.setattr(window_team.Room, "offer", elsewhere)
+    monkeypatch.setattr(exchange.Room, "offer", elsewhere)
     solve = Solve(network, phi, w0, method, (1, 1), "elsewhere")
     while not solve.over:
         assert not solve.round(3)
@@ -305,7 +350,7 @@ def test_processes_that_round_otherwise_are_done_without(network, odd, calls):
     while not solve.over:
         assert not solve.round(6, phis={member: Rounds(phi, calls) for member in odd})
         apart |= set(solve.head.apart)
-    assert apart == {f"w{member}" for member in (odd if 0 not in odd else {1, 2, 3})}
+    assert apart == {(f"w{member}", "unlike") for member in (odd if 0 not in odd else {1, 2, 3})}
     if 0 not in odd:
         solve.assert_same(solve_in_one_process(phi, w0, method))
     elif not calls:
@@ -316,7 +361,7 @@ def test_one_difference_of_bits_costs_a_process_nothing(network, monkeypatch):
     """It begins again with the leader's, as where a library's bits depend on the place in memory."""
     phi, w0, method = digits(window=6)
     solve = Solve(network, phi, w0, method, (1, 1), "once")
-    sent, offer = [], window_team.Room.offer
+    sent, offer = [], exchange.Room.offer
 
     def once(room, key, value, readers):
         if isinstance(value, window_team.Part) and room.team.endswith("-1"):
@@ -324,7 +369,7 @@ def test_one_difference_of_bits_costs_a_process_nothing(network, monkeypatch):
             value = replace(value, mark=value.mark ^ 1) if len(sent) == 2 else value
         offer(room, key, value, readers)
 
-    monkeypatch.setattr(window_team.Room, "offer", once)
+    monkeypatch.setattr(exchange.Room, "offer", once)
     assert not solve.round(6)
     assert solve.head.apart == ()
     assert solve.state[0].others == (1,)
