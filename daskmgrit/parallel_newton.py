@@ -227,7 +227,10 @@ class ParallelNewton:
         if keep == "all" and self.interval > 1:
             raise ValueError(f'keep="all" needs interval=1, not {self.interval}: states within a slot are not kept')
         if keep == "all" and checkpoint is not None:
-            raise ValueError('keep="all" and checkpoint exclude each other: a checkpoint holds the window alone')
+            raise ValueError(
+                'keep="all" and checkpoint exclude each other: a checkpoint holds the window alone, so leave one '
+                "of them out"
+            )
         arguments = WindowArguments(tol, client, callback, checkpoint, progress, timeout, settled, keep)
         return run_or_await(partial(solve_by_window, self, w0), arguments)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from daskmgrit.recurrence.propagator import Phi, apply_phi
 from daskmgrit.recurrence.state import InitialState
 from daskmgrit.utils.array_api import Array, Origin, as_block, move_like, to_host
 
-__all__ = ["compare", "compare_options", "describe", "describe_state", "evaluate", "options_of", "word_of"]
+__all__ = ["compare", "compare_options", "describe", "describe_state", "evaluate", "noting", "options_of", "word_of"]
 
 # Steps tried on level 0 and on each coarser level.
 TRIED = 8, 3
@@ -55,6 +57,17 @@ def options_of(hierarchy: Hierarchy) -> dict[str, Any]:
         "relaxation": [level.relaxation for level in upper],
         "weight": [level.weight for level in upper],
     }
+
+
+@contextmanager
+def noting(path: Path | None, size: int) -> Iterator[None]:
+    """Note in an error of Phi that it was given states of a checkpoint, if there is one."""
+    try:
+        yield
+    except Exception as error:
+        if path is not None:
+            error.add_note(f"daskmgrit: the checkpoint {path} has states of {size} entries: phi must be one for these")
+        raise
 
 
 def word_of(phi: Any) -> str | None:

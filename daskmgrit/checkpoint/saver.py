@@ -152,7 +152,8 @@ class Saver:
         book = TaskBook(executor.workers)
         args = (context.phi_task, context.w0_task, hierarchy.steps)
         task = book.add(f"fingerprint-{context.run}", fingerprint.evaluate, *args, owner=0)
-        known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
+        with fingerprint.noting(None if self.saved is None else self.saved.path, self._w0.host.size):
+            known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
         if self.saved is not None:
             fingerprint.compare(self.saved.problem["phi"], known, self._w0.dtype, self.saved.path)
         self._problem = {"options": options, "phi": known}

@@ -150,7 +150,8 @@ class WindowSaver:
             fingerprint.compare_options(self.saved.content["problem"]["options"], options, self.saved.path)
         book = TaskBook(executor.workers)
         task = book.add(f"fingerprint-{run}", fingerprint.evaluate, phi, w0, (settings.steps,), owner=0)
-        known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
+        with fingerprint.noting(None if self.saved is None else self.saved.path, self._w0.host.size):
+            known = executor.fetch(executor.submit(book, [task])[0], "the fingerprint of phi")
         if self.saved is not None:
             fingerprint.compare(self.saved.content["problem"]["phi"], known, self._w0.dtype, self.saved.path)
         self._problem = {"options": options, "phi": known}

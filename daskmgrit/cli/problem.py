@@ -52,6 +52,9 @@ def asked_problem(
     if target in LOOPS:
         refuse(OF_BUILT_IN, f"has no effect on {target}, a training loop with its own settings")
     elif isinstance(found, OwnProblem):
+        refuse(
+            ["window"], "is for built-in problems, whose coarse steps take mean gradients; parallel Newton has --slots"
+        )
         refuse(OF_BUILT_IN, f"is for built-in problems: the Phi of {target} decides that itself")
     return found
 

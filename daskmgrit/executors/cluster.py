@@ -239,7 +239,8 @@ class ClusterExecutor(Executor):
                     f"the scheduler gave up the task {error.task} while waiting for {what}: "
                     f"{error.allowed_failures + 1} workers died while they ran it or had it in their queue, the last "
                     f"{error.last_worker.address}. Their logs give the cause; if memory ran out, give the workers more "
-                    "memory or the solve more chunks. If workers are expected to die, increase "
+                    "memory, or the solve more chunks (MGRIT) or a smaller window (parallel Newton). If workers are "
+                    "expected to die, increase "
                     "distributed.scheduler.allowed-failures on the scheduler"
                 ) from None
             except Exception:

@@ -73,8 +73,9 @@ def verdict(found: dict[str, Any]) -> str:
         if method == best or speedup is None:
             continue
         much = f"{speedup:.3g} times" if speedup >= 1 else f"would take {1 / speedup:.3g} times as long as serial"
+        much += ", about the same" if speedup > (times.get(best) or math.inf) else ""
         words.append(f"{named[method]} {much}" if speedup < 1 else f"{named[method]}: {much}")
-    as_fast = any((speedup or 0) > (times.get(best) or 1) for speedup in times.values())
+    as_fast = best == "serial" and any((speedup or 0) > 1 for speedup in times.values())
     first = f"{named[best]} is {'about as fast' if as_fast else 'faster'}"
     first += f": {times[best]:.3g} times" if best != "serial" else ""
     if best == "mgrit" and found["least_speedup"] < 1:

@@ -146,9 +146,22 @@ class Meter:
             ended = PropagatorError(f"phi called sys.exit({error.code!r}): return the new weights, or raise an error")
             _annotate(ended, weights, index, level, self, of)
             raise ended from None
+        except StopIteration as error:
+            # As it is, generators and futures of the solve would take it for their own end.
+            ended = PropagatorError("phi raised StopIteration: give it data for every step, or raise another error")
+            _annotate(ended, weights, index, level, self, of)
+            raise ended from error
         except Exception as error:
             _annotate(error, weights, index, level, self, of)
             raise
+        except BaseException as error:
+            # Ctrl-C comes in the main thread. A worker takes any other for its own end, and says nothing.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise
+            told = f"phi raised {type(error).__name__}({', '.join(map(repr, error.args))}), which is no Exception"
+            ended = PropagatorError(f"{told}: raise one, such as RuntimeError")
+            _annotate(ended, weights, index, level, self, of)
+            raise ended from error
         foreign = not isinstance(new, np.ndarray)
         # Other libraries may only have begun to compute: a number of theirs says that they are done.
         finite_sum = cmath.isfinite(complex(namespace(new).sum(new))) if foreign else None

@@ -23,7 +23,7 @@ HEADINGS = {
 # A further remark: the tolerance is not for a sweep's residual.
 TITLES = {
     "cycle": "{}",
-    "sweep": "of the window, not yet corrected; accepted steps: {}",
+    "sweep": "of all steps in the window, most of them not accepted yet; accepted steps: {}",
 }
 
 Row = tuple[str, str, str, str]

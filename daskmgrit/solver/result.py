@@ -220,7 +220,7 @@ class Result:
                 str(self.iterations)
                 + (f", each accepted {done / self.iterations:.2f} steps on average" if self.iterations else ""),
             ),
-            ("residual", f"{residual:.3e} over {done} accepted steps (tolerance {self.tol:.1e})"),
+            ("residual", f"{residual:.3e} over {done} accepted step{'s' * (done != 1)} (tolerance {self.tol:.1e})"),
             *self._loss(),
         ]
         if self.error is not None and self.error != 0:

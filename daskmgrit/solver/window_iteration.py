@@ -289,7 +289,7 @@ class WindowIteration:
             found = told.diverged
             where = name_step(found.step, found.before)
             message = f"phi returned nan or inf at {where}, during sweep {found.cycle}"
-            return WindowEnd(final, told.first, math.nan, told.error, "diverged", message)
+            return WindowEnd(final, told.first, residual, told.error, "diverged", message)
         if told.first >= self.settings.steps:
             return WindowEnd(final, told.first, residual, told.error, "tol", "")
         message = f"{STOPPED[stop]}, after {told.first} of {self.settings.steps} steps"

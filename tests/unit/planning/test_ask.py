@@ -14,6 +14,7 @@ import daskmgrit as dm
 from daskmgrit.planning import Machine, PhiCost, Planner, phi_source
 from daskmgrit.planning.acceptance import given, growth_of_steps
 from daskmgrit.planning.window_plan import best_window
+from daskmgrit.planning.window_report import verdict
 from daskmgrit.problems import OwnProblem
 from daskmgrit.recurrence.step_length import StepLength
 from tests.support.optional import need
@@ -393,6 +394,13 @@ def test_what_hardly_pays_is_left_to_serial_training():
     assert plan.method == "serial"
     assert "serial is about as fast" in str(plan)
     assert dm.plan(never, W0, 1000, 2, cost=0.5, iterations=20, accepted={2: 1.2}, threads=2).method == "newton"
+
+
+def test_methods_within_a_few_percent_are_told_apart_from_serial_training():
+    found = {"optimizer": "", "speedup": 7.4, "faster": "newton", "least_speedup": 7.4, "remark": ""}
+    found["newton"] = {"speedup": 7.25, "least_speedup": 7.25}
+    assert verdict(found) == "parallel Newton is faster: 7.25 times; MGRIT: 7.4 times, about the same"
+    assert verdict(found | {"speedup": 6.0}) == "parallel Newton is faster: 7.25 times; MGRIT: 6 times"
 
 
 def test_sweeps_that_slow_down_are_told():

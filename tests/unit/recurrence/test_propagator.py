@@ -1,6 +1,8 @@
 """The contract of Phi, held at every call; calls counted."""
 
+import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -61,6 +63,38 @@ def test_an_error_of_phi_is_its_own_and_says_where():
     with pytest.raises(ValueError, match="singular") as caught:
         Meter(phi, 4)(BLOCK[:1], INDEX[2:], 2)
     assert caught.value.__notes__ == [note.format("step 2", (1, 2), (1,))]
+
+
+class Base(BaseException):
+    """No Exception."""
+
+
+@pytest.mark.parametrize("call", ["__call__", "guess"])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Base("b", 1), r"phi raised Base('b', 1), which is no Exception: raise one, such as RuntimeError"),
+        (asyncio.CancelledError(), "phi raised CancelledError(), which is no Exception"),
+        (KeyboardInterrupt(), "phi raised KeyboardInterrupt(), which is no Exception"),
+        (StopIteration(), "phi raised StopIteration: give it data for every step"),
+    ],
+)
+def test_what_would_end_more_than_phi_is_an_error_of_it(error, words, call):
+    """In a thread of a worker it would end the worker, a generator or a future of the solve."""
+
+    def phi(weights, index, level):
+        raise error
+
+    def run():
+        meter = Meter(phi, 1)
+        return meter(BLOCK, INDEX, 0) if call == "__call__" else meter.guess(BLOCK, INDEX)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(PropagatorError, match=re.escape(words)) as caught:
+        pool.submit(run).result()
+    assert "raised by phi" in caught.value.__notes__[0]
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            run()
 
 
 def test_phi_is_given_what_it_cannot_write_to():

@@ -101,6 +101,9 @@ def test_resume_gives_the_bits_of_an_uninterrupted_solve(adam, tmp_path, monkeyp
         dm.ParallelNewton(other, N, window=5).resume(tmp_path / "c")
     with pytest.raises(dm.CheckpointError, match="another method"):
         dm.MGRIT(adam, N).resume(tmp_path / "c")
+    with pytest.raises(ValueError, match="broadcast") as caught:
+        dm.ParallelNewton(lambda w, i, level: w - np.ones((len(w), 3)), N, window=5).resume(tmp_path / "c")
+    assert any(f"has states of {adam.w0.size} entries" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.usefixtures("synchronous")

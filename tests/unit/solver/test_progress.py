@@ -33,4 +33,4 @@ def test_sweeps_have_steps_where_cycles_have_a_factor(monkeypatch):
     assert heading.split()[:4] == ["sweep", "residual", "steps", "elapsed"]
     assert row.split()[:3] == ["1", "5.000e-01", "3"]
     # It is another residual than that of the result.
-    assert "(of the window, not yet corrected; accepted steps: tolerance 1.0e-06)" in heading
+    assert "(of all steps in the window, most of them not accepted yet; accepted steps: tolerance 1.0e-06)" in heading
