@@ -293,17 +293,19 @@ class Exchange:
                 await asyncio.sleep(AGAIN)
 
     async def _call(self, address: str, silence: float, **asked: Any) -> Any:
+        from distributed.core import send_recv
+
         try:
             # To a worker that is lost Dask tries to connect for longer.
             comm = await self._rpc.connect(address, timeout=min(CONNECT, silence))
-            self._rpc.reuse(address, comm)
-            call = getattr(self._rpc(address), OPERATION)(**asked)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise Gone(f"{address}: {type(error).__name__}") from None
         try:
-            return await asyncio.wait_for(call, silence)
+            return await asyncio.wait_for(send_recv(comm, op=OPERATION, **asked), silence)
         except (OSError, TimeoutError) as error:
             raise Gone(f"{address}: {type(error).__name__}") from None
+        finally:
+            self._rpc.reuse(address, comm)
 
     async def _answer(
         self,

@@ -24,12 +24,29 @@ class Connections:
     async def connect(self, address, timeout):
         if address in self.network.lost:
             raise OSError("connection refused")
+        return Connection(self.network, address)
 
     def reuse(self, address, comm):
         pass
 
-    def __call__(self, address):
-        return self.network.ask(address)
+
+class Connection:
+    """A connection to a worker, for one question at a time."""
+
+    def __init__(self, network, address):
+        self.network, self.address = network, address
+
+    async def write(self, message, **options):
+        self.message = {name: value for name, value in message.items() if name not in ("op", "reply")}
+
+    async def read(self, **options):
+        return await self.network.ask(self.address, **self.message)
+
+    def abort(self):
+        pass
+
+    async def close(self):
+        pass
 
 
 class Network:
@@ -58,22 +75,19 @@ class Network:
             )
         return self.workers[address]
 
-    def ask(self, address):
-        async def call(**asked):
-            self.asked.append((address, asked.get("key")))
-            if address in self.lost:
-                raise OSError("connection refused")
-            if address in self.silent:
-                await asyncio.sleep(60)
-            handler = self.worker(address).handlers.get(exchange.OPERATION)
-            if handler is None:
-                return None
-            reply = received(await handler(**received(asked)))
-            if address in self.lost:
-                raise OSError("connection closed")
-            return reply
-
-        return SimpleNamespace(**{exchange.OPERATION: call})
+    async def ask(self, address, **asked):
+        self.asked.append((address, asked.get("key")))
+        if address in self.lost:
+            raise OSError("connection refused")
+        if address in self.silent:
+            await asyncio.sleep(60)
+        handler = self.worker(address).handlers.get(exchange.OPERATION)
+        if handler is None:
+            return None
+        reply = received(await handler(**received(asked)))
+        if address in self.lost:
+            raise OSError("connection closed")
+        return reply
 
     def exchange(self, address):
         if address not in self.exchanges:
