@@ -169,7 +169,7 @@ def follow(
     threads : int
         Its threads.
     """
-    work, exchange = Sweeping(phi, settings, before, 0, False), exchange_here()
+    work, exchange = Sweeping(phi, settings, before, 0, False, reports=False), exchange_here()
     slot, attempt = Slot(), 0
     over = head.over(settings.steps) if isinstance(head, Carrier) else head.over
     while not over:

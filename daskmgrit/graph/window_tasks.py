@@ -20,7 +20,7 @@ from daskmgrit.newton.error_estimate import error_size
 from daskmgrit.newton.evaluate import RawEvaluation
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.settings import NewtonSettings
-from daskmgrit.newton.sweep import Ahead, SweepReport, sweep
+from daskmgrit.newton.sweep import Ahead, Forward, SweepReport, forward, sweep
 from daskmgrit.newton.window import SlidingWindow, first_window
 from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.propagator import Phi
@@ -242,10 +242,20 @@ class Sweeping:
         Sweeps to do.
     keep : bool
         Whether accepted states are kept.
+    reports : bool
+        Whether the sweeps are reported on; another process does that otherwise.
     """
 
-    def __init__(self, phi: Phi, settings: NewtonSettings, before: Carrier | Share, count: int, keep: bool) -> None:
-        self.phi, self.settings, self.keep = phi, settings, keep
+    def __init__(
+        self,
+        phi: Phi,
+        settings: NewtonSettings,
+        before: Carrier | Share,
+        count: int,
+        keep: bool,
+        reports: bool = True,
+    ) -> None:
+        self.phi, self.settings, self.keep, self.tells = phi, settings, keep, reports
         self.carrier, self.left = carrier_of(before), count
         self.seconds = before.seconds if isinstance(before, Share) else 0.0
         self.reports: list[SweepReport] = []
@@ -266,13 +276,16 @@ class Sweeping:
             ahead = workers if self.left > 1 else None
             meter = Meter(self.phi, workers.cycle)
             try:
-                done = sweep(meter, carrier.window, self.settings, carrier.curvature, workers.take, ahead)
+                given = meter, carrier.window, self.settings, carrier.curvature, workers.take, ahead
+                done = sweep(*given) if self.tells else forward(*given)
             except Diverged as error:
                 self.carrier = replace(carrier, diverged=Diverged(*error.args))
                 return
             self.carrier = replace(carrier, window=done.window, curvature=done.curvature, sweeps=carrier.sweeps + 1)
             self.left -= 1
             self.seconds = time.perf_counter() - began
+            if isinstance(done, Forward):
+                continue
             self.reports.append(done.report)
             self.failures = self.failures.and_then(failures_of(done.errors))
             if self.keep:

@@ -147,6 +147,11 @@ class Arriving:
         assert whole.images is not None
         return Evaluation(whole.images, whole.gradients)
 
+    def wait(self) -> None:
+        """Wait for all slots."""
+        for _ in self._runs():
+            pass
+
     def errors(self) -> dict[int, Exception]:
         """Return the errors that Phi has raised so far, by slot."""
         return {slots.start + row: error for part, slots in self._so_far() for row, error in part.errors}

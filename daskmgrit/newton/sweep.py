@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -13,7 +13,7 @@ import numpy as np
 from daskmgrit.errors import Diverged
 from daskmgrit.newton import full, low_rank, picard
 from daskmgrit.newton.acceptance import accept, is_exact, unit_of
-from daskmgrit.newton.error_estimate import accept_growth, known_growth
+from daskmgrit.newton.error_estimate import Growth, accept_growth, known_growth
 from daskmgrit.newton.evaluate import (
     Arriving,
     Evaluation,
@@ -35,7 +35,7 @@ from daskmgrit.recurrence.propagator import Phi, steps_before
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
-__all__ = ["Ahead", "SweepReport", "Swept", "sweep"]
+__all__ = ["Ahead", "Forward", "SweepReport", "Swept", "forward", "sweep"]
 
 
 class SweepReport(NamedTuple):
@@ -90,6 +90,24 @@ class Swept(NamedTuple):
     accepted: Array
     report: SweepReport
     errors: dict[int, Exception]
+
+
+class Forward(NamedTuple):
+    """The part of a sweep that the next one needs.
+
+    Attributes
+    ----------
+    window : SlidingWindow
+        The window after it, without the growth of errors.
+    curvature : Curvature or None
+        The known curvature.
+    report : callable
+        Does the rest, for which nothing waits.
+    """
+
+    window: SlidingWindow
+    curvature: Curvature | None
+    report: Callable[[], Swept]
 
 
 class Ahead(Protocol):
@@ -154,6 +172,18 @@ def sweep(
     Exception
         The error that Phi raised for an accepted state, as it does in serial training.
     """
+    return forward(meter, window, settings, curvature, take, ahead).report()
+
+
+def forward(
+    meter: Meter,
+    window: SlidingWindow,
+    settings: NewtonSettings,
+    curvature: Curvature | None = None,
+    take: Take | None = None,
+    ahead: Ahead | None = None,
+) -> Forward:
+    """Do the part of a sweep that the next one needs; parameters and errors are those of :func:`sweep`."""
     n, interval = window.slots, settings.interval
     asked = _Asked(take or partial(_evaluate, meter), meter.phi)
     ends = slot_steps(window.first, n, settings.steps, interval)
@@ -191,25 +221,32 @@ def sweep(
             corrected, moved = iter([rows]), row_lengths(rows, window.states[count:, ...])
         slots = fitting_slots(first, settings.size.next(n, pace, moved), settings.steps, interval)
         states = _next_states(slide(corrected, slots), slot_steps(first, slots, settings.steps, interval), ahead)
-    # From here on nothing waits for this sweep but its report.
-    everything = found.all()
-    accepted = namespace(last).concat([window.states[1:count, ...], last], axis=0)
-    growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], everything, accepted, begins)
-    if slots:
-        growth = known_growth(growth, before, everything, count, slots, None if matrices is None else matrices[1:, ...])
-    rest = slice(sum(map(len, known)), None)
-    known.append(residual_squares(everything.images[rest, ...], window.states[1:, ...][rest, ...], exactly, unit))
-    report = SweepReport(
-        window.first,
-        n,
-        first - window.first,
-        residual_norm(everything.images, window.states[1:, ...], np.concatenate(known), unit),
-        depth,
-        doublings(n),
-        asked.evaluations,
-    )
-    errors = {int(begins[slot]): error for slot, error in found.errors().items()}
-    return Swept(SlidingWindow(first, states, spent, pace, growth), curvature, accepted, report, errors)
+    # Others may need those that this sweep does not.
+    found.wait()
+
+    def report() -> Swept:
+        everything = found.all()
+        accepted = namespace(last).concat([window.states[1:count, ...], last], axis=0)
+        growth = accept_growth(window.growth, meter.phi, window.states[:count, ...], everything, accepted, begins)
+        if slots:
+            growth = known_growth(
+                growth, before, everything, count, slots, None if matrices is None else matrices[1:, ...]
+            )
+        rest = slice(sum(map(len, known)), None)
+        known.append(residual_squares(everything.images[rest, ...], window.states[1:, ...][rest, ...], exactly, unit))
+        told = SweepReport(
+            window.first,
+            n,
+            first - window.first,
+            residual_norm(everything.images, window.states[1:, ...], np.concatenate(known), unit),
+            depth,
+            doublings(n),
+            asked.evaluations,
+        )
+        errors = {int(begins[slot]): error for slot, error in found.errors().items()}
+        return Swept(SlidingWindow(first, states, spent, pace, growth), curvature, accepted, told, errors)
+
+    return Forward(SlidingWindow(first, states, spent, pace, Growth()), curvature, report)
 
 
 def _evaluate(meter: Meter, states: Array, begins: np.ndarray, lengths: np.ndarray) -> list[RawEvaluation]:
