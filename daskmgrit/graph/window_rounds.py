@@ -91,9 +91,11 @@ def lead(
                 _sweep(work, Team(phi, run, room, members, 0, silence), records)
             except Unlike as error:
                 unlike.update(error.numbers)
-                left_out = {each for each, times in unlike.items() if times >= TIMES}
-                apart |= {Apart(each.address, UNLIKE) for each in members if each.number in left_out}
+                left_out |= {each for each, times in unlike.items() if times >= TIMES}
+                apart |= {Apart(each.address, UNLIKE) for each in members if unlike[each.number] >= TIMES}
             except Late as error:
+                # It would be late again.
+                left_out.add(error.number)
                 apart |= {Apart(each.address, LATE) for each in members if each.number == error.number}
             except Gone:
                 # Who fails at once may do so again.
@@ -122,6 +124,7 @@ def _gather(
     left_out: set[int],
 ) -> tuple[Member, ...]:
     """Wait for others, and tell those of them who take part: who came, and is not left out."""
+    expected = tuple(each for each in expected if each not in left_out)
     hellos: dict[int, Hello] = slot.wait(room.notes(expected, max(patience, min(work.seconds, LONGEST))))
     if len(hellos) < len(everyone):
         hellos = slot.wait(room.notes(everyone, OTHERS))

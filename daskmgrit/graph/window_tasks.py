@@ -134,8 +134,8 @@ class Share:
         Numbers of the processes that took part to its end, without the first.
     apart : tuple of Apart
         Workers that it was done without.
-    failed : tuple of int, or of int, int and str
-        How many guesses Phi raised an error for; then the step of the first of them, and the error.
+    failures : Failures
+        The guesses for which Phi raised an error.
     """
 
     carrier: Carrier

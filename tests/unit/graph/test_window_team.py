@@ -278,6 +278,21 @@ def test_a_process_that_never_ends_is_done_without(network, monkeypatch, member,
     solve.assert_same(solve_in_one_process(phi, w0, method))
 
 
+def test_a_process_that_is_always_late_does_not_stop_the_others(network, monkeypatch):
+    """It comes again at once, and is done without until the round ends."""
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "LEAST", 0.1)
+    solve = Solve(network, phi, w0, method, (1, 1, 1), "always late")
+    slow, rounds = Fails(phi, 0, lambda: time.sleep(0.3)), 0
+    while not solve.over:
+        assert not solve.round(8, phis={1: slow})
+        rounds += 1
+        assert solve.head.apart == (("w1", "late"),)
+        assert len(solve.head.reports) == 8 or solve.over
+    assert 1 < rounds < 6
+    solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
 def test_a_process_is_late_only_if_it_takes_much_longer_than_the_others(network, monkeypatch):
     phi, w0, method = digits()
     monkeypatch.setattr(window_team, "LEAST", 0.0)
