@@ -182,7 +182,7 @@ class ClusterExecutor(Executor):
             return self._send(book, wanted)
         except ClusterError as error:
             if any(future.status == "cancelled" for future in self._sent):
-                raise _lost("its data of this solve") from error
+                raise self._lost("its data of this solve") from error
             raise  # it is a guess that was lost before
 
     def _send(self, book: TaskBook, wanted: Sequence[Delayed]) -> list[Delayed]:
@@ -232,7 +232,7 @@ class ClusterExecutor(Executor):
                 # The future keeps it: with its traceback that would hold all that the solve holds.
                 error.__traceback__ = None
                 self._stop.check()
-                raise _lost(what) from None
+                raise self._lost(what) from None
             except KilledWorker as error:
                 future.release()
                 raise ClusterError(
@@ -265,6 +265,16 @@ class ClusterExecutor(Executor):
                 found.__traceback__ = None
                 self._stop.check()
                 self._replace_lost(watch.look())
+
+    def _lost(self, what: str) -> ClusterError:
+        if self.client.status in ("closing", "closed"):
+            return ClusterError(
+                f"the client was closed, and with it {what}: solve, or resume from a checkpoint, with another client"
+            )
+        return ClusterError(
+            f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or it "
+            "forgot data that the solve had sent; solve again"
+        )
 
     def _replace_lost(self, present: Collection[str]) -> None:
         """Plan the chunks of lost workers on new ones from now on."""
@@ -328,10 +338,3 @@ class ClusterExecutor(Executor):
         return ClusterError(
             f"the cluster has no workers and {within}: start one with `dask worker ADDRESS`, or {LONGER}"
         )
-
-
-def _lost(what: str) -> ClusterError:
-    return ClusterError(
-        f"the cluster lost {what} and cannot compute it again: its scheduler was stopped or restarted, or it forgot "
-        "data that the solve had sent; solve again"
-    )

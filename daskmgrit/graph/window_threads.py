@@ -18,7 +18,7 @@ from daskmgrit.utils.array_api import Array, namespace
 
 __all__ = ["Done", "WindowThreads"]
 
-# Is given the evaluations of successive runs of slots, with their records, when all are done.
+# Is given the evaluations of successive runs of slots, with their records, when all are done; none if one fails.
 Done = Callable[["list[tuple[RawEvaluation, Record]]"], None]
 
 # Seconds in which threads begin that have just been given a slot.
@@ -197,7 +197,12 @@ class _Calls:
     def _evaluate(
         self, number: int, states: Array, begins: np.ndarray, lengths: np.ndarray
     ) -> tuple[RawEvaluation, Record]:
-        found = _evaluate(self.phi, self.cycle, states, begins, lengths)
+        try:
+            found = _evaluate(self.phi, self.cycle, states, begins, lengths)
+        except Exception:
+            if self.done is not None:
+                self.done([])
+            raise
         if self.done is not None:
             with self._lock:
                 self._found[number] = found

@@ -80,3 +80,14 @@ def test_every_use_after_a_restart_is_refused(w0, make):
             with pytest.raises(dm.ClusterError, match="not on the cluster any more"):
                 use()
         assert dm.MGRIT(Decay(), STEPS).solve(w0).converged
+
+
+@pytest.mark.parametrize("solver", [dm.MGRIT(Decay(), STEPS), dm.ParallelNewton(Decay(), STEPS, window=4)])
+def test_a_client_that_is_closed_during_a_solve(cluster, w0, solver):
+    with Client(cluster, set_as_default=False) as client:
+
+        def close(iteration, residual, weights):
+            client.close()
+
+        with pytest.raises(dm.ClusterError, match="the client was closed"):
+            solver.solve(w0, tol=0, client=client, callback=close)

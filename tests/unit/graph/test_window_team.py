@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from daskmgrit.errors import PropagatorError
 from daskmgrit.graph import exchange, window_rounds, window_tasks, window_team
 from daskmgrit.newton.in_one_process import solve_in_one_process
 from daskmgrit.newton.settings import NewtonSettings, choose_size
@@ -291,6 +292,25 @@ def test_a_process_that_is_always_late_does_not_stop_the_others(network, monkeyp
         assert len(solve.head.reports) == 8 or solve.over
     assert 1 < rounds < 6
     solve.assert_same(solve_in_one_process(phi, w0, method))
+
+
+def test_a_breach_of_the_contract_while_another_process_hangs(network, monkeypatch):
+    """The one that fails does not wait for the one that hangs."""
+    phi, w0, method = digits()
+    monkeypatch.setattr(window_team, "LEAST", 0.2)
+    monkeypatch.setattr(window_rounds, "AGAIN", 0.5)
+    goes_on = threading.Event()
+
+    def breaks():
+        raise PropagatorError("two rows for one")
+
+    solve = Solve(network, phi, w0, method, (1, 1, 1), "both")
+    phis = {1: Fails(phi, 0, lambda: goes_on.wait(60)), 2: Fails(phi, 0, breaks)}
+    asked = solve.start(8, phis=phis)
+    for member in 0, 2:
+        assert "two rows for one" in str(asked[member][1].exception(20))
+    goes_on.set()
+    solve.end(asked)
 
 
 def test_a_process_is_late_only_if_it_takes_much_longer_than_the_others(network, monkeypatch):
