@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -33,23 +33,33 @@ def spared() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_end(client: Any = None) -> Iterator[None]:
+def quiet_end(client: Any = None, cluster: Any = None) -> Iterator[None]:
     """When Ctrl-C ends the block, ignore a second one and Dask's log of losses while the surroundings close.
 
     Parameters
     ----------
     client : distributed.Client, optional
         Client of a cluster that ends with the block: its workers log nothing more, either.
+    cluster : distributed.LocalCluster, optional
+        The cluster, where it has no client yet.
     """
     try:
         yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         hush()
-        if client is not None:
-            with suppress(Exception):
-                bounded(client, 2, client.run, hush)
+        with suppress(Exception), _client_of(cluster) if client is None else nullcontext(client) as there:
+            if there is not None:
+                bounded(there, 2, there.run, hush)
         raise
+
+
+def _client_of(cluster: Any) -> AbstractContextManager[Any]:
+    if cluster is None:
+        return nullcontext()
+    from distributed import Client
+
+    return Client(cluster, timeout=2, set_as_default=False)
 
 
 def hush() -> None:

@@ -97,7 +97,7 @@ def _start(cluster: Any, workers: int, seconds: float) -> None:
         coming = asyncio.run_coroutine_threadsafe(_all(cluster), cluster.loop.asyncio_loop)
         try:
             # A second Ctrl-C is to leave what the first one ends alone.
-            with quiet_end():
+            with quiet_end(cluster=cluster):
                 coming.result(seconds)
         except BaseException as error:
             _end(coming, others)
