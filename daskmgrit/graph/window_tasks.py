@@ -20,7 +20,7 @@ from daskmgrit.newton.error_estimate import error_size
 from daskmgrit.newton.evaluate import RawEvaluation
 from daskmgrit.newton.low_rank import Curvature
 from daskmgrit.newton.settings import NewtonSettings
-from daskmgrit.newton.sweep import Ahead, Forward, SweepReport, forward, sweep
+from daskmgrit.newton.sweep import Ahead, SweepReport, Swept, sweep
 from daskmgrit.newton.window import SlidingWindow, first_window
 from daskmgrit.recurrence.meter import Meter, Record
 from daskmgrit.recurrence.propagator import Phi
@@ -276,20 +276,22 @@ class Sweeping:
             ahead = workers if self.left > 1 else None
             meter = Meter(self.phi, workers.cycle)
             try:
-                given = meter, carrier.window, self.settings, carrier.curvature, workers.take, ahead
-                done = sweep(*given) if self.tells else forward(*given)
+                done = sweep(meter, carrier.window, self.settings, carrier.curvature, workers.take, ahead)
             except Diverged as error:
                 self.carrier = replace(carrier, diverged=Diverged(*error.args))
                 return
-            self.carrier = replace(carrier, window=done.window, curvature=done.curvature, sweeps=carrier.sweeps + 1)
+            window = self._told(done.report()) if self.tells else done.window
+            self.carrier = replace(carrier, window=window, curvature=done.curvature, sweeps=carrier.sweeps + 1)
             self.left -= 1
             self.seconds = time.perf_counter() - began
-            if isinstance(done, Forward):
-                continue
-            self.reports.append(done.report)
-            self.failures = self.failures.and_then(failures_of(done.errors))
-            if self.keep:
-                self.accepted.append(done.accepted)
+
+    def _told(self, swept: Swept) -> SlidingWindow:
+        """Keep what a sweep reports; return its window, with the growth of errors."""
+        self.reports.append(swept.report)
+        self.failures = self.failures.and_then(failures_of(swept.errors))
+        if self.keep:
+            self.accepted.append(swept.accepted)
+        return swept.window
 
     def share(self, records: list[Record], others: tuple[int, ...] = (), address: str = "") -> Share:
         """Return the result of the task."""

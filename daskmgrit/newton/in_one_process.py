@@ -98,7 +98,7 @@ def solve_in_one_process(
     sweeps: list[SweepReport] = []
     while window.first < settings.steps and time.perf_counter() < ends:
         meter = Meter(phi, len(sweeps) + 1)
-        window, curvature, accepted, report, _ = sweep(meter, window, settings, curvature)
+        window, curvature, accepted, report, _ = sweep(meter, window, settings, curvature).report()
         sweeps.append(report)
         if keep:
             kept.append(to_host(accepted))

@@ -35,7 +35,7 @@ from daskmgrit.recurrence.propagator import Phi, steps_before
 from daskmgrit.recurrence.split_propagator import is_split
 from daskmgrit.utils.array_api import Array, namespace, to_host
 
-__all__ = ["Ahead", "Forward", "SweepReport", "Swept", "forward", "sweep"]
+__all__ = ["Ahead", "Forward", "SweepReport", "Swept", "sweep"]
 
 
 class SweepReport(NamedTuple):
@@ -144,8 +144,8 @@ def sweep(
     curvature: Curvature | None = None,
     take: Take | None = None,
     ahead: Ahead | None = None,
-) -> Swept:
-    """Sweep once over a window.
+) -> Forward:
+    """Sweep once over a window, as far as the next sweep needs it; the report is left to the result.
 
     Evaluations are used in the order of their slots, each as soon as it is known. With the identity as the Jacobian,
     a corrected state depends on no later slot: then `ahead` may evaluate it while later ones are still to come.
@@ -172,18 +172,6 @@ def sweep(
     Exception
         The error that Phi raised for an accepted state, as it does in serial training.
     """
-    return forward(meter, window, settings, curvature, take, ahead).report()
-
-
-def forward(
-    meter: Meter,
-    window: SlidingWindow,
-    settings: NewtonSettings,
-    curvature: Curvature | None = None,
-    take: Take | None = None,
-    ahead: Ahead | None = None,
-) -> Forward:
-    """Do the part of a sweep that the next one needs; parameters and errors are those of :func:`sweep`."""
     n, interval = window.slots, settings.interval
     asked = _Asked(take or partial(_evaluate, meter), meter.phi)
     ends = slot_steps(window.first, n, settings.steps, interval)

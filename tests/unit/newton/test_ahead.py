@@ -67,12 +67,12 @@ def test_the_bits_of_one_call(seed, optimizer, rate, jacobian, window, interval,
     parts = InParts(phi, sorted(cuts))
     now, curvature, parted, of_parts = first(phi, w0, method), None, first(phi, w0, method), None
     while now.first < method.steps:
-        now, curvature, accepted, report, _ = sweep(Meter(phi, 1), now, method, curvature)
+        now, curvature, accepted, report, _ = sweep(Meter(phi, 1), now, method, curvature).report()
         # States of which a thread makes the update, too, and those of which it only finds the gradient.
         with patch.object(evaluate_module, "LARGE", large):
             parted, of_parts, accepted_in_parts, reported, _ = sweep(
                 Meter(phi, 1), parted, method, of_parts, parts.take, parts
-            )
+            ).report()
         assert np.array_equal(parted.states, now.states)
         assert (parted.first, parted.spent, parted.pace) == (now.first, now.spent, now.pace)
         assert np.array_equal(accepted, accepted_in_parts)
@@ -91,7 +91,7 @@ def test_a_state_is_added_before_a_later_evaluation_is_waited_for(optimizer):
     while now.first + 8 <= method.steps:
         parts.events.clear()
         parts.added.clear()
-        now, _, _, report, _ = sweep(Meter(phi, 1), now, method, None, parts.take, parts)
+        now, _, _, report, _ = sweep(Meter(phi, 1), now, method, None, parts.take, parts).report()
         assert [slot for slot, _ in parts.events] == list(range(8))
         # Of the slots after the accepted ones, a state is known as soon as the evaluation before it is.
         for slot, added in parts.events[report.accepted :]:

@@ -79,7 +79,7 @@ def test_the_result_of_serial_training(seed, optimizer, jacobian, window, interv
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate_module, "LARGE", large)
         while now.first < STEPS:
-            now, curvature, _, report, _ = sweep(Meter(phi, 1), now, method, curvature, parts.take, parts)
+            now, curvature, _, report, _ = sweep(Meter(phi, 1), now, method, curvature, parts.take, parts).report()
             reports.append(report)
     assert repr(reports) == repr(solved.sweeps)  # the residual may be nan
     assert np.array_equal(now.states[0], solved.final)
