@@ -1,7 +1,8 @@
 """Values that tasks which run at the same time on several workers give each other, without the scheduler.
 
-A task opens a room on its worker and offers values there. Others ask for them, over the connections of their workers,
-and wait until they are there. The wait ends when the room is closed, and when the connection is.
+A task opens a room on its worker. Others, who know that it is open, send values there over the connections of their
+workers, one message for each value. The task waits for them there, and watches the rooms of the others: a wait ends
+also when a room that is watched is closed, and when its worker is lost.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pickle
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -24,17 +25,19 @@ from daskmgrit.utils.pickling import sendable
 
 __all__ = ["Exchange", "Gone", "Room", "Slot", "exchange_here"]
 
-# The name under which workers answer.
-OPERATION = "daskmgrit_exchange"
-# Seconds after which a worker says that a room, or a value, is not there yet; and those in which it can be reached.
+# The names under which workers take values, and answer who watches a room.
+GIVE, WATCH = "daskmgrit_give", "daskmgrit_watch"
+# Seconds after which a worker says that a room is not there yet, or is still open; and in which it can be reached.
 TURN, CONNECT = 2.0, 5.0
 # Seconds that a task waits for others in its slot of the worker.
 PROMPT = 0.05
 # Seconds until a worker that has never exchanged anything is asked again.
 AGAIN = 0.5
-# Seconds that values are kept for others after their room was closed.
+# Seconds in which the last values of a task that has ended come: they may have a connection of their own.
+LAST = 0.5
+# Seconds for which others are told with what error a task ended.
 KEPT = 60.0
-# Teams of which a worker remembers that a room was closed.
+# Tasks of which a worker remembers that a room was closed: a number for each solve and process.
 REMEMBERED = 64
 
 _lock = threading.Lock()
@@ -94,72 +97,142 @@ class _Changes:
 
 
 class Room:
-    """The values that one task offers.
+    """The values that others give a task while it runs.
 
     Parameters
     ----------
     exchange : Exchange
         That of its worker.
-    team, number : str, tuple of int
-        The team, and the number of the room; a team's numbers increase.
+    run, member : str, int
+        The token of the solve, and the number of the process.
+    number : tuple of int
+        The number of the room, the same for those who give each other values; numbers increase.
+    silence : float
+        Seconds to wait for any answer of another worker.
     """
 
-    def __init__(self, exchange: Exchange, team: str, number: tuple[int, ...]) -> None:
-        self.exchange, self.team, self.number = exchange, team, number
-        self.values: dict[str, Any] = {}
-        self.closed = False
+    def __init__(self, exchange: Exchange, run: str, member: int, number: tuple[int, ...], silence: float) -> None:
+        self.exchange, self.run, self.member, self.number, self.silence = exchange, run, member, number, silence
+        self.closed = self.left = False
         self.failed: Exception | None = None
         self.changes = _Changes()
-        self._readers: dict[str, int] = {}
         self._notes: dict[int, Any] = {}
+        # Values that came before they were waited for, waits for those that have not come, and who sends no more.
+        self._lock = threading.Lock()
+        self._values: dict[tuple[int, str], Any] = {}
+        self._waits: dict[tuple[int, str], Future[Any]] = {}
+        self._gone: dict[int, Exception] = {}
+        self._givers: set[int] = set()
 
-    def offer(self, key: str, value: Any, readers: int) -> None:
-        """Offer a value, which is forgotten when that many others have taken it, or some time after the end."""
+    def wait(self, sender: int, key: str) -> Future[Any]:
+        """Return the value that another process gives under a key.
 
-        def put() -> None:
-            if readers and not self.closed:
-                self.values[key], self._readers[key] = value, readers
-                self.changes.tell()
+        It raises :class:`Gone` if none will come from a room that is watched, and the error with which its task failed.
+        """
+        found: Future[Any] = Future()
+        with self._lock:
+            if (sender, key) in self._values:
+                found.set_result(self._values.pop((sender, key)))
+            elif sender in self._gone:
+                found.set_exception(self._gone[sender])
+            else:
+                self._waits[sender, key] = found
+        return found
 
-        self.exchange.call(put)
+    def send(self, others: Iterable[tuple[int, str]], key: str, value: Any) -> None:
+        """Give others a value: each of them a process, which has a room with this number open, and its worker."""
+        from distributed.protocol.serialize import Serialized, serialize
+
+        others = list(others)
+        if others:
+            # Once for all of them.
+            data = Serialized(*serialize(value, on_error="raise"))
+            self.exchange.send(self, others, sender=self.member, key=key, value=data)
+
+    def watch(self, member: int, address: str, note: Any = None, patience: float = 0.0) -> None:
+        """Watch the room with this number of another process, from which values come, until that or this is closed.
+
+        Parameters
+        ----------
+        member, address : int, str
+            The process and its worker.
+        note : object, optional
+            What the other room is told.
+        patience : float, default 0
+            Seconds to wait for the other room to be opened.
+        """
+
+        def lost(error: Exception) -> None:
+            with self._lock:
+                self._gone[member] = error
+                waits = [self._waits.pop(each) for each in list(self._waits) if each[0] == member]
+            for each in waits:
+                each.set_exception(error)
+
+        async def watch() -> None:
+            try:
+                await self.exchange.end_of(self, member, address, note, patience)
+            except Gone as error:
+                # A last value may be on its way, but not to one who offered to take part in vain.
+                if error.args[1:] == ("ended",) and (note is None or member in self._givers) and not self.closed:
+                    await asyncio.sleep(LAST)
+                lost(error)
+            except Exception as error:
+                lost(error)
+
+        self.exchange.call(lambda: self.exchange.spawn(watch()))
 
     def notes(self, expected: Collection[int], seconds: float) -> Future[dict[int, Any]]:
         """Wait for the notes of others, by their numbers; at most `seconds` for those of the `expected`."""
+        found: Future[dict[int, Any]] = Future()
 
-        async def wait() -> dict[int, Any]:
+        async def wait() -> None:
             end = time.monotonic() + seconds
-            while not self._notes.keys() >= set(expected) and await self.changes.wait(end):
-                pass
-            return dict(self._notes)
+            try:
+                while not self._notes.keys() >= set(expected) and await self.changes.wait(end):
+                    pass
+                found.set_result(dict(self._notes))
+            except BaseException:
+                found.set_exception(Gone("the worker is closing"))
+                raise
 
-        return self.exchange.run(wait)
+        self.exchange.call(lambda: self.exchange.spawn(wait()))
+        return found
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Close it, with the error of the block."""
+        self.close(error if isinstance(error, Exception) else None)
 
     def close(self, failed: Exception | None = None) -> None:
-        """Offer nothing more. What was offered can still be taken for a while.
+        """Take nothing more; who watches is told so, or is told the error with which the task failed.
 
-        Who waits for more is told so, or has the error with which the task failed raised.
+        With :class:`Gone`, the task left before its work was done.
         """
 
         def end() -> None:
             if not self.closed:
-                self.closed, self.failed = True, failed
+                self.closed, self.left = True, isinstance(failed, Gone)
+                self.failed = None if self.left else failed
                 self.changes.tell()
-                (self.exchange.keep if self.values or failed else self.exchange.forget)(self)
+                (self.exchange.keep if self.failed else self.exchange.forget)(self)
 
-        # Where the worker is closed, no one asks any more.
+        # Where the worker is closed, no one watches any more.
         with suppress(RuntimeError):
-            self.exchange.end(self.team, self.number)
+            self.exchange.end(self.run, self.member, self.number)
             self.exchange.call(end)
 
-    def take(self, key: str) -> Any:
-        """Return a value to one of its readers; on the event loop."""
-        value = self.values[key]
-        self._readers[key] -= 1
-        if not self._readers[key]:
-            del self.values[key], self._readers[key]
-            if self.closed and not self.values and not self.failed:
-                self.exchange.forget(self)
-        return value
+    def take(self, sender: int, key: str, value: Any) -> None:
+        """Take a value that was sent; on the event loop."""
+        with self._lock:
+            self._givers.add(sender)
+            found = self._waits.pop((sender, key), None)
+            if found is None:
+                self._values[sender, key] = value
+        if found is not None:
+            found.set_result(value)
 
     def hear(self, sender: int, note: Any) -> None:
         """Take a note; on the event loop."""
@@ -168,7 +241,7 @@ class Room:
 
 
 class Exchange:
-    """The rooms of one worker, which answers others from now on.
+    """The rooms of one worker, which others reach from now on.
 
     Parameters
     ----------
@@ -179,171 +252,117 @@ class Exchange:
     def __init__(self, worker: Any) -> None:
         self.address: str = worker.address
         self._loop, self._rpc = worker.loop.asyncio_loop, worker.rpc
-        self._rooms: dict[tuple[str, tuple[int, ...]], Room] = {}
-        self._ended: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._rooms: dict[tuple[str, int, tuple[int, ...]], Room] = {}
+        self._ended: OrderedDict[tuple[str, int], tuple[int, ...]] = OrderedDict()
         self._changes = _Changes()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-        async def daskmgrit_exchange(**asked: Any) -> dict[str, Any]:
-            return await self._answer(**asked)
+        async def daskmgrit_watch(**asked: Any) -> dict[str, Any]:
+            return await self._watched(**asked)
 
-        worker.handlers[OPERATION] = daskmgrit_exchange
+        def daskmgrit_give(run: str, member: int, number: Sequence[int], sender: int, key: str, value: Any) -> None:
+            room = self._rooms.get((run, member, tuple(number)))
+            if room is not None and not room.closed:
+                room.take(sender, key, value)
+
+        worker.handlers |= {WATCH: daskmgrit_watch, GIVE: daskmgrit_give}
 
     def call(self, function: Callable[[], Any]) -> None:
         """Call a function on the worker's event loop, soon."""
         self._loop.call_soon_threadsafe(function)
 
-    def run(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Run a coroutine function on the worker's event loop, until its future is cancelled."""
-        found: Future[Any] = Future()
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine; on the event loop, which itself would forget it."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-        async def outcome() -> None:
-            try:
-                value = await function(*args)
-            except BaseException as error:
-                gone = error if isinstance(error, Exception) else Gone("the worker is closing")
-                if found.set_running_or_notify_cancel():
-                    found.set_exception(gone)
-                if gone is not error:
-                    raise
-            else:
-                if found.set_running_or_notify_cancel():
-                    found.set_result(value)
-
-        def begin() -> None:
-            task = self._loop.create_task(outcome())
-
-            def end(future: Future[Any]) -> None:
-                if future.cancelled():
-                    self.call(task.cancel)
-
-            found.add_done_callback(end)
-
-        self.call(begin)
-        return found
-
-    def open(self, team: str, number: tuple[int, ...]) -> Room:
-        """Open a room for a task."""
-        room = Room(self, team, number)
+    def open(self, run: str, member: int, number: tuple[int, ...], silence: float = 60.0) -> Room:
+        """Open a room for a task; parameters are those of :class:`Room`."""
+        room = Room(self, run, member, number, silence)
 
         def add() -> None:
-            self._rooms[team, number] = room
+            self._rooms[run, member, number] = room
             self._changes.tell()
 
         self.call(add)
         return room
 
-    def ask(
-        self,
-        address: str,
-        team: str,
-        number: tuple[int, ...],
-        key: str,
-        note: tuple[int, Any] | None = None,
-        patience: float = 0.0,
-        silence: float = 60.0,
-    ) -> Future[Any]:
-        """Ask a worker for a value of a room.
+    def send(self, room: Room, others: list[tuple[int, str]], **message: Any) -> None:
+        """Send a message from a room to those of others."""
 
-        Parameters
-        ----------
-        address : str
-            The worker.
-        team, number, key : str, tuple of int, str
-            The room and the value.
-        note : tuple of int and object, optional
-            The number of who asks, and what the room is told.
-        patience : float, default 0
-            Seconds to wait for the room to be opened.
-        silence : float, default 60
-            Seconds to wait for any answer.
+        async def send(member: int, address: str) -> None:
+            # Who watches that worker will know.
+            with suppress(Gone):
+                await self._call(room, member, address, GIVE, reply=False, **message)
 
-        Returns
-        -------
-        Future
-            Its result is the value; or it raises :class:`Gone`.
-        """
-        return self.run(self._ask, address, team, number, key, note, patience, silence)
+        def begin() -> None:
+            for other in others:
+                self.spawn(send(*other))
 
-    async def _ask(
-        self,
-        address: str,
-        team: str,
-        number: tuple[int, ...],
-        key: str,
-        note: tuple[int, Any] | None,
-        patience: float,
-        silence: float,
-    ) -> Any:
+        self.call(begin)
+
+    async def end_of(self, room: Room, member: int, address: str, note: Any, patience: float) -> None:
+        """Wait until another room with a room's number is closed, and raise why; parameters are those of a watch."""
         from distributed.protocol import to_serialize
 
         end = time.monotonic() + patience
-        while True:
-            left, turn = max(0.0, end - time.monotonic()), min(TURN, silence / 4)
-            asked = {"team": team, "number": number, "key": key, "note": to_serialize(note), "wait": left, "turn": turn}
-            reply = await self._call(address, silence, **asked)
+        while not room.closed:
+            left, turn = max(0.0, end - time.monotonic()), min(TURN, room.silence / 4)
+            told = None if note is None else to_serialize((room.member, note))
+            reply = await self._call(room, member, address, WATCH, note=told, wait=left, turn=turn)
             # A worker that has not exchanged anything before has no answer.
             said = reply["said"] if reply else "absent"
-            if said == "value":
-                return reply["value"]
             if said == "failed":
                 raise pickle.loads(reply["error"])
-            if said == "ended" or (said == "absent" and time.monotonic() >= end):
-                raise Gone(f"{address}: {said}")
+            if said in ("ended", "left", "over") or (said == "absent" and time.monotonic() >= end):
+                raise Gone(f"{address}: {said}", said)
             if not reply:
                 await asyncio.sleep(AGAIN)
 
-    async def _call(self, address: str, silence: float, **asked: Any) -> Any:
+    async def _call(self, room: Room, member: int, address: str, operation: str, **message: Any) -> Any:
         from distributed.core import send_recv
 
+        message |= {"op": operation, "run": room.run, "member": member, "number": room.number}
         try:
             # To a worker that is lost Dask tries to connect for longer.
-            comm = await self._rpc.connect(address, timeout=min(CONNECT, silence))
+            comm = await self._rpc.connect(address, timeout=min(CONNECT, room.silence))
         except (OSError, TimeoutError, RuntimeError) as error:
             raise Gone(f"{address}: {type(error).__name__}") from None
         try:
-            return await asyncio.wait_for(send_recv(comm, op=OPERATION, **asked), silence)
+            return await asyncio.wait_for(send_recv(comm, **message), room.silence)
         except (OSError, TimeoutError) as error:
             raise Gone(f"{address}: {type(error).__name__}") from None
         finally:
             self._rpc.reuse(address, comm)
 
-    async def _answer(
-        self,
-        team: str,
-        number: Sequence[int],
-        key: str,
-        note: tuple[int, Any] | None,
-        wait: float,
-        turn: float,
+    async def _watched(
+        self, run: str, member: int, number: Sequence[int], note: tuple[int, Any] | None, wait: float, turn: float
     ) -> dict[str, Any]:
-        from distributed.protocol import to_serialize
-
         number = tuple(number)
         end = time.monotonic() + min(wait, turn)
-        while (room := self._rooms.get((team, number))) is None:
-            if number <= self._ended.get(team, ()):
-                return {"said": "ended"}
+        while (room := self._rooms.get((run, member, number))) is None:
+            if number <= self._ended.get((run, member), ()):
+                return {"said": "over"}
             if not await self._changes.wait(end):
                 return {"said": "absent"}
         if note is not None:
             room.hear(*note)
         end = time.monotonic() + turn
-        while key not in room.values:
-            if room.failed is not None:
-                # Raised here, an OSError would look like a lost worker.
-                return {"said": "failed", "error": cloudpickle.dumps(sendable(room.failed))}
-            if room.closed:
-                return {"said": "ended"}
+        while not room.closed:
             if not await room.changes.wait(end):
                 return {"said": "later"}
-        return {"said": "value", "value": to_serialize(room.take(key))}
+        if room.failed is None:
+            return {"said": "left" if room.left else "ended"}
+        # Raised here, an OSError would look like a lost worker.
+        return {"said": "failed", "error": cloudpickle.dumps(sendable(room.failed))}
 
-    def end(self, team: str, number: tuple[int, ...]) -> None:
-        """Tell who asks for a room with this or a smaller number that it has been closed."""
+    def end(self, run: str, member: int, number: tuple[int, ...]) -> None:
+        """Tell who watches a room with this or a smaller number that it has been closed."""
 
         def note() -> None:
-            self._ended[team] = max(number, self._ended.get(team, ()))
-            self._ended.move_to_end(team)
+            self._ended[run, member] = max(number, self._ended.get((run, member), ()))
+            self._ended.move_to_end((run, member))
             if len(self._ended) > REMEMBERED:
                 self._ended.popitem(last=False)
             self._changes.tell()
@@ -351,9 +370,9 @@ class Exchange:
         self.call(note)
 
     def forget(self, room: Room) -> None:
-        """Forget a room and what it still has; on the event loop."""
-        if self._rooms.get((room.team, room.number)) is room:
-            del self._rooms[room.team, room.number]
+        """Forget a room; on the event loop."""
+        if self._rooms.get((room.run, room.member, room.number)) is room:
+            del self._rooms[room.run, room.member, room.number]
 
     def keep(self, room: Room) -> None:
         """Forget a closed room after a while; on the event loop."""

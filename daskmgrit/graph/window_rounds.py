@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from daskmgrit.graph.exchange import Gone, Room, Slot, exchange_here
 from daskmgrit.graph.window_tasks import LATE, UNLIKE, Apart, Carrier, Share, Sweeping, Told
-from daskmgrit.graph.window_team import Late, Member, Team, Unlike, team_name
+from daskmgrit.graph.window_team import Late, Member, Team, Unlike
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import Phi
@@ -32,6 +32,8 @@ FIRST, AGAIN, LONGEST, OTHERS = 2.0, 0.5, 10.0, 0.1
 LEADER = 2.0
 # Times in a round that a process may have other bits, before it is done without.
 TIMES = 2
+# The key under which the leader says who takes part.
+CREW = "crew"
 
 
 class Hello(NamedTuple):
@@ -83,12 +85,13 @@ def lead(
     unlike, left_out, apart = Counter[int](), set[int](), set[Apart]()
     try:
         while not work.over:
-            room, left = exchange.open(team_name(run, 0), (number, attempt)), work.left
+            room, left = exchange.open(run, 0, (number, attempt), silence), work.left
             members: tuple[Member, ...] = (leader,)
             try:
-                if not alone:
-                    members = _gather(room, slot, work, leader, others, everyone, patience, left_out)
-                _sweep(work, Team(phi, run, room, members, 0, silence), records)
+                with room:
+                    if not alone:
+                        members = _gather(room, slot, work, leader, others, everyone, patience, left_out)
+                    _sweep(work, Team(phi, room, members), records)
             except Unlike as error:
                 unlike.update(error.numbers)
                 left_out |= {each for each, times in unlike.items() if times >= TIMES}
@@ -100,16 +103,11 @@ def lead(
             except Gone:
                 # Who fails at once may do so again.
                 alone = attempt > 0 and work.left == left
-            except Exception as error:
-                room.close(error)
-                raise
-            finally:
-                room.close()
             # Also those who came too late this time.
             others = tuple(sorted(room.notes((), 0.0).result()))
             attempt, patience = attempt + 1, AGAIN
     finally:
-        exchange.end(team_name(run, 0), (number + 1,))
+        exchange.end(run, 0, (number + 1,))
     return replace(work.share(records, others, exchange.address), apart=tuple(sorted(apart)))
 
 
@@ -134,7 +132,8 @@ def _gather(
     for each, hello in hellos.items():
         # After a failure, whatever it was, all begin with the leader's bits.
         known = first and hello.sweeps == work.carrier.sweeps
-        room.offer(f"crew-{each}-{hello.address}", Crew(members, work.left, None if known else work.carrier), 1)
+        crew = Crew(members, work.left, None if known else work.carrier)
+        room.send([(each, hello.address)], CREW, crew)
     return members
 
 
@@ -176,28 +175,22 @@ def follow(
     slot, attempt = Slot(), 0
     over = head.over(settings.steps) if isinstance(head, Carrier) else head.over
     while not over:
-        room = exchange.open(team_name(run, member), (number, attempt))
+        crew: Crew | None = None
         try:
-            hello = member, Hello(exchange.address, threads, work.carrier.sweeps)
-            # Its task may be behind this one, where there is one slot for both.
-            patience = OTHERS if head.address == exchange.address else LEADER
-            if attempt:
-                # It has not noticed the failure before its own slots are done.
-                patience = silence
-            asked = team_name(run, 0), room.number, f"crew-{member}-{exchange.address}"
-            coming = exchange.ask(head.address, *asked, hello, patience, silence)
-            crew: Crew = slot.wait(coming)
-            work.carrier, work.left = crew.carrier or work.carrier, crew.left
-            try:
-                _sweep(work, Team(phi, run, room, crew.members, member, silence), [])
-                break
-            except Gone:
-                attempt += 1
-        except Gone:
+            with exchange.open(run, member, (number, attempt), silence) as room:
+                hello = Hello(exchange.address, threads, work.carrier.sweeps)
+                # Its task may be behind this one, where there is one slot for both.
+                patience = OTHERS if head.address == exchange.address else LEADER
+                if attempt:
+                    # It has not noticed the failure before its own slots are done.
+                    patience = silence
+                room.watch(0, head.address, hello, patience)
+                crew = slot.wait(room.wait(0, CREW))
+                work.carrier, work.left = crew.carrier or work.carrier, crew.left
+                _sweep(work, Team(phi, room, crew.members), [])
             break
-        except Exception as error:
-            room.close(error)
-            raise
-        finally:
-            room.close()
+        except Gone:
+            if crew is None:
+                break
+            attempt += 1
     return Share(work.carrier)

@@ -23,10 +23,8 @@ from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.utils.array_api import Array, to_host
 from daskmgrit.utils.pickling import sendable
 
-__all__ = ["Late", "Member", "Part", "Team", "Unlike", "team_name"]
+__all__ = ["Late", "Member", "Part", "Team", "Unlike"]
 
-# Seconds to wait for another process to open its room.
-ROOM = 0.1
 # A process is late that takes this many times as long as the one that waits, and that many seconds at least.
 LONGER, LEAST = 10.0, 0.5
 
@@ -98,16 +96,10 @@ class Team:
     ----------
     phi : callable
         The propagator.
-    run : str
-        Token of the solve.
     room : Room
-        Where this process offers its evaluations.
+        Where this process is given the evaluations of others.
     members : tuple of Member
         Who takes part.
-    number : int
-        The number of this process.
-    silence : float
-        Seconds to wait for a worker that does not answer.
 
     Attributes
     ----------
@@ -117,21 +109,23 @@ class Team:
         Those of all processes.
     """
 
-    def __init__(
-        self, phi: Phi, run: str, room: Room, members: tuple[Member, ...], number: int, silence: float
-    ) -> None:
-        self.silence = silence
-        self.run, self.room, self.members, self.number, self.cycle = run, room, members, number, 0
-        (own,) = [member for member in members if member.number == number]
+    def __init__(self, phi: Phi, room: Room, members: tuple[Member, ...]) -> None:
+        self.room, self.members, self.number, self.cycle = room, members, room.member, 0
+        (own,) = [member for member in members if member.number == self.number]
         self.records: list[Record] = []
-        self._threads = WindowThreads(phi, own.threads, run)
+        self._threads = WindowThreads(phi, own.threads, room.run)
+        self._others = [(member.number, member.address) for member in members if member != own]
+        for other in self._others:
+            # The leader is watched from before it said who takes part.
+            if other[0]:
+                room.watch(*other)
         self._requests = 0
         self._ahead: _Request | None = None
         self._now: _Request | None = None
         self._added = 0
 
     def _begin(self, cycle: int, begins: np.ndarray, lengths: np.ndarray) -> _Request:
-        """Begin to evaluate, and ask the others for what they evaluate."""
+        """Begin to evaluate, and to wait for what the others evaluate."""
         number, place = self._requests, (int(begins[0]), len(begins))
         self._requests += 1
         slots, mine, coming, states = _shares(self.members, len(begins)), slice(0, 0), {}, _Marked()
@@ -148,14 +142,12 @@ class Team:
                         return
                     rows, records = zip(*found, strict=True)
                     part = Part(place, states.mark, tuple(map(_sendable, merged(rows))), records)
-                    self.room.offer(str(number), part, len(self.members) - 1)
+                    self.room.send(self._others, str(number), part)
                     done.set_result(max(record.seconds for record in records))
 
                 self._threads.start(cycle, begins[own], lengths[own], offer)
             else:
-                asked = team_name(self.run, member.number), self.room.number, str(number)
-                ask = self.room.exchange.ask
-                coming[member.number] = ask(member.address, *asked, patience=ROOM, silence=self.silence)
+                coming[member.number] = self.room.wait(member.number, str(number))
         self._added = 0
         return _Request(slots, mine, coming, place, states, done)
 
@@ -228,14 +220,6 @@ class Team:
         """Give up what is not used."""
         self._threads.close()
         self.records += self._threads.records
-        for request in (self._now, self._ahead):
-            for coming in request.coming.values() if request is not None else ():
-                coming.cancel()
-
-
-def team_name(run: str, member: int) -> str:
-    """Return the name of a process in the exchange."""
-    return f"{run}-{member}"
 
 
 def _shares(members: tuple[Member, ...], count: int) -> list[tuple[Member, slice]]:

@@ -5,6 +5,8 @@ import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
 
+from distributed.protocol.serialize import Serialize, Serialized, deserialize
+
 from daskmgrit.graph import exchange, window_rounds, window_tasks
 
 
@@ -12,7 +14,9 @@ def received(value):
     """Return a value as it arrives."""
     if isinstance(value, dict):
         return {name: received(each) for name, each in value.items()}
-    return getattr(value, "data", value) if type(value).__module__.startswith("distributed") else value
+    if isinstance(value, Serialized):
+        return deserialize(value.header, value.frames)
+    return value.data if isinstance(value, Serialize) else value
 
 
 class Connections:
@@ -31,16 +35,19 @@ class Connections:
 
 
 class Connection:
-    """A connection to a worker, for one question at a time."""
+    """A connection to a worker, for one message at a time."""
 
     def __init__(self, network, address):
         self.network, self.address = network, address
 
     async def write(self, message, **options):
+        self.operation = message["op"]
         self.message = {name: value for name, value in message.items() if name not in ("op", "reply")}
+        if not message["reply"]:
+            await self.network.tell(self.address, self.operation, **self.message)
 
     async def read(self, **options):
-        return await self.network.ask(self.address, **self.message)
+        return await self.network.ask(self.address, self.operation, **self.message)
 
     def abort(self):
         pass
@@ -57,7 +64,7 @@ class Network:
     lost, silent : set of str
         Addresses that cannot be reached, and that do not answer.
     asked : list of tuple
-        Who was asked for what.
+        Who was asked what.
     """
 
     def __init__(self):
@@ -65,7 +72,7 @@ class Network:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.workers, self.exchanges = {}, {}
-        self.lost, self.silent, self.asked = set(), set(), []
+        self.lost, self.silent, self.asked, self.answers = set(), set(), [], []
         self.here = threading.local()
 
     def worker(self, address):
@@ -75,19 +82,42 @@ class Network:
             )
         return self.workers[address]
 
-    async def ask(self, address, **asked):
-        self.asked.append((address, asked.get("key")))
+    async def tell(self, address, operation, **told):
+        if address in self.lost:
+            raise OSError("connection closed")
+        if address not in self.silent:
+            self.worker(address).handlers[operation](**received(told))
+
+    async def ask(self, address, operation, **asked):
+        self.asked.append((address, operation))
         if address in self.lost:
             raise OSError("connection refused")
         if address in self.silent:
             await asyncio.sleep(60)
-        handler = self.worker(address).handlers.get(exchange.OPERATION)
+        handler = self.worker(address).handlers.get(operation)
         if handler is None:
             return None
-        reply = received(await handler(**received(asked)))
-        if address in self.lost:
-            raise OSError("connection closed")
-        return reply
+        answer = asyncio.ensure_future(handler(**received(asked)))
+        self.answers.append((address, answer))
+        try:
+            return received(await answer)
+        except asyncio.CancelledError:
+            if address in self.lost:
+                raise OSError("connection closed") from None
+            raise
+        finally:
+            self.answers.remove((address, answer))
+
+    def lose(self, address):
+        """Cut a worker off: its connections end."""
+        self.lost.add(address)
+
+        def end():
+            for each, answer in self.answers:
+                if each == address:
+                    answer.cancel()
+
+        self.loop.call_soon_threadsafe(end)
 
     def exchange(self, address):
         if address not in self.exchanges:
@@ -109,10 +139,17 @@ class Network:
             monkeypatch.setattr(module, "exchange_here", lambda: self.exchange(self.here.address))
         monkeypatch.setattr("distributed.secede", lambda: None)
 
+    def settle(self):
+        """Wait until the event loop has done what it was given, and what follows from that."""
+        for _ in range(3):
+            done = threading.Event()
+            self.loop.call_soon_threadsafe(lambda done=done: self.loop.call_later(0.01, done.set))
+            assert done.wait(10)
+
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
+            self.loop.run_until_complete(asyncio.wait([task]))
         self.loop.close()

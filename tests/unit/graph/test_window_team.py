@@ -119,25 +119,21 @@ def test_bits_of_one_process(network, threads, count, optimizer, jacobian, inter
     for share in solve.state:
         assert np.array_equal(window_tasks.final(share), expected.final)
     # Nothing is kept.
-    network.exchange("w0").run(_nothing).result(10)
+    network.settle()
     assert all(not each._rooms for each in network.exchanges.values())
-
-
-async def _nothing():
-    return None
 
 
 def test_gradients_travel_alone(network, monkeypatch):
     """Where the update follows from them: the state with its moments is three times as large."""
     phi, w0, method = digits(window=6)
-    sent, offer = [], exchange.Room.offer
+    sent, send = [], exchange.Room.send
 
-    def noted(room, key, value, readers):
+    def noted(room, others, key, value):
         if isinstance(value, window_team.Part):
             sent.append(sum(rows.nbytes for rows in value.rows))
-        offer(room, key, value, readers)
+        send(room, others, key, value)
 
-    monkeypatch.setattr(exchange.Room, "offer", noted)
+    monkeypatch.setattr(exchange.Room, "send", noted)
     Solve(network, phi, w0, method, (1, 1), "alone").round(1)
     assert sent == [3 * w0.nbytes / 3] * 2
 
@@ -334,7 +330,7 @@ def test_a_worker_that_is_lost(network, monkeypatch, calls):
     solve = Solve(network, phi, w0, method, (1, 1, 1), f"lost {calls}")
 
     def lose():
-        network.lost.add("w2")
+        network.lose("w2")
 
     while not solve.over:
         solve.round(4, phis={2: Fails(phi, calls, lose)})
@@ -345,15 +341,15 @@ def test_processes_that_do_not_find_the_same_are_done_without(network, monkeypat
     """Should another processor lead to another window, the leader's counts."""
     phi, w0, method = digits()
     monkeypatch.setattr(window_rounds, "AGAIN", 0.05)
-    sent, offer = [], exchange.Room.offer
+    sent, send = [], exchange.Room.send
 
-    def elsewhere(room, key, value, readers):
-        if isinstance(value, window_team.Part) and room.team.endswith("-1") and len(sent) < 3:
+    def elsewhere(room, others, key, value):
+        if isinstance(value, window_team.Part) and room.member == 1 and len(sent) < 3:
             sent.append(value)
             value = replace(value, place=(99, 1), rows=())
-        offer(room, key, value, readers)
+        send(room, others, key, value)
 
-    monkeypatch.setattr(exchange.Room, "offer", elsewhere)
+    monkeypatch.setattr(exchange.Room, "send", elsewhere)
     solve = Solve(network, phi, w0, method, (1, 1), "elsewhere")
     while not solve.over:
         assert not solve.round(3)
@@ -396,15 +392,15 @@ def test_one_difference_of_bits_costs_a_process_nothing(network, monkeypatch):
     """It begins again with the leader's, as where a library's bits depend on the place in memory."""
     phi, w0, method = digits(window=6)
     solve = Solve(network, phi, w0, method, (1, 1), "once")
-    sent, offer = [], exchange.Room.offer
+    sent, send = [], exchange.Room.send
 
-    def once(room, key, value, readers):
-        if isinstance(value, window_team.Part) and room.team.endswith("-1"):
+    def once(room, others, key, value):
+        if isinstance(value, window_team.Part) and room.member == 1:
             sent.append(value)
             value = replace(value, mark=value.mark ^ 1) if len(sent) == 2 else value
-        offer(room, key, value, readers)
+        send(room, others, key, value)
 
-    monkeypatch.setattr(exchange.Room, "offer", once)
+    monkeypatch.setattr(exchange.Room, "send", once)
     assert not solve.round(6)
     assert solve.head.apart == ()
     assert solve.state[0].others == (1,)
