@@ -141,7 +141,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
     steps : int
         Number of training steps.
     parts : bool, default False
-        Whether gradient and update are tried, too, if phi gives them separately.
+        Whether the block is tried by gradient and update, if phi gives them separately: they are what the solve calls.
 
     Raises
     ------
@@ -154,6 +154,7 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
     except Exception:  # the solve itself will say
         return Finding()
     states, index = move_like(states_near(to_host(start)[0], count), start), np.arange(count)
+    block = _call_parts if parts and is_split(phi) else _call
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         known = False
@@ -168,11 +169,13 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
             if took > SECONDS:
                 return Finding(first=first)
             known = True
-            together = _call(phi, states, index)
+            together = block(phi, states, index)
             if alike(alone, together[:1]) and alike(_call(phi, states[-1:, ...], index[-1:]), together[-1:]):
-                return Finding(parts_fault(phi, states, index, together) if parts else "", first=first)
-            if not alike(_call(phi, states, index), together):
+                return Finding(first=first)
+            if not alike(block(phi, states, index), together):
                 return Finding(remark=DIFFERS)
+            if block is not _call and (fault := parts_fault(phi, states, index, _call(phi, states, index))):
+                return Finding(error=fault)
         except PropagatorError as error:
             return Finding(error=str(error))
         except Exception as error:
@@ -230,10 +233,7 @@ def _own_length(phi: Any) -> str:
 
 def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str:
     """Return in words that separate gradient and update are not phi's step; empty if they are."""
-    if not is_split(phi):
-        return ""
-    found = np.array(to_host(apply_advance(phi, states, apply_gradient(phi, states, index), index)))
-    if alike(whole, found):
+    if not is_split(phi) or alike(whole, _call_parts(phi, states, index)):
         return ""
     return (
         "phi.advance(weights, phi.gradient(weights, index), index) is not phi(weights, index, 0): parallel Newton "
@@ -243,6 +243,10 @@ def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str
 
 def _call(phi: Phi, states: Array, index: Array) -> np.ndarray:
     return np.array(to_host(Meter(phi, 0).guess(states, index)))
+
+
+def _call_parts(phi: Any, states: Array, index: Array) -> np.ndarray:
+    return np.array(to_host(apply_advance(phi, states, apply_gradient(phi, states, index), index)))
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:

@@ -267,3 +267,39 @@ def test_a_resumed_solve_is_not_tried(tmp_path):
         dm.MGRIT(phi, 64).resume(tmp_path / str(pure), maxiter=2)
         blocks.append(phi.blocks)
     assert blocks[0] == blocks[1]
+
+
+class Parts:
+    """Gradient descent with its two parts, which counts the states that it is given."""
+
+    def __init__(self, mixes=False, other=False):
+        self.mixes, self.other, self.rows = mixes, other, 0
+
+    def gradient(self, weights, index):
+        self.rows += len(weights)
+        return np.sin(weights) + (weights.mean(axis=0) if self.mixes else 0.0)
+
+    def advance(self, state, gradient, index):
+        return state - 0.1 * gradient
+
+    def __call__(self, weights, index, level):
+        return self.advance(weights, self.gradient(weights, index), index) - (0.1 if self.other else 0.0)
+
+
+def test_parts_are_tried_in_place_of_the_whole():
+    """One state, a block and another state: each evaluation of them costs a step of the solve."""
+    phi = Parts()
+    found = try_phi(phi, W0, 256, parts=True)
+    assert not found.error
+    assert not found.remark
+    assert phi.rows == 1 + 4 + 1
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_parts_that_are_not_the_step(mixes):
+    found = try_phi(Parts(mixes, other=True), W0, 256, parts=True)
+    assert "is not phi(weights, index, 0)" in found.error
+
+
+def test_parts_whose_rows_are_not_independent():
+    assert "in a block of" in try_phi(Parts(mixes=True), W0, 256, parts=True).remark
