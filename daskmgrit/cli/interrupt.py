@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from multiprocessing import resource_tracker
 from typing import Any
 
-from daskmgrit.executors.watchdog import bounded
+from daskmgrit.executors.scheduler_calls import bounded
 
 __all__ = ["hush", "quiet_end", "spared"]
 

@@ -24,9 +24,10 @@ from daskmgrit.errors import ClusterError
 from daskmgrit.executors.cancellation import current_stop
 from daskmgrit.executors.executor import Executor
 from daskmgrit.executors.preflight import AllWorkersLost, ask_workers, cannot_load, check_cluster, numpy_probe
+from daskmgrit.executors.scheduler_calls import bounded
 from daskmgrit.executors.sharing import LARGE, shared_by
 from daskmgrit.executors.task_slot import made_for_tasks, slot_left
-from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, bounded, excuse, unanswered
+from daskmgrit.executors.watchdog import LONGER, Watchdog, absence, excuse, unanswered
 from daskmgrit.executors.wishes import Wishes, find_allowed
 from daskmgrit.graph.pickled_tasks import large_value, seal, sealed_value
 from daskmgrit.graph.submission import HeldLayer, TaskBook, held, stand_in
@@ -82,6 +83,7 @@ class ClusterExecutor(Executor):
         self._wishes = Wishes.current()
         self._span = _span()
         self._sent: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._known: set[str] = set()
         self._root = self._submit_root()
         self._find_workers()
 
@@ -89,6 +91,7 @@ class ClusterExecutor(Executor):
         threads = self._wait_for_workers()
         self._seen = time.monotonic()
         self.workers: list[str] | None = sorted(threads)
+        self._known.update(threads)
         self.threads = [threads[worker] for worker in self.workers]
         self.hosts = len({worker.rpartition("://")[2].rpartition(":")[0] for worker in self.workers})
 
@@ -250,7 +253,8 @@ class ClusterExecutor(Executor):
                 raise
 
     def _watch(self, what: str, key: str, usual: float = math.inf) -> Watchdog:
-        return Watchdog(self.client, self.patience, what, self._alone, key, made_for_tasks(self.client), usual)
+        held = made_for_tasks(self.client)
+        return Watchdog(self.client, self.patience, what, self._alone, key, held, usual, self._known)
 
     def _outcome(self, future: Any, watch: Watchdog) -> BaseException | None:
         """Wait for a task; return its error if it failed."""

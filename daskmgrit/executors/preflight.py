@@ -7,8 +7,9 @@ from typing import Any
 
 from daskmgrit._version import __version__
 from daskmgrit.errors import ClusterError
+from daskmgrit.executors.scheduler_calls import bounded, look
 from daskmgrit.executors.sharing import LARGE
-from daskmgrit.executors.watchdog import LONGER, bounded, look, unanswered
+from daskmgrit.executors.watchdog import LONGER, unanswered
 from daskmgrit.utils.pickling import check_picklable
 
 __all__ = ["AllWorkersLost", "ask_workers", "cannot_load", "check_cluster", "numpy_probe"]

@@ -11,9 +11,10 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from daskmgrit.errors import ClusterError
+from daskmgrit.executors.scheduler_calls import View, announce_lost, bounded, free, look, restart
 
 logger = logging.getLogger("daskmgrit")
 
@@ -23,7 +24,7 @@ LONGER = "increase timeout=, or daskmgrit.worker-timeout in dask.config"
 # A wait is told that lasts this many times as long as usual.
 SLOW = 10.0
 
-__all__ = ["LONGER", "View", "Watchdog", "WorkerView", "bounded", "look", "unanswered"]
+__all__ = ["LONGER", "Watchdog", "absence", "excuse", "unanswered"]
 
 
 def unanswered(seconds: float, meanwhile: str = "") -> ClusterError:
@@ -31,18 +32,6 @@ def unanswered(seconds: float, meanwhile: str = "") -> ClusterError:
     return ClusterError(
         f"the scheduler did not answer for {seconds:g} s{meanwhile}: check that it is not overloaded, or {LONGER}"
     )
-
-
-def bounded(client: Any, seconds: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call a method of a client, and wait at most `seconds` for its answer.
-
-    Raises
-    ------
-    TimeoutError
-        If there is no answer in that time.
-    """
-    # On the client's event loop, where sync() has it called, the method returns a coroutine instead of waiting.
-    return client.sync(lambda: method(*args, **options), callback_timeout=seconds)
 
 
 def absence(client: Any, patience: float) -> float:
@@ -55,135 +44,6 @@ def excuse(client: Any) -> str:
     explain = getattr(getattr(client, "cluster", None), "explain", None)
     said = explain() if explain else ""
     return f" ({said})" if said else ""
-
-
-class WorkerView(NamedTuple):
-    """A worker as the scheduler sees it."""
-
-    status: str
-    silent: float  # seconds since it was heard of
-    involved: bool  # whether it has tasks or data
-    running: bool  # whether it runs a task, as it said last
-    memory: float  # share of its limit
-    cancelled: bool = False  # whether it runs a task that was cancelled
-
-
-class View(NamedTuple):
-    """The cluster as its scheduler sees it."""
-
-    moves: int  # changes of a task's state so far
-    patience: float  # seconds that a worker may well be silent
-    workers: dict[str, WorkerView]
-    waits: list[tuple[str, str, str]]  # a worker that runs nothing, the worker whose data it waits for, the task
-    stranded: str  # what a task asks for that no worker may run; empty if there is none
-
-
-def look(client: Any, seconds: float, key: Any = None, held: bool = False) -> View:
-    """Ask the scheduler for its view.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        The cluster's client.
-    seconds : float
-        Maximum time for the scheduler's answer.
-    key : str, optional
-        Key of the task whose result is waited for.
-    held : bool
-        Whether a task may hold its slot until the result is there: then only tasks that the result needs count as
-        running.
-    """
-    view = bounded(client, seconds, client.run_on_scheduler, _look(), key, held)
-    workers = {address: WorkerView(*worker) for address, worker in view["workers"].items()}
-    return View(view["moves"], view["patience"], workers, [tuple(wait) for wait in view["waits"]], view["stranded"])
-
-
-# Functions for the scheduler are nested, so that they travel by value: the scheduler may lack this package.
-
-
-def _look() -> Callable[..., dict[str, Any]]:
-    def look(key: Any, held: bool, dask_scheduler: Any) -> dict[str, Any]:
-        import time
-
-        from distributed.scheduler import heartbeat_interval
-
-        # The missing inputs of the result.
-        upstream, to_come = set(), [ts for ts in [dask_scheduler.tasks.get(key)] if ts is not None]
-        while to_come:
-            ts = to_come.pop()
-            if ts not in upstream and not ts.who_has:
-                upstream.add(ts)
-                to_come.extend(ts.dependencies)
-
-        def wish(ts: Any) -> str:
-            asked = (ts.worker_restrictions, ts.host_restrictions, ts.resource_restrictions)
-            names = ("workers", "hosts", "resources")
-            kept = [f"{name} {each}" for name, each in zip(names, asked, strict=True) if each]
-            return f"{ts.key}, which asks for {' and '.join(kept) or 'any worker'}"
-
-        now = time.time()
-        workers: dict[str, tuple[Any, ...]] = {}
-        waits: list[tuple[str, str, str]] = []
-        for ws in dask_scheduler.workers.values():
-            memory = ws.metrics.get("memory", 0) / ws.memory_limit if ws.memory_limit else 0.0
-            # A task that has left its slot waits for others, as this solve's own may do, unless it is waited for.
-            running = any(ts in upstream or not (held or ts in ws.long_running) for ts in ws.executing)
-            # A thread cannot leave a task that was cancelled; the scheduler has forgotten that, its worker counts it.
-            cancelled = bool(ws.metrics.get("task_counts", {}).get("cancelled"))
-            running = running or cancelled
-            involved = bool(ws.processing or ws.has_what)
-            workers[ws.address] = (ws.status.name, now - ws.last_seen, involved, running, memory, cancelled)
-            if running or len(waits) >= 3:
-                continue
-            for ts in list(ws.processing)[:10]:
-                # Where a task has no result, who_has is None.
-                missing = [dep.who_has for dep in ts.dependencies if dep.who_has and ws not in dep.who_has]
-                holders = [other.address for who_has in missing for other in who_has]
-                if holders:
-                    waits.append((ws.address, holders[0], str(ts.key)))
-                    break
-        return {
-            "moves": dask_scheduler.transition_counter,
-            "patience": 10 * heartbeat_interval(len(workers)),
-            "workers": workers,
-            "waits": waits,
-            "stranded": "; ".join(map(wish, list(dask_scheduler.unrunnable)[:1])),
-        }
-
-    return look
-
-
-def _restart() -> Callable[..., Any]:
-    async def restart(address: str, seconds: float, dask_scheduler: Any) -> None:
-        """Restart a silent worker, as the scheduler itself does much later."""
-        await dask_scheduler.restart_workers(
-            [address],
-            timeout=seconds,
-            wait_for_workers=False,
-            on_error="return",
-            stimulus_id="daskmgrit-silent-worker",
-        )
-
-    return restart
-
-
-def _free() -> Callable[..., None]:
-    def free(dask_scheduler: Any) -> None:
-        """Let tasks run anywhere if they became ready while no worker ran, and their own workers are gone.
-
-        They were sent with ``allow_other_workers``, but the scheduler gives such a task to no worker that comes later.
-        """
-        stranded = [
-            ts.key for ts in dask_scheduler.unrunnable if ts.loose_restrictions and not dask_scheduler.valid_workers(ts)
-        ]
-        if stranded and dask_scheduler.running:
-            dask_scheduler.set_restrictions(dict.fromkeys(stranded))
-            worker = next(iter(dask_scheduler.running))
-            dask_scheduler.transitions(
-                dask_scheduler.bulk_schedule_unrunnable_after_adding_worker(worker), "daskmgrit-stranded-tasks"
-            )
-
-    return free
 
 
 class Watchdog:
@@ -205,6 +65,8 @@ class Watchdog:
         Whether a Dask task may hold its slot while it waits for this wait, which is in a thread of its own.
     usual : float
         Seconds that the result may be expected to take.
+    known : set of str, optional
+        Workers that there have been, which looks add to.
     """
 
     def __init__(
@@ -216,10 +78,13 @@ class Watchdog:
         key: str | None = None,
         held: bool = False,
         usual: float = math.inf,
+        known: set[str] | None = None,
     ) -> None:
         self._begun, self._usual = time.monotonic(), usual
         self.client, self.patience, self.what, self.key, self.held = client, patience, what, key, held
         self.alone = patience if alone is None else alone
+        self._known = set[str]() if known is None else known
+        self._announced: set[str] = set()
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
         self._late: set[str] = set()
@@ -243,6 +108,7 @@ class Watchdog:
                 f"while waiting for {self.what}"
             )
         view = self._ask(look, self.client, self.patience, self.key, self.held)
+        self._known.update(view.workers)
         self._none(view)
         self._silent(view)
         self._stuck(view)
@@ -316,7 +182,7 @@ class Watchdog:
         )
         self._since.pop("stuck", None)
         seconds = self.patience + 20
-        self._ask(bounded, self.client, seconds, self.client.run_on_scheduler, _restart(), address, 15.0)
+        self._ask(bounded, self.client, seconds, self.client.run_on_scheduler, restart(), address, 15.0)
 
     def _stuck(self, view: View) -> None:
         still = view.moves == self._moves and not any(worker.running for worker in view.workers.values())
@@ -326,7 +192,11 @@ class Watchdog:
         still = still and not any(w.involved and w.silent > view.patience for w in view.workers.values())
         reason = self._reason(view)
         if still and view.stranded:
-            self._ask(bounded, self.client, self.patience, self.client.run_on_scheduler, _free())
+            self._ask(bounded, self.client, self.patience, self.client.run_on_scheduler, free())
+        lost = self._known - view.workers.keys() - self._announced
+        if still and lost:
+            self._announced |= lost
+            self._ask(bounded, self.client, self.patience, self.client.run_on_scheduler, announce_lost(), list(lost))
         if self._lasts("stuck", still, self.patience, f"nothing runs: {reason},"):
             raise ClusterError(
                 f"nothing has run for {self.patience:g} s while waiting for {self.what}: {reason}. If this is "

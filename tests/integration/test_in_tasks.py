@@ -8,7 +8,7 @@ import pytest
 from distributed import futures_of, get_client, get_worker, secede, worker_client
 
 import daskmgrit as dm
-from daskmgrit.executors import watchdog
+from daskmgrit.executors.scheduler_calls import look
 from tests.support.recurrences import Decay
 from tests.support.waiting import wait_for
 
@@ -161,7 +161,7 @@ def test_a_task_that_waits_without_its_slot_is_not_taken_for_one_that_runs(clien
             wait_for(gate.is_set)
 
     def running():
-        return [w.running for w in watchdog.look(client, 30, "none").workers.values()]
+        return [w.running for w in look(client, 30, "none").workers.values()]
 
     from distributed import Event
 
@@ -174,7 +174,7 @@ def test_a_task_that_waits_without_its_slot_is_not_taken_for_one_that_runs(clien
     )
     wait_for(lambda: not any(running()))
     # What is waited for itself is at work.
-    wait_for(lambda: watchdog.look(client, 30, "daskmgrit-waits").workers[address[0]].running)
+    wait_for(lambda: look(client, 30, "daskmgrit-waits").workers[address[0]].running)
     gate.set()
     future.result(timeout=60)
 

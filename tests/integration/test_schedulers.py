@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import time
 
 import dask
@@ -10,8 +11,8 @@ import pytest
 from distributed import Client, Future, futures_of
 
 import daskmgrit as dm
-from daskmgrit.executors import watchdog
 from daskmgrit.executors.cluster import ClusterExecutor
+from daskmgrit.executors.scheduler_calls import announce_lost, look
 from daskmgrit.graph.submission import TaskBook
 from daskmgrit.problems import digits
 from daskmgrit.solver import iteration
@@ -370,7 +371,7 @@ def test_a_cancelled_task_that_goes_on_is_not_idleness(client, tmp_path):
     """The last state is asked for while tasks that were submitted ahead still hold the threads."""
 
     def running():
-        return any(worker.running for worker in watchdog.look(client, 30).workers.values())
+        return any(worker.running for worker in look(client, 30).workers.values())
 
     def heard():
         return client.run_on_scheduler(lambda dask_scheduler: [ws.last_seen for ws in dask_scheduler.workers.values()])
@@ -387,3 +388,24 @@ def test_a_cancelled_task_that_goes_on_is_not_idleness(client, tmp_path):
         assert running()
     gate.touch()
     wait_for(lambda: not running())
+
+
+def test_workers_told_of_a_lost_one_give_up_connecting_to_it(client):
+    """By Dask alone one that was told just before it began to connect tries that for half a minute."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        lost = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+
+    async def begin(dask_worker):
+        import asyncio
+
+        dask_worker.attempt = asyncio.ensure_future(dask_worker.rpc.connect(lost))
+
+    async def state(dask_worker):
+        return dask_worker.attempt.done() and type(dask_worker.attempt.exception()).__name__
+
+    client.run(begin)
+    client.run_on_scheduler(announce_lost(), [lost, *client.nthreads()])
+    # Those that are there are not lost.
+    wait_for(lambda: set(client.run(state).values()) == {"CommClosedError"}, seconds=10)
+    assert client.submit(len, [1, 2]).result() == 2

@@ -9,7 +9,8 @@ import pytest
 
 from daskmgrit.errors import ClusterError
 from daskmgrit.executors import watchdog
-from daskmgrit.executors.watchdog import Watchdog, _free, _restart, absence, excuse, look
+from daskmgrit.executors.scheduler_calls import announce_lost, free, look, restart
+from daskmgrit.executors.watchdog import Watchdog, absence, excuse
 from tests.support.scripted import Clock, ScriptedClient, scheduler, view, worker
 
 A, B = "tcp://a:1", "tcp://b:1"
@@ -168,6 +169,23 @@ def test_tasks_that_no_worker_may_run_are_freed(clock):
     assert client.asked == [("free",)]
 
 
+def test_a_lost_worker_is_announced_once_more_where_nothing_runs(clock, warnings):
+    """A worker may try for half a minute to connect to it."""
+    both, one, busy = view({A: worker(), B: worker()}), view({A: worker()}, 1), view({A: worker(running=True)}, 1)
+    client = ScriptedClient(both, busy, busy, one, one, one, one)
+    known = set()
+    watch = Watchdog(client, 20, "x", known=known)
+    look_at(watch, clock, 0, 1, 2)
+    assert (client.asked, known) == ([], {A, B})
+    look_at(watch, clock, 1, 2, 3)
+    assert client.asked == [("announce", [B])]
+    # The next wait may be the first to see that nothing runs.
+    client = ScriptedClient(one)
+    look_at(Watchdog(client, 20, "y", known=known), clock, 0, 1, 2)
+    assert client.asked == [("announce", [B])]
+    assert warnings.messages == []
+
+
 # -- what runs on the scheduler ------------------------------------------------------------------------------------
 
 
@@ -261,8 +279,16 @@ def test_a_worker_that_is_given_up_is_restarted_without_waiting_for_it():
     async def restart_workers(addresses, **options):
         calls.append((addresses, options["timeout"], options["wait_for_workers"]))
 
-    asyncio.run(_restart()(A, 15.0, dask_scheduler=SimpleNamespace(restart_workers=restart_workers)))
+    asyncio.run(restart()(A, 15.0, dask_scheduler=SimpleNamespace(restart_workers=restart_workers)))
     assert calls == [([A], 15.0, False)]
+
+
+def test_only_lost_workers_are_announced():
+    sent = []
+    found = scheduler(workers=(state(A),))
+    found.worker_send = lambda address, message: sent.append((address, message["op"], message["worker"]))
+    announce_lost()([A, B], found)
+    assert sent == [(A, "remove-worker", B)]
 
 
 def test_freed_tasks_are_those_whose_workers_are_gone():
@@ -273,9 +299,9 @@ def test_freed_tasks_are_those_whose_workers_are_gone():
     found.set_restrictions = done.append
     found.bulk_schedule_unrunnable_after_adding_worker = lambda ws: {"loose": "processing"}
     found.transitions = lambda wanted, stimulus: done.append(wanted)
-    _free()(found)
+    free()(found)
     assert done == [{"loose": None}, {"loose": "processing"}]
     done.clear()
     found.valid_workers = lambda ts: {A}
-    _free()(found)
+    free()(found)
     assert done == []
