@@ -191,8 +191,7 @@ def test_lost_workers_after_a_checkpoint(processes, client, calm, w0, tmp_path):
 
 
 def test_new_workers_get_the_chunks_of_lost_ones(processes, client, calm, w0, monkeypatch):
-    from distributed import futures_of
-
+    """A busy worker's tasks may still go to another, as the scheduler likes."""
     monkeypatch.setattr(cluster, "RENEWAL", 0)
     victim, before = pids(client)[0], sorted(client.nthreads())
 
@@ -203,9 +202,8 @@ def test_new_workers_get_the_chunks_of_lost_ones(processes, client, calm, w0, mo
 
     result = dm.MGRIT(Slow(), STEPS).solve(w0, client=client, callback=at_cycle_3(replace), timeout=60, **HOW)
     assert_calm(result, calm)
-    places = {worker for workers in client.who_has(futures_of(result.weights)).values() for worker in workers}
-    assert places == set(client.nthreads())
-    assert before[1] in places
+    assert before[1] in client.nthreads()
+    assert {record.process for record in result.records if record.cycle > 4} == set(pids(client))
 
 
 def test_no_worker_comes(processes, client, w0, tmp_path):
