@@ -24,7 +24,7 @@ from daskmgrit.recurrence.trial import check_arguments
 from daskmgrit.utils.config import setting
 from daskmgrit.utils.tracebacks import shorten
 from daskmgrit.utils.units import time_option
-from daskmgrit.utils.validation import brief, integer_option, number_option
+from daskmgrit.utils.validation import brief, integer_option, number_option, switch_option
 
 __all__ = ["plan"]
 
@@ -130,6 +130,7 @@ def plan(
         raise ValueError(f'cycle={cycle!r} is unknown: give "V" or "F", or None to try both')
     if not isinstance(initial_guess, str) or initial_guess not in ("zero", "constant", "nested"):
         raise ValueError(f'initial_guess={brief(initial_guess)}: give "zero", "constant" or "nested"')
+    switch_option("progress", progress, "True prints what is being measured")
     limit, clock = time_option("seconds", seconds), time.perf_counter()
 
     def note(text: str) -> None:

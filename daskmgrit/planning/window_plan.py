@@ -9,6 +9,7 @@ from typing import Any
 from daskmgrit.planning.acceptance import Acceptance
 from daskmgrit.planning.cost import PhiCost
 from daskmgrit.planning.machine import Machine
+from daskmgrit.solver.window_iteration import ROUND_SECONDS
 
 __all__ = ["WindowPlan", "best_window", "plan_window"]
 
@@ -22,8 +23,6 @@ OWN_OVERLAPPED, OWN_BYTE_OVERLAPPED = 6e-4, 6e-10
 HANDOVER = 6e-5
 # What a process's evaluations take to come from another, in fetches of a result by Dask: waiting, and work of the two.
 WAIT, WORK = 0.5, 0.4
-# Seconds of sweeps that a task does: ROUND_SECONDS of daskmgrit.solver.window_iteration.
-TASK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def plan_window(
         # A process has its turn with one other after another; where cores are shared, all have.
         turns = workers * (workers - 1) / machine.cores if machine.cores else workers - 1
         sweep += machine.transfer * (WAIT + WORK * turns) + slots * row_bytes / machine.bandwidth
-    sweep += overhead * min(1.0, sweep / TASK)
+    sweep += overhead * min(1.0, sweep / ROUND_SECONDS)
     each = accepted(slots)
     sweeps = math.ceil(steps / each - 1e-6)
     most = min(steps, math.ceil(steps / max(1.0, each * accepted.least) - 1e-6))

@@ -15,7 +15,7 @@ from daskmgrit.recurrence.state import InitialState
 from daskmgrit.solver.stagnation import rounding_of
 from daskmgrit.solver.stopping import Settled, check_settled
 from daskmgrit.utils.units import time_option
-from daskmgrit.utils.validation import brief, callable_option, integer_option, number_option
+from daskmgrit.utils.validation import brief, callable_option, integer_option, number_option, switch_option
 
 __all__ = [
     "Arguments",
@@ -118,6 +118,7 @@ class CommonRequest:
         )
         if self.callback is not None:
             callable_option("callback", self.callback, 3, "give callback(iteration, residual, weights)")
+        switch_option("progress", self.progress, "True shows a line per cycle or sweep")
         if self.timeout is not None:
             time_option("timeout", self.timeout)
         check_settled(self.settled)

@@ -7,7 +7,7 @@ import math
 import numbers
 from typing import Any
 
-__all__ = ["brief", "callable_option", "integer_option", "number_option"]
+__all__ = ["brief", "callable_option", "integer_option", "number_option", "switch_option"]
 
 
 def brief(value: Any) -> str:
@@ -88,3 +88,22 @@ def number_option(
         if above < number < below and number >= least:
             return number
     raise ValueError(f"{name}={brief(value)} is out of range: {remedy}")
+
+
+def switch_option(name: str, value: Any, remedy: str) -> None:
+    """Check that `value` is True or False: a text is true, whatever it says.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> switch_option("progress", "off", "True shows a line per cycle")
+    Traceback (most recent call last):
+    ...
+    ValueError: progress='off' is neither True nor False: True shows a line per cycle
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={brief(value)} is neither True nor False: {remedy}")

@@ -7,8 +7,8 @@ import subprocess
 import distributed
 import pytest
 
-# What NumPy and ctypes ask about the machine.
-LOOKUPS = {"ldconfig", "lscpu"}
+# What NumPy, ctypes and Matplotlib ask about the machine, the last once for its cache of fonts.
+LOOKUPS = {"fc-list", "ldconfig", "lscpu"}
 _start = subprocess.Popen.__init__
 
 

@@ -58,6 +58,7 @@ def test_phi_must_be_callable():
         ({"initial_guess": np.full((101, 2), 1j)}, ["initial_guess", "complex"]),
         ({"checkpoint": 5}, ["checkpoint=5"]),
         ({"timeout": "soon"}, ["timeout='soon'"]),
+        ({"progress": "off"}, ["progress='off'", "neither True nor False"]),
     ],
 )
 def test_solve_arguments(arguments, words):

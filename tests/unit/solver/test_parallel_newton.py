@@ -203,6 +203,7 @@ def test_bad_arguments_are_named(w0, tmp_path):
         ({"keep": "some"}, "keep='some'"),
         ({"keep": "all", "checkpoint": tmp_path}, "exclude each other"),
         ({"timeout": "soon"}, "timeout='soon'"),
+        ({"progress": "x"}, "progress='x'"),
     ):
         with pytest.raises(ValueError, match=words):
             solver.solve(w0, **arguments)
