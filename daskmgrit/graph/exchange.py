@@ -40,6 +40,8 @@ KEPT = 60.0
 # Tasks of which a worker remembers that a room was closed: a number for each solve and process.
 REMEMBERED = 64
 
+CLOSING = "the worker is closing"
+
 _lock = threading.Lock()
 _exchanges: WeakKeyDictionary[Any, Exchange] = WeakKeyDictionary()
 
@@ -179,6 +181,9 @@ class Room:
                 lost(error)
             except Exception as error:
                 lost(error)
+            except BaseException:
+                lost(Gone(CLOSING))
+                raise
 
         self.exchange.call(lambda: self.exchange.spawn(watch()))
 
@@ -193,7 +198,7 @@ class Room:
                     pass
                 found.set_result(dict(self._notes))
             except BaseException:
-                found.set_exception(Gone("the worker is closing"))
+                found.set_exception(Gone(CLOSING))
                 raise
 
         self.exchange.call(lambda: self.exchange.spawn(wait()))
@@ -216,6 +221,7 @@ class Room:
             if not self.closed:
                 self.closed, self.left = True, isinstance(failed, Gone)
                 self.failed = None if self.left else failed
+                self._values.clear()
                 self.changes.tell()
                 (self.exchange.keep if self.failed else self.exchange.forget)(self)
 

@@ -209,6 +209,22 @@ def test_a_worker_that_is_lost_or_silent(network, a, b, monkeypatch):
         ending(b.open("run", 1, (1, 1), 0.05), patience=60).result(10)
 
 
+def test_a_worker_that_closes_lets_its_tasks_go(network, a, b):
+    a.open("run", 0, FIRST)
+    taken = b.open("run", 1, FIRST)
+    never, notes = ending(taken), taken.notes([0], 60)
+    network.settle()
+
+    def close():
+        for task in list(b._tasks):
+            task.cancel()
+
+    network.loop.call_soon_threadsafe(close)
+    for each in never, notes:
+        with pytest.raises(Gone, match="the worker is closing"):
+            each.result(10)
+
+
 def test_a_worker_that_has_not_exchanged_anything_before(network, b, monkeypatch):
     monkeypatch.setattr(exchange, "AGAIN", 0.01)
     taken = b.open("run", 1, FIRST)
