@@ -8,7 +8,15 @@ from typing import Any, overload
 
 from daskmgrit.display.html import Markup, block, fields, short_name
 from daskmgrit.executors.choose import DaskClient
-from daskmgrit.newton.settings import JACOBIANS, NewtonSettings, choose_jacobian, choose_size, whole_run
+from daskmgrit.newton.settings import (
+    JACOBIANS,
+    WORK,
+    NewtonSettings,
+    choose_jacobian,
+    choose_size,
+    is_auto,
+    whole_run,
+)
 from daskmgrit.newton.sizes import Size
 from daskmgrit.recurrence.propagator import Phi
 from daskmgrit.recurrence.split_propagator import is_split
@@ -102,15 +110,16 @@ class ParallelNewton:
                 f"phi={brief(phi)} is not callable: give a function phi(weights, index, level) -> new weights"
             )
         check_arguments(phi)
-        if jacobian not in ("auto", *JACOBIANS):
-            raise ValueError(f'jacobian={jacobian!r} is not known: give "auto", {", ".join(map(repr, JACOBIANS))}')
+        if not isinstance(jacobian, str) or jacobian not in ("auto", *JACOBIANS):
+            names = ", ".join(f'"{name}"' for name in JACOBIANS)
+            raise ValueError(f'jacobian={brief(jacobian)} is not known: give "auto" or one of {names}')
         self.phi = phi
         self.steps = integer_option("steps", steps, 1, "it is the number of training steps")
         self.window, self.jacobian = window, jacobian
         self.rank = integer_option("rank", rank, 1, "it is the number of directions of largest curvature")
         self.interval = integer_option("interval", interval, 1, "it is the number of steps of a slot")
-        self.work = number_option("work", work, "a step is evaluated once at least", least=1)
-        if window != "auto":
+        self.work = number_option("work", work, WORK, least=1)
+        if not is_auto(window):
             choose_size(window, "identity")
 
     def settings(self, tol: float, size: Size, dtype: Any = float) -> NewtonSettings:
@@ -190,7 +199,8 @@ class ParallelNewton:
             :meth:`daskmgrit.MGRIT.solve`.
         tol : float, optional
             Absolute tolerance of the residual's 2-norm over all steps, by default ``1e-9*sqrt(N)``, in single
-            precision as for :meth:`daskmgrit.MGRIT.solve`. With 0 the result has the bits of the serial loop.
+            precision as for :meth:`daskmgrit.MGRIT.solve`. With 0 the result has the bits of the serial
+            loop; states in host memory are evaluated one by one then.
         client : distributed.Client, optional
             The cluster to solve on, as for :meth:`daskmgrit.MGRIT.solve`.
         callback : callable, optional

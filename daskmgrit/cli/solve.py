@@ -105,7 +105,12 @@ def solve(
             note(job.solver)
             how = {"tol": options["tol"], "client": client, "progress": True, "timeout": timeout}
             result = _solve(job, policy, resume, how)
-            checked, losses = compare(job, result, curves=bool(plot)) if check else ({}, None)
+            try:
+                checked, losses = compare(job, result, curves=bool(plot)) if check else ({}, None)
+            except KeyboardInterrupt:
+                # The solve itself has ended.
+                tell(job, result, {}, as_json=as_json)
+                raise
     if plot:
         save_plot(result, plot, losses)
     tell(job, result, checked, as_json=as_json)

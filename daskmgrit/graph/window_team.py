@@ -100,6 +100,8 @@ class Team:
         Where this process is given the evaluations of others.
     members : tuple of Member
         Who takes part.
+    alone : bool, default False
+        As of :class:`~daskmgrit.graph.window_threads.WindowThreads`.
 
     Attributes
     ----------
@@ -109,11 +111,11 @@ class Team:
         Those of all processes.
     """
 
-    def __init__(self, phi: Phi, room: Room, members: tuple[Member, ...]) -> None:
+    def __init__(self, phi: Phi, room: Room, members: tuple[Member, ...], alone: bool = False) -> None:
         self.room, self.members, self.number, self.cycle = room, members, room.member, 0
         (own,) = [member for member in members if member.number == self.number]
         self.records: list[Record] = []
-        self._threads = WindowThreads(phi, own.threads, room.run)
+        self._threads = WindowThreads(phi, own.threads, room.run, alone)
         self._others = [(member.number, member.address) for member in members if member != own]
         for other in self._others:
             # The leader is watched from before it said who takes part.

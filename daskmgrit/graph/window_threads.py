@@ -51,6 +51,8 @@ class WindowThreads:
         Threads of this process that the solve has.
     run : str
         Token of the solve.
+    alone : bool, default False
+        Whether states in host memory are evaluated one by one, with the bits of serial training.
 
     Attributes
     ----------
@@ -60,8 +62,8 @@ class WindowThreads:
         One for each call.
     """
 
-    def __init__(self, phi: Phi, threads: int, run: str) -> None:
-        self.phi, self.threads, self.run, self.cycle = phi, threads, run, 1
+    def __init__(self, phi: Phi, threads: int, run: str, alone: bool = False) -> None:
+        self.phi, self.threads, self.run, self.alone, self.cycle = phi, threads, run, alone, 1
         self.records: list[Record] = []
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: _Calls | None = None
@@ -81,7 +83,7 @@ class WindowThreads:
         if runs == 1 and done is None:
             return None
         self._pool = self._pool or _borrow(self.threads)
-        return _Calls(self.phi, cycle, self._pool, runs, begins, lengths, done)
+        return _Calls(self._evaluate, cycle, self._pool, runs, begins, lengths, done)
 
     def start(self, cycle: int, begins: np.ndarray, lengths: np.ndarray, done: Done | None = None) -> None:
         """Tell of slots that a sweep asks for; `done`, if given, is called in a thread when all are evaluated."""
@@ -131,7 +133,7 @@ class WindowThreads:
         try:
             for number in range(count):
                 if calls is None:
-                    rows, record = _evaluate(self.phi, self.cycle, states, begins, lengths)
+                    rows, record = self._evaluate(self.cycle, states, begins, lengths)
                 else:
                     rows, record = calls.results[number].result()
                 self.records.append(record)
@@ -143,6 +145,15 @@ class WindowThreads:
         finally:
             if calls is not None:
                 calls.cancel()
+
+    def _evaluate(
+        self, cycle: int, states: Array, begins: np.ndarray, lengths: np.ndarray
+    ) -> tuple[RawEvaluation, Record]:
+        # A meter is for one thread.
+        meter = Meter(self.phi, cycle, self.alone)
+        with meter.stage("window", 0, int(begins[0])):
+            rows = evaluate(meter, states, begins, lengths)
+        return rows, meter.records.pop()
 
     def close(self) -> None:
         """Give up evaluations that are not used, and let others have the threads."""
@@ -160,7 +171,7 @@ class _Calls:
 
     def __init__(
         self,
-        phi: Phi,
+        evaluate: Callable[[int, Array, np.ndarray, np.ndarray], tuple[RawEvaluation, Record]],
         cycle: int,
         pool: ThreadPoolExecutor,
         count: int,
@@ -168,7 +179,7 @@ class _Calls:
         lengths: np.ndarray,
         done: Done | None = None,
     ) -> None:
-        self.phi, self.cycle, self.pool, self.count = phi, cycle, pool, count
+        self.evaluate, self.cycle, self.pool, self.count = evaluate, cycle, pool, count
         self.begins, self.lengths, self.done = begins, lengths, done
         self._found: dict[int, tuple[RawEvaluation, Record]] = {}
         self._lock = threading.Lock()
@@ -198,7 +209,7 @@ class _Calls:
         self, number: int, states: Array, begins: np.ndarray, lengths: np.ndarray
     ) -> tuple[RawEvaluation, Record]:
         try:
-            found = _evaluate(self.phi, self.cycle, states, begins, lengths)
+            found = self.evaluate(self.cycle, states, begins, lengths)
         except Exception:
             if self.done is not None:
                 self.done([])
@@ -215,13 +226,3 @@ class _Calls:
         """Give up what has not begun yet."""
         for call in self.results:
             call.cancel()
-
-
-def _evaluate(
-    phi: Phi, cycle: int, states: Array, begins: np.ndarray, lengths: np.ndarray
-) -> tuple[RawEvaluation, Record]:
-    # A meter is for one thread.
-    meter = Meter(phi, cycle)
-    with meter.stage("window", 0, int(begins[0])):
-        rows = evaluate(meter, states, begins, lengths)
-    return rows, meter.records.pop()

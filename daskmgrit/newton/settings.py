@@ -10,9 +10,10 @@ import numpy as np
 from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
 from daskmgrit.utils.validation import integer_option, number_option
 
-__all__ = ["JACOBIANS", "NewtonSettings", "choose_jacobian", "choose_size", "whole_run"]
+__all__ = ["JACOBIANS", "WORK", "NewtonSettings", "choose_jacobian", "choose_size", "is_auto", "whole_run"]
 
 JACOBIANS = ("identity", "lowrank", "full")
+WORK = "give a number of at least 1, the evaluations of a step on average"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,11 @@ def choose_jacobian(asked: str, dtype: Any = np.float64) -> str:
     return asked
 
 
+def is_auto(window: Any) -> bool:
+    """Whether the rule for the number of slots is left to the solve."""
+    return isinstance(window, str) and window == "auto"
+
+
 def choose_size(window: int | str, jacobian: str, most: int | None = None, work: float = 3.0) -> Size:
     """Return the rule for the number of slots.
 
@@ -144,9 +150,9 @@ def choose_size(window: int | str, jacobian: str, most: int | None = None, work:
     work : float, default 3
         Maximum number of evaluations of a step, on average; without effect on Newton's method.
     """
-    if window != "auto":
+    if not is_auto(window):
         return Fixed(integer_option("window", window, 1, 'give the number of slots, or "auto"'))
     if most is not None:
         integer_option("most", most, 1, "it is the maximum number of slots")
-    number_option("work", work, "a step is evaluated once at least", least=1)
+    number_option("work", work, WORK, least=1)
     return ByCorrections(most) if jacobian == "full" else ByAcceptance(most, work)

@@ -67,6 +67,9 @@ class Meter:
         The propagator.
     cycle : int
         The cycle that the records belong to.
+    alone : bool, default False
+        Whether guesses in host memory are evaluated one by one: kernels of matrix products give a row other last bits
+        in a block, some of them rarely.
 
     Attributes
     ----------
@@ -78,8 +81,8 @@ class Meter:
         Their time together.
     """
 
-    def __init__(self, phi: Phi, cycle: int) -> None:
-        self.phi, self.cycle = phi, cycle
+    def __init__(self, phi: Phi, cycle: int, alone: bool = False) -> None:
+        self.phi, self.cycle, self.alone = phi, cycle, alone
         self.records: list[Record] = []
         self.batches: list[int] = []
         self.seconds = 0.0
@@ -116,13 +119,21 @@ class Meter:
 
     def guess(self, weights: Array, index: Array) -> Array:
         """Apply the propagator of level 0 to guesses, for which the result may not be finite."""
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._observe(apply_phi, weights, index, 0, "sweep")[0]
+        return self._guess(apply_phi, weights, index)
 
     def gradient(self, weights: Array, index: Array) -> Array:
         """Compute the gradients of guesses; each counts as a Phi, because the update takes almost no time."""
+        return self._guess(_apply_gradient, weights, index)
+
+    def _guess(self, function: Callable[[Any, Array, Array, int], Array], weights: Array, index: Array) -> Array:
+        def call(states: Array, steps: Array) -> Array:
+            return self._observe(function, states, steps, 0, "sweep")[0]
+
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._observe(_apply_gradient, weights, index, 0, "sweep")[0]
+            if not self.alone or len(index) == 1 or not isinstance(weights, np.ndarray):
+                return call(weights, index)
+            rows = [call(weights[i : i + 1], index[i : i + 1]) for i in range(len(index))]
+            return namespace(rows[0]).concat(rows, axis=0)
 
     def _observe(
         self,

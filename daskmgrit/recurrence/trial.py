@@ -179,6 +179,9 @@ def try_phi(phi: Phi, w0: Array | Origin, steps: int, parts: bool = False) -> Fi
         except PropagatorError as error:
             return Finding(error=str(error))
         except Exception as error:
+            if known and block is not _call and _takes(phi, states, index):
+                # It is that of gradient or update, and so of the solve.
+                return Finding(first=first)
             found = one_state_fault(phi, states, index, error)
             # Its error for the initial state alone is that of the solve. It may be a task to be tried again.
             if not (found or known):
@@ -243,6 +246,14 @@ def parts_fault(phi: Any, states: Array, index: Array, whole: np.ndarray) -> str
 
 def _call(phi: Phi, states: Array, index: Array) -> np.ndarray:
     return np.array(to_host(Meter(phi, 0).guess(states, index)))
+
+
+def _takes(phi: Phi, states: Array, index: Array) -> bool:
+    try:
+        _call(phi, states, index)
+    except Exception:
+        return False
+    return True
 
 
 def _call_parts(phi: Any, states: Array, index: Array) -> np.ndarray:

@@ -171,3 +171,16 @@ def test_advice_names_options_of_the_command(as_json, tmp_path, monkeypatch):
     assert "--maxiter" in few.stdout
     assert "--max-learning-rate" in slow.stdout
     assert "--max-learning-rate" not in own.stdout
+
+
+def test_the_outcome_is_told_if_the_comparison_is_interrupted(monkeypatch):
+    """The solve is done then; serial training may take much longer."""
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("daskmgrit.cli.solve.compare", interrupted)
+    run = call("xor", "--method", "newton", "--steps", 20, "--check")
+    assert run.exit_code == 130
+    assert "20" in run.stdout
+    assert "sweeps" in run.stdout

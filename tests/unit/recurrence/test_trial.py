@@ -301,5 +301,20 @@ def test_parts_that_are_not_the_step(mixes):
     assert "is not phi(weights, index, 0)" in found.error
 
 
+def test_an_error_of_a_part_is_left_to_the_solve():
+    """It is not one of a phi for one state: the whole takes a block."""
+
+    class Broken(Parts):
+        def gradient(self, weights, index):
+            raise OSError("the disk is gone")
+
+        def __call__(self, weights, index, level):
+            return weights - 0.1 * np.sin(weights)
+
+    assert try_phi(Broken(), W0, 256, parts=True).error == ""
+    with pytest.raises(OSError, match="the disk is gone"):
+        dm.ParallelNewton(Broken(), 64, window=4).solve(W0)
+
+
 def test_parts_whose_rows_are_not_independent():
     assert "in a block of" in try_phi(Parts(mixes=True), W0, 256, parts=True).remark

@@ -59,6 +59,40 @@ def test_zero_tolerance_gives_the_bits_of_serial_training(jacobian, w0):
     assert result.iterations <= N
 
 
+class Blockwise(Decay):
+    """A step whose last bits depend on the number of rows, as those of a matrix product may."""
+
+    def __call__(self, weights, index, level):
+        return super().__call__(weights, index, level) + 1e-15 * len(weights)
+
+
+class BlockwiseParts(Blockwise):
+    """The same, as gradient and update."""
+
+    def gradient(self, weights, index):
+        return weights - super().__call__(weights, index, 0)
+
+    def advance(self, state, gradient, index):
+        return state - gradient
+
+    def __call__(self, weights, index, level):
+        return self.advance(weights, self.gradient(weights, index), index)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("interval", [1, 2])
+@pytest.mark.parametrize("phi", [Blockwise(), BlockwiseParts()])
+def test_zero_tolerance_gives_them_also_where_a_row_has_others_in_a_block(phi, interval, threads, w0):
+    serial = dm.train_serially(phi, w0, N)[-1]
+    solver = dm.ParallelNewton(phi, N, window=8, interval=interval)
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        result = solver.solve(w0, tol=0)
+        near = solver.solve(w0, tol=1e-9)
+    assert np.array_equal(result.final, serial)
+    assert sum(record.evaluations for record in result.records) == result.phi_evaluations[0]
+    np.testing.assert_allclose(near.final, serial, rtol=0, atol=1e-8)
+
+
 @pytest.mark.usefixtures("synchronous")
 def test_any_number_of_threads_gives_the_same_bits(adam, monkeypatch):
     reference = expected(adam, adam.w0, 1e-6, 6)
@@ -187,6 +221,9 @@ def test_callback_and_settled_stop(adam, monkeypatch):
         ({"rank": 0}, "rank=0"),
         ({"interval": 0}, "interval=0"),
         ({"work": 0.5}, "work=0.5"),
+        ({"work": "much"}, "work='much'.*at least 1"),
+        ({"window": np.array([4, 5])}, "window=array.*number of slots"),
+        ({"jacobian": np.ones(2)}, 'jacobian=array.*"identity"'),
         ({"steps": 0}, "steps=0"),
     ],
 )
