@@ -113,7 +113,7 @@ def _expect_none(directory: Path) -> None:
     path = store.latest(directory)
     if path:
         raise CheckpointError(
-            f"checkpoint={str(directory)!r} already holds a checkpoint, of cycle {store.cycle_of(path.name)}: resume "
+            f"checkpoint={str(directory)!r} already holds a checkpoint, {path.name}: resume "
             "from it with solver.resume(...), or --resume; or give another directory"
         )
 

@@ -26,6 +26,7 @@ class SweepRow(NamedTuple):
     first: int  # p before the first of them
     last: int  # step where the window of the last ends
     slots: int  # of the last
+    steps: int  # of these slots
     accepted: int  # steps, by all of them
     residual: float  # over the window of the last
     start: float  # seconds since the epoch
@@ -57,6 +58,7 @@ def sweep_rows(
     for begin in range(0, len(reports), size):
         chosen = reports[begin : begin + size]
         end, report = number + begin + len(chosen) - 1, chosen[-1]
+        last = min(report.first + settings.interval * report.slots, settings.steps)
         made = [record for sweep in range(number + begin, end + 1) for record in done.get(sweep, ())]
         start, stop = span(made) if made else (math.nan, math.nan)
         rows.append(
@@ -64,8 +66,9 @@ def sweep_rows(
                 end,
                 len(chosen),
                 chosen[0].first,
-                min(report.first + settings.interval * report.slots, settings.steps),
+                last,
                 report.slots,
+                last - report.first,
                 sum(each.accepted for each in chosen),
                 report.residual,
                 start,

@@ -123,26 +123,26 @@ class WindowPlot:
 
 
 class AcceptedPlot:
-    """Steps accepted per sweep, and the slots of its window; of many sweeps, means and maxima of neighbours."""
+    """Steps accepted per sweep, and the steps in its window; of many sweeps, means and maxima of neighbours."""
 
     def __init__(self, single: bool = False, **options: Any) -> None:
-        self.source = empty("x", "y", "slots", name="mgrit-accepted")
+        self.source = empty("x", "y", "steps", name="mgrit-accepted")
         self.y_range = Range1d(0, 1)
         plot = new_figure("Steps accepted", y_range=self.y_range, x_axis_label="sweep", **options)
         plot.xaxis.ticker = BasicTicker(min_interval=1)
-        plot.step("x", "slots", source=self.source, color=GREY, line_width=1.5, mode="center")
+        plot.step("x", "steps", source=self.source, color=GREY, line_width=1.5, mode="center")
         plot.line("x", "y", source=self.source, color=ACCEPTED, line_width=1.5)
         dots = plot.scatter("x", "y", source=self.source, color=ACCEPTED, size=5)
         plot.add_layout(
             legend(
                 [
                     line_key(plot, "steps accepted", color=ACCEPTED),
-                    line_key(plot, "slots of the window", color=GREY),
+                    line_key(plot, "steps in the window", color=GREY),
                 ]
             ),
             "above",
         )
-        tips = [("sweep", "@x"), ("accepted", "@y{0.0}"), ("slots", "@slots")]
+        tips = [("sweep", "@x"), ("accepted", "@y{0.0}"), ("in the window", "@steps")]
         plot.add_tools(HoverTool(renderers=[dots], tooltips=tips))
         self.root = self.plot = plot
         self.shown: tuple[int, int] | None = None
@@ -156,8 +156,8 @@ class AcceptedPlot:
         self.source.data = {
             "x": [group[-1].sweep for group in groups],
             "y": [sum(row.accepted for row in group) / sum(row.sweeps for row in group) for group in groups],
-            "slots": [max(row.slots for row in group) for group in groups],
+            "steps": [max(row.steps for row in group) for group in groups],
         }
-        most = max(self.source.data["y"] + self.source.data["slots"], default=1)
+        most = max(self.source.data["y"] + self.source.data["steps"], default=1)
         self.y_range.start, self.y_range.end = 0, 1.08 * most
         self.plot.title.text = f"Steps accepted: {run.mean:.2f} per sweep" if groups else "Steps accepted"

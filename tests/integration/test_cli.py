@@ -140,7 +140,7 @@ def test_checkpoint_and_resume(tmp_path, monkeypatch):
     assert f"no checkpoint in {tmp_path} yet: beginning from the initial guess" in out.stderr
     out = solve_and_resume(tmp_path)
     assert out.exit_code == 3
-    assert "already holds a checkpoint, of cycle 3" in out.stderr
+    assert "already holds a checkpoint, cycle-000003" in out.stderr
     out = solve_and_resume(tmp_path, "--resume", "--learning-rate", "0.5")
     assert out.exit_code == 3
     assert "is of another problem" in out.stderr

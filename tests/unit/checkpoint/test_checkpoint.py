@@ -290,7 +290,7 @@ def test_rounding_of_another_machine_is_no_other_problem(saved):
 def test_directory_with_a_checkpoint_is_not_begun_again(saved, w0):
     before = snapshot(saved)
     with pytest.raises(
-        dm.CheckpointError, match=r"already holds a checkpoint, of cycle 3: resume from it with solver\.resume"
+        dm.CheckpointError, match=r"already holds a checkpoint, cycle-000003: resume from it with solver\.resume"
     ):
         dm.MGRIT(Decay(), STEPS).solve(w0, checkpoint=saved)
     assert snapshot(saved) == before

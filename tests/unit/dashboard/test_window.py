@@ -63,7 +63,7 @@ def test_quick_sweeps_are_told_together():
 
 def test_steps_of_a_slot():
     [row] = sweep_rows([report(90, 2, slots=4)], 1, [], NewtonSettings(100, 0.0, interval=2))
-    assert row.last == 98
+    assert (row.last, row.slots, row.steps) == (98, 4, 8)
     assert math.isnan(row.start)
 
 
