@@ -17,7 +17,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskmgrit as dm
-from daskmgrit.executors import cluster, watchdog
+from daskmgrit.executors import cluster
+from daskmgrit.executors.scheduler_calls import free
 from daskmgrit.solver import window_iteration
 from tests.support.processes import Processes
 from tests.support.recurrences import Decay, Slow
@@ -303,7 +304,7 @@ def test_task_that_became_ready_while_no_worker_ran():
         wait_for(lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 2)
         processes.worker("a")
         client.wait_for_workers(1, timeout=60)
-        client.run_on_scheduler(watchdog._free())
+        client.run_on_scheduler(free())
         assert planned.result(timeout=60) == 3
         assert strict.status == "pending"
 
