@@ -22,7 +22,7 @@ OWN_OVERLAPPED, OWN_BYTE_OVERLAPPED = 6e-4, 6e-10
 # Seconds to hand a slot over to a thread.
 HANDOVER = 6e-5
 # What a process's evaluations take to come from another, in fetches of a result by Dask: waiting, and work of the two.
-WAIT, WORK = 0.5, 0.4
+WAIT, WORK = 0.5, 0.25
 
 
 @dataclass(frozen=True, slots=True)
