@@ -144,6 +144,8 @@ def plot(report: dict[str, Any], file: Path) -> None:
     axes.set_xticks(sorted(best), map(str, sorted(best)))
     axes.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "serial", "2", "5"])
     axes.minorticks_off()
+    # From the slowest on, and from a bit below serial training.
+    axes.set_ylim(0.85 * min(0.9, *(row["speedup"] for row in report["runs"])), 1.1 * max(best.values()))
     figure.legend(loc="outside right center", fontsize="small", frameon=False)
     figure.savefig(file, dpi=110)
     plt.close(figure)
