@@ -16,7 +16,7 @@ import numpy as np
 from daskmgrit.errors import Diverged, PropagatorError, name_step
 from daskmgrit.recurrence.propagator import Phi, apply_phi, failed_row, stages_of, steps_before
 from daskmgrit.recurrence.split_propagator import apply_gradient
-from daskmgrit.utils.array_api import Array, namespace, to_host
+from daskmgrit.utils.array_api import Array, in_host_memory, namespace, to_host
 
 __all__ = ["Meter", "Record"]
 
@@ -130,9 +130,9 @@ class Meter:
             return self._observe(function, states, steps, 0, "sweep")[0]
 
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            if not self.alone or len(index) == 1 or not isinstance(weights, np.ndarray):
+            if not self.alone or len(index) == 1 or not in_host_memory(weights):
                 return call(weights, index)
-            rows = [call(weights[i : i + 1], index[i : i + 1]) for i in range(len(index))]
+            rows = [call(weights[i : i + 1, ...], index[i : i + 1]) for i in range(len(index))]
             return namespace(rows[0]).concat(rows, axis=0)
 
     def _observe(

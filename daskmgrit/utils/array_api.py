@@ -29,6 +29,7 @@ __all__ = [
     "compact",
     "copy_of",
     "device",
+    "in_host_memory",
     "is_array",
     "library_of",
     "may_change",
@@ -63,6 +64,17 @@ def to_host(block: Any) -> np.ndarray:
     if is_torch_array(block):
         block = block.detach().cpu()
     return np.asarray(block)
+
+
+def in_host_memory(block: Any) -> bool:
+    """Whether a block of any library is in host memory.
+
+    Examples
+    --------
+    >>> in_host_memory(np.ones(1))
+    True
+    """
+    return isinstance(block, np.ndarray) or "cpu" in str(array_api_compat.device(block)).lower()
 
 
 def plain(array: np.ndarray, name: str) -> np.ndarray:

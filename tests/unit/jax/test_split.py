@@ -79,7 +79,10 @@ def test_a_coupled_optimizer_is_taken_as_a_whole():
     phi, steps = build(OPTIMIZERS["chain"]), 4
     with dask.config.set(scheduler="sync"):
         result = dm.ParallelNewton(phi, steps, window=2).solve(phi.w0, tol=1e-9)
-    np.testing.assert_allclose(result.final, dm.train_serially(phi, phi.w0, steps)[-1], atol=1e-7)
+        exact = dm.ParallelNewton(phi, steps, window=3).solve(phi.w0, tol=0)
+    serial = dm.train_serially(phi, phi.w0, steps)[-1]
+    np.testing.assert_allclose(result.final, serial, atol=1e-7)
+    assert np.array_equal(exact.final, serial)
 
 
 def test_training_continues_from_a_later_step():

@@ -248,3 +248,11 @@ def test_coarse_steps_of_torch_states(window):
     assert close(results[0].iterations, results[1].iterations)
     rated = from_fine(OnDevice(), 2, window)
     assert dm.estimate_max_rate(rated, W0, 1.0, steps=4).eigenvalue == pytest.approx(0.1, rel=1e-5)
+
+
+def test_arrays_in_host_memory():
+    torch = pytest.importorskip("torch")
+    assert array_api.in_host_memory(np.ones(1))
+    assert array_api.in_host_memory(torch.ones(1))
+    # A stand-in for a device that this machine may lack.
+    assert not array_api.in_host_memory(torch.ones(1, device="meta"))
