@@ -19,7 +19,6 @@ from typing import NamedTuple
 from daskmgrit.graph.exchange import Gone, Room, Slot, exchange_here
 from daskmgrit.graph.window_tasks import LATE, UNLIKE, Apart, Carrier, Share, Sweeping, Told
 from daskmgrit.graph.window_team import Late, Member, Team, Unlike
-from daskmgrit.newton.acceptance import is_exact
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.recurrence.meter import Record
 from daskmgrit.recurrence.propagator import Phi
@@ -92,7 +91,7 @@ def lead(
                 with room:
                     if not alone:
                         members = _gather(room, slot, work, leader, others, everyone, patience, left_out)
-                    _sweep(work, Team(phi, room, members, is_exact(settings.tol)), records)
+                    _sweep(work, Team(phi, room, members, alone=settings.exactly), records)
             except Unlike as error:
                 unlike.update(error.numbers)
                 left_out |= {each for each, times in unlike.items() if times >= TIMES}
@@ -188,7 +187,7 @@ def follow(
                 room.watch(0, head.address, hello, patience)
                 crew = slot.wait(room.wait(0, CREW))
                 work.carrier, work.left = crew.carrier or work.carrier, crew.left
-                _sweep(work, Team(phi, room, crew.members, is_exact(settings.tol)), [])
+                _sweep(work, Team(phi, room, crew.members, alone=settings.exactly), [])
             break
         except Gone:
             if crew is None:

@@ -16,7 +16,6 @@ import numpy as np
 from daskmgrit.errors import Diverged
 from daskmgrit.graph.exchange import exchange_here
 from daskmgrit.graph.window_threads import WindowThreads
-from daskmgrit.newton.acceptance import is_exact
 from daskmgrit.newton.error_estimate import error_size
 from daskmgrit.newton.evaluate import RawEvaluation
 from daskmgrit.newton.low_rank import Curvature
@@ -324,7 +323,7 @@ def sweeps(
         Whether accepted states are kept.
     """
     work = Sweeping(phi, settings, before, count, keep)
-    workers = WindowThreads(phi, threads, run, is_exact(settings.tol))
+    workers = WindowThreads(phi, threads, run, alone=settings.exactly)
     try:
         work.go_on(workers)
     finally:

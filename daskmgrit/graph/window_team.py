@@ -112,8 +112,8 @@ class Team:
     """
 
     def __init__(self, phi: Phi, room: Room, members: tuple[Member, ...], alone: bool = False) -> None:
-        self.room, self.members, self.number, self.cycle = room, members, room.member, 0
-        (own,) = [member for member in members if member.number == self.number]
+        self.room, self.members, self.cycle = room, members, 0
+        (own,) = [member for member in members if member.number == self.room.member]
         self.records: list[Record] = []
         self._threads = WindowThreads(phi, own.threads, room.run, alone)
         self._others = [(member.number, member.address) for member in members if member != own]
@@ -133,7 +133,7 @@ class Team:
         slots, mine, coming, states = _shares(self.members, len(begins)), slice(0, 0), {}, _Marked()
         done: Future[float] = Future()
         for member, own in slots:
-            if member.number == self.number:
+            if member.number == self.room.member:
                 mine = own
 
                 def offer(found: list[tuple[RawEvaluation, Record]]) -> None:
@@ -196,11 +196,11 @@ class Team:
             return part.place == request.place and part.mark == _Marked().add(states[slots, ...])
 
         for member, slots in request.slots:
-            if member.number == self.number:
+            if member.number == self.room.member:
                 yield from own
                 continue
             if not is_like(member, slots):
-                others = [each for each in request.slots if each[0].number != self.number]
+                others = [each for each in request.slots if each[0].number != self.room.member]
                 raise Unlike(tuple(each.number for each, slots in others if not is_like(each, slots)))
             part = self._part(request, member)
             self.records += part.records

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daskmgrit.newton.acceptance import is_exact, unit_of
+from daskmgrit.newton.acceptance import unit_of
 from daskmgrit.newton.error_estimate import error_size
 from daskmgrit.newton.settings import NewtonSettings
 from daskmgrit.newton.sweep import SweepReport, sweep
@@ -97,7 +97,7 @@ def solve_in_one_process(
     curvature, kept = None, [initial.host[None]]
     sweeps: list[SweepReport] = []
     while window.first < settings.steps and time.perf_counter() < ends:
-        meter = Meter(phi, len(sweeps) + 1, alone=is_exact(settings.tol))
+        meter = Meter(phi, len(sweeps) + 1, alone=settings.exactly)
         window, curvature, accepted, report, _ = sweep(meter, window, settings, curvature).report()
         sweeps.append(report)
         if keep:

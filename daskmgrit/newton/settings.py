@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from daskmgrit.newton.acceptance import is_exact
 from daskmgrit.newton.sizes import ByAcceptance, ByCorrections, Fixed, Size
 from daskmgrit.utils.validation import integer_option, number_option
 
@@ -62,6 +63,11 @@ class NewtonSettings:
     samples: int = 22
     refresh: int = 4
     start_up: int = 5
+
+    @property
+    def exactly(self) -> bool:
+        """Whether the result has the bits of serial training."""
+        return is_exact(self.tol)
 
     def __post_init__(self) -> None:
         integer_option("steps", self.steps, 1, "it is the number of training steps")

@@ -12,7 +12,7 @@ import numpy as np
 
 from daskmgrit.errors import Diverged
 from daskmgrit.newton import full, low_rank, picard
-from daskmgrit.newton.acceptance import accept, is_exact, unit_of
+from daskmgrit.newton.acceptance import accept, unit_of
 from daskmgrit.newton.error_estimate import Growth, accept_growth, known_growth
 from daskmgrit.newton.evaluate import (
     Arriving,
@@ -178,7 +178,7 @@ def sweep(
     begins, lengths = ends[:-1], np.diff(ends)
     before = window.states[:-1, ...]
     found = Arriving(asked.parts(before, begins, lengths), meter.phi, before, begins)
-    exactly, unit = is_exact(settings.tol), unit_of(settings.tol)
+    exactly, unit = settings.exactly, unit_of(settings.tol)
     known: list[np.ndarray] = []
     count, spent = accept(
         _squares(found, window.states, exactly, unit, known),

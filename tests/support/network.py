@@ -63,8 +63,8 @@ class Network:
     ----------
     lost, silent : set of str
         Addresses that cannot be reached, and that do not answer.
-    asked : list of tuple
-        Who was asked what.
+    asked, told : list of tuple
+        Who was asked what, and who was told what under which key.
     """
 
     def __init__(self):
@@ -72,7 +72,7 @@ class Network:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.workers, self.exchanges = {}, {}
-        self.lost, self.silent, self.asked, self.answers = set(), set(), [], []
+        self.lost, self.silent, self.asked, self.told, self.answers = set(), set(), [], [], []
         self.here = threading.local()
 
     def worker(self, address):
@@ -83,6 +83,7 @@ class Network:
         return self.workers[address]
 
     async def tell(self, address, operation, **told):
+        self.told.append((address, told["key"]))
         if address in self.lost:
             raise OSError("connection closed")
         if address not in self.silent:

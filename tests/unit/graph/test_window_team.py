@@ -123,6 +123,19 @@ def test_bits_of_one_process(network, threads, count, optimizer, jacobian, inter
     assert all(not each._rooms for each in network.exchanges.values())
 
 
+def test_an_evaluation_takes_one_message(network, monkeypatch):
+    """To each of the others; a watch is a question for each of them, however many sweeps a round has."""
+    monkeypatch.setattr(exchange, "TURN", 60.0)
+    phi, w0, method = digits(window=6)
+    solve = Solve(network, phi, w0, method, (1, 1, 1), "messages")
+    solve.round(4)
+    network.settle()
+    crew = [told for told in network.told if told[1] == window_rounds.CREW]
+    assert sorted(crew) == [("w1", "crew"), ("w2", "crew")]
+    assert len(network.told) - len(crew) == 4 * 3 * 2
+    assert len(network.asked) == 3 * 2
+
+
 def test_gradients_travel_alone(network, monkeypatch):
     """Where the update follows from them: the state with its moments is three times as large."""
     phi, w0, method = digits(window=6)
